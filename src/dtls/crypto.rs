@@ -1,0 +1,282 @@
+//! The only file that names the crypto libraries: `ring` for GCM, SHA-256 and HMAC, `ccm` over `aes` for CCM, and
+//! `subtle` for comparing secrets. Nothing here knows what a handshake is.
+
+use aes::Aes128;
+use ccm::aead::AeadInOut;
+use ccm::aead::consts::{U8, U12, U16};
+use ccm::{Ccm, KeyInit};
+use ring::{aead, digest, hmac};
+use subtle::ConstantTimeEq;
+
+use super::CipherSuite;
+
+/// Length of a SHA-256 hash, in bytes.
+pub const HASH_LEN: usize = 32;
+/// Length of an AES-128 key, in bytes.
+pub const KEY_LEN: usize = 16;
+/// Length of the nonce of every AEAD used here, in bytes.
+pub const NONCE_LEN: usize = 12;
+/// The longest tag of all suites, in bytes.
+pub const MAX_TAG_LEN: usize = 16;
+
+/// The running hash over the messages of a handshake.
+#[derive(Clone)]
+pub struct Transcript(digest::Context);
+
+impl Transcript {
+    /// Nothing hashed yet.
+    pub fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    /// Appends bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of everything so far.
+    pub fn hash(&self) -> [u8; HASH_LEN] {
+        let mut hash = [0; HASH_LEN];
+        hash.copy_from_slice(self.0.clone().finish().as_ref());
+        hash
+    }
+}
+
+/// A key for HMAC-SHA256, prepared once.
+#[derive(Clone)]
+pub struct MacKey(hmac::Key);
+
+impl MacKey {
+    /// Prepares a key.
+    pub fn new(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// The MAC over the concatenation of `parts`.
+    pub fn mac(&self, parts: &[&[u8]]) -> [u8; HASH_LEN] {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in parts {
+            context.update(part);
+        }
+        let mut mac = [0; HASH_LEN];
+        mac.copy_from_slice(context.sign().as_ref());
+        mac
+    }
+}
+
+/// The PRF of TLS 1.2 with SHA-256, filling `out`.
+//= RFC 5246 section 5
+//# PRF(secret, label, seed) = P_<hash>(secret, label + seed)
+pub fn prf(secret: &[u8], label: &[u8], seed: [&[u8]; 2], out: &mut [u8]) {
+    let key = MacKey::new(secret);
+    let mut a = key.mac(&[label, seed[0], seed[1]]);
+    for chunk in out.chunks_mut(HASH_LEN) {
+        let block = key.mac(&[&a, label, seed[0], seed[1]]);
+        chunk.copy_from_slice(&block[..chunk.len()]);
+        a = key.mac(&[&a]);
+    }
+}
+
+/// Whether two secrets are equal, in a time that does not tell where they differ.
+pub fn equal(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
+}
+
+/// Encrypts `plaintext` in place and returns the tag with its length.
+///
+/// The key schedule is expanded here and dropped again: 70 ns a record, for an idle session that is some 700 bytes
+/// a direction smaller.
+pub fn seal(
+    suite: CipherSuite,
+    key: &[u8; KEY_LEN],
+    nonce: [u8; NONCE_LEN],
+    additional: &[u8],
+    plaintext: &mut [u8],
+) -> ([u8; MAX_TAG_LEN], usize) {
+    let mut tag = [0; MAX_TAG_LEN];
+    match suite {
+        CipherSuite::PskAes128GcmSha256 => {
+            let sealed = gcm(key)
+                .seal_in_place_separate_tag(
+                    aead::Nonce::assume_unique_for_key(nonce),
+                    aead::Aad::from(additional),
+                    plaintext,
+                )
+                .expect("a record is far shorter than what GCM can seal");
+            tag.copy_from_slice(sealed.as_ref());
+        }
+        CipherSuite::PskAes128Ccm => {
+            let sealed = Ccm::<Aes128, U16, U12>::new(key.into())
+                .encrypt_inout_detached(&nonce.into(), additional, plaintext.into())
+                .expect("a record is far shorter than what CCM can seal");
+            tag.copy_from_slice(&sealed);
+        }
+        CipherSuite::PskAes128Ccm8 => {
+            let sealed = Ccm::<Aes128, U8, U12>::new(key.into())
+                .encrypt_inout_detached(&nonce.into(), additional, plaintext.into())
+                .expect("a record is far shorter than what CCM can seal");
+            tag[..8].copy_from_slice(&sealed);
+        }
+    }
+    (tag, suite.tag_len())
+}
+
+/// Checks and decrypts `ciphertext` in place; whether it was authentic. Its content is undefined where it was not.
+pub fn open(
+    suite: CipherSuite,
+    key: &[u8; KEY_LEN],
+    nonce: [u8; NONCE_LEN],
+    additional: &[u8],
+    ciphertext: &mut [u8],
+    tag: &[u8],
+) -> bool {
+    match suite {
+        CipherSuite::PskAes128GcmSha256 => {
+            let Ok(tag) = aead::Tag::try_from(tag) else {
+                return false;
+            };
+            gcm(key)
+                .open_in_place_separate_tag(
+                    aead::Nonce::assume_unique_for_key(nonce),
+                    aead::Aad::from(additional),
+                    tag,
+                    ciphertext,
+                    0..,
+                )
+                .is_ok()
+        }
+        CipherSuite::PskAes128Ccm => {
+            let Ok(tag) = <[u8; 16]>::try_from(tag) else {
+                return false;
+            };
+            Ccm::<Aes128, U16, U12>::new(key.into())
+                .decrypt_inout_detached(&nonce.into(), additional, ciphertext.into(), &tag.into())
+                .is_ok()
+        }
+        CipherSuite::PskAes128Ccm8 => {
+            let Ok(tag) = <[u8; 8]>::try_from(tag) else {
+                return false;
+            };
+            Ccm::<Aes128, U8, U12>::new(key.into())
+                .decrypt_inout_detached(&nonce.into(), additional, ciphertext.into(), &tag.into())
+                .is_ok()
+        }
+    }
+}
+
+fn gcm(key: &[u8; KEY_LEN]) -> aead::LessSafeKey {
+    let key = aead::UnboundKey::new(&aead::AES_128_GCM, key).expect("the key has the algorithm's length");
+    aead::LessSafeKey::new(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The TLS 1.2 SHA-256 vector published on the TLS working group's list (P_SHA256, 100 bytes).
+    #[test]
+    fn rfc5246_5_prf_gives_the_published_vector() {
+        let secret = hex("9bbe436ba940f017b17652849a71db35");
+        let seed = hex("a0ba9f936cda311827a6f796ffd5198c");
+        let expected = hex(
+            "e3f229ba727be17b8d122620557cd453c2aab21d07c3d495329b52d4e61edb5a6b301791e90d35c9c9a46b4e14baf9af0f\
+             a022f7077def17abfd3797c0564bab4fbc91666e9def9b97fce34f796789baa48082d122ee42c5a72e5a5110fff70187347b66",
+        );
+        let mut out = [0; 100];
+        prf(&secret, b"test label", [&seed, &[]], &mut out);
+        assert_eq!(out[..], expected);
+
+        let mut split = [0; 100];
+        prf(&secret, b"test label", [&seed[..5], &seed[5..]], &mut split);
+        assert_eq!(split, out);
+    }
+
+    /// Test case 4 of the GCM specification has AES-128, 60 bytes of plaintext and 20 of additional data.
+    #[test]
+    fn gcm_gives_the_specifications_vector() {
+        let key = array("feffe9928665731c6d6a8f9467308308");
+        let nonce = array("cafebabefacedbaddecaf888");
+        let additional = hex("feedfacedeadbeeffeedfacedeadbeefabaddad2");
+        let plaintext = hex(
+            "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16a\
+             edf5aa0de657ba637b39",
+        );
+        let mut text = plaintext.clone();
+        let suite = CipherSuite::PskAes128GcmSha256;
+        let (tag, len) = seal(suite, &key, nonce, &additional, &mut text);
+        assert_eq!(
+            text,
+            hex(
+                "42831ec2217774244b7221b784d0d49ce3aa212f2c02a4e035c17e2329aca12e21d514b25466931c7d8f6a5aac84aa05\
+                 1ba30b396a0aac973d58e091"
+            )
+        );
+        assert_eq!(tag[..len], hex("5bc94fbc3221a5db94fae95ae7121a47"));
+        assert!(open(suite, &key, nonce, &additional, &mut text, &tag));
+        assert_eq!(text, plaintext);
+    }
+
+    /// NIST SP 800-38C example 3: 12-byte nonce, 8-byte tag.
+    #[test]
+    fn ccm_8_gives_the_specifications_vector() {
+        let key = array("404142434445464748494a4b4c4d4e4f");
+        let nonce = array("101112131415161718191a1b");
+        let additional = hex("000102030405060708090a0b0c0d0e0f10111213");
+        let mut text = hex("202122232425262728292a2b2c2d2e2f3031323334353637");
+        let (tag, len) = seal(CipherSuite::PskAes128Ccm8, &key, nonce, &additional, &mut text);
+        assert_eq!(text, hex("e3b201a9f5b71a7a9b1ceaeccd97e70b6176aad9a4428aa5"));
+        assert_eq!(tag[..len], hex("484392fbc1b09951"));
+    }
+
+    #[test]
+    fn every_suite_opens_what_it_sealed_and_nothing_else() {
+        for suite in CipherSuite::ALL {
+            let (key, nonce) = ([1; KEY_LEN], [2; NONCE_LEN]);
+            let mut text = *b"thirteen bytes";
+            let (tag, len) = seal(suite, &key, nonce, b"header", &mut text);
+            assert_eq!(len, suite.tag_len());
+            assert!(!open(
+                suite,
+                &key,
+                nonce,
+                b"hEader",
+                &mut text.clone(),
+                &tag[..len]
+            ));
+            assert!(!open(
+                suite,
+                &key,
+                [3; NONCE_LEN],
+                b"header",
+                &mut text.clone(),
+                &tag[..len]
+            ));
+            assert!(!open(
+                suite,
+                &[4; KEY_LEN],
+                nonce,
+                b"header",
+                &mut text.clone(),
+                &tag[..len]
+            ));
+            assert!(!open(
+                suite,
+                &key,
+                nonce,
+                b"header",
+                &mut text.clone(),
+                &tag[..len - 1]
+            ));
+            assert!(open(suite, &key, nonce, b"header", &mut text, &tag[..len]));
+            assert_eq!(&text, b"thirteen bytes");
+        }
+    }
+
+    fn hex(digits: &str) -> Vec<u8> {
+        data_encoding::HEXLOWER.decode(digits.as_bytes()).unwrap()
+    }
+
+    fn array<const N: usize>(digits: &str) -> [u8; N] {
+        hex(digits).try_into().unwrap()
+    }
+}

@@ -1,0 +1,463 @@
+//! The client's half of a handshake.
+//!
+//! ```text
+//! client                                     server                        state afterwards
+//! ClientHello                    ──────▶                                   AwaitServerHello
+//!                                ◀──────     HelloVerifyRequest
+//! ClientHello with cookie        ──────▶                                   AwaitServerHello
+//!                                ◀──────     ServerHello                   AwaitServerHelloDone
+//!                                ◀──────     ServerHelloDone
+//! ClientKeyExchange, Finished    ──────▶                                   AwaitFinished
+//!                                ◀──────     ChangeCipherSpec, Finished    Done
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::CryptoRng;
+
+use super::flight::{Expiry, Flight, Held, Retransmission};
+use super::messages::{
+    self, FINISHED, Fragment, HELLO_VERIFY_REQUEST, MAX_RECORD_SIZE_LIMIT, NULL_COMPRESSION, Offer,
+    RANDOM_LEN, SERVER_HELLO, SERVER_HELLO_DONE, SERVER_KEY_EXCHANGE, ServerHello,
+};
+use super::reassembly::{Message, Reassembly};
+use super::secrets::{MasterSecret, Randoms, Side, VERIFY_DATA_LEN};
+use super::{Established, FailureReason, Fault, HandshakeEvent, HandshakeFailure, Timers};
+use crate::dtls::alert::{self, Alert};
+use crate::dtls::crypto::{self, Transcript};
+use crate::dtls::record::{ContentType, DTLS_1_0, DTLS_1_2, RecordHeader, records};
+use crate::dtls::{CipherSuite, Identity, Psk, Session};
+
+/// What a client offers.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// The suites offered, most wanted first.
+    pub suites: Vec<CipherSuite>,
+    /// Retransmission timers.
+    pub timers: Timers,
+    /// Whether to offer the extended master secret (RFC 7627).
+    pub extended_master_secret: bool,
+    /// The max_fragment_length to ask for (RFC 6066 section 4).
+    pub max_fragment_length: Option<MaxFragmentLength>,
+    /// The record_size_limit to announce, 64 to 16384 bytes (RFC 8449); values outside are moved to the nearer end.
+    pub record_size_limit: Option<u16>,
+}
+
+/// The lengths that RFC 6066 section 4 knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxFragmentLength {
+    /// 512 bytes.
+    Bytes512,
+    /// 1024 bytes.
+    Bytes1024,
+    /// 2048 bytes.
+    Bytes2048,
+    /// 4096 bytes.
+    Bytes4096,
+}
+
+/// One handshake towards a server.
+pub struct ClientHandshake {
+    state: State,
+    suites: Vec<u16>,
+    offer: Offer,
+    identity: Identity,
+    psk: Psk,
+    random: [u8; RANDOM_LEN],
+    transcript: Transcript,
+    next_message_seq: u16,
+    next_plaintext_number: u64,
+    flight: Flight,
+    flight_due: bool,
+    retransmission: Retransmission,
+    incoming: Reassembly,
+    held: Held,
+    change_cipher_spec: bool,
+    event: Option<HandshakeEvent>,
+}
+
+#[derive(Debug)]
+enum State {
+    AwaitServerHello,
+    AwaitServerHelloDone {
+        suite: CipherSuite,
+        randoms: Randoms,
+        accepted: Offer,
+    },
+    AwaitFinished(Box<AwaitFinished>),
+    Done,
+}
+
+#[derive(Debug)]
+struct AwaitFinished {
+    master_secret: MasterSecret,
+    session: Session,
+    /// The number of the ServerHelloDone: if it comes again, the server did not get our flight.
+    done_seq: u16,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            suites: CipherSuite::ALL.to_vec(),
+            timers: Timers::default(),
+            extended_master_secret: true,
+            max_fragment_length: None,
+            record_size_limit: None,
+        }
+    }
+}
+
+impl MaxFragmentLength {
+    fn code(self) -> u8 {
+        match self {
+            Self::Bytes512 => 1,
+            Self::Bytes1024 => 2,
+            Self::Bytes2048 => 3,
+            Self::Bytes4096 => 4,
+        }
+    }
+}
+
+impl ClientHandshake {
+    /// Starts: the first ClientHello waits in [`ClientHandshake::poll_transmit`].
+    pub fn new(
+        config: &Arc<ClientConfig>,
+        identity: Identity,
+        psk: Psk,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+    ) -> Self {
+        let mut random = [0; RANDOM_LEN];
+        rng.fill_bytes(&mut random);
+        let mut handshake = Self {
+            state: State::AwaitServerHello,
+            suites: config.suites.iter().map(|suite| suite.id()).collect(),
+            offer: Offer {
+                extended_master_secret: config.extended_master_secret,
+                renegotiation_info: true,
+                max_fragment_length: config.max_fragment_length.map(MaxFragmentLength::code),
+                record_size_limit: config
+                    .record_size_limit
+                    .map(|limit| limit.clamp(64, MAX_RECORD_SIZE_LIMIT)),
+            },
+            identity,
+            psk,
+            random,
+            transcript: Transcript::new(),
+            next_message_seq: 0,
+            next_plaintext_number: 0,
+            flight: Flight::new(),
+            flight_due: false,
+            retransmission: Retransmission::new(&config.timers, now),
+            incoming: Reassembly::new(0, MAX_MESSAGE_LEN),
+            held: Held::default(),
+            change_cipher_spec: false,
+            event: None,
+        };
+        handshake.send_hello(now, &[]);
+        handshake
+    }
+
+    /// Takes a datagram from the server.
+    ///
+    /// # Errors
+    /// When the handshake is over.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: &mut [u8]) -> Result<(), HandshakeFailure> {
+        for record in records(datagram) {
+            self.handle_record(now, record)?;
+        }
+        Ok(())
+    }
+
+    /// To be called at [`ClientHandshake::poll_timeout`]; earlier does no harm.
+    ///
+    /// # Errors
+    /// When the deadline has passed.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), HandshakeFailure> {
+        if matches!(self.state, State::Done) {
+            return Ok(());
+        }
+        match self.retransmission.expire(now) {
+            Expiry::Nothing => {}
+            Expiry::Resend => self.flight_due = true,
+            Expiry::Deadline => {
+                self.state = State::Done;
+                self.flight_due = false;
+                let identity = Some(self.identity.clone());
+                return Err(HandshakeFailure {
+                    reason: FailureReason::TimedOut,
+                    identity,
+                    alert: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends one datagram to send to `out`; false when there is none.
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
+        if !std::mem::take(&mut self.flight_due) {
+            return false;
+        }
+        let (version, session) = match &mut self.state {
+            // The least that every server reads; the hello itself says 1.2 (RFC 5246 appendix E.1).
+            State::AwaitServerHello => (DTLS_1_0, None),
+            State::AwaitServerHelloDone { .. } | State::Done => (DTLS_1_2, None),
+            State::AwaitFinished(awaiting) => (DTLS_1_2, Some(&mut awaiting.session)),
+        };
+        self.flight
+            .write(version, &mut self.next_plaintext_number, session, out);
+        true
+    }
+
+    /// What happened: [`HandshakeEvent::Established`], once.
+    pub fn poll_event(&mut self) -> Option<HandshakeEvent> {
+        self.event.take()
+    }
+
+    /// When to call [`ClientHandshake::handle_timeout`]. `None` once the handshake is over.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        (!matches!(self.state, State::Done)).then(|| self.retransmission.next())
+    }
+
+    fn send_hello(&mut self, now: Instant, cookie: &[u8]) {
+        let hello = messages::client_hello(self.take_seq(), &self.random, cookie, &self.suites, &self.offer);
+        // Only the last hello is part of what the Finished covers.
+        self.transcript = Transcript::new();
+        self.transcript.update(&hello);
+        self.send(now, Flight::new().message(hello));
+    }
+
+    fn handle_record(&mut self, now: Instant, record: &mut [u8]) -> Result<(), HandshakeFailure> {
+        let Some(header) = RecordHeader::peek(record) else {
+            return Ok(());
+        };
+        match (header.epoch, header.content_type) {
+            (0, ContentType::Handshake) => self.handle_messages(now, &record[RecordHeader::LEN..]),
+            (0, ContentType::ChangeCipherSpec) => {
+                self.change_cipher_spec = true;
+                for mut record in self.held.take() {
+                    self.handle_protected(&mut record)?;
+                }
+                Ok(())
+            }
+            // Anybody can have written it; but a client that is refused should not wait for its deadline, and one
+            // that is fooled tries again.
+            (0, ContentType::Alert) => match Alert::parse(&record[RecordHeader::LEN..]) {
+                Some(alert) if alert.fatal && !matches!(self.state, State::Done) => {
+                    Err(self.fail(Fault::from_peer(alert.description)))
+                }
+                Some(_) | None => Ok(()),
+            },
+            (0, ContentType::ApplicationData) => Ok(()),
+            (_, _) => self.handle_protected(record),
+        }
+    }
+
+    fn handle_messages(&mut self, now: Instant, mut record: &[u8]) -> Result<(), HandshakeFailure> {
+        while let Some(fragment) = Fragment::read(&mut record) {
+            match &self.state {
+                State::AwaitServerHello | State::AwaitServerHelloDone { .. } => {}
+                State::AwaitFinished(awaiting) => {
+                    //= RFC 6347 section 4.2.4
+                    //# The implementation reads a retransmitted flight from the peer: the implementation transitions
+                    //# to the SENDING state, where it retransmits the flight
+                    if fragment.kind == SERVER_HELLO_DONE && fragment.message_seq == awaiting.done_seq {
+                        self.flight_due = true;
+                        self.retransmission.restart(now);
+                    }
+                    continue;
+                }
+                State::Done => return Ok(()),
+            }
+            self.incoming.insert(&fragment);
+            while let Some(message) = self.incoming.pop() {
+                self.handle_message(now, &message)
+                    .map_err(|fault| self.fail(fault))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_message(&mut self, now: Instant, message: &Message) -> Result<(), Fault> {
+        match (&self.state, message.kind) {
+            (State::AwaitServerHello, HELLO_VERIFY_REQUEST) => {
+                let cookie = messages::parse_hello_verify_request(message.body()).ok_or(Fault::MALFORMED)?;
+                let cookie = cookie.to_vec();
+                self.send_hello(now, &cookie);
+                Ok(())
+            }
+            (State::AwaitServerHello, SERVER_HELLO) => {
+                let hello = ServerHello::parse(message.body()).ok_or(Fault::MALFORMED)?;
+                if hello.version != DTLS_1_2 {
+                    return Err(Fault::UNSUPPORTED_VERSION);
+                }
+                let suite =
+                    CipherSuite::from_id(hello.suite).filter(|suite| self.suites.contains(&suite.id()));
+                let suite = suite.ok_or(Fault::ILLEGAL_PARAMETER)?;
+                if hello.compression != NULL_COMPRESSION {
+                    return Err(Fault::ILLEGAL_PARAMETER);
+                }
+                let accepted = hello.accepted(&self.offer)?;
+                let randoms = Randoms {
+                    client: self.random,
+                    server: *hello.random,
+                };
+                self.transcript.update(&message.bytes);
+                self.state = State::AwaitServerHelloDone {
+                    suite,
+                    randoms,
+                    accepted,
+                };
+                Ok(())
+            }
+            (State::AwaitServerHelloDone { .. }, SERVER_KEY_EXCHANGE) => {
+                // A hint for choosing among identities; there is but one.
+                messages::parse_server_key_exchange(message.body()).ok_or(Fault::MALFORMED)?;
+                self.transcript.update(&message.bytes);
+                Ok(())
+            }
+            (
+                State::AwaitServerHelloDone {
+                    suite,
+                    randoms,
+                    accepted,
+                },
+                SERVER_HELLO_DONE,
+            ) => {
+                let (suite, randoms, accepted) = (*suite, *randoms, *accepted);
+                if !message.body().is_empty() {
+                    return Err(Fault::MALFORMED);
+                }
+                self.transcript.update(&message.bytes);
+                self.send_keys(now, suite, &randoms, &accepted);
+                Ok(())
+            }
+            (_, _) => Err(Fault::UNEXPECTED_MESSAGE),
+        }
+    }
+
+    fn send_keys(&mut self, now: Instant, suite: CipherSuite, randoms: &Randoms, accepted: &Offer) {
+        let key_exchange = messages::client_key_exchange(self.take_seq(), self.identity.as_bytes());
+        self.transcript.update(&key_exchange);
+        let session_hash = accepted.extended_master_secret.then(|| self.transcript.hash());
+        let master_secret = MasterSecret::derive(&self.psk, randoms, session_hash);
+        let mut session = master_secret.session(Side::Client, suite, randoms);
+        if let Some(max) = accepted.max_plaintext() {
+            session.limit_plaintext(max);
+        }
+        let verify_data = master_secret.verify_data(Side::Client, self.transcript.hash());
+        let finished = messages::message(FINISHED, self.take_seq(), |body| {
+            body.extend_from_slice(&verify_data)
+        });
+        self.transcript.update(&finished);
+
+        let next_seq = self.incoming.next_seq();
+        self.incoming = Reassembly::new(next_seq, VERIFY_DATA_LEN);
+        let awaiting = AwaitFinished {
+            master_secret,
+            session,
+            done_seq: next_seq.saturating_sub(1),
+        };
+        self.state = State::AwaitFinished(Box::new(awaiting));
+        self.send(now, Flight::new().message(key_exchange).finish(finished));
+    }
+
+    fn handle_protected(&mut self, record: &mut [u8]) -> Result<(), HandshakeFailure> {
+        let awaiting = match &mut self.state {
+            State::AwaitFinished(awaiting) if self.change_cipher_spec => awaiting,
+            State::AwaitServerHello | State::AwaitServerHelloDone { .. } | State::AwaitFinished(_) => {
+                self.held.keep(record);
+                return Ok(());
+            }
+            State::Done => return Ok(()),
+        };
+        let Ok(opened) = awaiting.session.open(record) else {
+            return Ok(());
+        };
+        match opened.content_type {
+            ContentType::Handshake => {
+                let mut rest = &*opened.plaintext;
+                while let Some(fragment) = Fragment::read(&mut rest) {
+                    if fragment.kind != FINISHED {
+                        return Err(self.fail(Fault::UNEXPECTED_MESSAGE));
+                    }
+                    self.incoming.insert(&fragment);
+                }
+                match self.incoming.pop() {
+                    Some(finished) => self.handle_finished(&finished),
+                    None => Ok(()),
+                }
+            }
+            ContentType::Alert => match Alert::parse(opened.plaintext) {
+                Some(alert) if alert.fatal || alert.description == alert::CLOSE_NOTIFY => {
+                    Err(self.fail(Fault::from_peer(alert.description)))
+                }
+                Some(_) | None => Ok(()),
+            },
+            ContentType::ChangeCipherSpec | ContentType::ApplicationData => Ok(()),
+        }
+    }
+
+    fn handle_finished(&mut self, finished: &Message) -> Result<(), HandshakeFailure> {
+        let awaiting = match std::mem::replace(&mut self.state, State::Done) {
+            State::AwaitFinished(awaiting) => awaiting,
+            other => {
+                self.state = other;
+                return Ok(());
+            }
+        };
+        let expected = awaiting
+            .master_secret
+            .verify_data(Side::Server, self.transcript.hash());
+        if !crypto::equal(finished.body(), &expected) {
+            self.state = State::AwaitFinished(awaiting);
+            return Err(self.fail(Fault::BAD_FINISHED));
+        }
+        self.flight_due = false;
+        let established = Established {
+            session: awaiting.session,
+            identity: self.identity.clone(),
+        };
+        self.event = Some(HandshakeEvent::Established(Box::new(established)));
+        Ok(())
+    }
+
+    fn fail(&mut self, fault: Fault) -> HandshakeFailure {
+        self.flight_due = false;
+        let identity = Some(self.identity.clone());
+        match std::mem::replace(&mut self.state, State::Done) {
+            // Past our ChangeCipherSpec we speak under the new keys.
+            State::AwaitFinished(mut awaiting) => fault.into_sealed_failure(identity, &mut awaiting.session),
+            State::AwaitServerHello | State::AwaitServerHelloDone { .. } | State::Done => {
+                fault.into_failure(identity, self.next_plaintext_number)
+            }
+        }
+    }
+
+    fn send(&mut self, now: Instant, flight: Flight) {
+        self.flight = flight;
+        self.flight_due = true;
+        self.retransmission.start(now);
+    }
+
+    fn take_seq(&mut self) -> u16 {
+        let seq = self.next_message_seq;
+        self.next_message_seq = seq.saturating_add(1);
+        seq
+    }
+}
+
+impl fmt::Debug for ClientHandshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientHandshake")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A ServerHello with every extension it may have, or an identity hint.
+const MAX_MESSAGE_LEN: usize = 1024;

@@ -1,0 +1,602 @@
+//! The handshake messages as bytes (RFC 5246 section 7.4, RFC 6347 section 4.2.2, RFC 4279).
+//!
+//! Reading borrows and never allocates; `None` is a message that does not parse.
+
+use super::Fault;
+use crate::dtls::record::DTLS_1_2;
+
+/// A piece of a handshake message, as a record carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment<'a> {
+    pub kind: u8,
+    /// Of the whole message.
+    pub length: usize,
+    pub message_seq: u16,
+    pub offset: usize,
+    pub body: &'a [u8],
+}
+
+/// A ClientHello up to its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientHello<'a> {
+    pub version: u16,
+    pub random: &'a [u8; RANDOM_LEN],
+    pub session_id: &'a [u8],
+    pub cookie: &'a [u8],
+    /// Pairs of bytes.
+    pub suites: &'a [u8],
+    pub compressions: &'a [u8],
+    extensions: &'a [u8],
+}
+
+/// What the extensions of a ClientHello say, as far as it concerns us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    pub extended_master_secret: bool,
+    pub renegotiation_info: bool,
+    /// The code of RFC 6066 section 4, 1 to 4.
+    pub max_fragment_length: Option<u8>,
+    pub record_size_limit: Option<u16>,
+}
+
+/// A ServerHello up to its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerHello<'a> {
+    pub version: u16,
+    pub random: &'a [u8; RANDOM_LEN],
+    pub suite: u16,
+    pub compression: u8,
+    extensions: &'a [u8],
+}
+
+impl<'a> Fragment<'a> {
+    /// Takes a fragment off the front of a record's body. `None` at its end, or where its length reaches past it.
+    pub fn read(record: &mut &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(record);
+        let kind = reader.u8()?;
+        let length = reader.u24()?;
+        let message_seq = reader.u16()?;
+        let offset = reader.u24()?;
+        let fragment_length = reader.u24()?;
+        let body = reader.take(fragment_length)?;
+        *record = reader.0;
+        (offset + fragment_length <= length).then_some(Self {
+            kind,
+            length,
+            message_seq,
+            offset,
+            body,
+        })
+    }
+
+    /// Whether this is all of its message.
+    pub fn is_whole(&self) -> bool {
+        self.body.len() == self.length
+    }
+}
+
+impl<'a> ClientHello<'a> {
+    /// Reads the body of a message.
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(body);
+        let hello = Self {
+            version: reader.u16()?,
+            random: reader.array()?,
+            session_id: reader.vec8()?,
+            cookie: reader.vec8()?,
+            suites: reader.vec16()?,
+            compressions: reader.vec8()?,
+            extensions: if reader.0.is_empty() { &[] } else { reader.vec16()? },
+        };
+        let sound = hello.session_id.len() <= 32
+            && !hello.suites.is_empty()
+            && hello.suites.len().is_multiple_of(2)
+            && !hello.compressions.is_empty()
+            && reader.0.is_empty();
+        sound.then_some(hello)
+    }
+
+    /// The suites in the client's order.
+    pub fn suites(&self) -> impl Iterator<Item = u16> {
+        self.suites
+            .chunks_exact(2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+    }
+
+    /// Reads the extensions; unknown ones are ignored, whatever they hold.
+    pub fn offer(&self) -> Result<Offer, Fault> {
+        let mut offer = Offer::default();
+        let mut seen = 0_u8;
+        let mut reader = Reader(self.extensions);
+        while !reader.0.is_empty() {
+            let (kind, body) = reader.extension().ok_or(Fault::MALFORMED)?;
+            let Some(bit) = KNOWN_EXTENSIONS.iter().position(|known| *known == kind) else {
+                continue;
+            };
+            //= RFC 5246 section 7.4.1.4
+            //# There MUST NOT be more than one extension of the same type.
+            if seen & (1 << bit) != 0 {
+                return Err(Fault::ILLEGAL_PARAMETER);
+            }
+            seen |= 1 << bit;
+            match kind {
+                EXTENDED_MASTER_SECRET if body.is_empty() => offer.extended_master_secret = true,
+                RENEGOTIATION_INFO if body == [0] => offer.renegotiation_info = true,
+                //= RFC 5746 section 3.6
+                //# The server MUST then verify that the length of the "renegotiated_connection" field is zero, and if it
+                //# is not, MUST abort the handshake.
+                RENEGOTIATION_INFO => return Err(Fault::RENEGOTIATION),
+                MAX_FRAGMENT_LENGTH => match *body {
+                    [code @ 1..=4] => offer.max_fragment_length = Some(code),
+                    //= RFC 6066 section 4
+                    //# If a server receives a maximum fragment length negotiation request for a value other than the
+                    //# allowed values, it MUST abort the handshake with an "illegal_parameter" alert.
+                    [_] => return Err(Fault::ILLEGAL_PARAMETER),
+                    _ => return Err(Fault::MALFORMED),
+                },
+                RECORD_SIZE_LIMIT => offer.record_size_limit = Some(record_size_limit(body)?),
+                SUPPORTED_VERSIONS => {
+                    // A peer that can do without DTLS 1.2 but lists it falls back to it; one that does not list it
+                    // would not understand our answer.
+                    let versions = Reader(body).vec8().ok_or(Fault::MALFORMED)?;
+                    if !versions
+                        .chunks_exact(2)
+                        .any(|version| version == DTLS_1_2.to_be_bytes())
+                    {
+                        return Err(Fault::UNSUPPORTED_VERSION);
+                    }
+                }
+                _ => return Err(Fault::MALFORMED),
+            }
+        }
+        Ok(offer)
+    }
+}
+
+impl<'a> ServerHello<'a> {
+    /// Reads the body of a message.
+    pub fn parse(body: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader(body);
+        let version = reader.u16()?;
+        let random = reader.array()?;
+        // There is nothing to resume, so the session's name does not matter.
+        let _session_id = reader.vec8()?;
+        let suite = reader.u16()?;
+        let compression = reader.u8()?;
+        let extensions = if reader.0.is_empty() {
+            &[][..]
+        } else {
+            reader.vec16()?
+        };
+        reader.0.is_empty().then_some(Self {
+            version,
+            random,
+            suite,
+            compression,
+            extensions,
+        })
+    }
+
+    /// Reads the extensions, which must answer what was offered.
+    pub fn accepted(&self, offered: &Offer) -> Result<Offer, Fault> {
+        let mut accepted = Offer::default();
+        let mut reader = Reader(self.extensions);
+        while !reader.0.is_empty() {
+            let (kind, body) = reader.extension().ok_or(Fault::MALFORMED)?;
+            match kind {
+                EXTENDED_MASTER_SECRET if offered.extended_master_secret && body.is_empty() => {
+                    accepted.extended_master_secret = true;
+                }
+                RENEGOTIATION_INFO if offered.renegotiation_info && body == [0] => {
+                    accepted.renegotiation_info = true
+                }
+                MAX_FRAGMENT_LENGTH if offered.max_fragment_length.is_some_and(|code| body == [code]) => {
+                    accepted.max_fragment_length = offered.max_fragment_length;
+                }
+                RECORD_SIZE_LIMIT if offered.record_size_limit.is_some() => {
+                    accepted.record_size_limit = Some(record_size_limit(body)?);
+                }
+                EXTENDED_MASTER_SECRET | RENEGOTIATION_INFO | MAX_FRAGMENT_LENGTH => {
+                    return Err(Fault::ILLEGAL_PARAMETER);
+                }
+                //= RFC 5246 section 7.4.1.4
+                //# If a client receives an extension type in ServerHello that it did not request in the associated
+                //# ClientHello, it MUST abort the handshake with an unsupported_extension fatal alert.
+                _ => return Err(Fault::UNSUPPORTED_EXTENSION),
+            }
+        }
+        //= RFC 8449 section 5
+        //# A client MUST treat receipt of both "max_fragment_length" and "record_size_limit" as a fatal error, and it
+        //# SHOULD generate an "illegal_parameter" alert.
+        if accepted.max_fragment_length.is_some() && accepted.record_size_limit.is_some() {
+            return Err(Fault::ILLEGAL_PARAMETER);
+        }
+        Ok(accepted)
+    }
+}
+
+impl Offer {
+    /// The longest plaintext that one side may send after this has been agreed on.
+    pub fn max_plaintext(&self) -> Option<u16> {
+        self.record_size_limit
+            .or(self.max_fragment_length.map(|code| 1 << (8 + code)))
+    }
+
+    /// Appends an extensions block, or nothing where there is nothing to say.
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut block = Vec::with_capacity(32);
+        let mut extension = |kind: u16, body: &[u8]| {
+            block.extend_from_slice(&kind.to_be_bytes());
+            block.extend_from_slice(&(body.len() as u16).to_be_bytes());
+            block.extend_from_slice(body);
+        };
+        if self.renegotiation_info {
+            extension(RENEGOTIATION_INFO, &[0]);
+        }
+        if self.extended_master_secret {
+            extension(EXTENDED_MASTER_SECRET, &[]);
+        }
+        if let Some(code) = self.max_fragment_length {
+            extension(MAX_FRAGMENT_LENGTH, &[code]);
+        }
+        if let Some(limit) = self.record_size_limit {
+            extension(RECORD_SIZE_LIMIT, &limit.to_be_bytes());
+        }
+        if !block.is_empty() {
+            out.extend_from_slice(&(block.len() as u16).to_be_bytes());
+            out.extend_from_slice(&block);
+        }
+    }
+}
+
+/// The cookie of a HelloVerifyRequest.
+pub fn parse_hello_verify_request(body: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader(body);
+    let _version = reader.u16()?;
+    let cookie = reader.vec8()?;
+    reader.0.is_empty().then_some(cookie)
+}
+
+/// The identity in a ClientKeyExchange (RFC 4279 section 2).
+pub fn parse_client_key_exchange(body: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader(body);
+    let identity = reader.vec16()?;
+    reader.0.is_empty().then_some(identity)
+}
+
+/// The hint in a ServerKeyExchange (RFC 4279 section 2).
+pub fn parse_server_key_exchange(body: &[u8]) -> Option<&[u8]> {
+    // The two have the same form.
+    parse_client_key_exchange(body)
+}
+
+/// A whole ClientHello message.
+pub fn client_hello(
+    seq: u16,
+    random: &[u8; RANDOM_LEN],
+    cookie: &[u8],
+    suites: &[u16],
+    offer: &Offer,
+) -> Vec<u8> {
+    message(CLIENT_HELLO, seq, |body| {
+        body.extend_from_slice(&DTLS_1_2.to_be_bytes());
+        body.extend_from_slice(random);
+        body.push(0);
+        body.push(cookie.len() as u8);
+        body.extend_from_slice(cookie);
+        body.extend_from_slice(&((2 * suites.len()) as u16).to_be_bytes());
+        for suite in suites {
+            body.extend_from_slice(&suite.to_be_bytes());
+        }
+        body.extend_from_slice(&[1, NULL_COMPRESSION]);
+        offer.write(body);
+    })
+}
+
+/// A whole ServerHello message. The session has no name: nothing is ever resumed.
+pub fn server_hello(seq: u16, random: &[u8; RANDOM_LEN], suite: u16, answer: &Offer) -> Vec<u8> {
+    message(SERVER_HELLO, seq, |body| {
+        body.extend_from_slice(&DTLS_1_2.to_be_bytes());
+        body.extend_from_slice(random);
+        body.push(0);
+        body.extend_from_slice(&suite.to_be_bytes());
+        body.push(NULL_COMPRESSION);
+        answer.write(body);
+    })
+}
+
+/// A whole ClientKeyExchange message.
+pub fn client_key_exchange(seq: u16, identity: &[u8]) -> Vec<u8> {
+    message(CLIENT_KEY_EXCHANGE, seq, |body| {
+        body.extend_from_slice(&(identity.len() as u16).to_be_bytes());
+        body.extend_from_slice(identity);
+    })
+}
+
+/// A whole message: unfragmented header, then what `write` appends.
+pub fn message(kind: u8, seq: u16, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut message = Vec::with_capacity(128);
+    message.resize(MESSAGE_HEADER_LEN, 0);
+    write(&mut message);
+    let length = (message.len() - MESSAGE_HEADER_LEN) as u32;
+    let [_, l0, l1, l2] = length.to_be_bytes();
+    let [s0, s1] = seq.to_be_bytes();
+    message[..MESSAGE_HEADER_LEN].copy_from_slice(&[kind, l0, l1, l2, s0, s1, 0, 0, 0, l0, l1, l2]);
+    message
+}
+
+//= RFC 8449 section 4
+//# An endpoint MUST treat receipt of a smaller value as a fatal error and generate an "illegal_parameter" alert.
+fn record_size_limit(body: &[u8]) -> Result<u16, Fault> {
+    let limit = <[u8; 2]>::try_from(body).map_err(|_| Fault::MALFORMED)?;
+    let limit = u16::from_be_bytes(limit);
+    if limit < MIN_RECORD_SIZE_LIMIT {
+        Err(Fault::ILLEGAL_PARAMETER)
+    } else {
+        Ok(limit)
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| *byte)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.array().copied().map(u16::from_be_bytes)
+    }
+
+    fn u24(&mut self) -> Option<usize> {
+        self.array()
+            .map(|[a, b, c]| usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c))
+    }
+
+    fn vec8(&mut self) -> Option<&'a [u8]> {
+        let len = self.u8()?;
+        self.take(usize::from(len))
+    }
+
+    fn vec16(&mut self) -> Option<&'a [u8]> {
+        let len = self.u16()?;
+        self.take(usize::from(len))
+    }
+
+    fn extension(&mut self) -> Option<(u16, &'a [u8])> {
+        Some((self.u16()?, self.vec16()?))
+    }
+}
+
+pub const CLIENT_HELLO: u8 = 1;
+pub const SERVER_HELLO: u8 = 2;
+pub const HELLO_VERIFY_REQUEST: u8 = 3;
+pub const SERVER_KEY_EXCHANGE: u8 = 12;
+pub const SERVER_HELLO_DONE: u8 = 14;
+pub const CLIENT_KEY_EXCHANGE: u8 = 16;
+pub const FINISHED: u8 = 20;
+
+/// Bytes of a message header: type, length, number, fragment offset and length.
+pub const MESSAGE_HEADER_LEN: usize = 12;
+pub const RANDOM_LEN: usize = 32;
+pub const NULL_COMPRESSION: u8 = 0;
+/// Stands in a list of suites for an empty renegotiation_info (RFC 5746 section 3.3).
+pub const EMPTY_RENEGOTIATION_INFO: u16 = 0x00ff;
+/// The most that RFC 8449 lets a DTLS 1.2 endpoint announce; more than any datagram of ours.
+pub const MAX_RECORD_SIZE_LIMIT: u16 = 1 << 14;
+
+const MAX_FRAGMENT_LENGTH: u16 = 1;
+const EXTENDED_MASTER_SECRET: u16 = 23;
+const RECORD_SIZE_LIMIT: u16 = 28;
+const SUPPORTED_VERSIONS: u16 = 43;
+const RENEGOTIATION_INFO: u16 = 0xff01;
+const KNOWN_EXTENSIONS: [u16; 5] = [
+    MAX_FRAGMENT_LENGTH,
+    EXTENDED_MASTER_SECRET,
+    RECORD_SIZE_LIMIT,
+    SUPPORTED_VERSIONS,
+    RENEGOTIATION_INFO,
+];
+const MIN_RECORD_SIZE_LIMIT: u16 = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a stock Zephyr device offers: one suite and 00FF; signature_algorithms, max_fragment_length 2048,
+    /// encrypt_then_mac, extended_master_secret.
+    #[rustfmt::skip]
+    const ZEPHYR: [u8; 67] = [
+        0xfe, 0xfd,
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16,
+        17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32,
+        0, 0,
+        0, 4, 0x00, 0xa8, 0x00, 0xff,
+        1, 0,
+        0, 21,
+        0, 13, 0, 4, 0, 2, 4, 1,
+        0, 1, 0, 1, 3,
+        0, 22, 0, 0,
+        0, 23, 0, 0,
+    ];
+
+    #[test]
+    fn a_zephyr_device_is_understood() {
+        let hello = ClientHello::parse(&ZEPHYR).unwrap();
+        assert_eq!(hello.version, 0xfefd);
+        assert_eq!(hello.random[..3], [1, 2, 3]);
+        assert_eq!(hello.suites().collect::<Vec<_>>(), [0x00a8, 0x00ff]);
+        let expected = Offer {
+            extended_master_secret: true,
+            max_fragment_length: Some(3),
+            ..Offer::default()
+        };
+        assert_eq!(hello.offer(), Ok(expected));
+        assert_eq!(expected.max_plaintext(), Some(2048));
+    }
+
+    #[test]
+    fn no_prefix_of_a_hello_parses_but_the_one_without_extensions() {
+        for len in 0..ZEPHYR.len() {
+            assert_eq!(ClientHello::parse(&ZEPHYR[..len]).is_some(), len == 44, "{len}");
+        }
+    }
+
+    #[test]
+    fn extensions_are_judged_one_by_one() {
+        let cases: [(&[u8], Result<Offer, Fault>); 14] = [
+            (&[], Ok(Offer::default())),
+            (
+                &[0xff, 1, 0, 1, 0],
+                Ok(Offer {
+                    renegotiation_info: true,
+                    ..Offer::default()
+                }),
+            ),
+            (&[0xff, 1, 0, 2, 1, 9], Err(Fault::RENEGOTIATION)),
+            (&[0, 23, 0, 1, 0], Err(Fault::MALFORMED)),
+            (&[0, 23, 0, 0, 0, 23, 0, 0], Err(Fault::ILLEGAL_PARAMETER)),
+            (&[0, 1, 0, 1, 5], Err(Fault::ILLEGAL_PARAMETER)),
+            (&[0, 1, 0, 0], Err(Fault::MALFORMED)),
+            (
+                &[0, 28, 0, 2, 0, 64],
+                Ok(Offer {
+                    record_size_limit: Some(64),
+                    ..Offer::default()
+                }),
+            ),
+            (&[0, 28, 0, 2, 0, 63], Err(Fault::ILLEGAL_PARAMETER)),
+            (&[0, 43, 0, 5, 4, 0xfe, 0xfc, 0xfe, 0xfd], Ok(Offer::default())),
+            (&[0, 43, 0, 3, 2, 0xfe, 0xfc], Err(Fault::UNSUPPORTED_VERSION)),
+            // server_name with an IP literal, a ticket, a connection ID, something from the future
+            (
+                &[
+                    0, 0, 0, 14, 0, 12, 0, 0, 9, b'1', b'2', b'7', b'.', b'0', b'.', b'0', b'.', b'1',
+                ],
+                Ok(Offer::default()),
+            ),
+            (
+                &[0, 35, 0, 0, 0, 54, 0, 1, 0, 0xaa, 0xaa, 0, 2, 7, 7],
+                Ok(Offer::default()),
+            ),
+            (&[0, 23, 0], Err(Fault::MALFORMED)),
+        ];
+        for (extensions, expected) in cases {
+            let mut body = ZEPHYR[..44].to_vec();
+            body.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+            body.extend_from_slice(extensions);
+            assert_eq!(
+                ClientHello::parse(&body).unwrap().offer(),
+                expected,
+                "{extensions:02x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_hello_may_answer_only_what_was_offered() {
+        let offered = Offer {
+            extended_master_secret: true,
+            record_size_limit: Some(100),
+            ..Offer::default()
+        };
+        let answer = |extensions: &Offer| {
+            let message = server_hello(1, &[7; 32], 0xc0a8, extensions);
+            ServerHello::parse(&message[MESSAGE_HEADER_LEN..])
+                .unwrap()
+                .accepted(&offered)
+        };
+        assert_eq!(answer(&offered), Ok(offered));
+        assert_eq!(answer(&Offer::default()), Ok(Offer::default()));
+        let unasked = Offer {
+            renegotiation_info: true,
+            ..Offer::default()
+        };
+        assert_eq!(answer(&unasked), Err(Fault::ILLEGAL_PARAMETER));
+    }
+
+    #[test]
+    fn rfc6347_4_2_2_a_fragment_lies_inside_its_message() {
+        let whole = [16, 0, 0, 3, 0, 2, 0, 0, 0, 0, 0, 3, 9, 9, 9];
+        let fragment = Fragment::read(&mut &whole[..]).unwrap();
+        let expected = Fragment {
+            kind: 16,
+            length: 3,
+            message_seq: 2,
+            offset: 0,
+            body: &[9, 9, 9],
+        };
+        assert_eq!(fragment, expected);
+
+        let beyond = [16, 0, 0, 3, 0, 2, 0, 0, 1, 0, 0, 3, 9, 9, 9];
+        assert_eq!(Fragment::read(&mut &beyond[..]), None);
+        let lying = [16, 0, 0, 4, 0, 2, 0, 0, 0, 0, 0, 4, 9, 9, 9];
+        assert_eq!(Fragment::read(&mut &lying[..]), None);
+    }
+
+    #[test]
+    fn an_identity_fills_its_key_exchange() {
+        assert_eq!(parse_client_key_exchange(&[0, 2, b'i', b'd']), Some(&b"id"[..]));
+        assert_eq!(parse_client_key_exchange(&[0, 0]), Some(&b""[..]));
+        assert_eq!(parse_client_key_exchange(&[0, 1, b'i', b'd']), None);
+        assert_eq!(parse_client_key_exchange(&[0, 3, b'i', b'd']), None);
+        assert_eq!(parse_client_key_exchange(&[0]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut rest = &body[..];
+            while Fragment::read(&mut rest).is_some() {}
+            if let Some(hello) = ClientHello::parse(&body) {
+                let _ = hello.offer();
+            }
+            if let Some(hello) = ServerHello::parse(&body) {
+                let _ = hello.accepted(&Offer::default());
+            }
+            let _ = parse_hello_verify_request(&body);
+            let _ = parse_client_key_exchange(&body);
+        }
+
+        #[test]
+        fn extensions_never_panic(extensions in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let mut body = ZEPHYR[..44].to_vec();
+            body.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+            body.extend_from_slice(&extensions);
+            let _ = ClientHello::parse(&body).unwrap().offer();
+        }
+
+        #[test]
+        fn parsing_is_the_inverse_of_writing(
+            random: [u8; 32], cookie in proptest::collection::vec(any::<u8>(), 0..32),
+            suites in proptest::collection::vec(any::<u16>(), 1..5),
+            extended_master_secret: bool, renegotiation_info: bool,
+            max_fragment_length in proptest::option::of(1..=4_u8), record_size_limit in proptest::option::of(64..=16384_u16),
+        ) {
+            let offer = Offer { extended_master_secret, renegotiation_info, max_fragment_length, record_size_limit };
+            let message = client_hello(3, &random, &cookie, &suites, &offer);
+            let fragment = Fragment::read(&mut &message[..]).unwrap();
+            prop_assert!(fragment.is_whole());
+            prop_assert_eq!((fragment.kind, fragment.message_seq), (CLIENT_HELLO, 3));
+            let hello = ClientHello::parse(fragment.body).unwrap();
+            prop_assert_eq!(hello.random, &random);
+            prop_assert_eq!(hello.cookie, &cookie[..]);
+            prop_assert_eq!(hello.suites().collect::<Vec<_>>(), suites);
+            prop_assert_eq!(hello.offer(), Ok(offer));
+        }
+    }
+}

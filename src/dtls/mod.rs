@@ -1,0 +1,38 @@
+//! DTLS 1.2 (RFC 6347, RFC 5246) for very many small peers: sans-IO, both halves, pre-shared keys.
+//!
+//! The way of a datagram, server side:
+//!
+//! 1. [`RecordHeader::peek`] says what it is. Whatever may be a ClientHello goes to [`CookieJar::admit`], which
+//!    keeps nothing and answers strangers with a HelloVerifyRequest.
+//! 2. A [`VerifiedHello`] starts a [`ServerHandshake`], which asks for a key by identity
+//!    ([`HandshakeEvent::KeyWanted`]) and ends in [`HandshakeEvent::Established`] or a [`HandshakeFailure`].
+//! 3. The [`Session`] inside [`Established`] opens and seals records, one [`records`] item at a time, for as
+//!    long as the peer lives, and can be saved and restored across a restart.
+//!
+//! [`ClientHandshake`] is the other side of the same wire. Time and randomness are arguments throughout.
+
+mod alert;
+mod cookie;
+mod crypto;
+mod handshake;
+mod psk;
+mod record;
+mod replay;
+mod session;
+mod suite;
+
+#[cfg(test)]
+mod tests;
+
+pub use cookie::{Admission, CookieJar, HelloDropped, VerifiedHello};
+pub use handshake::{
+    ClientConfig, ClientHandshake, Established, FailureReason, HandshakeEvent, HandshakeFailure,
+    MaxFragmentLength, ServerConfig, ServerHandshake, Timers,
+};
+pub use psk::{Identity, IdentityError, Psk, PskError};
+pub use record::{ContentType, RecordHeader, records};
+pub use session::{
+    Ignored, Incoming, MAX_RECORD_NUMBER, RESERVATION, RecordStart, RestoreError, SavedSession, SealError,
+    Session,
+};
+pub use suite::CipherSuite;
