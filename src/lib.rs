@@ -2,4 +2,5 @@
 
 pub mod clock;
 
+pub mod coap;
 pub mod dtls;
