@@ -4,3 +4,6 @@ pub mod clock;
 
 pub mod coap;
 pub mod dtls;
+pub mod fleet;
+
+pub mod manifest;

@@ -1,0 +1,125 @@
+//! Devices and what they say about themselves.
+
+use super::credential::PskIdentity;
+use super::id::{CohortId, CredentialId, DeviceId, ProjectId};
+use super::name::{DeviceName, Tag};
+
+/// A device, as an operator knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// The project it belongs to.
+    pub project: ProjectId,
+    /// Its name, unique in the project.
+    pub name: DeviceName,
+    /// The one cohort it is in, if any.
+    pub cohort: Option<CohortId>,
+    /// Its tags, ordered.
+    pub tags: Vec<Tag>,
+    /// Whether it may connect.
+    pub enabled: bool,
+    /// How often this record was changed: the newest wins where two readers meet.
+    pub revision: i64,
+    /// When it was created, in milliseconds of Unix time.
+    pub created_ms: i64,
+}
+
+/// A credential of a device, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its id.
+    pub id: CredentialId,
+    /// The device it is for.
+    pub device: DeviceId,
+    /// The PSK identity.
+    pub identity: PskIdentity,
+    /// When it was added, in milliseconds of Unix time.
+    pub created_ms: i64,
+}
+
+/// What a device last reported for one package. Values that nobody knows are kept as they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageState {
+    /// The package, as the device named it; it need not exist here.
+    pub package: String,
+    /// The state, see [`DeviceState`].
+    pub state: u64,
+    /// The reason for it; 0 is none.
+    pub reason: u64,
+    /// The version it runs, if it said so.
+    pub version: Option<String>,
+    /// The version it is on its way to, if it said so.
+    pub target: Option<String>,
+    /// When the report came, in milliseconds of Unix time.
+    pub at_ms: i64,
+}
+
+/// The states a device can report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceState {
+    /// Nothing to do.
+    Idle,
+    /// Fetching blocks.
+    Downloading,
+    /// Has all of it, and it is what it should be.
+    Downloaded,
+    /// Writing or booting it.
+    Updating,
+    /// A number this program does not know.
+    Other(u64),
+}
+
+impl DeviceState {
+    /// The state with this number.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::Idle,
+            1 => Self::Downloading,
+            2 => Self::Downloaded,
+            3 => Self::Updating,
+            other => Self::Other(other),
+        }
+    }
+
+    /// The word for it; `other` where there is none.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Downloading => "downloading",
+            Self::Downloaded => "downloaded",
+            Self::Updating => "updating",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
+impl PackageState {
+    /// The words for the reason; `other` where there are none.
+    #[must_use]
+    pub fn reason_str(&self) -> &'static str {
+        match self.reason {
+            0 => "none",
+            1 => "firmware-updated",
+            2 => "not-enough-flash",
+            3 => "out-of-ram",
+            4 => "connection-lost",
+            5 => "integrity-check-failure",
+            6 => "unsupported-package-type",
+            7 => "invalid-uri",
+            8 => "firmware-update-failed",
+            9 => "unsupported-protocol",
+            10 => "io-error",
+            11 => "awaiting-retry",
+            _ => "other",
+        }
+    }
+
+    /// Whether the reason says that an attempt failed.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(self.reason, 2..=11)
+    }
+}

@@ -1,0 +1,38 @@
+//! The domain, pure, in the operator's words: packages, artifacts, cohorts, deployments, devices.
+//!
+//! Nothing here waits, reads a clock or knows the disk. A rule that says no returns a [`Refusal`] that carries what was
+//! wrong, with which value, and what would be accepted; a rule that says yes has changed the [`Fleet`] it was asked on.
+//! The writer in `control` asks on a working copy and publishes it once it is on disk.
+//!
+//! 1. [`Invalid`]: text becomes a name, a version, a digest, a secret, once, at the edge.
+//! 2. [`Fleet`]: the small part of the state (projects, packages, cohorts, deployments) and the rules over it.
+//! 3. [`Difference`]: what a deployment would change for the devices of its cohort.
+//! 4. [`lint()`]: what a stock device would choke on.
+
+mod compare;
+mod credential;
+mod device;
+mod difference;
+mod id;
+mod image;
+mod key;
+mod lint;
+mod model;
+mod name;
+mod number;
+mod refusal;
+mod rules;
+
+pub use compare::compare_versions;
+pub use credential::{PskIdentity, PskSecret};
+pub use device::{Credential, Device, DeviceState, PackageState};
+pub use difference::{Change, Changed, Difference, Direction};
+pub use id::{ArtifactId, CohortId, CredentialId, DeploymentId, DeviceId, KeyId, PackageId, ProjectId};
+pub use image::{IMAGE_HEAD_BYTES, ImageKind, ImageVersion};
+pub use key::{Actor, ApiKey, Role};
+pub use lint::{DeviceProfile, Finding, Severity, lint};
+pub use model::{Artifact, Cohort, DeployedArtifact, Deployment, Fleet, FleetRecords, Package, Project};
+pub use name::{CohortName, DeploymentName, DeviceName, KeyName, PackageName, ProjectName, Tag, Version};
+pub use number::{ArtifactSize, Digest, Sequence};
+pub use refusal::{Invalid, Kind, Refusal, RefusalClass};
+pub use rules::{ArtifactOutcome, ArtifactRef, DeploymentOrder, MANIFEST_LIMIT, NewArtifact, NewPackage};

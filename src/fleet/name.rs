@@ -1,0 +1,209 @@
+//! Names, each parsed once at the edge. Past that line there is nothing left to check.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::id::CohortId;
+use super::refusal::Invalid;
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident $what:literal $check:expr, $accepted:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// What is accepted, for messages.
+            pub const ACCEPTED: &'static str = $accepted;
+
+            /// Parses `text`.
+            ///
+            /// # Errors
+            /// Says what is wrong with it and what would be accepted.
+            pub fn parse(text: &str) -> Result<Self, Invalid> {
+                match $check(text) {
+                    None => Ok(Self(text.into())),
+                    Some(wrong) => Err(Invalid::new($what, text, wrong, Self::ACCEPTED)),
+                }
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Deref for $name {
+            type Target = str;
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Invalid;
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                Self::parse(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+names! {
+    /// The name of a project, as it appears in paths.
+    ProjectName "project name" |text| symbol(text, "-"),
+        "1 to 63 of A-Z a-z 0-9 -, starting with a letter or digit";
+    /// The name of a package. Devices have it compiled in, so it is case-sensitive.
+    PackageName "package name" |text| symbol(text, "._+-"),
+        "1 to 63 of A-Z a-z 0-9 . _ + -, starting with a letter or digit";
+    /// A version of a package. It needs to be unique, not semantic.
+    Version "version" |text| symbol(text, "._+-"),
+        "1 to 63 of A-Z a-z 0-9 . _ + -, starting with a letter or digit";
+    /// The name of a device.
+    DeviceName "device name" |text| symbol(text, "._+-:@"),
+        "1 to 63 of A-Z a-z 0-9 . _ + - : @, starting with a letter or digit";
+    /// A tag of a device.
+    Tag "tag" |text| symbol(text, "._+-:=/"),
+        "1 to 63 of A-Z a-z 0-9 . _ + - : = /, starting with a letter or digit";
+    /// The name of a cohort: free text that is not a cohort id.
+    CohortName "cohort name" |text: &str| match line(text) {
+            None if text.parse::<CohortId>().is_ok() => Some("reads as the id of a cohort".to_owned()),
+            wrong => wrong,
+        },
+        "1 to 100 characters in one line, no space at either end, not like coh_12";
+    /// The name of a deployment: free text.
+    DeploymentName "deployment name" line, "1 to 100 characters in one line, no space at either end";
+    /// The name of an API key: free text.
+    KeyName "key name" line, "1 to 100 characters in one line, no space at either end";
+}
+
+/// The rule for names that appear in paths: what is wrong with `text`, if anything.
+fn symbol(text: &str, also: &str) -> Option<String> {
+    let first = match text.chars().next() {
+        None => return Some("is empty".to_owned()),
+        Some(first) => first,
+    };
+    if let Some(bad) = text
+        .chars()
+        .find(|&c| !c.is_ascii_alphanumeric() && !also.contains(c))
+    {
+        return Some(format!("contains {bad:?}"));
+    }
+    if !first.is_ascii_alphanumeric() {
+        return Some(format!("starts with {first:?}"));
+    }
+    (text.len() > SYMBOL_CHARS).then(|| format!("is {} characters long", text.len()))
+}
+
+/// The rule for free text: what is wrong with `text`, if anything.
+fn line(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return Some("is empty".to_owned());
+    }
+    if let Some(bad) = text.chars().find(|c| c.is_control()) {
+        return Some(format!("contains {bad:?}"));
+    }
+    if text.trim() != text {
+        return Some("has space at its ends".to_owned());
+    }
+    let length = text.chars().count();
+    (length > LINE_CHARS).then(|| format!("is {length} characters long"))
+}
+
+/// The product's rule for names in paths.
+const SYMBOL_CHARS: usize = 63;
+/// A reasoned guess: what a table column can show.
+const LINE_CHARS: usize = 100;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{CohortName, DeploymentName, PackageName, Version};
+
+    #[test]
+    fn package_names_and_versions_hold_nothing_that_a_download_path_could_trip_over() {
+        for good in ["main", "M", "9", "a.b_c+d-e", &"x".repeat(63)] {
+            assert_eq!(PackageName::parse(good).unwrap().as_str(), good);
+            assert_eq!(Version::parse(good).unwrap().as_str(), good);
+        }
+        for (bad, wrong) in [
+            ("", "is empty"),
+            ("ma@in", "contains '@'"),
+            ("a/b", "contains '/'"),
+            (".hidden", "starts with '.'"),
+            ("-x", "starts with '-'"),
+            ("a b", "contains ' '"),
+            ("ä", "contains 'ä'"),
+            (&"x".repeat(64), "is 64 characters long"),
+        ] {
+            assert_eq!(PackageName::parse(bad).unwrap_err().wrong, wrong);
+            assert_eq!(Version::parse(bad).unwrap_err().wrong, wrong);
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_was_wrong_with_which_value_and_what_is_accepted() {
+        assert_eq!(
+            Version::parse("1.0@rc").unwrap_err().to_string(),
+            "version \"1.0@rc\" contains '@'; accepted: 1 to 63 of A-Z a-z 0-9 . _ + -, starting with a letter or digit"
+        );
+    }
+
+    #[test]
+    fn a_cohort_cannot_be_named_like_a_cohort_id() {
+        assert!(CohortName::parse("Field trial, north").is_ok());
+        assert!(CohortName::parse("coh_12").is_err());
+        assert!(CohortName::parse("coh_x").is_ok());
+        assert!(DeploymentName::parse(" x").is_err());
+        assert!(DeploymentName::parse("two\nlines").is_err());
+    }
+
+    #[test]
+    fn a_name_compares_like_its_text_so_that_maps_can_be_asked_with_text() {
+        let map = std::collections::BTreeMap::from([(PackageName::parse("main").unwrap(), 1)]);
+        assert_eq!(map.get("main"), Some(&1));
+    }
+}
