@@ -7,3 +7,4 @@ pub mod dtls;
 pub mod fleet;
 
 pub mod manifest;
+pub mod store;

@@ -1,0 +1,586 @@
+//! What scales with the number of devices: devices, credentials, states, sightings.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::error::StoreError;
+use super::seal::Sealer;
+use super::sqlite::{Store, WriteTransaction, corrupt};
+use crate::fleet::{
+    CohortId, Credential, CredentialId, Deployment, Device, DeviceId, DeviceName, PackageState, ProjectId,
+    PskIdentity, PskSecret, Tag,
+};
+
+/// A device, one of its credentials, and the secret.
+#[derive(Debug)]
+pub struct DeviceSecret {
+    /// The device.
+    pub device: Device,
+    /// The credential.
+    pub credential: CredentialId,
+    /// The secret.
+    pub secret: PskSecret,
+}
+
+/// A credential to be kept, sealed.
+#[derive(Debug)]
+pub struct NewCredentialRow {
+    /// The credential.
+    pub credential: Credential,
+    /// Its secret.
+    pub secret: PskSecret,
+}
+
+/// A state to be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportRow {
+    /// Who reported it.
+    pub device: DeviceId,
+    /// What was reported.
+    pub state: PackageState,
+}
+
+/// What the gateway itself saw of a device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// When it was last heard, in milliseconds of Unix time.
+    pub last_seen_ms: Option<i64>,
+    /// The sequence number of the newest manifest it was sent; 0 is none.
+    pub manifest_sent: u32,
+    /// The sequence number of the newest manifest it acknowledged; 0 is none.
+    pub manifest_acknowledged: u32,
+}
+
+/// Which devices to read.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceFilter {
+    /// Only the one with this name.
+    pub name: Option<DeviceName>,
+    /// Only those whose name starts so.
+    pub prefix: Option<String>,
+    /// Only those in this cohort, or in none.
+    pub cohort: Option<Option<CohortId>>,
+    /// Only those with this tag.
+    pub tag: Option<Tag>,
+    /// Only these.
+    pub among: Option<Vec<DeviceId>>,
+    /// Only those after this one.
+    pub after: Option<DeviceId>,
+    /// By name rather than by id: what a prefix wants.
+    pub by_name: bool,
+    /// How many at most.
+    pub limit: usize,
+}
+
+/// How many devices of a cohort are where with a deployment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProgressCounts {
+    /// In the order pending, notified, downloading, downloaded, updating, done, failed.
+    pub buckets: [u64; 7],
+}
+
+impl WriteTransaction {
+    /// Those of `names` that are taken in a project.
+    ///
+    /// # Errors
+    /// The database fails; so for all that follow.
+    pub async fn taken_names(
+        &mut self,
+        project: ProjectId,
+        names: impl Iterator<Item = &DeviceName>,
+    ) -> Result<HashSet<String>, StoreError> {
+        let names = serde_json::to_string(&names.collect::<Vec<_>>()).map_err(corrupt)?;
+        let rows = sqlx::query(
+            "SELECT name FROM devices WHERE project_id = ? AND name IN (SELECT value FROM json_each(?))",
+        )
+        .bind(project.get())
+        .bind(names)
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// Those of `identities` that are taken in any project, with who has them.
+    pub async fn taken_identities(
+        &mut self,
+        identities: &[PskIdentity],
+    ) -> Result<HashMap<PskIdentity, (ProjectId, DeviceName)>, StoreError> {
+        let mut taken = HashMap::new();
+        for chunk in Chunks(identities) {
+            let mut select = QueryBuilder::<Sqlite>::new(
+                "SELECT c.identity, d.project_id, d.name FROM credentials c JOIN devices d ON d.id = c.device_id \
+                 WHERE c.identity IN (",
+            );
+            let mut list = select.separated(", ");
+            for identity in chunk {
+                list.push_bind(identity.as_bytes().to_vec());
+            }
+            select.push(")");
+            for row in select.build().fetch_all(self.connection()).await? {
+                let identity = PskIdentity::new(row.try_get(0)?).map_err(corrupt)?;
+                let name = row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?;
+                taken.insert(identity, (ProjectId::new(row.try_get(1)?), name));
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Keeps devices and their tags.
+    pub async fn insert_devices(&mut self, devices: &[Device]) -> Result<(), StoreError> {
+        for chunk in Chunks(devices) {
+            let mut insert = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO devices (id, project_id, name, cohort_id, enabled, revision, created_ms) ",
+            );
+            insert.push_values(chunk, |mut row, device| {
+                row.push_bind(device.id.get())
+                    .push_bind(device.project.get())
+                    .push_bind(device.name.to_string())
+                    .push_bind(device.cohort.map(CohortId::get))
+                    .push_bind(device.enabled)
+                    .push_bind(device.revision)
+                    .push_bind(device.created_ms);
+            });
+            insert.build().execute(self.connection()).await?;
+        }
+        self.insert_tags(devices).await
+    }
+
+    /// Keeps credentials, their secrets sealed.
+    pub async fn insert_credentials(&mut self, rows: &[NewCredentialRow]) -> Result<(), StoreError> {
+        for chunk in Chunks(rows) {
+            let mut insert = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO credentials (id, device_id, identity, sealed, created_ms) ",
+            );
+            let sealer = &self.store.inner.sealer;
+            insert.push_values(chunk, |mut values, row| {
+                let identity = row.credential.identity.as_bytes();
+                values
+                    .push_bind(row.credential.id.get())
+                    .push_bind(row.credential.device.get())
+                    .push_bind(identity.to_vec())
+                    .push_bind(sealer.seal(identity, row.secret.as_bytes()))
+                    .push_bind(row.credential.created_ms);
+            });
+            insert.build().execute(self.connection()).await?;
+        }
+        Ok(())
+    }
+
+    /// The device with this id.
+    pub async fn device(&mut self, project: ProjectId, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        let row = sqlx::query(SELECT_DEVICE_BY_ID)
+            .bind(id.get())
+            .fetch_optional(self.connection())
+            .await?;
+        let device = row.as_ref().map(device).transpose()?;
+        Ok(device.filter(|device| device.project == project))
+    }
+
+    /// Keeps what has changed about a device.
+    pub async fn update_device(&mut self, device: &Device) -> Result<(), StoreError> {
+        sqlx::query("UPDATE devices SET cohort_id = ?, enabled = ?, revision = ? WHERE id = ?")
+            .bind(device.cohort.map(CohortId::get))
+            .bind(device.enabled)
+            .bind(device.revision)
+            .bind(device.id.get())
+            .execute(self.connection())
+            .await?;
+        sqlx::query("DELETE FROM device_tags WHERE device_id = ?")
+            .bind(device.id.get())
+            .execute(self.connection())
+            .await?;
+        self.insert_tags(std::slice::from_ref(device)).await
+    }
+
+    /// Forgets a device and all that belongs to it.
+    pub async fn delete_device(&mut self, id: DeviceId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM devices WHERE id = ?")
+            .bind(id.get())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// The credentials of a device, oldest first.
+    pub async fn credentials(&mut self, device: DeviceId) -> Result<Vec<Credential>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, device_id, identity, created_ms FROM credentials WHERE device_id = ? ORDER BY id",
+        )
+        .bind(device.get())
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter().map(credential).collect()
+    }
+
+    /// Forgets a credential.
+    pub async fn delete_credential(&mut self, id: CredentialId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM credentials WHERE id = ?")
+            .bind(id.get())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps what devices last reported. Later rows win. Reports of devices that are gone, and of more packages than a
+    /// device can have, are passed over.
+    pub async fn upsert_reports(&mut self, rows: &[ReportRow]) -> Result<(), StoreError> {
+        for chunk in Chunks(rows) {
+            let mut insert = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO package_states (device_id, package, state, reason, version, target, at_ms) SELECT v.* FROM (",
+            );
+            insert.push_values(chunk, |mut values, row| {
+                values
+                    .push_bind(row.device.get())
+                    .push_bind(row.state.package.clone())
+                    .push_bind(clamped(row.state.state))
+                    .push_bind(clamped(row.state.reason))
+                    .push_bind(row.state.version.clone())
+                    .push_bind(row.state.target.clone())
+                    .push_bind(row.state.at_ms);
+            });
+            insert
+                .push(
+                    ") AS v JOIN devices d ON d.id = v.column1 WHERE (SELECT count(*) FROM package_states p \
+                     WHERE p.device_id = v.column1 AND p.package <> v.column2) < ",
+                )
+                .push_bind(PACKAGES_OF_A_DEVICE)
+                .push(
+                    " ON CONFLICT DO UPDATE SET state = excluded.state, reason = excluded.reason, \
+                     version = excluded.version, target = excluded.target, at_ms = excluded.at_ms",
+                );
+            insert.build().execute(self.connection()).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the gateway saw. Numbers only rise.
+    pub async fn upsert_sightings(&mut self, rows: &[(DeviceId, Sighting)]) -> Result<(), StoreError> {
+        for chunk in Chunks(rows) {
+            let mut insert = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO sightings (device_id, last_seen_ms, manifest_sent, manifest_acknowledged) \
+                 SELECT v.* FROM (",
+            );
+            insert.push_values(chunk, |mut values, (device, sighting)| {
+                values
+                    .push_bind(device.get())
+                    .push_bind(sighting.last_seen_ms.unwrap_or(0))
+                    .push_bind(sighting.manifest_sent)
+                    .push_bind(sighting.manifest_acknowledged);
+            });
+            insert.push(
+                ") AS v JOIN devices d ON d.id = v.column1 WHERE true ON CONFLICT DO UPDATE SET \
+                 last_seen_ms = max(last_seen_ms, excluded.last_seen_ms), \
+                 manifest_sent = max(manifest_sent, excluded.manifest_sent), \
+                 manifest_acknowledged = max(manifest_acknowledged, excluded.manifest_acknowledged)",
+            );
+            insert.build().execute(self.connection()).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_tags(&mut self, devices: &[Device]) -> Result<(), StoreError> {
+        let tags: Vec<_> = devices
+            .iter()
+            .flat_map(|device| device.tags.iter().map(|tag| (device.id, tag.to_string())))
+            .collect();
+        for chunk in Chunks(&tags) {
+            let mut insert =
+                QueryBuilder::<Sqlite>::new("INSERT OR IGNORE INTO device_tags (device_id, tag) ");
+            insert.push_values(chunk, |mut row, (device, tag)| {
+                row.push_bind(device.get()).push_bind(tag.clone());
+            });
+            insert.build().execute(self.connection()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// The device that has this PSK identity, and the secret.
+    ///
+    /// # Errors
+    /// The database fails; so for all that follow.
+    pub async fn device_by_identity(&self, identity: &[u8]) -> Result<Option<DeviceSecret>, StoreError> {
+        let row = sqlx::query(
+            "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, NULL, c.id, c.sealed \
+             FROM credentials c JOIN devices d ON d.id = c.device_id WHERE c.identity = ?",
+        )
+        .bind(identity.to_vec())
+        .fetch_optional(&self.inner.readers)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let secret = open(&self.inner.sealer, identity, row.try_get(9)?)?;
+        Ok(Some(DeviceSecret {
+            device: device(&row)?,
+            credential: CredentialId::new(row.try_get(8)?),
+            secret,
+        }))
+    }
+
+    /// The device of this name.
+    pub async fn device_by_name(
+        &self,
+        project: ProjectId,
+        name: &DeviceName,
+    ) -> Result<Option<Device>, StoreError> {
+        let filter = DeviceFilter {
+            name: Some(name.clone()),
+            limit: 1,
+            ..DeviceFilter::default()
+        };
+        Ok(self.devices(project, &filter).await?.pop())
+    }
+
+    /// The device with this id.
+    pub async fn device_by_id(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
+        let row = sqlx::query(SELECT_DEVICE_BY_ID)
+            .bind(id.get())
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        row.as_ref().map(device).transpose()
+    }
+
+    /// Devices by rising id, or by name.
+    pub async fn devices(
+        &self,
+        project: ProjectId,
+        filter: &DeviceFilter,
+    ) -> Result<Vec<Device>, StoreError> {
+        // The planner has no statistics, so it is told where to begin: with the tag, the name or the cohort if there is
+        // one, and with the whole project only if there is not. A `+` keeps a column's index out of it.
+        let mut select = QueryBuilder::<Sqlite>::new(SELECT_DEVICE_COLUMNS);
+        match &filter.tag {
+            Some(tag) => {
+                select.push(" FROM device_tags w CROSS JOIN devices d ON d.id = w.device_id WHERE w.tag = ");
+                select.push_bind(tag.to_string());
+                select.push(" AND +d.project_id = ").push_bind(project.get());
+            }
+            None if filter.cohort.is_some() && filter.name.is_none() => {
+                select
+                    .push(" FROM devices d WHERE +d.project_id = ")
+                    .push_bind(project.get());
+            }
+            None => {
+                select
+                    .push(" FROM devices d WHERE d.project_id = ")
+                    .push_bind(project.get());
+            }
+        }
+        if let Some(name) = &filter.name {
+            select.push(" AND d.name = ").push_bind(name.to_string());
+        }
+        let prefix = filter.prefix.as_ref().filter(|prefix| !prefix.is_empty());
+        if let Some(prefix) = prefix {
+            // A range, which the index on names serves. Names are ASCII, so this character is after all of them.
+            select.push(" AND d.name >= ").push_bind(prefix.clone());
+            select.push(" AND d.name < ").push_bind(format!("{prefix}\u{7f}"));
+        }
+        match filter.cohort {
+            None => {}
+            Some(None) => {
+                select.push(" AND d.cohort_id IS NULL");
+            }
+            Some(Some(cohort)) => {
+                select.push(" AND d.cohort_id = ").push_bind(cohort.get());
+            }
+        }
+        if let Some(among) = &filter.among {
+            let ids = ids_json(among.iter());
+            select
+                .push(" AND d.id IN (SELECT value FROM json_each(")
+                .push_bind(ids)
+                .push("))");
+        }
+        let order = match (filter.by_name, &filter.tag) {
+            (true, _) => "d.name",
+            (false, Some(_)) => "w.device_id",
+            (false, None) => "d.id",
+        };
+        if let Some(after) = filter.after {
+            select.push(" AND ").push(order).push(" > ");
+            match filter.by_name {
+                true => select
+                    .push("(SELECT name FROM devices WHERE id = ")
+                    .push_bind(after.get())
+                    .push(")"),
+                false => select.push_bind(after.get()),
+            };
+        }
+        let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+        select
+            .push(" ORDER BY ")
+            .push(order)
+            .push(" LIMIT ")
+            .push_bind(limit);
+        let rows = select.build().fetch_all(&self.inner.readers).await?;
+        rows.iter().map(device).collect()
+    }
+
+    /// The credentials of some devices, oldest first.
+    pub async fn credentials_of(&self, devices: &[DeviceId]) -> Result<Vec<Credential>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, device_id, identity, created_ms FROM credentials \
+             WHERE device_id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        )
+        .bind(ids_json(devices.iter()))
+        .fetch_all(&self.inner.readers)
+        .await?;
+        rows.iter().map(credential).collect()
+    }
+
+    /// What some devices last reported, by package name.
+    pub async fn states_of(&self, devices: &[DeviceId]) -> Result<Vec<(DeviceId, PackageState)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT device_id, package, state, reason, version, target, at_ms FROM package_states \
+             WHERE device_id IN (SELECT value FROM json_each(?)) ORDER BY device_id, package",
+        )
+        .bind(ids_json(devices.iter()))
+        .fetch_all(&self.inner.readers)
+        .await?;
+        rows.iter()
+            .map(|row| Ok((DeviceId::new(row.try_get(0)?), package_state(row)?)))
+            .collect()
+    }
+
+    /// What the gateway saw of some devices.
+    pub async fn sightings_of(
+        &self,
+        devices: &[DeviceId],
+    ) -> Result<HashMap<DeviceId, Sighting>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT device_id, last_seen_ms, manifest_sent, manifest_acknowledged FROM sightings \
+             WHERE device_id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(ids_json(devices.iter()))
+        .fetch_all(&self.inner.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let sighting = Sighting {
+                    last_seen_ms: Some(row.try_get(1)?).filter(|&ms: &i64| ms > 0),
+                    manifest_sent: row.try_get(2)?,
+                    manifest_acknowledged: row.try_get(3)?,
+                };
+                Ok((DeviceId::new(row.try_get(0)?), sighting))
+            })
+            .collect()
+    }
+
+    /// How far the devices of a deployment's cohort have come with it. Looks at each of them.
+    ///
+    /// A device is done when it runs the wanted version of every wanted package it reports on, and reports on one at
+    /// least: devices report on what they have. What was reported before the deployment says nothing about it, except
+    /// the version.
+    pub async fn progress(&self, deployment: &Deployment) -> Result<ProgressCounts, StoreError> {
+        let rows = sqlx::query(
+            "WITH want AS MATERIALIZED ( \
+                 SELECT p.name AS package, a.version FROM deployment_artifacts x \
+                 JOIN artifacts a ON a.id = x.artifact_id JOIN packages p ON p.id = a.package_id \
+                 WHERE x.deployment_id = ?1), \
+             each AS ( \
+                 SELECT count(s.package) AS reported, \
+                     coalesce(sum(s.version = w.version), 0) AS running, \
+                     coalesce(sum(s.version IS NOT w.version AND s.at_ms >= ?2 AND s.reason BETWEEN 2 AND 11 \
+                         AND coalesce(s.target, w.version) = w.version), 0) AS failed, \
+                     coalesce(max(CASE WHEN s.version IS NOT w.version AND s.target = w.version AND s.at_ms >= ?2 \
+                         THEN s.state END), 0) AS state, \
+                     coalesce(max(g.manifest_acknowledged), 0) >= ?3 AS notified \
+                 FROM devices d CROSS JOIN want w \
+                 LEFT JOIN package_states s ON s.device_id = d.id AND s.package = w.package \
+                 LEFT JOIN sightings g ON g.device_id = d.id \
+                 WHERE d.cohort_id = ?4 GROUP BY d.id) \
+             SELECT CASE WHEN reported > 0 AND running = reported THEN 5 WHEN failed > 0 THEN 6 \
+                 WHEN state = 3 THEN 4 WHEN state = 2 THEN 3 WHEN state = 1 THEN 2 WHEN notified THEN 1 ELSE 0 END, \
+                 count(*) FROM each GROUP BY 1",
+        )
+        .bind(deployment.id.get())
+        .bind(deployment.created_ms)
+        .bind(deployment.sequence.get())
+        .bind(deployment.cohort.get())
+        .fetch_all(&self.inner.readers)
+        .await?;
+        let mut counts = ProgressCounts::default();
+        for row in rows {
+            let bucket = usize::try_from(row.try_get::<i64, _>(0)?).map_err(corrupt)?;
+            if let Some(place) = counts.buckets.get_mut(bucket) {
+                *place = u64::try_from(row.try_get::<i64, _>(1)?).map_err(corrupt)?;
+            }
+        }
+        Ok(counts)
+    }
+}
+
+fn device(row: &SqliteRow) -> Result<Device, StoreError> {
+    let tags: Option<&str> = row.try_get(7)?;
+    let tags = tags.unwrap_or("").split(',').filter(|tag| !tag.is_empty());
+    let mut tags: Vec<Tag> = tags.map(str::parse).collect::<Result<_, _>>().map_err(corrupt)?;
+    tags.sort();
+    Ok(Device {
+        id: DeviceId::new(row.try_get(0)?),
+        project: ProjectId::new(row.try_get(1)?),
+        name: row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?,
+        cohort: row.try_get::<Option<i64>, _>(3)?.map(CohortId::new),
+        tags,
+        enabled: row.try_get(4)?,
+        revision: row.try_get(5)?,
+        created_ms: row.try_get(6)?,
+    })
+}
+
+fn credential(row: &SqliteRow) -> Result<Credential, StoreError> {
+    Ok(Credential {
+        id: CredentialId::new(row.try_get(0)?),
+        device: DeviceId::new(row.try_get(1)?),
+        identity: PskIdentity::new(row.try_get(2)?).map_err(corrupt)?,
+        created_ms: row.try_get(3)?,
+    })
+}
+
+fn package_state(row: &SqliteRow) -> Result<PackageState, StoreError> {
+    Ok(PackageState {
+        package: row.try_get(1)?,
+        state: u64::try_from(row.try_get::<i64, _>(2)?).map_err(corrupt)?,
+        reason: u64::try_from(row.try_get::<i64, _>(3)?).map_err(corrupt)?,
+        version: row.try_get(4)?,
+        target: row.try_get(5)?,
+        at_ms: row.try_get(6)?,
+    })
+}
+
+fn open(sealer: &Sealer, identity: &[u8], sealed: &[u8]) -> Result<PskSecret, StoreError> {
+    PskSecret::new(&sealer.open_sealed(identity, sealed)?).map_err(corrupt)
+}
+
+fn ids_json<'a>(ids: impl Iterator<Item = &'a DeviceId>) -> String {
+    let numbers: Vec<String> = ids.map(|id| id.get().to_string()).collect();
+    format!("[{}]", numbers.join(","))
+}
+
+fn clamped(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Cuts rows into a few sizes of statement, so that the connection keeps them prepared.
+struct Chunks<'a, T>(&'a [T]);
+
+impl<'a, T> Iterator for Chunks<'a, T> {
+    type Item = &'a [T];
+
+    fn next(&mut self) -> Option<&'a [T]> {
+        let size = STATEMENT_ROWS.into_iter().find(|&size| size <= self.0.len())?;
+        let (chunk, rest) = self.0.split_at(size);
+        self.0 = rest;
+        Some(chunk)
+    }
+}
+
+/// 512 rows of 7 values are within SQLite's 32 766 values of a statement.
+const STATEMENT_ROWS: [usize; 4] = [512, 64, 8, 1];
+/// A device reports on one package, a few at most; one that makes names up must not fill the disk.
+const PACKAGES_OF_A_DEVICE: i64 = 32;
+const SELECT_DEVICE_COLUMNS: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, \
+    (SELECT group_concat(t.tag) FROM device_tags t WHERE t.device_id = d.id)";
+const SELECT_DEVICE_BY_ID: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, \
+    (SELECT group_concat(t.tag) FROM device_tags t WHERE t.device_id = d.id) FROM devices d WHERE d.id = ?";

@@ -1,0 +1,476 @@
+//! The small facts: projects, packages, cohorts, deployments, keys, and the audit.
+
+use serde_json::Value;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
+
+use super::error::StoreError;
+use super::sqlite::{Store, WriteTransaction, corrupt, digest};
+use crate::fleet::{
+    ApiKey, Artifact, ArtifactId, ArtifactSize, Cohort, CohortId, Deployment, DeploymentId, FleetRecords,
+    ImageKind, KeyId, Package, PackageId, Project, ProjectId, Sequence,
+};
+
+/// The SHA-256 of an API key.
+pub type KeyHash = [u8; 32];
+
+/// An API key as it is kept.
+#[derive(Debug, Clone)]
+pub struct KeyRow {
+    /// What is known about it.
+    pub key: ApiKey,
+    /// The SHA-256 of its text.
+    pub hash: KeyHash,
+    /// When it was revoked, in milliseconds of Unix time.
+    pub revoked_ms: Option<i64>,
+}
+
+/// A line of the audit to be written.
+#[derive(Debug, Clone)]
+pub struct AuditRow {
+    /// The project it concerns; none for what concerns the installation.
+    pub project: Option<ProjectId>,
+    /// When, in milliseconds of Unix time.
+    pub at_ms: i64,
+    /// Who.
+    pub actor: String,
+    /// What: `deployment.create`.
+    pub action: &'static str,
+    /// To what: an id or a name.
+    pub subject: String,
+    /// What was before.
+    pub before: Option<Value>,
+    /// What was after.
+    pub after: Option<Value>,
+}
+
+/// Which part of the audit to read.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Only records older than this one.
+    pub before: Option<i64>,
+    /// Only what this actor did.
+    pub actor: Option<String>,
+    /// Only what was done to this: an id such as `coh_12`, or a name such as `main@1.0.0`.
+    pub subject: Option<String>,
+    /// How many at most; 1 to 1000.
+    pub limit: usize,
+}
+
+/// Who did what, when, and what it changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditRecord {
+    /// Its number, rising with time.
+    pub id: i64,
+    /// The project it concerns; none for what concerns the installation.
+    pub project: Option<ProjectId>,
+    /// When, in milliseconds of Unix time.
+    pub at_ms: i64,
+    /// Who.
+    pub actor: String,
+    /// What: `deployment.create`.
+    pub action: String,
+    /// To what: an id or a name.
+    pub subject: String,
+    /// What was before.
+    pub before: Option<Value>,
+    /// What was after.
+    pub after: Option<Value>,
+}
+
+impl WriteTransaction {
+    /// Keeps the next number for an id.
+    ///
+    /// # Errors
+    /// The database fails; so for all that follow.
+    pub async fn set_next_id(&mut self, next: i64) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO counters VALUES ('id', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
+            .bind(next)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Writes when it was last tried whether writing works. SQLite writes nothing where nothing changes, so this is
+    /// another value each time.
+    pub async fn set_checked(&mut self, at_ms: i64) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO counters VALUES ('checked', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        )
+        .bind(at_ms)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Keeps a project.
+    pub async fn insert_project(&mut self, project: &Project) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO projects (id, name, created_ms) VALUES (?, ?, ?)")
+            .bind(project.id.get())
+            .bind(project.name.to_string())
+            .bind(project.created_ms)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a package.
+    pub async fn insert_package(&mut self, package: &Package) -> Result<(), StoreError> {
+        let metadata = Value::Object(package.metadata.clone()).to_string();
+        sqlx::query(
+            "INSERT INTO packages (id, project_id, name, description, metadata, created_ms) VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(package.id.get())
+        .bind(package.project.get())
+        .bind(package.name.to_string())
+        .bind(package.description.clone())
+        .bind(metadata)
+        .bind(package.created_ms)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets a package.
+    pub async fn delete_package(&mut self, id: PackageId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM packages WHERE id = ?")
+            .bind(id.get())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps an artifact. Its bytes are stored already.
+    pub async fn insert_artifact(&mut self, artifact: &Artifact) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO artifacts (id, package_id, version, size, sha256, kind, image_version, created_ms) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(artifact.id.get())
+        .bind(artifact.package_id.get())
+        .bind(artifact.version.to_string())
+        .bind(i64::try_from(artifact.size.get()).map_err(corrupt)?)
+        .bind(artifact.digest.0.to_vec())
+        .bind(artifact.kind.as_str())
+        .bind(artifact.image_version.clone())
+        .bind(artifact.created_ms)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets an artifact. Its bytes are still stored.
+    pub async fn delete_artifact(&mut self, id: ArtifactId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM artifacts WHERE id = ?")
+            .bind(id.get())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a cohort.
+    pub async fn insert_cohort(&mut self, cohort: &Cohort) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO cohorts (id, project_id, name, created_ms) VALUES (?, ?, ?, ?)")
+            .bind(cohort.id.get())
+            .bind(cohort.project.get())
+            .bind(cohort.name.to_string())
+            .bind(cohort.created_ms)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets a cohort.
+    pub async fn delete_cohort(&mut self, id: CohortId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM cohorts WHERE id = ?")
+            .bind(id.get())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a deployment, and that its project has given its sequence number.
+    pub async fn insert_deployment(
+        &mut self,
+        project: ProjectId,
+        new: &Deployment,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO deployments (id, project_id, cohort_id, name, sequence, author, created_ms) \
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(new.id.get())
+        .bind(project.get())
+        .bind(new.cohort.get())
+        .bind(new.name.to_string())
+        .bind(new.sequence.get())
+        .bind(new.author.clone())
+        .bind(new.created_ms)
+        .execute(self.connection())
+        .await?;
+        let mut insert =
+            QueryBuilder::<Sqlite>::new("INSERT INTO deployment_artifacts (deployment_id, artifact_id) ");
+        insert.push_values(&new.artifacts, |mut row, artifact| {
+            row.push_bind(new.id.get()).push_bind(artifact.id.get());
+        });
+        insert
+            .build()
+            .persistent(false)
+            .execute(self.connection())
+            .await?;
+        sqlx::query("UPDATE projects SET last_sequence = max(last_sequence, ?) WHERE id = ?")
+            .bind(new.sequence.get())
+            .bind(project.get())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps an API key.
+    pub async fn insert_key(&mut self, row: &KeyRow) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO api_keys (id, name, sha256, role, created_ms, expires_ms, revoked_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(row.key.id.get())
+        .bind(row.key.name.to_string())
+        .bind(row.hash.to_vec())
+        .bind(row.key.role.as_str())
+        .bind(row.key.created_ms)
+        .bind(row.key.expires_ms)
+        .bind(row.revoked_ms)
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Keeps that an API key is revoked.
+    pub async fn revoke_key(&mut self, id: KeyId, at_ms: i64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE api_keys SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL")
+            .bind(at_ms)
+            .bind(id.get())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Writes lines of the audit.
+    pub async fn insert_audit(&mut self, rows: &[AuditRow]) -> Result<(), StoreError> {
+        for rows in rows.chunks(AUDIT_ROWS) {
+            let mut insert = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO audit (project_id, at_ms, actor, action, subject, before, after) ",
+            );
+            insert.push_values(rows, |mut values, row| {
+                values
+                    .push_bind(row.project.map(ProjectId::get))
+                    .push_bind(row.at_ms)
+                    .push_bind(row.actor.clone())
+                    .push_bind(row.action)
+                    .push_bind(row.subject.clone())
+                    .push_bind(row.before.as_ref().map(Value::to_string))
+                    .push_bind(row.after.as_ref().map(Value::to_string));
+            });
+            let persistent = rows.len() == 1 || rows.len() == AUDIT_ROWS;
+            insert
+                .build()
+                .persistent(persistent)
+                .execute(self.connection())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Reads everything that a view is made of.
+    ///
+    /// # Errors
+    /// The database fails, or holds what makes no sense.
+    pub async fn load(&self) -> Result<(FleetRecords, Vec<KeyRow>), StoreError> {
+        // One transaction, so that everything is of one moment.
+        let mut reader = self.inner.readers.begin().await?;
+        let next_id = sqlx::query("SELECT value FROM counters WHERE name = 'id'")
+            .fetch_optional(&mut *reader)
+            .await?;
+        let mut records = FleetRecords {
+            next_id: next_id.map_or(Ok(1), |row| row.try_get(0))?,
+            ..FleetRecords::default()
+        };
+        let rows = sqlx::query(
+            "SELECT id, name, last_sequence, created_ms, \
+             (SELECT count(*) FROM devices WHERE project_id = projects.id) FROM projects ORDER BY id",
+        );
+        for row in rows.fetch_all(&mut *reader).await? {
+            records.projects.push(project(&row)?);
+        }
+        let rows =
+            sqlx::query("SELECT id, project_id, name, description, metadata, created_ms FROM packages");
+        for row in rows.fetch_all(&mut *reader).await? {
+            records.packages.push(package(&row)?);
+        }
+        let rows = sqlx::query(
+            "SELECT a.id, a.package_id, p.name, a.version, a.size, a.sha256, a.kind, a.image_version, a.created_ms, \
+             p.project_id FROM artifacts a JOIN packages p ON p.id = a.package_id",
+        );
+        for row in rows.fetch_all(&mut *reader).await? {
+            records
+                .artifacts
+                .push((ProjectId::new(row.try_get(9)?), artifact(&row)?));
+        }
+        let rows = sqlx::query(
+            "SELECT id, project_id, name, created_ms, \
+             (SELECT count(*) FROM devices WHERE cohort_id = cohorts.id) FROM cohorts",
+        );
+        for row in rows.fetch_all(&mut *reader).await? {
+            records.cohorts.push(cohort(&row)?);
+        }
+        let rows = sqlx::query(
+            "SELECT id, cohort_id, name, sequence, author, created_ms, project_id, \
+             (SELECT group_concat(artifact_id) FROM deployment_artifacts WHERE deployment_id = deployments.id) \
+             FROM deployments ORDER BY project_id, sequence",
+        );
+        for row in rows.fetch_all(&mut *reader).await? {
+            let ids: Option<&str> = row.try_get(7)?;
+            let ids = ids.unwrap_or("").split(',').filter(|id| !id.is_empty());
+            let ids = ids
+                .map(|id| id.parse().map(ArtifactId::new))
+                .collect::<Result<_, _>>()
+                .map_err(corrupt)?;
+            records
+                .deployments
+                .push((ProjectId::new(row.try_get(6)?), deployment(&row)?, ids));
+        }
+        let rows =
+            sqlx::query("SELECT id, name, sha256, role, created_ms, expires_ms, revoked_ms FROM api_keys");
+        let keys = rows
+            .fetch_all(&mut *reader)
+            .await?
+            .iter()
+            .map(key)
+            .collect::<Result<_, _>>()?;
+        Ok((records, keys))
+    }
+
+    /// Reads the audit, newest first.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn audit(
+        &self,
+        project: ProjectId,
+        filter: &AuditFilter,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        let mut select = QueryBuilder::<Sqlite>::new(
+            "SELECT id, project_id, at_ms, actor, action, subject, before, after FROM audit WHERE (+project_id = ",
+        );
+        select.push_bind(project.get()).push(" OR +project_id IS NULL)");
+        if let Some(before) = filter.before {
+            select.push(" AND id < ").push_bind(before);
+        }
+        if let Some(actor) = &filter.actor {
+            select.push(" AND actor = ").push_bind(actor.clone());
+        }
+        if let Some(subject) = &filter.subject {
+            select.push(" AND subject = ").push_bind(subject.clone());
+        }
+        let limit = i64::try_from(filter.limit.clamp(1, 1000)).unwrap_or(1000);
+        select.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+        let rows = select.build().fetch_all(&self.inner.readers).await?;
+        rows.iter().map(audit_record).collect()
+    }
+}
+
+fn project(row: &SqliteRow) -> Result<Project, StoreError> {
+    let last: i64 = row.try_get(2)?;
+    Ok(Project {
+        id: ProjectId::new(row.try_get(0)?),
+        name: row.try_get::<&str, _>(1)?.parse().map_err(corrupt)?,
+        last_sequence: Sequence::new(last),
+        created_ms: row.try_get(3)?,
+        devices: u64::try_from(row.try_get::<i64, _>(4)?).map_err(corrupt)?,
+        packages: Default::default(),
+        cohorts: Default::default(),
+    })
+}
+
+fn package(row: &SqliteRow) -> Result<Package, StoreError> {
+    Ok(Package {
+        id: PackageId::new(row.try_get(0)?),
+        project: ProjectId::new(row.try_get(1)?),
+        name: row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?,
+        description: row.try_get(3)?,
+        metadata: serde_json::from_str(row.try_get(4)?).map_err(corrupt)?,
+        created_ms: row.try_get(5)?,
+        artifacts: Default::default(),
+    })
+}
+
+fn artifact(row: &SqliteRow) -> Result<Artifact, StoreError> {
+    let kind: &str = row.try_get(6)?;
+    Ok(Artifact {
+        id: ArtifactId::new(row.try_get(0)?),
+        package_id: PackageId::new(row.try_get(1)?),
+        package: row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?,
+        version: row.try_get::<&str, _>(3)?.parse().map_err(corrupt)?,
+        size: ArtifactSize::new(u64::try_from(row.try_get::<i64, _>(4)?).map_err(corrupt)?)
+            .map_err(corrupt)?,
+        digest: digest(row.try_get(5)?)?,
+        kind: ImageKind::from_word(kind).ok_or_else(|| corrupt(format!("image kind {kind:?}")))?,
+        image_version: row.try_get(7)?,
+        created_ms: row.try_get(8)?,
+    })
+}
+
+fn cohort(row: &SqliteRow) -> Result<Cohort, StoreError> {
+    Ok(Cohort {
+        id: CohortId::new(row.try_get(0)?),
+        project: ProjectId::new(row.try_get(1)?),
+        name: row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?,
+        created_ms: row.try_get(3)?,
+        devices: u64::try_from(row.try_get::<i64, _>(4)?).map_err(corrupt)?,
+        deployments: Vec::new(),
+    })
+}
+
+fn deployment(row: &SqliteRow) -> Result<Deployment, StoreError> {
+    let sequence: i64 = row.try_get(3)?;
+    Ok(Deployment {
+        id: DeploymentId::new(row.try_get(0)?),
+        cohort: CohortId::new(row.try_get(1)?),
+        name: row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?,
+        sequence: Sequence::new(sequence).ok_or_else(|| corrupt(format!("sequence number {sequence}")))?,
+        author: row.try_get(4)?,
+        created_ms: row.try_get(5)?,
+        artifacts: Vec::new(),
+    })
+}
+
+fn key(row: &SqliteRow) -> Result<KeyRow, StoreError> {
+    Ok(KeyRow {
+        key: ApiKey {
+            id: KeyId::new(row.try_get(0)?),
+            name: row.try_get::<&str, _>(1)?.parse().map_err(corrupt)?,
+            role: row.try_get::<&str, _>(3)?.parse().map_err(corrupt)?,
+            created_ms: row.try_get(4)?,
+            expires_ms: row.try_get(5)?,
+        },
+        hash: digest(row.try_get(2)?)?.0,
+        revoked_ms: row.try_get(6)?,
+    })
+}
+
+fn audit_record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
+    let json = |text: Option<&str>| text.map(serde_json::from_str).transpose().map_err(corrupt);
+    Ok(AuditRecord {
+        id: row.try_get(0)?,
+        project: row.try_get::<Option<i64>, _>(1)?.map(ProjectId::new),
+        at_ms: row.try_get(2)?,
+        actor: row.try_get(3)?,
+        action: row.try_get(4)?,
+        subject: row.try_get(5)?,
+        before: json(row.try_get(6)?)?,
+        after: json(row.try_get(7)?)?,
+    })
+}
+
+/// Rows of a statement: 7 values each, within SQLite's 32 766.
+const AUDIT_ROWS: usize = 500;

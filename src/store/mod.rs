@@ -1,0 +1,31 @@
+//! Durable facts: SQLite for what is known, files for bytes, one lock on the folder.
+//!
+//! ```text
+//! data/
+//!   lock               held by the one process that serves this folder
+//!   installation.key   32 random bytes, readable by the owner only: seals every secret in the database
+//!   tessera.db         facts (WAL, synchronous=FULL)
+//!   blobs/ab/abcd…     artifact bytes by SHA-256
+//!   uploads/           unfinished uploads, swept at start
+//!   sessions.log       the keys of live sessions, sealed; never part of a backup
+//! ```
+//!
+//! 1. [`Store::open`] locks, sweeps, migrates.
+//! 2. The writer of `control` takes a [`WriteTransaction`], reads and writes in it, commits once for a whole batch.
+//! 3. Everybody else reads through methods of [`Store`], on connections of their own.
+
+mod blobs;
+mod devices;
+mod error;
+mod facts;
+mod folder;
+mod seal;
+mod sessions;
+mod sqlite;
+
+pub use blobs::{Blob, StoredBlob, Upload, UploadError};
+pub use devices::{DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting};
+pub use error::StoreError;
+pub use facts::{AuditFilter, AuditRecord, AuditRow, KeyHash, KeyRow};
+pub use sessions::{SessionLog, SessionLogError};
+pub use sqlite::{Store, WriteTransaction};

@@ -1,0 +1,266 @@
+//! The database: one connection that writes, a few that read.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Row, SqlSafeStr, Sqlite, SqliteConnection, Transaction};
+
+use super::blobs::{Blob, Blobs, StoredBlob, Upload, UploadError};
+use super::error::StoreError;
+use super::folder::Folder;
+use super::seal::{KeyOrigin, Sealer};
+use crate::fleet::Digest;
+
+/// The store, open and locked.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) readers: SqlitePool,
+    writer: SqlitePool,
+    pub(super) sealer: Sealer,
+    blobs: Blobs,
+    /// Last, so that the lock goes last.
+    pub(super) folder: Folder,
+}
+
+impl Store {
+    /// Opens the data folder, creating what is missing. The folder stays locked until the last clone is dropped.
+    ///
+    /// # Errors
+    /// Another process has it, a newer program wrote it, its key is gone, or the disk fails; see [`StoreError`].
+    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+        let folder = Folder::open(folder)?;
+        let blobs = Blobs::open_in(folder.path())?;
+        let key_path = folder.path().join("installation.key");
+        let (sealer, key) = Sealer::open(&key_path)?;
+
+        let options = connect_options(&folder.path().join("tessera.db"));
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
+            .await?;
+        migrate(&writer, folder.path()).await?;
+        check_key(&writer, &sealer, key, &key_path).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.pragma("query_only", "ON"))
+            .await?;
+
+        let store = Self {
+            inner: Arc::new(Inner {
+                readers,
+                writer,
+                sealer,
+                blobs,
+                folder,
+            }),
+        };
+        let rows = sqlx::query("SELECT DISTINCT sha256 FROM artifacts")
+            .fetch_all(&store.inner.readers)
+            .await?;
+        let named = rows
+            .iter()
+            .map(|row| digest(row.try_get(0)?))
+            .collect::<Result<HashSet<_>, _>>()?;
+        store.inner.blobs.sweep_unnamed(&named)?;
+        Ok(store)
+    }
+
+    /// Begins a transaction. There is one at a time; the next waits for it.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn begin(&self) -> Result<WriteTransaction, StoreError> {
+        let transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(WriteTransaction {
+            transaction,
+            store: self.clone(),
+        })
+    }
+
+    /// Finishes what is under way and closes the database, leaving no write-ahead log behind.
+    pub async fn close(&self) {
+        self.inner.readers.close().await;
+        self.inner.writer.close().await;
+    }
+
+    /// Begins an upload of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn begin_upload(&self, limit: u64) -> Result<Upload, UploadError> {
+        self.inner.blobs.begin(limit)
+    }
+
+    /// Gives uploaded bytes their name, before a fact names them.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn adopt(&self, upload: StoredBlob) -> Result<(), StoreError> {
+        self.inner.blobs.adopt(upload)
+    }
+
+    /// Removes bytes that no fact names any more.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn remove_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        self.inner.blobs.remove(digest)
+    }
+
+    /// The bytes with this digest. Takes no lock if they were read of late.
+    ///
+    /// # Errors
+    /// There are none, or the disk fails.
+    pub fn open_blob(&self, digest: &Digest) -> io::Result<Arc<Blob>> {
+        self.inner.blobs.open(digest)
+    }
+
+    /// Fills `block` from `offset` on. Takes no lock and allocates nothing if the file was read of late.
+    ///
+    /// # Errors
+    /// There are no such bytes, or the disk fails.
+    pub fn read_block(&self, digest: &Digest, offset: u64, block: &mut [u8]) -> io::Result<()> {
+        self.inner.blobs.read_block(digest, offset, block)
+    }
+}
+
+/// A transaction that writes. Dropped, it has changed nothing.
+#[derive(Debug)]
+pub struct WriteTransaction {
+    transaction: Transaction<'static, Sqlite>,
+    pub(super) store: Store,
+}
+
+impl WriteTransaction {
+    /// Makes everything in it durable, at once.
+    ///
+    /// # Errors
+    /// The database fails; nothing of it was kept then.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.transaction.commit().await?)
+    }
+
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+}
+
+/// A digest as the database keeps it.
+pub(super) fn digest(bytes: &[u8]) -> Result<Digest, StoreError> {
+    bytes
+        .try_into()
+        .map(Digest)
+        .map_err(|_| StoreError::Corrupt(format!("a SHA-256 of {} bytes", bytes.len())))
+}
+
+/// A value of the database that the domain does not know.
+pub(super) fn corrupt(error: impl ToString) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}
+
+fn connect_options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        // At debug they would drown everything else. Parsed, because the type is of a crate that is not named here.
+        .log_statements("trace".parse().expect("trace is a level"))
+}
+
+async fn migrate(pool: &SqlitePool, folder: &Path) -> Result<(), StoreError> {
+    let migrations: Vec<_> = MIGRATIONS
+        .iter()
+        .map(|&(version, description, sql)| {
+            Migration::new(
+                version,
+                description.into(),
+                MigrationType::Simple,
+                sql.into_sql_str(),
+                false,
+            )
+        })
+        .collect();
+    let known = MIGRATIONS.iter().map(|migration| migration.0).max().unwrap_or(0);
+    Migrator::with_migrations(migrations)
+        .run(pool)
+        .await
+        .map_err(|error| match error {
+            MigrateError::VersionMissing(found) if found > known => StoreError::Newer {
+                folder: folder.to_owned(),
+                found,
+                known,
+            },
+            error => StoreError::Database(Box::new(error)),
+        })
+}
+
+/// Notices a lost or exchanged installation key at start, and not when the first device connects.
+async fn check_key(
+    pool: &SqlitePool,
+    sealer: &Sealer,
+    origin: KeyOrigin,
+    path: &Path,
+) -> Result<(), StoreError> {
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'key-check'")
+        .fetch_optional(pool)
+        .await?;
+    match (row, origin) {
+        (Some(_), KeyOrigin::Made) => {
+            // The key just made opens nothing; away with it, so that the next start says the same.
+            std::fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+            Err(StoreError::KeyMissing {
+                path: path.to_owned(),
+            })
+        }
+        (Some(row), KeyOrigin::Found) => sealer.open_sealed(KEY_CHECK, row.try_get(0)?).map(drop),
+        (None, _) => {
+            sqlx::query("INSERT INTO meta (name, value) VALUES ('key-check', ?)")
+                .bind(sealer.seal(KEY_CHECK, KEY_CHECK))
+                .execute(pool)
+                .await?;
+            Ok(())
+        }
+    }
+}
+
+const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "fleet", include_str!("migrations/0001_fleet.sql"))];
+const KEY_CHECK: &[u8] = b"key-check";
+/// Reads that wait for a checkpoint; nobody else writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// A reasoned guess: handshakes and pages of lists. Each is a thread.
+const READERS: u32 = 4;
+/// In KiB, negative as SQLite wants it: holds the upper levels of the indexes of a large fleet.
+const WRITER_CACHE: &str = "-16384";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Statements run on threads of their own, where no test can listen to what is logged.
+    #[test]
+    fn statements_are_logged_at_trace_only() {
+        let options = format!("{:?}", connect_options(Path::new("tessera.db")));
+        assert!(options.contains("statements_level: Trace"), "{options}");
+    }
+}
