@@ -2,6 +2,9 @@
 
 pub mod clock;
 
+pub mod config;
+pub mod telemetry;
+
 pub mod coap;
 pub mod dtls;
 pub mod fleet;

@@ -1,0 +1,64 @@
+//! Figures of the process itself, read from `/proc` when they are asked for.
+
+use std::fmt::{Display, Write};
+use std::fs;
+
+use super::event::FIGURES;
+
+/// Appends the build's and the process's figures in Prometheus' text form. A figure that cannot be read (no
+/// `/proc`) is left out.
+pub fn write_figures(out: &mut String) {
+    let [build, memory, cpu, open_fds, max_fds, threads] = FIGURES.map(|metric| {
+        move |out: &mut String, labels: &str, value: &dyn Display| {
+            let super::MetricName { name, kind, help } = metric;
+            // Writing to a String does not fail.
+            let _ = write!(
+                out,
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{labels} {value}\n\n"
+            );
+        }
+    });
+    build(out, concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), &1);
+    if let Some(kilobytes) = status_field("VmRSS:") {
+        memory(out, "", &(kilobytes * 1024));
+    }
+    if let Some(seconds) = cpu_seconds() {
+        cpu(out, "", &seconds);
+    }
+    if let Ok(entries) = fs::read_dir("/proc/self/fd") {
+        open_fds(out, "", &entries.count());
+    }
+    if let Some(limit) = max_open_files() {
+        max_fds(out, "", &limit);
+    }
+    if let Some(count) = status_field("Threads:") {
+        threads(out, "", &count);
+    }
+}
+
+fn status_field(name: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn cpu_seconds() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the command in parentheses and may hold spaces; user and system time are the 14th
+    // and 15th of all.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let user: f64 = fields.next()?.parse().ok()?;
+    let system: f64 = fields.next()?.parse().ok()?;
+    Some((user + system) / TICKS_PER_SECOND)
+}
+
+fn max_open_files() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// `USER_HZ`: what the kernel reports times in, 100 on every Linux architecture that we build for.
+const TICKS_PER_SECOND: f64 = 100.0;
