@@ -11,3 +11,4 @@ pub mod fleet;
 
 pub mod manifest;
 pub mod store;
+pub mod transport;

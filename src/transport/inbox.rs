@@ -1,0 +1,275 @@
+//! How other threads reach a shard: messages, and the tickets that become one.
+//!
+//! The inbox has no bound of its own: its messages are completions, at most one for each ticket given out (and tickets
+//! are bounded by handshakes in flight and requests pending), and commands of the program itself. Datagrams forwarded by
+//! other shards, which strangers cause, come through a bounded channel.
+
+use std::fmt;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::directory::PeerKey;
+use super::slots::PeerId;
+use super::udp::Path;
+use crate::coap::Code;
+use crate::dtls::Psk;
+
+/// What other threads tell a shard.
+pub enum Message<D> {
+    /// The key lookup of a handshake is done.
+    Key {
+        handshake: PeerId,
+        found: Option<(D, Psk)>,
+    },
+    /// The key lookup of a restored session is done; what is wanted of it is the device.
+    Restored { peer: PeerId, found: Option<D> },
+    /// A name lookup is done.
+    Name { lookup: PeerId, found: Option<D> },
+    /// A deferred request's answer.
+    Answer { request: u64, code: Code },
+    /// Everybody's view may have changed.
+    WakeEveryone,
+    /// These peers' view may have changed; with the flag, they get a notification even if it did not.
+    WakePeers { peers: Vec<PeerKey>, forced: bool },
+    /// The peer's device has a newer session.
+    Replaced { peer: PeerKey },
+    /// The device with this key may not be connected, nor become so by a handshake in flight.
+    Revoked { device: u64 },
+    /// Record numbers up to here are durably reserved.
+    Reserved { peer: PeerId, end: u64 },
+    /// No handshakes from here on.
+    StopAccepting,
+    /// Answer what is pending, at the latest until then; then say goodbye and stop.
+    Drain { deadline: Instant },
+}
+
+/// A datagram that reached the wrong shard.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// As it came.
+    pub path: Path,
+    /// Its bytes.
+    pub bytes: Box<[u8]>,
+}
+
+/// The way into a shard.
+pub struct Mailbox<D> {
+    messages: mpsc::UnboundedSender<Message<D>>,
+    forwards: mpsc::Sender<Forwarded>,
+}
+
+/// The shard's end of it.
+pub struct Inbox<D> {
+    /// Completions and commands.
+    pub messages: mpsc::UnboundedReceiver<Message<D>>,
+    /// Datagrams from other shards.
+    pub forwards: mpsc::Receiver<Forwarded>,
+}
+
+/// Completes a key lookup, from any thread. Dropped, it says that nobody has the identity.
+pub struct KeyTicket<D> {
+    mailbox: Mailbox<D>,
+    waiting: Option<Waiting>,
+}
+
+/// Who waits for a key.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Handshake(PeerId),
+    Restored(PeerId),
+}
+
+/// Completes a name lookup, from any thread. Dropped, it says that nobody has the name.
+pub struct NameTicket<D> {
+    mailbox: Mailbox<D>,
+    lookup: Option<PeerId>,
+}
+
+/// Completes a deferred request, from any thread. Dropped, it answers 5.00.
+pub struct Ticket<D> {
+    mailbox: Mailbox<D>,
+    request: Option<u64>,
+}
+
+/// What a ticket for a request is made of.
+pub struct TicketOrigin<'a, D> {
+    /// The shard's mailbox.
+    pub mailbox: &'a Mailbox<D>,
+    /// The request's number there.
+    pub request: u64,
+}
+
+/// A mailbox and its inbox.
+pub fn mailbox<D>() -> (Mailbox<D>, Inbox<D>) {
+    let (messages, message_receiver) = mpsc::unbounded_channel();
+    let (forwards, forward_receiver) = mpsc::channel(FORWARDS_MAX);
+    (
+        Mailbox { messages, forwards },
+        Inbox {
+            messages: message_receiver,
+            forwards: forward_receiver,
+        },
+    )
+}
+
+impl<D> Mailbox<D> {
+    /// Leaves a message. A shard that has ended reads none.
+    pub fn post(&self, message: Message<D>) {
+        let _ = self.messages.send(message);
+    }
+
+    /// Hands a datagram over; false when too many are waiting there.
+    pub fn forward(&self, datagram: Forwarded) -> bool {
+        self.forwards.try_send(datagram).is_ok()
+    }
+}
+
+impl<D> Clone for Mailbox<D> {
+    fn clone(&self) -> Self {
+        Self {
+            messages: self.messages.clone(),
+            forwards: self.forwards.clone(),
+        }
+    }
+}
+
+impl<D> KeyTicket<D> {
+    /// For a handshake.
+    pub(super) fn for_handshake(mailbox: Mailbox<D>, handshake: PeerId) -> Self {
+        Self {
+            mailbox,
+            waiting: Some(Waiting::Handshake(handshake)),
+        }
+    }
+
+    /// For a session of an earlier run.
+    pub(super) fn for_restored(mailbox: Mailbox<D>, peer: PeerId) -> Self {
+        Self {
+            mailbox,
+            waiting: Some(Waiting::Restored(peer)),
+        }
+    }
+
+    /// This device has the identity, and this is its key.
+    pub fn found(mut self, device: D, key: Psk) {
+        self.complete(Some((device, key)));
+    }
+
+    /// Nobody has the identity.
+    pub fn unknown(mut self) {
+        self.complete(None);
+    }
+
+    fn complete(&mut self, found: Option<(D, Psk)>) {
+        match self.waiting.take() {
+            Some(Waiting::Handshake(handshake)) => self.mailbox.post(Message::Key { handshake, found }),
+            Some(Waiting::Restored(peer)) => {
+                self.mailbox.post(Message::Restored {
+                    peer,
+                    found: found.map(|(device, _)| device),
+                });
+            }
+            None => {}
+        }
+    }
+}
+
+impl<D> Drop for KeyTicket<D> {
+    fn drop(&mut self) {
+        self.complete(None);
+    }
+}
+
+impl<D> NameTicket<D> {
+    pub(super) fn new(mailbox: Mailbox<D>, lookup: PeerId) -> Self {
+        Self {
+            mailbox,
+            lookup: Some(lookup),
+        }
+    }
+
+    /// This device has the name.
+    pub fn found(mut self, device: D) {
+        self.complete(Some(device));
+    }
+
+    /// Nobody has the name.
+    pub fn unknown(mut self) {
+        self.complete(None);
+    }
+
+    fn complete(&mut self, found: Option<D>) {
+        if let Some(lookup) = self.lookup.take() {
+            self.mailbox.post(Message::Name { lookup, found });
+        }
+    }
+}
+
+impl<D> Drop for NameTicket<D> {
+    fn drop(&mut self) {
+        self.complete(None);
+    }
+}
+
+impl<D> Ticket<D> {
+    /// Answers the request with `code` and no payload.
+    pub fn complete(mut self, code: Code) {
+        self.answer(code);
+    }
+
+    fn answer(&mut self, code: Code) {
+        if let Some(request) = self.request.take() {
+            self.mailbox.post(Message::Answer { request, code });
+        }
+    }
+}
+
+impl<D> Drop for Ticket<D> {
+    fn drop(&mut self) {
+        self.answer(Code::INTERNAL_SERVER_ERROR);
+    }
+}
+
+impl<D> TicketOrigin<'_, D> {
+    /// A ticket for the request.
+    pub fn ticket(&self) -> Ticket<D> {
+        Ticket {
+            mailbox: self.mailbox.clone(),
+            request: Some(self.request),
+        }
+    }
+}
+
+impl<D> fmt::Debug for Mailbox<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailbox").finish_non_exhaustive()
+    }
+}
+
+impl<D> fmt::Debug for KeyTicket<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyTicket")
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D> fmt::Debug for NameTicket<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NameTicket")
+            .field("lookup", &self.lookup)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D> fmt::Debug for Ticket<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket")
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Datagrams that may wait to be taken over from other shards. About a megabyte; a device retransmits what is dropped.
+const FORWARDS_MAX: usize = 1024;

@@ -1,0 +1,910 @@
+//! The session log: what has to be on disk for a session to outlive the process (`DTLS.md` 3).
+//!
+//! 1. A shard hands [`Entry`]s to the [`Journal`], which never makes it wait.
+//! 2. One thread appends them and syncs in groups. A range of record numbers is used only once its entry is synced
+//!    ([`Message::Reserved`]); the first one is part of the establishment, which if lost leaves nothing to reuse.
+//! 3. At start [`start`] replays the log, moves every session past the range it may have used, writes the log anew and
+//!    hands the sessions out.
+//!
+//! Bytes, encryption and syncing are a [`SessionJournal`]'s. When it fails, the log is cleared, so that nothing is ever
+//! restored from before the failure, and sessions go on without it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use thiserror::Error;
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use super::inbox::{Mailbox, Message};
+use super::slots::PeerId;
+use crate::dtls::{Identity, MAX_RECORD_NUMBER, RESERVATION, SavedSession, Session};
+
+/// The bytes of the session log: encrypted, appended, synced. Owned by the journal's thread.
+pub trait SessionJournal: Send + 'static {
+    /// Gives every entry to `each`, in order, ending before the first torn one. Returns how many bytes are left there.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or what `each` returns.
+    fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64>;
+
+    /// Replaces the log by these entries, durably and at once or not at all.
+    ///
+    /// # Errors
+    /// When that fails; the log is as it was, or takes no entries until it has been cleared.
+    fn rewrite(&mut self, entries: &mut dyn Iterator<Item = Zeroizing<Vec<u8>>>) -> io::Result<()>;
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    /// When that fails; a torn entry may be left behind.
+    fn append(&mut self, entry: &[u8]) -> io::Result<()>;
+
+    /// Makes everything appended durable.
+    ///
+    /// # Errors
+    /// When it may not be.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Durably forgets every entry.
+    ///
+    /// # Errors
+    /// When that fails.
+    fn clear(&mut self) -> io::Result<()>;
+
+    /// Bytes in the log.
+    fn size(&self) -> u64;
+}
+
+/// One thing that happened to a session.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// It began, with its first range of record numbers.
+    Established(Box<SavedPeer>),
+    /// It may use record numbers below `end`.
+    Reserved {
+        /// Which session.
+        serial: u64,
+        /// The end of its range.
+        end: u64,
+    },
+    /// It has received record numbers below `mark`.
+    Received {
+        /// Which session.
+        serial: u64,
+        /// One above the highest.
+        mark: u64,
+    },
+    /// This is what it observes.
+    Observes {
+        /// Which session.
+        serial: u64,
+        /// All its relations.
+        relations: Vec<SavedRelation>,
+    },
+    /// It is over.
+    Ended {
+        /// Which session.
+        serial: u64,
+    },
+}
+
+/// A session as the log knows it.
+#[derive(Clone, Debug)]
+pub struct SavedPeer {
+    /// The session's number.
+    pub serial: u64,
+    /// The device's key ([`super::Principal::key`]).
+    pub device: u64,
+    /// The PSK identity it came with.
+    pub identity: Identity,
+    /// Where it is.
+    pub peer: SocketAddr,
+    /// Which of our addresses it talks to.
+    pub local: IpAddr,
+    /// When it was established, in milliseconds since 1970.
+    pub since_unix_ms: i64,
+    /// Keys and counters.
+    pub session: SavedSession,
+    /// What it observes.
+    pub relations: Vec<SavedRelation>,
+}
+
+/// An observation as the log knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedRelation {
+    /// The handler's number of the resource.
+    pub resource: u8,
+    /// The token's bytes; the first `token_len` of them.
+    pub token: [u8; 8],
+    /// How many bytes of the token count.
+    pub token_len: u8,
+    /// The content format asked for.
+    pub accept: Option<u16>,
+    /// The version the device has.
+    pub sent: u32,
+    /// The last Observe number.
+    pub sequence: u32,
+}
+
+/// A session on its way into a shard: its range of record numbers is reserved on disk.
+#[derive(Debug)]
+pub struct RestoredPeer {
+    /// What the log says.
+    pub saved: SavedPeer,
+    /// The session, ready to send.
+    pub session: Session,
+}
+
+/// Bytes that are no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum EntryError {
+    /// Of a kind that this program does not know.
+    #[error("an entry of kind {0}, written by a newer version")]
+    Kind(u8),
+    /// Ends too early or holds what no entry holds.
+    #[error("an entry that does not parse")]
+    Malformed,
+}
+
+/// Takes entries from the shards. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    notes: SyncSender<Note>,
+    /// Cleared once the log was given up.
+    is_kept: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Note {
+    entry: Entry,
+    /// Who waits for the entry to be durable.
+    waiting: Option<(u16, PeerId)>,
+}
+
+impl Journal {
+    /// A journal that takes `capacity` entries, and where they arrive.
+    #[cfg(test)]
+    pub fn for_tests(capacity: usize) -> (Self, impl Iterator<Item = Entry>) {
+        let (notes, inbox) = sync_channel(capacity);
+        let entries = std::iter::from_fn(move || inbox.try_recv().ok().map(|note: Note| note.entry));
+        let is_kept = Arc::new(AtomicBool::new(true));
+        (Self { notes, is_kept }, entries)
+    }
+
+    /// Whether sessions may yet be restored from it; false once it was cleared after a failure.
+    pub fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Acquire)
+    }
+
+    /// What the thread does when the disk fails.
+    #[cfg(test)]
+    pub fn give_up_for_tests(&self) {
+        self.is_kept.store(false, Ordering::Release);
+    }
+
+    /// Hands an entry over; false when too many are waiting, and it is lost. Whatever is lost costs that session its
+    /// restoration or a range asked for again, never a record number used twice.
+    pub fn record(&self, entry: Entry) -> bool {
+        self.note(Note { entry, waiting: None })
+    }
+
+    /// Asks for record numbers below `end`; [`Message::Reserved`] says when they may be used. False as for
+    /// [`Self::record`].
+    pub fn reserve(&self, serial: u64, end: u64, shard: u16, peer: PeerId) -> bool {
+        self.note(Note {
+            entry: Entry::Reserved { serial, end },
+            waiting: Some((shard, peer)),
+        })
+    }
+
+    fn note(&self, note: Note) -> bool {
+        match self.notes.try_send(note) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+/// Reads the log, writes it anew with every session's next range of record numbers in it, and starts the thread that
+/// keeps it.
+///
+/// # Errors
+/// When the log cannot be read, was written by a newer version or cannot be written. It is then as it was.
+pub fn start<D: Send + 'static>(
+    mut bytes: Box<dyn SessionJournal>,
+    mailboxes: Vec<Mailbox<D>>,
+) -> io::Result<(Journal, JoinHandle<()>, Vec<RestoredPeer>)> {
+    let mut restored: Vec<RestoredPeer> = replay(bytes.as_mut())?.into_values().map(resume).collect();
+    restored.sort_by_key(|peer| peer.saved.serial);
+    bytes.rewrite(
+        &mut restored
+            .iter()
+            .map(|peer| Entry::Established(Box::new(peer.saved.clone())).to_bytes()),
+    )?;
+    info!(sessions = restored.len(), "session log read");
+    let (notes, inbox) = sync_channel(NOTES_MAX);
+    let is_kept = Arc::new(AtomicBool::new(true));
+    let journal = Journal {
+        notes,
+        is_kept: is_kept.clone(),
+    };
+    let thread = std::thread::Builder::new()
+        .name("session-log".into())
+        .spawn(move || keep(bytes, &inbox, &mailboxes, &is_kept))?;
+    Ok((journal, thread, restored))
+}
+
+impl Entry {
+    /// The entry as bytes. They hold keys.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        // As large as it gets at once: a vector that grows leaves copies of the keys behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(1024));
+        match self {
+            Self::Established(peer) => {
+                out.push(ESTABLISHED);
+                out.extend_from_slice(&peer.serial.to_be_bytes());
+                out.extend_from_slice(&peer.device.to_be_bytes());
+                write_bytes(peer.identity.as_bytes(), &mut out);
+                write_ip(peer.peer.ip(), &mut out);
+                out.extend_from_slice(&peer.peer.port().to_be_bytes());
+                let scope = if let SocketAddr::V6(v6) = peer.peer {
+                    v6.scope_id()
+                } else {
+                    0
+                };
+                out.extend_from_slice(&scope.to_be_bytes());
+                write_ip(peer.local, &mut out);
+                out.extend_from_slice(&peer.since_unix_ms.to_be_bytes());
+                write_bytes(&peer.session.to_bytes(), &mut out);
+                write_relations(&peer.relations, &mut out);
+            }
+            Self::Reserved { serial, end } => write_numbers(RESERVED, [*serial, *end], &mut out),
+            Self::Received { serial, mark } => write_numbers(RECEIVED, [*serial, *mark], &mut out),
+            Self::Observes { serial, relations } => {
+                write_numbers(OBSERVES, [*serial], &mut out);
+                write_relations(relations, &mut out);
+            }
+            Self::Ended { serial } => write_numbers(ENDED, [*serial], &mut out),
+        }
+        out
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are no entry, or one of a newer version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EntryError> {
+        let mut bytes = Reader(bytes);
+        let kind = bytes.u8()?;
+        let entry = match kind {
+            ESTABLISHED => Self::Established(Box::new(SavedPeer {
+                serial: bytes.u64()?,
+                device: bytes.u64()?,
+                identity: Identity::new(bytes.bytes()?).map_err(|_| EntryError::Malformed)?,
+                peer: {
+                    let (ip, port, scope) = (bytes.ip()?, bytes.u16()?, bytes.u32()?);
+                    match ip {
+                        IpAddr::V4(v4) => SocketAddr::V4(SocketAddrV4::new(v4, port)),
+                        IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope)),
+                    }
+                },
+                local: bytes.ip()?,
+                since_unix_ms: i64::from_be_bytes(bytes.array()?),
+                session: SavedSession::from_bytes(bytes.bytes()?).map_err(|_| EntryError::Malformed)?,
+                relations: bytes.relations()?,
+            })),
+            RESERVED => Self::Reserved {
+                serial: bytes.u64()?,
+                end: bytes.u64()?,
+            },
+            RECEIVED => Self::Received {
+                serial: bytes.u64()?,
+                mark: bytes.u64()?,
+            },
+            OBSERVES => Self::Observes {
+                serial: bytes.u64()?,
+                relations: bytes.relations()?,
+            },
+            ENDED => Self::Ended { serial: bytes.u64()? },
+            other => return Err(EntryError::Kind(other)),
+        };
+        if bytes.0.is_empty() {
+            Ok(entry)
+        } else {
+            Err(EntryError::Malformed)
+        }
+    }
+}
+
+/// Moves a session past every record number it may have used, into a range of its own.
+fn resume(mut saved: SavedPeer) -> RestoredPeer {
+    let start = saved.session.reservation();
+    let mut session = Session::restore(saved.session);
+    session.reserve(start.saturating_add(RESERVATION).min(MAX_RECORD_NUMBER));
+    saved.session = session.save();
+    RestoredPeer { saved, session }
+}
+
+/// What the log's entries amount to: the sessions that live, by their numbers.
+fn replay(bytes: &mut dyn SessionJournal) -> io::Result<HashMap<u64, SavedPeer>> {
+    let mut live: HashMap<u64, SavedPeer> = HashMap::new();
+    let torn = bytes.read(&mut |entry| {
+        let entry = Entry::from_bytes(entry).map_err(io::Error::other)?;
+        match entry {
+            Entry::Established(peer) => {
+                live.insert(peer.serial, *peer);
+            }
+            Entry::Reserved { serial, end } => {
+                if let Some(peer) = live.get_mut(&serial) {
+                    peer.session.raise_reservation(end);
+                }
+            }
+            Entry::Received { serial, mark } => {
+                if let Some(peer) = live.get_mut(&serial) {
+                    peer.session.raise_receive_mark(mark);
+                }
+            }
+            Entry::Observes { serial, relations } => {
+                if let Some(peer) = live.get_mut(&serial) {
+                    peer.relations = relations;
+                }
+            }
+            Entry::Ended { serial } => {
+                live.remove(&serial);
+            }
+        }
+        Ok(())
+    })?;
+    if torn > 0 {
+        // A torn end was never synced, so the ranges in it were never used. Should it be damage instead, no session can
+        // have lost more ranges than entries fit in there.
+        warn!(bytes = torn, "the session log has a torn end");
+        let lost = (torn / SMALLEST_RESERVATION + 1).saturating_mul(RESERVATION);
+        for peer in live.values_mut() {
+            peer.session.raise_reservation(
+                peer.session
+                    .reservation()
+                    .saturating_add(lost)
+                    .min(MAX_RECORD_NUMBER),
+            );
+        }
+    }
+    Ok(live)
+}
+
+/// The journal's thread: until the last [`Journal`] is gone.
+fn keep<D>(
+    mut bytes: Box<dyn SessionJournal>,
+    notes: &Receiver<Note>,
+    mailboxes: &[Mailbox<D>],
+    is_kept: &AtomicBool,
+) {
+    let mut compacted_size = bytes.size();
+    let mut healthy = true;
+    let mut waiting = Vec::new();
+    while let Ok(first) = notes.recv() {
+        let group = std::iter::once(first).chain(notes.try_iter()).take(GROUP_MAX);
+        let mut written = Ok(());
+        for Note { entry, waiting: who } in group {
+            if let (Entry::Reserved { end, .. }, Some((shard, peer))) = (&entry, who) {
+                waiting.push((shard, peer, *end));
+            }
+            if healthy && written.is_ok() {
+                written = bytes.append(&entry.to_bytes());
+            }
+        }
+        if healthy && let Err(failure) = written.and_then(|()| bytes.sync()) {
+            error!(%failure, "the session log cannot be written: sessions will not outlive this process");
+            match bytes.clear() {
+                Ok(()) => {
+                    healthy = false;
+                    is_kept.store(false, Ordering::Release);
+                }
+                Err(failure) => {
+                    // Something may yet be restored from what is there, so nobody may send beyond it. Tried again with
+                    // the next group, for which those who wait go on waiting: they ask once only.
+                    error!(%failure, "and it cannot be cleared: sessions end when their record numbers run out");
+                    continue;
+                }
+            }
+        }
+        for (shard, peer, end) in waiting.drain(..) {
+            if let Some(mailbox) = mailboxes.get(usize::from(shard)) {
+                let end = if healthy { end } else { MAX_RECORD_NUMBER };
+                mailbox.post(Message::Reserved { peer, end });
+            }
+        }
+        if healthy && bytes.size() > COMPACT_AT.max(compacted_size.saturating_mul(COMPACT_GROWTH)) {
+            match compact(bytes.as_mut()) {
+                Ok(()) => compacted_size = bytes.size(),
+                Err(failure) => {
+                    warn!(%failure, "the session log could not be compacted");
+                    compacted_size = bytes.size();
+                }
+            }
+        }
+    }
+}
+
+/// Writes the log anew without what has been overtaken.
+fn compact(bytes: &mut dyn SessionJournal) -> io::Result<()> {
+    let live = replay(bytes)?;
+    bytes.rewrite(
+        &mut live
+            .into_values()
+            .map(|peer| Entry::Established(Box::new(peer)).to_bytes()),
+    )
+}
+
+fn write_numbers<const N: usize>(kind: u8, numbers: [u64; N], out: &mut Vec<u8>) {
+    out.push(kind);
+    for number in numbers {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+}
+
+fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
+    match ip {
+        IpAddr::V4(v4) => {
+            out.push(4);
+            out.extend_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            out.push(6);
+            out.extend_from_slice(&v6.octets());
+        }
+    }
+}
+
+fn write_relations(relations: &[SavedRelation], out: &mut Vec<u8>) {
+    out.push(relations.len() as u8);
+    for relation in relations {
+        out.push(relation.resource);
+        out.push(relation.token_len);
+        out.extend_from_slice(&relation.token);
+        out.push(u8::from(relation.accept.is_some()));
+        out.extend_from_slice(&relation.accept.unwrap_or(0).to_be_bytes());
+        out.extend_from_slice(&relation.sent.to_be_bytes());
+        out.extend_from_slice(&relation.sequence.to_be_bytes());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8], EntryError> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or(EntryError::Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], EntryError> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(EntryError::Malformed)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn u8(&mut self) -> Result<u8, EntryError> {
+        self.array().map(|[byte]: [u8; 1]| byte)
+    }
+
+    fn u16(&mut self) -> Result<u16, EntryError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, EntryError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, EntryError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], EntryError> {
+        let count = self.u16()?;
+        self.take(usize::from(count))
+    }
+
+    fn ip(&mut self) -> Result<IpAddr, EntryError> {
+        match self.u8()? {
+            4 => Ok(IpAddr::V4(Ipv4Addr::from(self.array::<4>()?))),
+            6 => Ok(IpAddr::V6(Ipv6Addr::from(self.array::<16>()?))),
+            _ => Err(EntryError::Malformed),
+        }
+    }
+
+    fn relations(&mut self) -> Result<Vec<SavedRelation>, EntryError> {
+        let count = self.u8()?;
+        (0..count)
+            .map(|_| {
+                let (resource, token_len, token) = (self.u8()?, self.u8()?, self.array()?);
+                let accept = match (self.u8()?, self.u16()?) {
+                    (0, _) => None,
+                    (1, format) => Some(format),
+                    _ => return Err(EntryError::Malformed),
+                };
+                if token_len > 8 {
+                    return Err(EntryError::Malformed);
+                }
+                Ok(SavedRelation {
+                    resource,
+                    token,
+                    token_len,
+                    accept,
+                    sent: self.u32()?,
+                    sequence: self.u32()?,
+                })
+            })
+            .collect()
+    }
+}
+
+// The kinds of entries on disk. A number is never used for anything else.
+const ESTABLISHED: u8 = 1;
+const RESERVED: u8 = 2;
+const RECEIVED: u8 = 3;
+const OBSERVES: u8 = 4;
+const ENDED: u8 = 5;
+
+/// Bytes that an [`Entry::Reserved`] takes at least in a log, in clear.
+const SMALLEST_RESERVATION: u64 = 17;
+/// Entries that may wait for the disk: a second's worth of a large fleet's receive marks.
+const NOTES_MAX: usize = 65_536;
+/// Entries in one sync at most.
+const GROUP_MAX: usize = 8192;
+/// A log smaller than this, in bytes, is left alone.
+const COMPACT_AT: u64 = 64 << 20;
+/// How many times its size after the last compaction a log may reach.
+const COMPACT_GROWTH: u64 = 4;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicU32;
+
+    use proptest::prelude::*;
+
+    use super::super::inbox::mailbox;
+    use super::super::slots::PeerId;
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn entries_are_these_bytes() {
+        let token = [1, 2, 3, 0, 0, 0, 0, 0];
+        let relation = SavedRelation {
+            resource: 9,
+            token,
+            token_len: 3,
+            accept: Some(60),
+            sent: 7,
+            sequence: 0x0001_0203,
+        };
+        let table: [(Entry, &[u8]); 4] = [
+            (
+                Entry::Reserved { serial: 5, end: 2048 },
+                &[2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 8, 0],
+            ),
+            (
+                Entry::Received { serial: 5, mark: 258 },
+                &[3, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 1, 2],
+            ),
+            (
+                Entry::Observes {
+                    serial: 5,
+                    relations: vec![relation],
+                },
+                &[
+                    4, 0, 0, 0, 0, 0, 0, 0, 5, 1, 9, 3, 1, 2, 3, 0, 0, 0, 0, 0, 1, 0, 60, 0, 0, 0, 7, 0, 1,
+                    2, 3,
+                ],
+            ),
+            (Entry::Ended { serial: 5 }, &[5, 0, 0, 0, 0, 0, 0, 0, 5]),
+        ];
+        for (entry, bytes) in table {
+            assert_eq!(*entry.to_bytes(), bytes);
+            assert_eq!(*Entry::from_bytes(bytes).unwrap().to_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn an_establishment_is_read_as_it_was_written() {
+        for peer in ["192.0.2.1:5000", "[2001:db8::1]:5000", "[fe80::1%3]:5000"] {
+            let saved = SavedPeer {
+                peer: peer.parse().unwrap(),
+                relations: vec![relation(1)],
+                ..established(3)
+            };
+            let bytes = Entry::Established(Box::new(saved.clone())).to_bytes();
+            let Entry::Established(read) = Entry::from_bytes(&bytes).unwrap() else {
+                panic!("another kind")
+            };
+            assert_eq!(
+                (read.serial, read.device, read.peer, read.local),
+                (3, 42, saved.peer, saved.local)
+            );
+            assert_eq!(
+                (&read.identity, read.since_unix_ms),
+                (&saved.identity, saved.since_unix_ms)
+            );
+            assert_eq!(read.session.to_bytes(), saved.session.to_bytes());
+            assert_eq!(read.relations, saved.relations);
+        }
+    }
+
+    #[test]
+    fn a_newer_kind_is_refused_and_named() {
+        assert_eq!(Entry::from_bytes(&[77, 0]).unwrap_err(), EntryError::Kind(77));
+        assert_eq!(Entry::from_bytes(&[]).unwrap_err(), EntryError::Malformed);
+        let mut long = Entry::Ended { serial: 1 }.to_bytes();
+        long.push(0);
+        assert_eq!(Entry::from_bytes(&long).unwrap_err(), EntryError::Malformed);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_are_read_nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Entry::from_bytes(&bytes);
+        }
+    }
+
+    #[test]
+    fn replay_ends_with_the_latest_of_every_living_session() {
+        let mut log = Log::of(&[
+            Entry::Established(Box::new(established(1))),
+            Entry::Established(Box::new(established(2))),
+            Entry::Reserved {
+                serial: 1,
+                end: 3 * RESERVATION,
+            },
+            Entry::Received { serial: 1, mark: 50 },
+            Entry::Received { serial: 1, mark: 40 },
+            Entry::Observes {
+                serial: 1,
+                relations: vec![relation(1), relation(2)],
+            },
+            Entry::Observes {
+                serial: 1,
+                relations: vec![relation(2)],
+            },
+            Entry::Ended { serial: 2 },
+            Entry::Reserved {
+                serial: 2,
+                end: 9 * RESERVATION,
+            },
+        ]);
+        let live = replay(&mut log).unwrap();
+        assert_eq!(live.keys().collect::<Vec<_>>(), [&1]);
+        assert_eq!(live[&1].session.reservation(), 3 * RESERVATION);
+        assert_eq!(live[&1].session.receive_mark(), 50);
+        assert_eq!(live[&1].relations, [relation(2)]);
+    }
+
+    #[test]
+    fn a_resumed_session_uses_no_number_twice_and_its_new_range_is_in_the_log_first() {
+        let mut log = Log::of(&[Entry::Established(Box::new(established(1)))]);
+        let (_inboxes, mailboxes) = mailboxes();
+        for restart in 1..4 {
+            let (journal, thread, mut restored) = start(Box::new(log.clone()), mailboxes.clone()).unwrap();
+            let session = &mut restored[0].session;
+            assert_eq!(session.next_record_number(), restart * RESERVATION);
+            let in_log = replay(&mut log).unwrap()[&1].session.reservation();
+            assert_eq!(in_log, session.reservation());
+            assert_eq!(in_log, (restart + 1) * RESERVATION);
+            drop(journal);
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_torn_end_moves_sessions_past_any_range_that_it_may_have_held() {
+        let mut log = Log::of(&[Entry::Established(Box::new(established(1)))]);
+        log.torn = 1000;
+        let live = replay(&mut log).unwrap();
+        assert!(live[&1].session.reservation() >= RESERVATION + 1000 / 17 * RESERVATION);
+    }
+
+    #[test]
+    fn a_range_may_be_used_only_once_it_is_synced() {
+        let log = Log::of(&[Entry::Established(Box::new(established(1)))]);
+        let (mut inboxes, mailboxes) = mailboxes();
+        let (journal, thread, _) = start(Box::new(log.clone()), mailboxes).unwrap();
+        let peer = PeerId::new(4, 1).unwrap();
+        assert!(journal.reserve(1, 5 * RESERVATION, 0, peer));
+        drop(journal);
+        thread.join().unwrap();
+        let granted = inboxes.messages.try_recv().unwrap();
+        assert!(
+            matches!(granted, Message::Reserved { peer: of, end } if of == peer && end == 5 * RESERVATION)
+        );
+        let synced = log.synced.lock().unwrap();
+        assert!(matches!(
+            Entry::from_bytes(synced.last().unwrap()).unwrap(),
+            Entry::Reserved { serial: 1, .. }
+        ));
+    }
+
+    #[test]
+    fn a_log_that_fails_is_cleared_and_sessions_go_on_without_it() {
+        let log = Log {
+            full: true,
+            ..Log::of(&[Entry::Established(Box::new(established(1)))])
+        };
+        let (mut inboxes, mailboxes) = mailboxes();
+        let (journal, thread, _) = start(Box::new(log.clone()), mailboxes).unwrap();
+        journal.reserve(1, 5 * RESERVATION, 0, PeerId::new(4, 1).unwrap());
+        let watching = journal.is_kept.clone();
+        drop(journal);
+        thread.join().unwrap();
+        assert!(!watching.load(Ordering::SeqCst));
+        assert!(
+            log.synced.lock().unwrap().is_empty(),
+            "nothing may be restored from before the failure"
+        );
+        let granted = inboxes.messages.try_recv().unwrap();
+        assert!(matches!(
+            granted,
+            Message::Reserved {
+                end: MAX_RECORD_NUMBER,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn a_log_that_can_neither_be_written_nor_cleared_grants_nothing() {
+        let log = Log {
+            full: true,
+            stuck: true,
+            ..Log::of(&[])
+        };
+        let (mut inboxes, mailboxes) = mailboxes();
+        let (journal, thread, _) = start(Box::new(log), mailboxes).unwrap();
+        journal.reserve(1, 5 * RESERVATION, 0, PeerId::new(4, 1).unwrap());
+        let watching = journal.is_kept.clone();
+        drop(journal);
+        thread.join().unwrap();
+        assert!(watching.load(Ordering::SeqCst), "it may yet be read");
+        assert!(inboxes.messages.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_log_that_can_be_cleared_at_last_grants_what_was_asked_for_before() {
+        let log = Log {
+            full: true,
+            stuck: true,
+            ..Log::of(&[])
+        };
+        let free = log.clears.clone();
+        let (mut inboxes, mailboxes) = mailboxes();
+        let (journal, thread, _) = start(Box::new(log), mailboxes).unwrap();
+        journal.reserve(1, 5 * RESERVATION, 0, PeerId::new(4, 1).unwrap());
+        while free.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        assert!(inboxes.messages.try_recv().is_err());
+        free.store(MENDED, Ordering::SeqCst);
+        journal.record(Entry::Ended { serial: 9 });
+        drop(journal);
+        thread.join().unwrap();
+        assert!(matches!(
+            inboxes.messages.try_recv().unwrap(),
+            Message::Reserved {
+                end: MAX_RECORD_NUMBER,
+                ..
+            }
+        ));
+    }
+
+    fn mailboxes() -> (
+        super::super::inbox::Inbox<testing::Thing>,
+        Vec<Mailbox<testing::Thing>>,
+    ) {
+        let (mailbox, inbox) = mailbox();
+        (inbox, vec![mailbox])
+    }
+
+    fn relation(resource: u8) -> SavedRelation {
+        SavedRelation {
+            resource,
+            token: [resource; 8],
+            token_len: 8,
+            accept: None,
+            sent: 1,
+            sequence: 2,
+        }
+    }
+
+    fn established(serial: u64) -> SavedPeer {
+        let mut session = testing::session();
+        session.reserve(RESERVATION);
+        SavedPeer {
+            serial,
+            device: 42,
+            identity: Identity::new(b"device-42").unwrap(),
+            peer: "192.0.2.1:5000".parse().unwrap(),
+            local: "192.0.2.2".parse().unwrap(),
+            since_unix_ms: 1_800_000_000_000,
+            session: session.save(),
+            relations: Vec::new(),
+        }
+    }
+
+    /// A log in memory that can be full, and so full that it cannot even be cleared.
+    #[derive(Clone, Default)]
+    struct Log {
+        synced: Arc<Mutex<Vec<Vec<u8>>>>,
+        appended: Vec<Vec<u8>>,
+        torn: u64,
+        full: bool,
+        stuck: bool,
+        /// How often somebody tried to clear it; [`MENDED`] or more and it can be, stuck or not.
+        clears: Arc<AtomicU32>,
+    }
+
+    const MENDED: u32 = 1 << 16;
+
+    impl Log {
+        fn of(entries: &[Entry]) -> Self {
+            let synced = entries.iter().map(|entry| entry.to_bytes().to_vec()).collect();
+            Self {
+                synced: Arc::new(Mutex::new(synced)),
+                ..Self::default()
+            }
+        }
+    }
+
+    impl SessionJournal for Log {
+        fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
+            self.synced
+                .lock()
+                .unwrap()
+                .iter()
+                .try_for_each(|entry| each(entry))?;
+            Ok(self.torn)
+        }
+
+        fn rewrite(&mut self, entries: &mut dyn Iterator<Item = Zeroizing<Vec<u8>>>) -> io::Result<()> {
+            *self.synced.lock().unwrap() = entries.map(|entry| entry.to_vec()).collect();
+            Ok(())
+        }
+
+        fn append(&mut self, entry: &[u8]) -> io::Result<()> {
+            self.appended.push(entry.to_vec());
+            Ok(())
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            if self.full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.synced.lock().unwrap().append(&mut self.appended);
+            Ok(())
+        }
+
+        fn clear(&mut self) -> io::Result<()> {
+            if self.clears.fetch_add(1, Ordering::SeqCst) < MENDED && self.stuck {
+                return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+            }
+            self.synced.lock().unwrap().clear();
+            Ok(())
+        }
+
+        fn size(&self) -> u64 {
+            0
+        }
+    }
+}

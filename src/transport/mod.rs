@@ -1,0 +1,39 @@
+//! Datagrams in, answers out: joins [`dtls`](crate::dtls) and [`coap`](crate::coap) to sockets, many peers to few threads.
+//!
+//! [`Bound::open`] opens the sockets, [`Bound::start`] starts a thread per core. Each owns its peers: a datagram's way through it takes no
+//! lock. Who the peers are is a [`KeySource`]'s to say, what they get a [`Handler`]'s.
+//!
+//! - `shards`: bind, start, wake, stop.
+//! - `event_loop`: a shard's thread. `udp`: batches of datagrams. `inbox`: how other threads reach it.
+//! - `shard`: what happens to its peers, sans-IO. `slots`: where they are. `admission`: who may start a handshake.
+//! - `directory`: what the shards know of each other.
+//! - `journal`: what of it outlives the process. `ranges`: how far ahead of their use record numbers are reserved there.
+
+mod admission;
+mod directory;
+mod event_loop;
+mod handler;
+mod inbox;
+mod journal;
+mod ranges;
+mod shard;
+mod shards;
+mod slots;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::print_stdout)]
+mod testing;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod udp;
+
+pub use crate::dtls::{
+    CipherSuite, FailureReason, Identity, IdentityError, Psk, PskError, ServerConfig, Timers,
+};
+pub use handler::{
+    Disposition, EndReason, Handler, KeySource, Notification, Principal, RequestContext, SessionFacts,
+};
+pub use inbox::{KeyTicket, NameTicket, Ticket};
+pub use journal::SessionJournal;
+pub use shard::ANSWER_WITHIN;
+pub use shards::{BindError, Bound, ShardPanicked, Shards, StartError, TransportConfig, Upstairs, Wake};

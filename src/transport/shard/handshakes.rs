@@ -1,0 +1,476 @@
+//! From a ClientHello to a session.
+//!
+//! 1. The cookie check answers strangers and keeps nothing.
+//! 2. A verified ClientHello takes a seat and starts a handshake, beside the session at that address if there is one.
+//! 3. The identity goes to the [`KeySource`]; a flight that arrives meanwhile is kept.
+//! 4. The client's Finished verified, the session replaces whatever the device or the address had.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use tracing::{debug, trace};
+
+use super::super::admission::{Network, NoSeat};
+use super::super::directory::{Kind, PeerKey};
+use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
+use super::super::inbox::{KeyTicket, Message};
+use super::super::journal::{Entry, SavedPeer};
+use super::super::slots::PeerId;
+use super::super::udp::{Path, SendQueue};
+use super::{Alarm, Link, Peer, Shard, security};
+use crate::dtls::{
+    Admission, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, Psk, RESERVATION,
+    ServerHandshake, VerifiedHello,
+};
+use crate::telemetry::{DropReason, GatewayEvent, HandshakeResult, Retransmitter};
+
+/// A handshake in flight.
+pub struct Handshaking<D> {
+    machine: Box<ServerHandshake>,
+    path: Path,
+    network: Network,
+    began: Instant,
+    device: Option<D>,
+    /// The flight that came while the key was looked up.
+    kept: Vec<Box<[u8]>>,
+    wanted: Option<WantedKey>,
+    alarm: Option<Instant>,
+}
+
+/// A key being looked up.
+struct WantedKey {
+    identity: Identity,
+    /// A device was revoked since: what is found may be what was before that.
+    outdated: bool,
+}
+
+impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
+    /// Takes what may be a ClientHello; false when it is something else.
+    pub(super) fn handle_client_hello(
+        &mut self,
+        path: Path,
+        datagram: &mut [u8],
+        out: &mut SendQueue,
+    ) -> bool {
+        let start = out.bytes.len();
+        let local = self.local_addr(path);
+        match self
+            .around
+            .cookies
+            .admit(self.now, path.peer, local, datagram, &mut out.bytes)
+        {
+            Admission::NotAClientHello => false,
+            Admission::Dropped(why) => {
+                trace!(peer = %path.peer, ?why, "ClientHello dropped");
+                self.drop_datagram(DropReason::MalformedHello);
+                true
+            }
+            Admission::Challenged => {
+                out.push(start, path);
+                self.tally.record(GatewayEvent::HelloChallenged);
+                true
+            }
+            Admission::Verified(hello) => {
+                self.begin_handshake(path, hello, datagram, out);
+                true
+            }
+        }
+    }
+
+    fn begin_handshake(
+        &mut self,
+        path: Path,
+        hello: VerifiedHello,
+        datagram: &mut [u8],
+        out: &mut SendQueue,
+    ) {
+        let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
+        if let Some(id) = here.handshaking {
+            if self
+                .handshakes
+                .get(id)
+                .is_some_and(|handshaking| handshaking.machine.began_with(&hello))
+            {
+                return self.handle_flight(id, path, datagram, out);
+            }
+            // The device gave the other one up.
+            if let Some(old) = self.leave_handshake(id) {
+                let failure = old.machine.abandon();
+                self.report_failure(old.path, old.began, &failure);
+            }
+        }
+        if !self.accepting {
+            return self.drop_datagram(DropReason::HandshakeCap);
+        }
+        let address = path.peer.ip();
+        let seat = self.seats.take(address).or_else(|full| {
+            self.give_up_the_oldest().ok_or(full)?;
+            self.seats.take(address)
+        });
+        let network = match seat {
+            Ok(network) => network,
+            Err(why @ (NoSeat::Full | NoSeat::NetworkFull)) => {
+                debug!(peer = %path.peer, ?why, "no seat for a handshake");
+                return self.drop_datagram(DropReason::HandshakeCap);
+            }
+        };
+        match ServerHandshake::new(&self.around.dtls, hello, self.now, &mut self.around.rng) {
+            Ok(machine) => {
+                let id = self.handshakes.insert(Handshaking {
+                    machine: Box::new(machine),
+                    path,
+                    network,
+                    began: self.now,
+                    device: None,
+                    kept: Vec::new(),
+                    wanted: None,
+                    alarm: None,
+                });
+                self.update_here(path.peer, |here| here.handshaking = Some(id));
+                self.drive(id, out);
+            }
+            Err(failure) => {
+                self.seats.leave(network);
+                self.tell_failure(path, self.now, &failure, out);
+            }
+        }
+    }
+
+    /// Takes a datagram of a handshake in flight.
+    pub(super) fn handle_flight(&mut self, id: PeerId, path: Path, datagram: &mut [u8], out: &mut SendQueue) {
+        let Some(handshaking) = self.handshakes.get_mut(id) else {
+            return;
+        };
+        handshaking.path = path;
+        if handshaking.wanted.is_some() {
+            if handshaking.kept.len() < KEPT_DATAGRAMS && datagram.len() <= KEPT_DATAGRAM_MAX {
+                handshaking.kept.push((&*datagram).into());
+            } else {
+                self.drop_datagram(DropReason::HandshakeNoise);
+            }
+            return;
+        }
+        match handshaking.machine.handle_datagram(self.now, datagram) {
+            Ok(()) => self.drive(id, out),
+            Err(failure) => self.fail(id, &failure, out),
+        }
+    }
+
+    /// Takes the outcome of a key lookup.
+    pub(super) fn handle_key(&mut self, id: PeerId, found: Option<(H::Device, Psk)>, out: &mut SendQueue) {
+        let Some(handshaking) = self.handshakes.get_mut(id) else {
+            if let Some(network) = self.seats_of_lookups.remove(&id) {
+                self.seats.leave(network);
+            }
+            return;
+        };
+        let Some(wanted) = handshaking.wanted.take() else {
+            return;
+        };
+        if wanted.outdated && found.is_some() {
+            return self.want_key(id, wanted.identity);
+        }
+        let kept = std::mem::take(&mut handshaking.kept);
+        let provided = match found {
+            Some((device, key)) => {
+                handshaking.device = Some(device);
+                handshaking
+                    .machine
+                    .provide_key(self.now, Some(&key), &mut self.around.rng)
+            }
+            None => handshaking
+                .machine
+                .provide_key(self.now, None, &mut self.around.rng),
+        };
+        match provided {
+            Ok(()) => self.drive(id, out),
+            Err(failure) => return self.fail(id, &failure, out),
+        }
+        let path = self.handshakes.get(id).map(|handshaking| handshaking.path);
+        for mut datagram in kept {
+            // The handshake may be done half-way through what was kept; the rest is the session's.
+            match (self.handshakes.get(id).is_some(), path) {
+                (true, Some(path)) => self.handle_flight(id, path, &mut datagram, out),
+                (false, Some(path)) => self.handle_secure(path, &mut datagram, false, out),
+                (_, None) => return,
+            }
+        }
+    }
+
+    /// A retransmission or the deadline may be due.
+    pub(super) fn handle_handshake_alarm(&mut self, id: PeerId, out: &mut SendQueue) {
+        let Some(handshaking) = self.handshakes.get_mut(id) else {
+            return;
+        };
+        // One that an earlier alarm has overtaken.
+        if handshaking.alarm.is_none_or(|alarm| alarm > self.now) {
+            return;
+        }
+        handshaking.alarm = None;
+        if handshaking
+            .machine
+            .poll_timeout()
+            .is_some_and(|due| due <= self.now)
+        {
+            if let Err(failure) = handshaking.machine.handle_timeout(self.now) {
+                return self.fail(id, &failure, out);
+            }
+            self.tally
+                .record(GatewayEvent::Retransmitted(Retransmitter::Handshake));
+        }
+        self.drive(id, out);
+    }
+
+    /// Sends what the handshake has to say, hears what happened to it, and sets its alarm.
+    fn drive(&mut self, id: PeerId, out: &mut SendQueue) {
+        let Some(handshaking) = self.handshakes.get_mut(id) else {
+            return;
+        };
+        let (mut established, mut wanted) = (None, None);
+        loop {
+            let start = out.bytes.len();
+            if handshaking.machine.poll_transmit(&mut out.bytes) {
+                out.push(start, handshaking.path);
+                continue;
+            }
+            match handshaking.machine.poll_event() {
+                Some(HandshakeEvent::KeyWanted(identity)) => wanted = Some(identity),
+                Some(HandshakeEvent::Established(session)) => established = Some(session),
+                None => break,
+            }
+        }
+        if let Some(established) = established {
+            return self.establish(id, *established);
+        }
+        if let Some(due) = handshaking.machine.poll_timeout()
+            && handshaking.alarm.is_none_or(|alarm| due < alarm)
+        {
+            handshaking.alarm = Some(due);
+            self.alarms.insert(due, Alarm::Handshake(id));
+        }
+        if let Some(identity) = wanted {
+            self.want_key(id, identity);
+        }
+    }
+
+    /// Asks whose identity it is.
+    fn want_key(&mut self, id: PeerId, identity: Identity) {
+        let Some(handshaking) = self.handshakes.get_mut(id) else {
+            return;
+        };
+        let wanted = handshaking.wanted.insert(WantedKey {
+            identity,
+            outdated: false,
+        });
+        let mailbox = self.around.mailboxes[usize::from(self.around.index)].clone();
+        let ticket = KeyTicket::for_handshake(mailbox, id);
+        self.around.keys.psk(&wanted.identity, ticket);
+    }
+
+    /// The client has proven its key: from here on the session is the device's only one.
+    fn establish(&mut self, id: PeerId, established: Established) {
+        let Some(handshaking) = self.leave_handshake(id) else {
+            return;
+        };
+        let Handshaking {
+            path, began, device, ..
+        } = handshaking;
+        // A key that nobody has opens no Finished.
+        let Some(device) = device else { return };
+        let Established {
+            mut session,
+            identity,
+        } = established;
+        trace!(peer = %path.peer, %identity, "session established");
+        let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
+        if let Some(old) = here.established {
+            self.end(
+                PeerKey {
+                    kind: Kind::Secure,
+                    id: old,
+                },
+                EndReason::Replaced,
+            );
+        }
+        self.make_room();
+        let serial = self.around.serials.fetch_add(1, Ordering::Relaxed);
+        if let Some(journal) = &self.around.journal {
+            session.reserve(RESERVATION);
+            journal.record(Entry::Established(Box::new(SavedPeer {
+                serial,
+                device: device.key(),
+                identity,
+                peer: path.peer,
+                local: path.local,
+                since_unix_ms: self.unix_ms,
+                session: session.save(),
+                relations: Vec::new(),
+            })));
+        }
+        let facts = SessionFacts {
+            serial,
+            shard: self.around.index,
+            peer: path.peer,
+            suite: session.suite().name(),
+            since_unix_ms: self.unix_ms,
+            restored: false,
+        };
+        let peer = Peer::new(
+            Link::Secure(session),
+            Some(device.clone()),
+            path,
+            serial,
+            self.now,
+        );
+        let key = PeerKey {
+            kind: Kind::Secure,
+            id: self.sessions.insert(peer),
+        };
+        self.settle(key, path, &device, &facts);
+        let took = self.now - began;
+        self.tally.record(GatewayEvent::HandshakeEnded {
+            result: HandshakeResult::Established,
+            took,
+        });
+    }
+
+    /// Makes a session known to everybody, in place of the one that its device had. Ends it at once if the device has a later
+    /// one already, in another shard.
+    pub(super) fn settle(&mut self, key: PeerKey, path: Path, device: &H::Device, facts: &SessionFacts) {
+        let place = self.place(key);
+        if key.kind == Kind::Secure {
+            self.around.sessions.fetch_add(1, Ordering::Relaxed);
+            self.update_here(path.peer, |here| here.established = Some(key.id));
+            self.around.directory.claim(path.peer, place);
+        }
+        self.tally
+            .record(GatewayEvent::SessionStarted(security(key.kind)));
+        let ended = self.around.directory.arrive(device.key(), place, facts.serial);
+        self.around.handler.connected(device, facts);
+        match ended {
+            Some(old) if old.shard == self.around.index => self.end(old.peer, EndReason::Replaced),
+            Some(old) => {
+                if let Some(mailbox) = self.around.mailboxes.get(usize::from(old.shard)) {
+                    mailbox.post(Message::Replaced { peer: old.peer });
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Gives up the handshakes that were handed this device's key. Where a key is being looked up, it will be once more.
+    pub(super) fn abandon_handshakes_of(&mut self, device: u64) {
+        let mut from = 0;
+        while let Some(id) = self.handshakes.at_or_after(from) {
+            from = id.slot() + 1;
+            let Some(handshaking) = self.handshakes.get_mut(id) else {
+                continue;
+            };
+            if let Some(wanted) = &mut handshaking.wanted {
+                wanted.outdated = true;
+            }
+            let is_of_device = handshaking.device.as_ref().is_some_and(|of| of.key() == device);
+            if is_of_device && let Some(old) = self.leave_handshake(id) {
+                let failure = old.machine.abandon();
+                self.report_failure(old.path, old.began, &failure);
+            }
+        }
+    }
+
+    /// At the cap the session of this shard that was silent for the longest goes.
+    fn make_room(&mut self) {
+        if self.around.sessions.load(Ordering::Relaxed) >= self.around.max_sessions
+            && let Some(id) = self.sessions.oldest()
+        {
+            self.end(
+                PeerKey {
+                    kind: Kind::Secure,
+                    id,
+                },
+                EndReason::Evicted,
+            );
+        }
+    }
+
+    fn fail(&mut self, id: PeerId, failure: &HandshakeFailure, out: &mut SendQueue) {
+        if let Some(handshaking) = self.leave_handshake(id) {
+            self.tell_failure(handshaking.path, handshaking.began, failure, out);
+        }
+    }
+
+    fn tell_failure(&mut self, path: Path, began: Instant, failure: &HandshakeFailure, out: &mut SendQueue) {
+        if let Some(alert) = failure.alert() {
+            let start = out.bytes.len();
+            out.bytes.extend_from_slice(alert);
+            out.push(start, path);
+        }
+        self.report_failure(path, began, failure);
+    }
+
+    fn report_failure(&mut self, path: Path, began: Instant, failure: &HandshakeFailure) {
+        let event = GatewayEvent::HandshakeEnded {
+            result: result_of(failure.reason()),
+            took: self.now - began,
+        };
+        self.tally.record(event);
+        self.around
+            .keys
+            .handshake_failed(failure.identity(), path.peer, failure.reason());
+    }
+
+    /// Gives up the handshake that has been going on for the longest, if its device will have given up too. Otherwise some
+    /// twenty hellos a second, each followed by silence, would keep all seats taken until their deadlines and everybody out.
+    fn give_up_the_oldest(&mut self) -> Option<()> {
+        let id = self.handshakes.oldest()?;
+        let oldest = self.handshakes.get(id)?;
+        let patience = self.around.dtls.timers.initial * PATIENCE;
+        // While its key is looked up its seat stays taken anyway.
+        if oldest.wanted.is_some() || self.now - oldest.began < patience {
+            return None;
+        }
+        let old = self.leave_handshake(id)?;
+        let failure = old.machine.abandon();
+        self.report_failure(old.path, old.began, &failure);
+        Some(())
+    }
+
+    /// Takes a handshake out of every table. While its key is being looked up, its seat stays taken: the seats are what
+    /// bounds the lookups.
+    fn leave_handshake(&mut self, id: PeerId) -> Option<Handshaking<H::Device>> {
+        let handshaking = self.handshakes.remove(id)?;
+        if handshaking.wanted.is_some() {
+            self.seats_of_lookups.insert(id, handshaking.network);
+        } else {
+            self.seats.leave(handshaking.network);
+        }
+        self.update_here(handshaking.path.peer, |here| {
+            if here.handshaking == Some(id) {
+                here.handshaking = None;
+            }
+        });
+        Some(handshaking)
+    }
+}
+
+fn result_of(reason: FailureReason) -> HandshakeResult {
+    match reason {
+        FailureReason::UnsupportedVersion => HandshakeResult::UnsupportedVersion,
+        FailureReason::NoCommonSuite | FailureReason::CompressionRequired => HandshakeResult::NoCommonSuite,
+        FailureReason::Malformed | FailureReason::IllegalParameter => HandshakeResult::Malformed,
+        FailureReason::UnexpectedMessage => HandshakeResult::UnexpectedMessage,
+        FailureReason::UnknownIdentity => HandshakeResult::UnknownIdentity,
+        FailureReason::WrongKey | FailureReason::BadFinished => HandshakeResult::BadFinished,
+        FailureReason::PeerAlert(_) => HandshakeResult::PeerAlert,
+        FailureReason::TimedOut => HandshakeResult::Timeout,
+        FailureReason::Abandoned => HandshakeResult::Superseded,
+    }
+}
+
+/// How long a handshake may take when others want its seat, in first waits: a device that repeats its flight after one and
+/// after three of them gives up with the second (`CONTRACT.md` rule 3).
+const PATIENCE: u32 = 3;
+/// Datagrams kept while a key is looked up: ClientKeyExchange, ChangeCipherSpec and Finished, each in its own as GnuTLS
+/// may send them.
+const KEPT_DATAGRAMS: usize = 3;
+/// Longest datagram kept, in bytes. A PSK client's flight is far below.
+const KEPT_DATAGRAM_MAX: usize = 1024;

@@ -1,0 +1,323 @@
+//! CoAP messages of a peer: answered at once, or by a ticket later.
+
+use std::time::{Duration, Instant};
+
+use tracing::{debug, trace};
+
+use super::super::directory::{Kind, PeerKey};
+use super::super::handler::{Disposition, EndReason, Handler, KeySource, RequestContext};
+use super::super::inbox::TicketOrigin;
+use super::super::slots::Slots;
+use super::super::udp::{Path, SendQueue};
+use super::{Link, Peer, Shard};
+use crate::clock;
+use crate::coap::{AutomaticKind, Code, Ignored, Incoming, MessageId, Request, Token};
+use crate::dtls::{MAX_RECORD_NUMBER, SealError};
+use crate::telemetry::{
+    CoapCode, CoapMethod, DropReason, GatewayEvent, NotificationResult, Rejection, Route,
+};
+
+/// A request whose answer is somebody else's to give.
+#[derive(Debug)]
+pub struct Deferral {
+    /// Names it in its ticket; rises along the queue.
+    number: u64,
+    /// When the device is told to come back.
+    pub deadline: Instant,
+    peer: PeerKey,
+    /// The message that asked; `None` once it was answered.
+    exchange: Option<(MessageId, Token)>,
+    method: CoapMethod,
+    route: Route,
+}
+
+/// How long a ticket may take before the device is told 5.03.
+///
+/// A device gives a request up after ten seconds, counted from its first transmission, and that one may have been lost: the next
+/// comes up to three seconds later (`CONTRACT.md` rule 3 and section 2).
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(6);
+
+impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
+    /// Takes a message that a peer sent, authentic if the peer is.
+    pub(super) fn handle_coap(&mut self, key: PeerKey, path: Path, message: &[u8], out: &mut SendQueue) {
+        let Some(peer) = self.peer_mut(key) else { return };
+        let observed = peer.endpoint.relations().count();
+        let revived = peer.endpoint.revive();
+        let now = self.now;
+        let Some(peer) = self.peer_mut(key) else { return };
+        match peer.endpoint.handle(now, message) {
+            Ok(Incoming::Request(request)) => {
+                self.answer(key, path, &request, out);
+                if request.observe.is_some() {
+                    // It may have ended a relation with its notification in flight: another may go out.
+                    self.send_due(key, out);
+                }
+            }
+            Ok(Incoming::Respond(automatic)) => {
+                let mid = peer.link.next_mid();
+                let started = peer.link.begin(out);
+                automatic.write(mid, &mut out.bytes);
+                let sent = peer.link.finish(started, path, out);
+                if let AutomaticKind::Refused(code) = automatic.kind() {
+                    debug!(peer = %path.peer, %code, "request refused");
+                    self.tally.record(GatewayEvent::RequestRejected(match code {
+                        Code::REQUEST_ENTITY_INCOMPLETE => Rejection::BodyIncomplete,
+                        Code::REQUEST_ENTITY_TOO_LARGE => Rejection::BodyTooLarge,
+                        Code::METHOD_NOT_ALLOWED => Rejection::MethodNotAllowed,
+                        _ => Rejection::BadOption,
+                    }));
+                }
+                self.after_sending(key, sent);
+            }
+            Ok(Incoming::Acknowledged(relation)) => {
+                peer.relations_changed = true;
+                let peer = table(&mut self.sessions, &mut self.plain, key.kind).get(key.id);
+                if let Some(device) = peer.and_then(|peer| peer.device.as_ref()) {
+                    self.around.handler.acknowledged(device, &relation);
+                }
+                self.tally
+                    .record(GatewayEvent::NotificationEnded(NotificationResult::Acknowledged));
+                self.send_due(key, out);
+            }
+            Ok(Incoming::Rejected(_)) => {
+                self.tally
+                    .record(GatewayEvent::NotificationEnded(NotificationResult::Rejected));
+                self.send_due(key, out);
+            }
+            Ok(Incoming::Ignored(why)) => {
+                trace!(peer = %path.peer, ?why, "message dropped");
+                self.drop_datagram(match why {
+                    Ignored::Pending | Ignored::StaleBlock | Ignored::Duplicate => DropReason::Duplicate,
+                    Ignored::TooManyPending => DropReason::QueueFull,
+                    Ignored::Unmatched | Ignored::OutOfPlace => DropReason::Unmatched,
+                    Ignored::Refused(_) => DropReason::MalformedMessage,
+                });
+            }
+            // A malformed confirmable message is not reset: a reset makes one kind of device throw its session away.
+            Err(error) => {
+                debug!(peer = %path.peer, %error, "malformed message");
+                self.drop_datagram(DropReason::MalformedMessage);
+            }
+        }
+        if revived {
+            self.send_due(key, out);
+        }
+        self.count_observers(key, observed);
+        self.set_alarm(key);
+    }
+
+    /// Hands a request to the handler and sends what it writes.
+    fn answer(&mut self, key: PeerKey, path: Path, request: &Request<'_>, out: &mut SendQueue) {
+        let began = self.tally.samples_this_request().then(clock::now);
+        let number = self.next_request;
+        self.next_request += 1;
+        let (now, unix_ms) = (self.now, self.unix_ms);
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
+        let Some(device) = &peer.device else { return };
+        let own_mid = peer.link.next_mid();
+        let max_message = peer.link.max_message();
+        let context = RequestContext {
+            device,
+            serial: peer.serial,
+            peer: path.peer,
+            now,
+            unix_ms,
+            max_message,
+            origin: TicketOrigin {
+                mailbox: &self.around.mailboxes[usize::from(self.around.index)],
+                request: number,
+            },
+        };
+        let started = peer.link.begin(out);
+        let (started_at, message_at) = (started.at, out.bytes.len());
+        let mut reply = peer.endpoint.reply(request, own_mid, unix_ms, &mut out.bytes);
+        let disposition = self.around.handler.request(&context, request, &mut reply);
+        let method = CoapMethod::from_byte(request.method.code().byte());
+        let route = match disposition {
+            Disposition::Answered { route } | Disposition::Observing { route, .. } => route,
+            Disposition::Deferred { route } => {
+                peer.endpoint.deferred(request);
+                out.bytes.truncate(started.at);
+                let deadline = now + ANSWER_WITHIN;
+                let exchange = Some((request.mid, request.token));
+                self.deferrals.push_back(Deferral {
+                    number,
+                    deadline,
+                    peer: key,
+                    exchange,
+                    method,
+                    route,
+                });
+                return;
+            }
+            Disposition::NotNow => return out.bytes.truncate(started.at),
+        };
+        let written = reply.finish();
+        // Otherwise 5.00 goes out, and with it nobody observes.
+        let fits = out.bytes.len() - message_at <= max_message;
+        match (disposition, &written) {
+            (
+                Disposition::Observing {
+                    resource, version, ..
+                },
+                Some(written),
+            ) if fits => {
+                if peer.endpoint.observing(request, written, resource, version) {
+                    peer.relations_changed = true;
+                    if let (Kind::Secure, Some(journal)) = (key.kind, &self.around.journal) {
+                        peer.log_relations(journal);
+                    }
+                }
+            }
+            (
+                Disposition::Answered { .. }
+                | Disposition::Observing { .. }
+                | Disposition::Deferred { .. }
+                | Disposition::NotNow,
+                _,
+            ) => {
+                peer.endpoint.answered(now, request, written.as_ref());
+            }
+        }
+        let (code, sent) = match written {
+            Some(written) => (written.code, peer.link.finish(started, path, out)),
+            // Nothing owed to a non-confirmable request.
+            None if !request.confirmable => return out.bytes.truncate(started.at),
+            None => (Code::EMPTY, Err(SealError::TooLong { len: 0, max: 0 })),
+        };
+        let (code, sent) = match sent {
+            // The handler knew the limit, and that an answer is owed.
+            Err(SealError::TooLong { len, max }) => {
+                debug!(peer = %path.peer, len, max, "no answer that the device could take");
+                out.bytes.truncate(started_at);
+                let started = peer.link.begin(out);
+                let mut reply = peer.endpoint.reply(request, own_mid, unix_ms, &mut out.bytes);
+                reply.code(Code::INTERNAL_SERVER_ERROR);
+                (Code::INTERNAL_SERVER_ERROR, peer.link.finish(started, path, out))
+            }
+            sent => (code, sent),
+        };
+        let code = CoapCode::from_byte(code.byte());
+        self.tally
+            .record(GatewayEvent::RequestAnswered { method, code, route });
+        if let Some(began) = began {
+            self.tally.record(GatewayEvent::RequestTimed {
+                route,
+                took: clock::now() - began,
+            });
+        }
+        self.after_sending(key, sent);
+    }
+
+    /// A ticket was completed.
+    pub(super) fn handle_answer(&mut self, number: u64, code: Code, out: &mut SendQueue) {
+        if let Ok(index) = self
+            .deferrals
+            .binary_search_by_key(&number, |deferral| deferral.number)
+        {
+            self.complete(index, code, out);
+        }
+        while self
+            .deferrals
+            .front()
+            .is_some_and(|deferral| deferral.exchange.is_none())
+        {
+            self.deferrals.pop_front();
+        }
+    }
+
+    /// Answers the longest waiting request if its time is up; false when there is none.
+    pub(super) fn give_up_deferral(&mut self, out: &mut SendQueue) -> bool {
+        match self.deferrals.front() {
+            Some(deferral) if deferral.deadline <= self.now || deferral.exchange.is_none() => {
+                self.complete(0, Code::SERVICE_UNAVAILABLE, out);
+                self.deferrals.pop_front();
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn complete(&mut self, index: usize, code: Code, out: &mut SendQueue) {
+        let Some(waiting) = self.deferrals.get_mut(index) else {
+            return;
+        };
+        let Some(exchange) = waiting.exchange.take() else {
+            return;
+        };
+        let (key, method, route) = (waiting.peer, waiting.method, waiting.route);
+        let now = self.now;
+        let Some(peer) = self.peer_mut(key) else { return };
+        let mid = peer.link.next_mid();
+        let path = peer.path;
+        let started = peer.link.begin(out);
+        if peer
+            .endpoint
+            .complete(now, exchange, code, mid, &mut out.bytes)
+            .is_some()
+        {
+            let sent = peer.link.finish(started, path, out);
+            let code = CoapCode::from_byte(code.byte());
+            self.tally
+                .record(GatewayEvent::RequestAnswered { method, code, route });
+            self.after_sending(key, sent);
+        } else {
+            out.bytes.truncate(started.at);
+        }
+    }
+
+    /// Looks after the record numbers of a peer that something was sent to.
+    pub(super) fn after_sending(&mut self, key: PeerKey, sent: Result<(), SealError>) {
+        let (shard, journal) = (self.around.index, self.around.journal.as_ref());
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
+        match sent {
+            Ok(()) => peer.ask_for_ranges(key.id, shard, journal),
+            Err(SealError::TooLong { len, max }) => {
+                debug!(peer = %peer.path.peer, len, max, "message too long for the device")
+            }
+            Err(SealError::OutOfNumbers) => {
+                // Either the session log is behind, then the device repeats its request, or the session has come to its end.
+                peer.ask_for_ranges(key.id, shard, journal);
+                if matches!(&peer.link, Link::Secure(session) if session.reservation() >= MAX_RECORD_NUMBER) {
+                    self.end(key, EndReason::Exhausted);
+                }
+            }
+        }
+    }
+
+    /// Counts relations that came and went since there were `before`.
+    pub(super) fn count_observers(&mut self, key: PeerKey, before: usize) {
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
+        let after = peer.endpoint.relations().count();
+        if after < before {
+            peer.relations_changed = true;
+            if let (Kind::Secure, Some(journal)) = (key.kind, &self.around.journal) {
+                peer.log_relations(journal);
+            }
+        }
+        for _ in before..after {
+            self.tally.record(GatewayEvent::ObserverAdded);
+        }
+        for _ in after..before {
+            self.tally.record(GatewayEvent::ObserverRemoved);
+        }
+    }
+}
+
+/// The table of a kind, where a borrow of the whole shard would be too much.
+pub(super) fn table<'s, D>(
+    sessions: &'s mut Slots<Peer<D>>,
+    plain: &'s mut Slots<Peer<D>>,
+    kind: Kind,
+) -> &'s mut Slots<Peer<D>> {
+    match kind {
+        Kind::Secure => sessions,
+        Kind::Plain => plain,
+    }
+}
