@@ -12,3 +12,5 @@ pub mod fleet;
 pub mod manifest;
 pub mod store;
 pub mod transport;
+
+pub mod control;

@@ -1,0 +1,152 @@
+//! What those need who talk to devices: who it is, what it says, what was seen of it.
+
+use std::sync::Arc;
+
+use super::directory::{DeviceEntry, SessionFacts};
+use super::error::ControlError;
+use super::handle::Control;
+use super::report::{QueueFull, ReportSlot};
+use crate::fleet::{CohortId, CredentialId, Device, DeviceId, DeviceName, ProjectId, PskSecret};
+use crate::store::StoreError;
+
+/// A device that may connect, and the secret that proves it.
+#[derive(Debug, Clone)]
+pub struct DeviceAccess {
+    /// The device.
+    pub entry: Arc<DeviceEntry>,
+    /// The credential that was asked for.
+    pub credential: CredentialId,
+    /// Its secret.
+    pub secret: PskSecret,
+}
+
+impl Control {
+    /// The device that has this PSK identity and may connect, and the secret.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn device_by_identity(&self, identity: &[u8]) -> Result<Option<DeviceAccess>, ControlError> {
+        let generation = self.shared.directory.generation();
+        let Some(found) = self.shared.store.device_by_identity(identity).await? else {
+            return Ok(None);
+        };
+        let entry = self.enter(generation, &found.device).await?;
+        Ok(entry.map(|entry| DeviceAccess {
+            entry,
+            credential: found.credential,
+            secret: found.secret,
+        }))
+    }
+
+    /// The device of this name, if it may connect.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn device_by_name(
+        &self,
+        project: ProjectId,
+        name: &DeviceName,
+    ) -> Result<Option<Arc<DeviceEntry>>, ControlError> {
+        let generation = self.shared.directory.generation();
+        match self.shared.store.device_by_name(project, name).await? {
+            Some(device) => Ok(self.enter(generation, &device).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// A place in the queue for a state report.
+    ///
+    /// # Errors
+    /// The queue is full, or the program is ending.
+    pub fn report_slot(&self) -> Result<ReportSlot<'_>, QueueFull> {
+        let permit = self.shared.reports.try_reserve().map_err(|_| QueueFull)?;
+        Ok(ReportSlot(permit))
+    }
+
+    /// Notes that a device was sent the manifest with this sequence number.
+    pub fn manifest_sent(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
+        if entry.note_sent(sequence) {
+            self.note(entry);
+        }
+    }
+
+    /// Notes that a device acknowledged the manifest with this sequence number.
+    pub fn manifest_acknowledged(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
+        if entry.note_acknowledged(sequence) {
+            self.note(entry);
+        }
+    }
+
+    /// Notes a session.
+    pub fn connected(&self, entry: &Arc<DeviceEntry>, session: SessionFacts) {
+        entry.note_seen(session.since_ms);
+        self.shared.directory.connected(entry, session);
+        if entry.note() {
+            self.note(entry);
+        }
+    }
+
+    /// Notes the end of a session.
+    pub fn disconnected(&self, entry: &Arc<DeviceEntry>, serial: u64) {
+        self.shared.directory.disconnected(entry, serial);
+        if entry.note() {
+            self.note(entry);
+        }
+    }
+
+    /// How many devices have a session.
+    pub fn online(&self) -> usize {
+        self.shared.directory.online()
+    }
+
+    /// How many devices of a cohort have a session. Looks at all that have one.
+    pub fn online_in(&self, cohort: CohortId) -> u64 {
+        let entries = self.shared.directory.all();
+        let online = entries
+            .iter()
+            .filter(|entry| entry.cohort() == Some(cohort) && entry.session().is_some());
+        u64::try_from(online.count()).unwrap_or(u64::MAX)
+    }
+
+    /// The entry of a device that somebody is talking to.
+    pub fn entry(&self, id: DeviceId) -> Option<Arc<DeviceEntry>> {
+        self.shared.directory.get(id)
+    }
+
+    /// All live sessions.
+    pub fn sessions(&self) -> Vec<(Arc<DeviceEntry>, SessionFacts)> {
+        let entries = self.shared.directory.all().into_iter();
+        entries
+            .filter_map(|entry| entry.session().map(|session| (entry, session)))
+            .collect()
+    }
+
+    /// Devices that somebody is talking to though they may not connect: disabled or deleted since they did.
+    pub fn unwelcome(&self) -> Vec<DeviceId> {
+        let entries = self.shared.directory.all();
+        let unwelcome = entries.iter().filter(|entry| !entry.enabled());
+        unwelcome.map(|entry| entry.id()).collect()
+    }
+
+    pub(super) fn is_online(&self, id: DeviceId) -> bool {
+        self.entry(id).is_some_and(|entry| entry.session().is_some())
+    }
+
+    fn note(&self, entry: &Arc<DeviceEntry>) {
+        // After the writer's end nothing is noted any more.
+        let _ = self.shared.sightings.send(Arc::clone(entry));
+    }
+
+    /// See the directory for why this cannot miss a change.
+    async fn enter(&self, generation: u64, device: &Device) -> Result<Option<Arc<DeviceEntry>>, StoreError> {
+        let directory = &self.shared.directory;
+        let entry = directory.enter(device);
+        if directory.generation() != generation {
+            match self.shared.store.device_by_id(device.id).await? {
+                Some(device) => drop(directory.enter(&device)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(entry).filter(|entry| entry.enabled()))
+    }
+}

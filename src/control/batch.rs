@@ -1,0 +1,296 @@
+//! A batch: what the writer decides and commits at once.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tracing::info;
+
+use super::change::Change;
+use super::error::ControlError;
+use super::view::View;
+use crate::clock;
+use crate::fleet::{Actor, Artifact, Deployment, Device, Digest, ProjectId, Refusal};
+use crate::store::{AuditRow, Store, StoreError, WriteTransaction};
+use crate::telemetry::GatewayEvent;
+
+/// A command, as the writer sees it.
+///
+/// A decision that refuses must not have written before: the rest of the batch is committed.
+pub trait Decision: Send + 'static {
+    /// What the command is answered.
+    type Answer: Send + 'static;
+
+    /// Decides and writes.
+    fn decide(self, batch: &mut Batch) -> impl Future<Output = Result<Self::Answer, Stop>> + Send;
+}
+
+/// Why a decision stopped.
+#[derive(Debug)]
+pub enum Stop {
+    /// The rules say no; the batch goes on.
+    Refused(Refusal),
+    /// The store failed for this command alone, which has left nothing in the batch; the batch goes on.
+    FailedAlone(StoreError),
+    /// The store failed; the batch fails.
+    Failed(StoreError),
+}
+
+impl<R: Into<Refusal>> From<R> for Stop {
+    fn from(refusal: R) -> Self {
+        Self::Refused(refusal.into())
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What decisions read and write. Nothing of it is visible before the commit.
+pub struct Batch {
+    /// The transaction.
+    pub tx: WriteTransaction,
+    /// The store, for bytes.
+    pub store: Store,
+    /// When the batch was begun, in milliseconds of Unix time.
+    pub at_ms: i64,
+    view: Arc<View>,
+    /// The devices that were changed, newest last.
+    pub devices: Vec<Device>,
+    /// To be published after the commit.
+    pub changes: Vec<Change>,
+    /// To be counted after the commit.
+    pub events: Vec<GatewayEvent>,
+    /// To be logged after the commit.
+    pub done: Vec<Done>,
+    /// Bytes that lost a name: to be removed after the commit, unless something else names them.
+    pub unnamed: Vec<Digest>,
+    audit: Vec<AuditRow>,
+}
+
+impl Batch {
+    /// Begins a batch on top of the published view.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn begin(store: &Store, view: Arc<View>) -> Result<Self, StoreError> {
+        Ok(Self {
+            tx: store.begin().await?,
+            store: store.clone(),
+            at_ms: clock::unix_ms(),
+            view,
+            devices: Vec::new(),
+            changes: Vec::new(),
+            events: Vec::new(),
+            done: Vec::new(),
+            unnamed: Vec::new(),
+            audit: Vec::new(),
+        })
+    }
+
+    /// The state with the batch's own changes.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// The state, to be changed. The published one is not touched.
+    pub fn view_mut(&mut self) -> &mut View {
+        Arc::make_mut(&mut self.view)
+    }
+
+    /// Notes who did what.
+    pub fn audit(
+        &mut self,
+        actor: &Actor,
+        project: Option<ProjectId>,
+        action: &'static str,
+        subject: impl ToString,
+        change: BeforeAfter,
+    ) {
+        self.audit.push(AuditRow {
+            project,
+            at_ms: self.at_ms,
+            actor: actor.to_string(),
+            action,
+            subject: subject.to_string(),
+            before: change.before,
+            after: change.after,
+        });
+    }
+
+    /// Makes all of it durable.
+    ///
+    /// # Errors
+    /// The store fails; nothing was kept then.
+    pub async fn commit(mut self, published: &View) -> Result<Committed, StoreError> {
+        self.tx.insert_audit(&self.audit).await?;
+        if self.view.next_id() != published.next_id() {
+            self.tx.set_next_id(self.view.next_id()).await?;
+        }
+        self.tx.commit().await?;
+        Ok(Committed {
+            view: self.view,
+            devices: self.devices,
+            changes: self.changes,
+            events: self.events,
+            done: self.done,
+            unnamed: self.unnamed,
+        })
+    }
+}
+
+/// What is left to do after a commit.
+pub struct Committed {
+    /// The view to publish.
+    pub view: Arc<View>,
+    /// The devices that were changed, newest last.
+    pub devices: Vec<Device>,
+    /// To be published.
+    pub changes: Vec<Change>,
+    /// To be counted.
+    pub events: Vec<GatewayEvent>,
+    /// To be logged.
+    pub done: Vec<Done>,
+    /// Bytes that lost a name.
+    pub unnamed: Vec<Digest>,
+}
+
+/// What an operator would put in a report.
+pub enum Done {
+    /// A deployment was made.
+    Deployed(Arc<Deployment>),
+    /// An artifact was stored.
+    Stored {
+        /// The artifact.
+        artifact: Arc<Artifact>,
+        /// Who brought it.
+        author: Actor,
+    },
+}
+
+impl Done {
+    /// Writes its line.
+    pub fn log(&self) {
+        match self {
+            Self::Deployed(made) => info!(
+                deployment = %made.id,
+                name = %made.name,
+                cohort = %made.cohort,
+                sequence = made.sequence.get(),
+                author = made.author,
+                "deployment made"
+            ),
+            Self::Stored { artifact, author } => info!(
+                artifact = %artifact.id,
+                package = %artifact.package,
+                version = %artifact.version,
+                bytes = artifact.size.get(),
+                sha256 = %artifact.digest,
+                %author,
+                "artifact stored"
+            ),
+        }
+    }
+}
+
+/// What something was before a change, and after it.
+#[derive(Debug, Default)]
+pub struct BeforeAfter {
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl BeforeAfter {
+    /// It was not there before.
+    pub fn created(after: Value) -> Self {
+        Self {
+            before: None,
+            after: Some(after),
+        }
+    }
+
+    /// It is not there any more.
+    pub fn deleted(before: Value) -> Self {
+        Self {
+            before: Some(before),
+            after: None,
+        }
+    }
+
+    /// It was something else before.
+    pub fn changed(before: Value, after: Value) -> Self {
+        Self {
+            before: Some(before),
+            after: Some(after),
+        }
+    }
+}
+
+/// A command in the queue, whatever its answer is.
+pub trait Job: Send {
+    /// Decides; the outcome stays in the job until the commit.
+    fn decide<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+    /// Answers, after the commit or because there will be none.
+    fn answer(self: Box<Self>, end: Result<(), ControlError>);
+}
+
+/// A command that waits for its decision or its commit.
+pub struct Command<D: Decision> {
+    decision: Option<D>,
+    outcome: Option<Result<D::Answer, ControlError>>,
+    reply: oneshot::Sender<Result<D::Answer, ControlError>>,
+}
+
+impl<D: Decision> Command<D> {
+    /// A command, and where its answer will be.
+    pub fn new(decision: D) -> (Self, oneshot::Receiver<Result<D::Answer, ControlError>>) {
+        let (reply, answer) = oneshot::channel();
+        (
+            Self {
+                decision: Some(decision),
+                outcome: None,
+                reply,
+            },
+            answer,
+        )
+    }
+}
+
+impl<D: Decision> Job for Command<D> {
+    fn decide<'a>(
+        &'a mut self,
+        batch: &'a mut Batch,
+    ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
+        Box::pin(async move {
+            if let Some(decision) = self.decision.take() {
+                self.outcome = Some(match decision.decide(batch).await {
+                    Ok(answer) => Ok(answer),
+                    Err(Stop::Refused(refusal)) => Err(ControlError::Refused(refusal)),
+                    Err(Stop::FailedAlone(error)) => Err(ControlError::from(error)),
+                    Err(Stop::Failed(error)) => return Err(error),
+                });
+            }
+            Ok(())
+        })
+    }
+
+    fn answer(self: Box<Self>, end: Result<(), ControlError>) {
+        let answer = match (end, self.outcome) {
+            (Ok(()), Some(Ok(answer))) => Ok(answer),
+            // Not done whatever became of the rest.
+            (_, Some(Err(error))) => Err(error),
+            (Err(error), Some(Ok(_)) | None) => Err(error),
+            (Ok(()), None) => Err(ControlError::ShuttingDown),
+        };
+        // Who asked may have gone; what was decided stands.
+        let _ = self.reply.send(answer);
+    }
+}

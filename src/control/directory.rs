@@ -1,0 +1,348 @@
+//! The devices that somebody is talking to right now, shared by the shards and the writer.
+//!
+//! An entry lives as long as somebody holds it (a handshake, a session); the directory only knows where it is. An entry
+//! and the writer meet like this, so that no change is missed:
+//!
+//! - The loader remembers the directory's generation, reads the row, puts the entry in, and reads the row again if the
+//!   generation moved.
+//! - The writer, after a commit that touches devices, moves the generation and then updates the entries that are in.
+//!
+//! A change committed after the first read either finds the entry, or has moved the generation before the loader looks.
+//! Revisions decide when two updates cross.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use dashmap::{DashMap, Entry};
+
+use crate::fleet::{ArtifactId, CohortId, Device, DeviceId, DeviceName, ProjectId};
+
+/// A device that somebody is talking to.
+pub struct DeviceEntry {
+    id: DeviceId,
+    project: ProjectId,
+    name: DeviceName,
+    /// Cohort, enabled and revision change together.
+    record: Mutex<i64>,
+    /// 0 is none.
+    cohort: AtomicI64,
+    enabled: AtomicBool,
+    session: Mutex<Option<SessionFacts>>,
+    seen: Seen,
+    directory: Weak<Directory>,
+}
+
+/// What a live session is, for whoever looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionFacts {
+    /// The shard that has it.
+    pub shard: u16,
+    /// Where the device is.
+    pub peer: SocketAddr,
+    /// The cipher suite, or `none` for CoAP without security.
+    pub suite: &'static str,
+    /// Since when, in milliseconds of Unix time.
+    pub since_ms: i64,
+    /// Which of the device's sessions: a later one has a higher number.
+    pub serial: u64,
+}
+
+/// What the gateway itself saw of a device. Written by shards in passing, collected by the writer.
+#[derive(Debug, Default)]
+struct Seen {
+    last_ms: AtomicI64,
+    sent: AtomicU32,
+    acknowledged: AtomicU32,
+    transfer: AtomicI64,
+    transfer_end: AtomicU64,
+    /// Of the artifact in `transfer`.
+    bytes_served: AtomicU64,
+    /// Whether the writer has it on its list.
+    noted: AtomicBool,
+}
+
+impl DeviceEntry {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// The project it belongs to.
+    #[must_use]
+    pub fn project(&self) -> ProjectId {
+        self.project
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &DeviceName {
+        &self.name
+    }
+
+    /// The cohort it is in.
+    #[must_use]
+    pub fn cohort(&self) -> Option<CohortId> {
+        match self.cohort.load(Ordering::Acquire) {
+            0 => None,
+            id => Some(CohortId::new(id)),
+        }
+    }
+
+    /// Whether it may connect.
+    #[must_use]
+    pub fn enabled(&self) -> bool {
+        self.enabled.load(Ordering::Acquire)
+    }
+
+    /// Its live session.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionFacts> {
+        *lock(&self.session)
+    }
+
+    /// The sequence number of the last manifest it was sent since it connected; 0 is none.
+    #[must_use]
+    pub fn manifest_sent(&self) -> u32 {
+        self.seen.sent.load(Ordering::Relaxed)
+    }
+
+    /// The sequence number of the last manifest it acknowledged since it connected; 0 is none.
+    #[must_use]
+    pub fn manifest_acknowledged(&self) -> u32 {
+        self.seen.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// The artifact it fetched last, how far (the end of the furthest block, in bytes), since it connected.
+    #[must_use]
+    pub fn transfer(&self) -> Option<(ArtifactId, u64)> {
+        match self.seen.transfer.load(Ordering::Relaxed) {
+            0 => None,
+            id => Some((
+                ArtifactId::new(id),
+                self.seen.transfer_end.load(Ordering::Relaxed),
+            )),
+        }
+    }
+
+    /// When it was last heard, in milliseconds of Unix time; 0 if not since it connected.
+    #[must_use]
+    pub fn last_seen_ms(&self) -> i64 {
+        self.seen.last_ms.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something was heard from it.
+    pub fn note_seen(&self, unix_ms: i64) {
+        self.seen.last_ms.fetch_max(unix_ms, Ordering::Relaxed);
+    }
+
+    /// Notes that a block of an artifact was served, up to `end` bytes from its start, `length` bytes long. Takes no lock
+    /// and allocates nothing, except for the first block of another artifact. Only one shard talks to a device at a time.
+    pub fn note_block(&self, artifact: ArtifactId, end: u64, length: u64) {
+        if self.seen.transfer.load(Ordering::Relaxed) != artifact.get() {
+            self.settle_bytes();
+            self.seen.transfer.store(artifact.get(), Ordering::Relaxed);
+            self.seen.transfer_end.store(0, Ordering::Relaxed);
+        }
+        self.seen.transfer_end.fetch_max(end, Ordering::Relaxed);
+        self.seen.bytes_served.fetch_add(length, Ordering::Relaxed);
+    }
+
+    /// Notes what was sent. Returns whether the writer should hear of it.
+    pub(super) fn note_sent(&self, sequence: u32) -> bool {
+        self.seen.sent.fetch_max(sequence, Ordering::Relaxed) < sequence && self.note()
+    }
+
+    /// Notes what was acknowledged. Returns whether the writer should hear of it.
+    pub(super) fn note_acknowledged(&self, sequence: u32) -> bool {
+        self.seen.acknowledged.fetch_max(sequence, Ordering::Relaxed) < sequence && self.note()
+    }
+
+    /// Whether the writer should hear of this entry: it has not got it on its list.
+    pub(super) fn note(&self) -> bool {
+        !self.seen.noted.swap(true, Ordering::AcqRel)
+    }
+
+    /// The writer takes it from its list.
+    pub(super) fn collected(&self) {
+        self.seen.noted.store(false, Ordering::Release);
+    }
+
+    /// Moves the bytes served into the directory's sum.
+    fn settle_bytes(&self) {
+        let bytes = self.seen.bytes_served.swap(0, Ordering::Relaxed);
+        if let (Some((artifact, _)), Some(directory), 1..) =
+            (self.transfer(), self.directory.upgrade(), bytes)
+        {
+            *directory.served.entry((self.cohort(), artifact)).or_default() += bytes;
+        }
+    }
+
+    /// Takes over a record, unless a newer one was taken over before.
+    fn apply(&self, device: &Device) {
+        let mut revision = lock(&self.record);
+        if *revision < device.revision {
+            *revision = device.revision;
+            self.cohort
+                .store(device.cohort.map_or(0, CohortId::get), Ordering::Release);
+            self.enabled.store(device.enabled, Ordering::Release);
+        }
+    }
+}
+
+impl std::fmt::Debug for DeviceEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeviceEntry")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for DeviceEntry {
+    fn drop(&mut self) {
+        self.settle_bytes();
+        if let Some(directory) = self.directory.upgrade() {
+            directory
+                .entries
+                .remove_if(&self.id, |_, entry| entry.strong_count() == 0);
+            if lock(&self.session).is_some() {
+                directory.online.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Where the entries are.
+#[derive(Debug, Default)]
+pub struct Directory {
+    entries: DashMap<DeviceId, Weak<DeviceEntry>>,
+    generation: AtomicU64,
+    online: AtomicUsize,
+    /// Bytes served to devices that are gone, or fetch something else by now.
+    served: DashMap<(Option<CohortId>, ArtifactId), u64>,
+}
+
+impl Directory {
+    /// The generation, to be read before a row is.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// The entry for a record just read. The caller reads the row again and enters it again if the generation has moved.
+    pub fn enter(self: &Arc<Self>, device: &Device) -> Arc<DeviceEntry> {
+        let entry = match self.entries.entry(device.id) {
+            Entry::Occupied(mut place) => match place.get().upgrade() {
+                Some(entry) => entry,
+                None => {
+                    let entry = self.make(device);
+                    place.insert(Arc::downgrade(&entry));
+                    entry
+                }
+            },
+            Entry::Vacant(place) => {
+                let entry = self.make(device);
+                place.insert(Arc::downgrade(&entry));
+                entry
+            }
+        };
+        entry.apply(device);
+        entry
+    }
+
+    /// Tells the entries about records that were just committed.
+    pub fn committed(&self, devices: &[Device]) {
+        if devices.is_empty() {
+            return;
+        }
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        for device in devices {
+            if let Some(entry) = self.get(device.id) {
+                entry.apply(device);
+            }
+        }
+    }
+
+    /// The entry of a device, if somebody holds it.
+    pub fn get(&self, id: DeviceId) -> Option<Arc<DeviceEntry>> {
+        // The guard must be gone before the entry can be: dropping the last one takes the same lock.
+        let entry = self.entries.get(&id).map(|entry| Weak::clone(&entry));
+        entry?.upgrade()
+    }
+
+    /// All entries that somebody holds.
+    pub fn all(&self) -> Vec<Arc<DeviceEntry>> {
+        let entries: Vec<_> = self.entries.iter().map(|entry| Weak::clone(&entry)).collect();
+        entries.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Notes a session, unless a later one was noted before.
+    pub fn connected(&self, entry: &DeviceEntry, session: SessionFacts) {
+        let mut place = lock(&entry.session);
+        match &*place {
+            Some(later) if later.serial > session.serial => {}
+            Some(_) => *place = Some(session),
+            None => {
+                *place = Some(session);
+                self.online.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Notes the end of a session, unless a later one has taken its place.
+    pub fn disconnected(&self, entry: &DeviceEntry, serial: u64) {
+        let mut place = lock(&entry.session);
+        if place.is_some_and(|session| session.serial == serial) {
+            *place = None;
+            self.online.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many devices have a session.
+    pub fn online(&self) -> usize {
+        self.online.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of these artifacts that were served to devices of a cohort since the program started.
+    pub fn bytes_served(&self, cohort: CohortId, artifacts: &[ArtifactId]) -> u64 {
+        let settled = artifacts
+            .iter()
+            .filter_map(|&artifact| self.served.get(&(Some(cohort), artifact)));
+        let settled: u64 = settled.map(|bytes| *bytes).sum();
+        let running = self.all().into_iter().filter(|entry| {
+            entry.cohort() == Some(cohort)
+                && entry
+                    .transfer()
+                    .is_some_and(|(artifact, _)| artifacts.contains(&artifact))
+        });
+        settled
+            + running
+                .map(|entry| entry.seen.bytes_served.load(Ordering::Relaxed))
+                .sum::<u64>()
+    }
+
+    fn make(self: &Arc<Self>, device: &Device) -> Arc<DeviceEntry> {
+        Arc::new(DeviceEntry {
+            id: device.id,
+            project: device.project,
+            name: device.name.clone(),
+            record: Mutex::new(-1),
+            cohort: AtomicI64::new(0),
+            enabled: AtomicBool::new(false),
+            session: Mutex::new(None),
+            seen: Seen::default(),
+            directory: Arc::downgrade(self),
+        })
+    }
+}
+
+/// No holder of these locks can panic; a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,112 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use super::{Directory, SessionFacts};
+use crate::fleet::{ArtifactId, CohortId, Device, DeviceId, DeviceName, ProjectId};
+
+#[test]
+fn all_holders_share_one_entry_and_the_directory_keeps_none() {
+    let directory = Arc::new(Directory::default());
+    let one = directory.enter(&device(1, 0, None));
+    let two = directory.enter(&device(1, 0, None));
+    assert!(Arc::ptr_eq(&one, &two));
+    assert!(directory.get(DeviceId::new(1)).is_some());
+    drop((one, two));
+    assert!(directory.get(DeviceId::new(1)).is_none());
+    assert!(directory.entries.is_empty());
+}
+
+#[test]
+fn an_older_record_never_overwrites_a_newer_one() {
+    let directory = Arc::new(Directory::default());
+    let entry = directory.enter(&device(1, 5, Some(7)));
+    directory.committed(&[device(1, 4, Some(6))]);
+    assert_eq!(entry.cohort(), Some(CohortId::new(7)));
+    directory.committed(&[device(1, 6, None)]);
+    assert_eq!(entry.cohort(), None);
+    directory.enter(&device(1, 5, Some(7)));
+    assert_eq!(entry.cohort(), None);
+}
+
+#[test]
+fn a_change_between_reading_and_entering_moves_the_generation() {
+    let directory = Arc::new(Directory::default());
+    let generation = directory.generation();
+    let read = device(1, 0, None);
+    directory.committed(&[device(1, 1, Some(9))]);
+    let entry = directory.enter(&read);
+    assert_eq!(entry.cohort(), None, "the entry was not there to be told");
+    assert_ne!(
+        directory.generation(),
+        generation,
+        "and so the reader reads again"
+    );
+    directory.enter(&device(1, 1, Some(9)));
+    assert_eq!(entry.cohort(), Some(CohortId::new(9)));
+}
+
+#[test]
+fn a_late_end_of_an_old_session_leaves_the_new_one() {
+    let directory = Arc::new(Directory::default());
+    let entry = directory.enter(&device(1, 0, None));
+    directory.connected(&entry, session(1));
+    directory.connected(&entry, session(2));
+    directory.connected(&entry, session(1));
+    assert_eq!(directory.online(), 1);
+    directory.disconnected(&entry, 1);
+    assert_eq!(entry.session(), Some(session(2)));
+    directory.disconnected(&entry, 2);
+    directory.disconnected(&entry, 2);
+    assert_eq!((entry.session(), directory.online()), (None, 0));
+    directory.connected(&entry, session(3));
+    drop(entry);
+    assert_eq!(directory.online(), 0);
+}
+
+#[test]
+fn bytes_served_outlive_the_device_that_got_them() {
+    let directory = Arc::new(Directory::default());
+    let (one, two, cohort) = (ArtifactId::new(1), ArtifactId::new(2), CohortId::new(9));
+    let entry = directory.enter(&device(1, 0, Some(9)));
+    entry.note_block(one, 1024, 1024);
+    entry.note_block(one, 2048, 1024);
+    entry.note_block(one, 1024, 1024);
+    assert_eq!(entry.transfer(), Some((one, 2048)));
+    entry.note_block(two, 16, 16);
+    assert_eq!(entry.transfer(), Some((two, 16)));
+    assert_eq!(directory.bytes_served(cohort, &[one]), 3072);
+    assert_eq!(directory.bytes_served(cohort, &[one, two]), 3088);
+    drop(entry);
+    assert_eq!(directory.bytes_served(cohort, &[one, two]), 3088);
+    assert_eq!(directory.bytes_served(CohortId::new(8), &[one, two]), 0);
+}
+
+#[test]
+fn an_entry_is_small() {
+    let size = size_of::<super::DeviceEntry>();
+    assert!(size <= 256, "{size} bytes");
+}
+
+fn device(id: i64, revision: i64, cohort: Option<i64>) -> Device {
+    Device {
+        id: DeviceId::new(id),
+        project: ProjectId::new(1),
+        name: DeviceName::parse("d").unwrap(),
+        cohort: cohort.map(CohortId::new),
+        tags: Vec::new(),
+        enabled: true,
+        revision,
+        created_ms: 0,
+    }
+}
+
+fn session(serial: u64) -> SessionFacts {
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    SessionFacts {
+        shard: 0,
+        peer,
+        suite: "none",
+        since_ms: 0,
+        serial,
+    }
+}

@@ -1,0 +1,180 @@
+//! API keys: made, shown once, kept as a hash.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rand::Rng as _;
+use serde_json::json;
+
+use super::batch::{Batch, BeforeAfter, Decision, Stop};
+use crate::fleet::{Actor, ApiKey, Digest, KeyId, KeyName, Kind, Refusal, Role};
+use crate::store::{KeyHash, KeyRow};
+
+/// A key just made. The text is not kept anywhere.
+#[derive(Clone)]
+pub struct CreatedKey {
+    /// What is kept.
+    pub key: Arc<ApiKey>,
+    /// The key itself, to be shown this once.
+    pub text: String,
+}
+
+impl fmt::Debug for CreatedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedKey")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is kept of a key's text. The text is 256 random bits, or chosen by the operator for the bootstrap key, so it
+/// needs no salt and no slowness.
+#[must_use]
+pub fn hash(text: &str) -> KeyHash {
+    Digest::of(text.as_bytes()).0
+}
+
+/// Makes an API key.
+pub struct CreateKey {
+    pub actor: Actor,
+    pub name: KeyName,
+    pub role: Role,
+    pub expires_ms: Option<i64>,
+}
+
+impl Decision for CreateKey {
+    type Answer = CreatedKey;
+
+    async fn decide(self, batch: &mut Batch) -> Result<CreatedKey, Stop> {
+        if batch.view().keys.values().any(|key| key.name == self.name) {
+            return Err(Refusal::Taken {
+                kind: Kind::ApiKey,
+                value: self.name.to_string(),
+                by: None,
+            }
+            .into());
+        }
+        let mut bytes = [0; 32];
+        rand::rng().fill_bytes(&mut bytes);
+        let text = format!("{PREFIX}{}", data_encoding::BASE64URL_NOPAD.encode(&bytes));
+        let key = insert(
+            batch,
+            &self.actor,
+            self.name,
+            self.role,
+            self.expires_ms,
+            hash(&text),
+        )
+        .await?;
+        Ok(CreatedKey { key, text })
+    }
+}
+
+/// Sees to it that the bootstrap key of the configuration is one, and the only one by its name.
+pub struct BootstrapKey {
+    pub text: String,
+}
+
+impl Decision for BootstrapKey {
+    type Answer = ();
+
+    async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
+        let name = KeyName::parse("bootstrap")?;
+        let hash = hash(&self.text);
+        let former: Vec<_> = batch
+            .view()
+            .keys
+            .iter()
+            .filter(|(_, key)| key.name == name)
+            .map(|(&h, _)| h)
+            .collect();
+        if batch.view().keys.contains_key(&hash) {
+            return Ok(());
+        }
+        for former in former {
+            revoke(batch, &Actor::system(), former).await?;
+        }
+        insert(batch, &Actor::system(), name, Role::Admin, None, hash).await?;
+        Ok(())
+    }
+}
+
+/// Ends an API key.
+pub struct RevokeKey {
+    pub actor: Actor,
+    pub id: KeyId,
+}
+
+impl Decision for RevokeKey {
+    type Answer = Arc<ApiKey>;
+
+    async fn decide(self, batch: &mut Batch) -> Result<Arc<ApiKey>, Stop> {
+        let keys = &batch.view().keys;
+        let Some((&hash, key)) = keys.iter().find(|(_, key)| key.id == self.id) else {
+            let accepted = "the id of a key as listed".to_owned();
+            return Err(Refusal::Unknown {
+                kind: Kind::ApiKey,
+                value: self.id.to_string(),
+                accepted,
+            }
+            .into());
+        };
+        let key = Arc::clone(key);
+        let administers = |key: &ApiKey| key.role == Role::Admin && key.is_live(batch.at_ms);
+        if administers(&key)
+            && !keys
+                .values()
+                .any(|other| other.id != key.id && administers(other))
+        {
+            return Err(Refusal::LastAdminKey {
+                value: key.name.to_string(),
+            }
+            .into());
+        }
+        revoke(batch, &self.actor, hash).await?;
+        Ok(key)
+    }
+}
+
+async fn insert(
+    batch: &mut Batch,
+    actor: &Actor,
+    name: KeyName,
+    role: Role,
+    expires_ms: Option<i64>,
+    hash: KeyHash,
+) -> Result<Arc<ApiKey>, Stop> {
+    let id = KeyId::new(batch.view_mut().fleet.take_id());
+    let key = Arc::new(ApiKey {
+        id,
+        name,
+        role,
+        created_ms: batch.at_ms,
+        expires_ms,
+    });
+    batch
+        .tx
+        .insert_key(&KeyRow {
+            key: ApiKey::clone(&key),
+            hash,
+            revoked_ms: None,
+        })
+        .await?;
+    batch.view_mut().keys.insert(hash, Arc::clone(&key));
+    let created = BeforeAfter::created(json!({ "name": key.name, "role": role, "expiresMs": expires_ms }));
+    batch.audit(actor, None, "key.create", id, created);
+    Ok(key)
+}
+
+async fn revoke(batch: &mut Batch, actor: &Actor, hash: KeyHash) -> Result<(), Stop> {
+    let at_ms = batch.at_ms;
+    if let Some(key) = batch.view_mut().keys.remove(&hash) {
+        batch.tx.revoke_key(key.id, at_ms).await?;
+        let deleted = BeforeAfter::deleted(json!({ "name": key.name, "role": key.role }));
+        batch.audit(actor, None, "key.revoke", key.id, deleted);
+    }
+    Ok(())
+}
+
+/// So that scanners of source code can tell what leaked.
+const PREFIX: &str = "tsk_";

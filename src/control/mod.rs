@@ -1,0 +1,45 @@
+//! The one writer, the view that everybody reads, and who is connected.
+//!
+//! 1. A command goes into the bounded queue of the writer ([`Control`]).
+//! 2. The writer drains the queue, decides each command by the rules of `fleet`, and commits all of it once.
+//! 3. Then, and only then, the new [`View`] is published, [`Change`]s go out and the commands are answered.
+//!
+//! Nothing is acknowledged before its commit. A commit that fails, fails its whole batch and leaves the view as it was.
+
+mod access;
+mod batch;
+mod change;
+mod cohorts;
+mod deployments;
+mod devices;
+mod directory;
+mod error;
+mod handle;
+mod keys;
+mod packages;
+mod reads;
+mod report;
+mod start;
+mod upload;
+mod view;
+mod writer;
+
+pub use access::DeviceAccess;
+pub use change::Change;
+pub use deployments::Preview;
+pub use devices::{CreatedCredential, CreatedDevice, DevicePatch, NewCredential, NewDevice};
+pub use directory::{DeviceEntry, SessionFacts};
+pub use error::ControlError;
+pub use handle::{Control, Options, Started};
+pub use keys::CreatedKey;
+pub use reads::{DevicePage, DeviceQuery, DeviceRecord, Progress};
+pub use report::{QueueFull, Report, ReportDone, ReportSlot};
+pub use upload::ArtifactUpload;
+pub use view::View;
+
+pub use crate::fleet::Actor;
+pub use crate::store::{AuditFilter, AuditRecord, Blob, Sighting, UploadError};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,238 @@
+//! What is read from the store, a page at a time.
+
+use std::collections::HashMap;
+
+use super::directory::SessionFacts;
+use super::error::ControlError;
+use super::handle::Control;
+use crate::fleet::{
+    CohortId, Credential, DeploymentId, Device, DeviceId, DeviceName, Kind, PackageState, ProjectId, Refusal,
+    Tag,
+};
+use crate::store::{AuditFilter, AuditRecord, DeviceFilter, Sighting};
+
+/// Which devices to list.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceQuery {
+    /// Only the one with this name.
+    pub name: Option<DeviceName>,
+    /// Only those whose name starts so.
+    pub prefix: Option<String>,
+    /// Only those in this cohort, or in none.
+    pub cohort: Option<Option<CohortId>>,
+    /// Only those with this tag.
+    pub tag: Option<Tag>,
+    /// Only those that are connected, or that are not.
+    pub online: Option<bool>,
+    /// Only those after this one.
+    pub after: Option<DeviceId>,
+    /// How many at most; 1 to 1000.
+    pub limit: usize,
+}
+
+/// Some devices.
+#[derive(Debug, Clone, Default)]
+pub struct DevicePage {
+    /// The devices.
+    pub devices: Vec<DeviceRecord>,
+    /// Ask for those after this one to read on; `None` at the end.
+    pub next: Option<DeviceId>,
+}
+
+/// A device and what is known about it.
+#[derive(Debug, Clone)]
+pub struct DeviceRecord {
+    /// The device.
+    pub device: Device,
+    /// Its credentials, without their secrets.
+    pub credentials: Vec<Credential>,
+    /// What it last reported, by package name.
+    pub packages: Vec<PackageState>,
+    /// What the gateway last saw of it.
+    pub sighting: Sighting,
+    /// Its live session.
+    pub session: Option<SessionFacts>,
+}
+
+/// How far a deployment has come. The devices of the cohort are each in one of the first seven.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Not heard of it yet.
+    pub pending: u64,
+    /// Acknowledged the manifest, or a later one.
+    pub notified: u64,
+    /// Reported that they download.
+    pub downloading: u64,
+    /// Reported that they have it.
+    pub downloaded: u64,
+    /// Reported that they write or boot it.
+    pub updating: u64,
+    /// Run the wanted version of every package of it that they report on.
+    pub done: u64,
+    /// Reported a failure.
+    pub failed: u64,
+    /// Bytes of its artifacts served to devices of the cohort since the gateway started.
+    pub bytes_served: u64,
+}
+
+impl Control {
+    /// The device with this id and what is known about it.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn device(
+        &self,
+        project: ProjectId,
+        id: DeviceId,
+    ) -> Result<Option<DeviceRecord>, ControlError> {
+        let device = self.shared.store.device_by_id(id).await?;
+        let found = device
+            .filter(|device| device.project == project)
+            .into_iter()
+            .collect();
+        Ok(self.records(found).await?.pop())
+    }
+
+    /// Some devices, by rising id; by name if a prefix is asked for.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn devices(&self, project: ProjectId, query: &DeviceQuery) -> Result<DevicePage, ControlError> {
+        let limit = query.limit.clamp(1, PAGE);
+        let mut filter = DeviceFilter {
+            name: query.name.clone(),
+            prefix: query.prefix.clone(),
+            cohort: query.cohort,
+            tag: query.tag.clone(),
+            among: None,
+            after: query.after,
+            by_name: query.prefix.is_some() && query.online.is_none(),
+            limit: limit + 1,
+        };
+        let mut found = match query.online {
+            None => self.shared.store.devices(project, &filter).await?,
+            Some(true) => {
+                // Who is connected is known here and not in the store, which is asked about them some at a time.
+                let mut online: Vec<_> = self.sessions().iter().map(|(entry, _)| entry.id()).collect();
+                online.retain(|&id| query.after.is_none_or(|after| id > after));
+                online.sort_unstable();
+                let mut found = Vec::new();
+                for among in online.chunks(PAGE) {
+                    filter.among = Some(among.to_vec());
+                    found.extend(self.shared.store.devices(project, &filter).await?);
+                    if found.len() > limit {
+                        break;
+                    }
+                }
+                found
+            }
+            Some(false) => {
+                let mut found = Vec::new();
+                loop {
+                    let some = self.shared.store.devices(project, &filter).await?;
+                    let last = some.last().map(|device| device.id);
+                    let at_end = some.len() < filter.limit;
+                    found.extend(some.into_iter().filter(|device| !self.is_online(device.id)));
+                    if at_end || found.len() > limit {
+                        break found;
+                    }
+                    filter.after = last;
+                    filter.limit = PAGE;
+                }
+            }
+        };
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().map(|device| device.id).filter(|_| more);
+        Ok(DevicePage {
+            devices: self.records(found).await?,
+            next,
+        })
+    }
+
+    /// Some of the audit, newest first.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn audit(
+        &self,
+        project: ProjectId,
+        filter: &AuditFilter,
+    ) -> Result<Vec<AuditRecord>, ControlError> {
+        Ok(self.shared.store.audit(project, filter).await?)
+    }
+
+    /// How far a deployment has come. Looks at every device of its cohort.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub async fn progress(&self, project: ProjectId, id: DeploymentId) -> Result<Progress, ControlError> {
+        let view = self.shared.view.load_full();
+        let Some((cohort, deployment)) = view.in_project(project)?.deployment(id) else {
+            let accepted = "the id of a deployment of this project".to_owned();
+            return Err(Refusal::Unknown {
+                kind: Kind::Deployment,
+                value: id.to_string(),
+                accepted,
+            }
+            .into());
+        };
+        let counts = self.shared.store.progress(deployment).await?;
+        let [pending, notified, downloading, downloaded, updating, done, failed] = counts.buckets;
+        let artifacts: Vec<_> = deployment.artifacts.iter().map(|artifact| artifact.id).collect();
+        let bytes_served = self.shared.directory.bytes_served(cohort.id, &artifacts);
+        Ok(Progress {
+            pending,
+            notified,
+            downloading,
+            downloaded,
+            updating,
+            done,
+            failed,
+            bytes_served,
+        })
+    }
+
+    async fn records(&self, devices: Vec<Device>) -> Result<Vec<DeviceRecord>, ControlError> {
+        let ids: Vec<_> = devices.iter().map(|device| device.id).collect();
+        let store = &self.shared.store;
+        let (credentials, states, sightings) = tokio::try_join!(
+            store.credentials_of(&ids),
+            store.states_of(&ids),
+            store.sightings_of(&ids)
+        )?;
+        let mut credentials_of: HashMap<_, Vec<_>> = HashMap::new();
+        for credential in credentials {
+            credentials_of
+                .entry(credential.device)
+                .or_default()
+                .push(credential);
+        }
+        let mut states_of: HashMap<_, Vec<_>> = HashMap::new();
+        for (device, state) in states {
+            states_of.entry(device).or_default().push(state);
+        }
+        let records = devices.into_iter().map(|device| {
+            let entry = self.entry(device.id);
+            let mut sighting = sightings.get(&device.id).copied().unwrap_or_default();
+            if let Some(entry) = &entry {
+                let seen = Some(entry.last_seen_ms()).filter(|&ms| ms > 0);
+                sighting.last_seen_ms = sighting.last_seen_ms.max(seen);
+                sighting.manifest_sent = sighting.manifest_sent.max(entry.manifest_sent());
+                sighting.manifest_acknowledged =
+                    sighting.manifest_acknowledged.max(entry.manifest_acknowledged());
+            }
+            DeviceRecord {
+                credentials: credentials_of.remove(&device.id).unwrap_or_default(),
+                packages: states_of.remove(&device.id).unwrap_or_default(),
+                sighting,
+                session: entry.and_then(|entry| entry.session()),
+                device,
+            }
+        });
+        Ok(records.collect())
+    }
+}
+
+/// The most devices of a page.
+const PAGE: usize = 1000;

@@ -1,0 +1,123 @@
+use super::{Given, me};
+use crate::control::batch::Command;
+use crate::control::cohorts::CreateCohort;
+use crate::control::packages::AddArtifact;
+use crate::control::{ControlError, UploadError};
+use crate::fleet::{ArtifactOutcome, CohortName, Digest, Kind, PackageName, Refusal, Version};
+
+#[tokio::test]
+async fn an_upload_becomes_an_artifact_once() {
+    let given = Given::new().await;
+    given.package("main").await;
+    let ArtifactOutcome::Added(artifact) = given.upload("main", "1.0", b"bytes").await.unwrap() else {
+        panic!()
+    };
+    assert_eq!((artifact.digest, artifact.size.get()), (Digest::of(b"bytes"), 5));
+    assert!(matches!(
+        given.upload("main", "1.0", b"bytes").await,
+        Ok(ArtifactOutcome::Same(_))
+    ));
+    let other = given.upload("main", "1.0", b"other bytes").await.unwrap_err();
+    assert!(matches!(other, ControlError::Refused(Refusal::OtherBytes { .. })));
+    let nowhere = given.upload("modem", "1.0", b"lost bytes").await.unwrap_err();
+    assert!(matches!(
+        nowhere,
+        ControlError::Refused(Refusal::Unknown {
+            kind: Kind::Package,
+            ..
+        })
+    ));
+    let empty = given.upload("main", "2.0", b"").await.unwrap_err();
+    assert!(matches!(empty, ControlError::Upload(error) if matches!(*error, UploadError::Empty)));
+    assert_eq!(given.files(), 1, "what was refused leaves nothing behind");
+
+    let given = given.killed().await;
+    let mut block = [0; 3];
+    given.control.read_block(&artifact.digest, 2, &mut block).unwrap();
+    assert_eq!(&block, b"tes");
+}
+
+#[tokio::test]
+async fn an_upload_past_the_limit_or_with_another_digest_leaves_nothing_behind() {
+    let given = Given::new().await;
+    given.package("main").await;
+    let mut upload = given.control.begin_upload(1_000_000).await.unwrap();
+    for _ in 0..10 {
+        upload.write(&[7; 100_000]).await.unwrap();
+    }
+    let error = upload.write(&[7]).await.unwrap_err();
+    assert!(matches!(error, UploadError::TooLarge { limit: 1_000_000 }));
+    drop(upload);
+    assert_eq!(given.files(), 0);
+
+    let mut upload = given.control.begin_upload(10).await.unwrap();
+    upload.write(b"abc").await.unwrap();
+    let (package, version) = (PackageName::parse("main").unwrap(), Version::parse("1").unwrap());
+    let declared = Some(Digest([1; 32]));
+    let added = given
+        .control
+        .add_artifact(&me(), given.project, package, version, upload, declared)
+        .await;
+    assert!(
+        matches!(added, Err(ControlError::Upload(error)) if matches!(*error, UploadError::WrongDigest { .. }))
+    );
+    assert_eq!(given.files(), 0);
+}
+
+#[tokio::test]
+async fn bytes_go_with_the_last_artifact_that_has_them() {
+    let given = Given::new().await;
+    given.package("main").await;
+    for version in ["1", "2"] {
+        given.upload("main", version, b"same").await.unwrap();
+    }
+    assert_eq!(given.files(), 1);
+    for (version, left) in [("1", 1), ("2", 0)] {
+        let (package, version) = (
+            PackageName::parse("main").unwrap(),
+            Version::parse(version).unwrap(),
+        );
+        given
+            .control
+            .delete_artifact(&me(), given.project, package, version)
+            .await
+            .unwrap();
+        assert_eq!(given.files(), left);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_whose_bytes_cannot_be_kept_fails_alone() {
+    let given = Given::new().await;
+    given.package("main").await;
+    let shelf = &Digest::of(b"bytes").to_string()[..2];
+    let in_the_way = given.folder.path().join("blobs").join(shelf);
+    std::fs::write(&in_the_way, b"not a folder").unwrap();
+    let mut upload = given.control.begin_upload(1000).await.unwrap();
+    upload.write(b"bytes").await.unwrap();
+    let (add, added) = Command::new(AddArtifact {
+        actor: me(),
+        project: given.project,
+        package: PackageName::parse("main").unwrap(),
+        version: Version::parse("1.0").unwrap(),
+        bytes: upload.finish(None).await.unwrap(),
+    });
+    let (create, created) = Command::new(CreateCohort {
+        actor: me(),
+        project: given.project,
+        name: CohortName::parse("field").unwrap(),
+    });
+    // Nothing is awaited in between: both are in one batch.
+    let jobs = &given.control.shared.jobs;
+    assert!(jobs.try_send(Box::new(add)).is_ok() && jobs.try_send(Box::new(create)).is_ok());
+    let error = added.await.unwrap().unwrap_err();
+    assert!(matches!(error, ControlError::StoreFailed(_)), "{error}");
+    created.await.unwrap().unwrap();
+
+    std::fs::remove_file(&in_the_way).unwrap();
+    let again = given.upload("main", "1.0", b"bytes").await.unwrap();
+    assert!(
+        matches!(again, ArtifactOutcome::Added(_)),
+        "nothing of it was kept"
+    );
+}

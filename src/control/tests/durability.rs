@@ -1,0 +1,231 @@
+use std::sync::Arc;
+
+use sqlx::Connection;
+
+use super::{Given, credential, me, new_device};
+use crate::control::batch::{Batch, Command, Decision, Stop};
+use crate::control::{AuditFilter, ControlError, DevicePatch, NewDevice};
+use crate::fleet::CohortName;
+use crate::store::{Store, StoreError};
+
+#[tokio::test]
+async fn secrets_are_not_in_the_data_folder() {
+    let given = Given::new().await;
+    let secret = b"correct-horse-battery-staple";
+    let new = NewDevice {
+        credentials: vec![credential("one", Some(secret))],
+        ..new_device("d1", None)
+    };
+    given
+        .control
+        .create_device(&me(), given.project, new)
+        .await
+        .unwrap();
+    for file in ["tessera.db", "tessera.db-wal"] {
+        let bytes = std::fs::read(given.folder.path().join(file)).unwrap();
+        assert!(
+            !bytes.windows(secret.len()).any(|window| window == secret),
+            "{file}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_failed_commit_fails_its_batch_and_leaves_the_view_as_it_was() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("field").await;
+    let other = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new().filename(given.folder.path().join("tessera.db")),
+    )
+    .await
+    .unwrap();
+    sqlx::query("ALTER TABLE deployment_artifacts RENAME TO away")
+        .execute(&other)
+        .await
+        .unwrap();
+    let before = given.control.view().clone();
+    let error = given.deploy(cohort, "a", &["main@1.0"]).await.unwrap_err();
+    assert!(matches!(error, ControlError::StoreFailed(_)), "{error}");
+    assert!(Arc::ptr_eq(&before, &given.control.view()));
+    assert!(given.control.view().manifest(cohort).is_none());
+
+    sqlx::query("ALTER TABLE away RENAME TO deployment_artifacts")
+        .execute(&other)
+        .await
+        .unwrap();
+    let deployment = given.deploy(cohort, "a", &["main@1.0"]).await.unwrap();
+    assert_eq!(deployment.sequence.get(), 1);
+}
+
+#[tokio::test]
+async fn the_audit_says_who_did_what_to_what() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("field").await;
+    let device = given.device("d", None).await;
+    given
+        .update(
+            device,
+            DevicePatch {
+                cohort: Some(Some(cohort)),
+                ..DevicePatch::default()
+            },
+        )
+        .await;
+    given.deploy(cohort, "a", &["main@1.0"]).await.unwrap();
+    given.deploy(cohort, "b", &["main@9"]).await.unwrap_err();
+
+    let given = given.killed().await;
+    let filter = AuditFilter {
+        limit: 2,
+        ..AuditFilter::default()
+    };
+    let records = given.control.audit(given.project, &filter).await.unwrap();
+    let actions: Vec<_> = records.iter().map(|record| record.action.as_str()).collect();
+    assert_eq!(
+        actions,
+        ["deployment.create", "device.update"],
+        "newest first, refusals are no changes"
+    );
+    assert_eq!(records[1].actor, "me");
+    assert_eq!(records[1].subject, device.to_string());
+    assert_eq!(
+        records[1].before.as_ref().unwrap()["cohort"],
+        serde_json::Value::Null
+    );
+    assert_eq!(records[1].after.as_ref().unwrap()["cohort"], cohort.to_string());
+    let filter = AuditFilter {
+        before: Some(records[1].id),
+        ..filter
+    };
+    let records = given.control.audit(given.project, &filter).await.unwrap();
+    assert_eq!(records[0].action, "device.create");
+    let filter = AuditFilter {
+        subject: Some("main@1.0".to_owned()),
+        limit: 9,
+        ..AuditFilter::default()
+    };
+    assert_eq!(
+        given.control.audit(given.project, &filter).await.unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn what_is_queued_at_the_end_is_committed_and_what_comes_later_is_refused() {
+    let given = Given::new().await;
+    let entry = {
+        given.device("d", None).await;
+        given.entry("d").await
+    };
+    let report = given.report(&entry, "main", 1);
+    given.control.close().await;
+    report.await.unwrap().unwrap();
+    let name = CohortName::parse("late").unwrap();
+    let late = given.control.create_cohort(&me(), given.project, name).await;
+    assert!(matches!(late, Err(ControlError::ShuttingDown)));
+    assert!(matches!(
+        given.control.check().await,
+        Err(ControlError::ShuttingDown)
+    ));
+}
+
+#[tokio::test]
+async fn a_writer_that_panics_is_noticed() {
+    struct Panics;
+    impl Decision for Panics {
+        type Answer = ();
+        async fn decide(self, _: &mut Batch) -> Result<(), Stop> {
+            panic!("as the test wants");
+        }
+    }
+    let given = Given::new().await;
+    let lives = tokio::time::timeout(std::time::Duration::ZERO, given.control.ended());
+    lives.await.unwrap_err();
+    let (command, answer) = Command::new(Panics);
+    given
+        .control
+        .shared
+        .jobs
+        .try_send(Box::new(command))
+        .unwrap_or_else(|_| unreachable!("the queue is empty"));
+    given.control.ended().await;
+    answer.await.unwrap_err();
+}
+
+#[tokio::test]
+async fn many_checks_are_one_commit() {
+    let given = Given::new().await;
+    let mut other = sqlx::SqliteConnection::connect_with(
+        &sqlx::sqlite::SqliteConnectOptions::new().filename(given.folder.path().join("tessera.db")),
+    )
+    .await
+    .unwrap();
+    // Changes with every commit of somebody else.
+    let mut version = async || -> i64 {
+        let version = sqlx::query_scalar("PRAGMA data_version");
+        version.fetch_one(&mut other).await.unwrap()
+    };
+    let before = version().await;
+    given.control.check().await.unwrap();
+    let once = version().await;
+    assert_ne!(before, once, "the first one is a commit");
+    for _ in 0..100 {
+        given.control.check().await.unwrap();
+    }
+    assert_eq!(version().await, once);
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_refused() {
+    let given = Given::new().await;
+    given.control.check().await.unwrap();
+    let error = Store::open(given.folder.path()).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Locked { folder } if folder == given.folder.path()));
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_is_refused() {
+    let given = Given::new().await;
+    let copy = given.copy();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(copy.path().join("tessera.db"));
+    let other = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (999, 'the future', TRUE, x'00', 0)",
+    )
+    .execute(&other)
+    .await
+    .unwrap();
+    other.close().await;
+    let error = Store::open(copy.path()).await.unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            StoreError::Newer {
+                found: 999,
+                known: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_or_exchanged_installation_key_is_noticed_at_start() {
+    let given = Given::new().await;
+    let copy = given.copy();
+    let key = copy.path().join("installation.key");
+    std::fs::remove_file(&key).unwrap();
+    for _ in 0..2 {
+        let error = Store::open(copy.path()).await.unwrap_err();
+        assert!(matches!(&error, StoreError::KeyMissing { .. }), "{error}");
+    }
+    std::fs::write(&key, [7; 32]).unwrap();
+    assert!(matches!(
+        Store::open(copy.path()).await,
+        Err(StoreError::Unsealable)
+    ));
+    std::fs::copy(given.folder.path().join("installation.key"), &key).unwrap();
+    Store::open(copy.path()).await.unwrap();
+}

@@ -1,0 +1,87 @@
+use super::{Given, me, start};
+use crate::control::{ControlError, Options};
+use crate::fleet::{KeyName, Kind, Refusal, Role};
+
+#[tokio::test]
+async fn the_first_key_is_shown_once_and_kept_as_a_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    let started = start(folder.path(), Options::default()).await;
+    let first = started.first_admin_key.unwrap();
+    assert_eq!(first.key.role, Role::Admin);
+    let found = started.control.authenticate(&first.text, 0).unwrap();
+    assert_eq!(found.id, first.key.id);
+    assert!(started.control.authenticate("tsk_", 0).is_none());
+    started.control.close().await;
+    drop(started.control);
+
+    let started = start(folder.path(), Options::default()).await;
+    assert!(started.first_admin_key.is_none());
+    assert!(started.control.authenticate(&first.text, 0).is_some());
+    let database = std::fs::read(folder.path().join("tessera.db")).unwrap();
+    assert!(
+        !database
+            .windows(first.text.len())
+            .any(|window| window == first.text.as_bytes())
+    );
+}
+
+#[tokio::test]
+async fn a_bootstrap_key_holds_as_long_as_it_is_configured() {
+    let folder = tempfile::tempdir().unwrap();
+    for (configured, holds) in [
+        (Some("first"), [true, false]),
+        (Some("second"), [false, true]),
+        (None, [false, true]),
+    ] {
+        let options = Options {
+            bootstrap_key: configured.map(str::to_owned),
+        };
+        let started = start(folder.path(), options).await;
+        assert!(started.first_admin_key.is_none());
+        let now = ["first", "second"].map(|text| started.control.authenticate(text, 0).is_some());
+        assert_eq!(now, holds, "{configured:?}");
+        started.control.close().await;
+    }
+}
+
+#[tokio::test]
+async fn keys_expire_and_can_be_revoked_all_but_the_last_that_administers() {
+    let given = Given::new().await;
+    let name = |text| KeyName::parse(text).unwrap();
+    let short = given
+        .control
+        .create_key(&me(), name("ci"), Role::Deploy, Some(1000))
+        .await
+        .unwrap();
+    assert!(given.control.authenticate(&short.text, 999).is_some());
+    assert!(given.control.authenticate(&short.text, 1000).is_none());
+    let again = given
+        .control
+        .create_key(&me(), name("ci"), Role::Read, None)
+        .await;
+    assert!(matches!(
+        again,
+        Err(ControlError::Refused(Refusal::Taken {
+            kind: Kind::ApiKey,
+            ..
+        }))
+    ));
+
+    let first = given.control.view().keys()[0].id;
+    let last = given.control.revoke_key(&me(), first).await;
+    assert!(matches!(
+        last,
+        Err(ControlError::Refused(Refusal::LastAdminKey { .. }))
+    ));
+    let admin = given
+        .control
+        .create_key(&me(), name("admin"), Role::Admin, None)
+        .await
+        .unwrap();
+    given.control.revoke_key(&me(), first).await.unwrap();
+    assert!(given.control.revoke_key(&me(), first).await.is_err());
+
+    let given = given.killed().await;
+    assert!(given.control.authenticate(&admin.text, 0).is_some());
+    assert!(given.control.view().key(first).is_none());
+}

@@ -1,0 +1,72 @@
+//! The published state: replaced whole after every commit, read without a lock.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::fleet::{ApiKey, CohortId, Digest, Fleet, KeyId, Project};
+use crate::manifest::Manifest;
+use crate::store::KeyHash;
+
+/// Everything small, as of one commit. Dereferences to the [`Fleet`].
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    pub(super) fleet: Fleet,
+    pub(super) manifests: HashMap<CohortId, Arc<Manifest>>,
+    pub(super) keys: HashMap<KeyHash, Arc<ApiKey>>,
+}
+
+impl View {
+    /// The projects and what belongs to them.
+    #[must_use]
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The manifest of a cohort's active deployment, encoded once. Takes no lock and allocates nothing.
+    #[must_use]
+    pub fn manifest(&self, cohort: CohortId) -> Option<&Arc<Manifest>> {
+        self.manifests.get(&cohort)
+    }
+
+    /// The project that is made at first start.
+    #[must_use]
+    pub fn default_project(&self) -> &Arc<Project> {
+        self.fleet
+            .projects()
+            .next()
+            .expect("the first start makes a project, and projects are not deleted")
+    }
+
+    /// Whether an artifact has the bytes with this digest.
+    pub(super) fn names(&self, digest: &Digest) -> bool {
+        let packages = self
+            .fleet
+            .projects()
+            .flat_map(|project| project.packages.values());
+        packages
+            .flat_map(|package| package.artifacts.values())
+            .any(|artifact| artifact.digest == *digest)
+    }
+
+    /// All API keys that were not revoked, oldest first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<Arc<ApiKey>> {
+        let mut keys: Vec<_> = self.keys.values().cloned().collect();
+        keys.sort_by_key(|key| key.id);
+        keys
+    }
+
+    /// The API key with this id.
+    #[must_use]
+    pub fn key(&self, id: KeyId) -> Option<&Arc<ApiKey>> {
+        self.keys.values().find(|key| key.id == id)
+    }
+}
+
+impl Deref for View {
+    type Target = Fleet;
+    fn deref(&self) -> &Fleet {
+        &self.fleet
+    }
+}

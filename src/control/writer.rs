@@ -1,0 +1,246 @@
+//! The one writer.
+//!
+//! 1. Wait for a command, a report, or the time to collect sightings.
+//! 2. Take what else is queued, up to a bound.
+//! 3. Decide all of it in one transaction, and commit.
+//! 4. Publish the view, tell the directory, send the changes, answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::batch::{Batch, Committed, Job};
+use super::change::Change;
+use super::directory::DeviceEntry;
+use super::error::ControlError;
+use super::handle::Shared;
+use super::report::Report;
+use crate::clock;
+use crate::fleet::{DeviceId, Digest, PackageState};
+use crate::store::{ReportRow, Sighting, StoreError};
+use crate::telemetry::{self, GatewayEvent, StoreOperation};
+
+/// What the writer reads from.
+pub struct Queues {
+    /// Commands.
+    pub jobs: mpsc::Receiver<Box<dyn Job>>,
+    /// Reports.
+    pub reports: mpsc::Receiver<Report>,
+    /// Devices that something was seen of; each at most once, so no longer than there are devices.
+    pub sightings: mpsc::UnboundedReceiver<Arc<DeviceEntry>>,
+    /// Turns true when it is time to end.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Writes until it is told to stop, and then what is queued.
+pub async fn run(shared: Arc<Shared>, mut queues: Queues) {
+    let mut collect = tokio::time::interval(COLLECT_SIGHTINGS);
+    collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let mut work = Work::default();
+        let mut time_to_collect = false;
+        tokio::select! {
+            Some(job) = queues.jobs.recv() => work.jobs.push(job),
+            Some(report) = queues.reports.recv() => work.reports.push(report),
+            _ = collect.tick() => time_to_collect = true,
+            _ = queues.stop.wait_for(|&stop| stop) => break,
+        }
+        if time_to_collect {
+            work.collect(&mut queues);
+        }
+        work.take_queued(&mut queues);
+        work.write(&shared).await;
+    }
+
+    queues.jobs.close();
+    queues.reports.close();
+    queues.sightings.close();
+    loop {
+        let mut work = Work::default();
+        work.take_queued(&mut queues);
+        work.collect(&mut queues);
+        if work.is_empty() {
+            return;
+        }
+        work.write(&shared).await;
+    }
+}
+
+/// What is decided at once.
+#[derive(Default)]
+struct Work {
+    jobs: Vec<Box<dyn Job>>,
+    reports: Vec<Report>,
+    sightings: Vec<(DeviceId, Sighting)>,
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.reports.is_empty() && self.sightings.is_empty()
+    }
+
+    fn take_queued(&mut self, queues: &mut Queues) {
+        while self.jobs.len() < JOBS_AT_ONCE
+            && let Ok(job) = queues.jobs.try_recv()
+        {
+            self.jobs.push(job);
+        }
+        while self.reports.len() < REPORTS_AT_ONCE
+            && let Ok(report) = queues.reports.try_recv()
+        {
+            self.reports.push(report);
+        }
+    }
+
+    fn collect(&mut self, queues: &mut Queues) {
+        while self.sightings.len() < SIGHTINGS_AT_ONCE
+            && let Ok(entry) = queues.sightings.try_recv()
+        {
+            // Taken from the list first: what is seen from here on puts it back.
+            entry.collected();
+            let sighting = Sighting {
+                last_seen_ms: Some(entry.last_seen_ms()).filter(|&ms| ms > 0),
+                manifest_sent: entry.manifest_sent(),
+                manifest_acknowledged: entry.manifest_acknowledged(),
+            };
+            self.sightings.push((entry.id(), sighting));
+        }
+    }
+
+    async fn write(self, shared: &Shared) {
+        if self.is_empty() {
+            return;
+        }
+        let Self {
+            mut jobs,
+            reports,
+            sightings,
+        } = self;
+        let rows = newest(&reports);
+        let end = match decide_and_commit(shared, &mut jobs, &rows, &sightings).await {
+            Ok(committed) => {
+                publish(shared, committed, reports.len());
+                Ok(())
+            }
+            Err(error) => {
+                telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Commit));
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a batch was not committed"
+                );
+                Err(ControlError::from(error))
+            }
+        };
+        for job in jobs {
+            job.answer(end.clone());
+        }
+        for report in reports {
+            (report.done)(end.as_ref().map(|_| ()).map_err(|_| ()));
+        }
+    }
+}
+
+async fn decide_and_commit(
+    shared: &Shared,
+    jobs: &mut [Box<dyn Job>],
+    reports: &[ReportRow],
+    sightings: &[(DeviceId, Sighting)],
+) -> Result<Committed, StoreError> {
+    let published = shared.view.load_full();
+    let mut batch = Batch::begin(&shared.store, Arc::clone(&published)).await?;
+    for job in jobs.iter_mut() {
+        job.decide(&mut batch).await?;
+    }
+    batch.tx.upsert_reports(reports).await?;
+    batch.tx.upsert_sightings(sightings).await?;
+
+    let begun = clock::now();
+    let committed = batch.commit(&published).await?;
+    let commands = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+    telemetry::emit(GatewayEvent::Committed {
+        commands,
+        took: clock::now().duration_since(begun),
+    });
+    Ok(committed)
+}
+
+/// The order matters: who is told of a change sees it in the view and in the entries.
+fn publish(shared: &Shared, committed: Committed, reports: usize) {
+    let Committed {
+        view,
+        devices,
+        changes,
+        events,
+        done,
+        unnamed,
+    } = committed;
+    if !Arc::ptr_eq(&view, &shared.view.load()) {
+        shared.view.store(Arc::clone(&view));
+    }
+    // Only now does nobody find a way to them any more.
+    for digest in unnamed {
+        if !view.names(&digest) {
+            remove(shared, &digest);
+        }
+    }
+    shared.directory.committed(&devices);
+    for event in events {
+        telemetry::emit(event);
+    }
+    for done in done {
+        done.log();
+    }
+    for change in changes {
+        // Nobody may be listening.
+        let _ = shared.changes.send(change);
+    }
+    if let Ok(stored @ 1..) = u32::try_from(reports) {
+        let _ = shared.changes.send(Change::ReportsStored(stored));
+    }
+}
+
+/// Bytes that cannot be removed now are swept at the next start.
+fn remove(shared: &Shared, digest: &Digest) {
+    if let Err(error) = shared.store.remove_blob(digest) {
+        tracing::warn!(%digest, error = &error as &dyn std::error::Error, "bytes without a name were not removed");
+    }
+}
+
+/// The last report of each device and package: the ones before it would be written over in the same commit.
+fn newest(reports: &[Report]) -> Vec<ReportRow> {
+    let mut rows: Vec<ReportRow> = Vec::with_capacity(reports.len());
+    let mut places = HashMap::with_capacity(reports.len());
+    for report in reports {
+        let row = ReportRow {
+            device: report.device.id(),
+            state: PackageState {
+                package: report.package.clone(),
+                state: report.state,
+                reason: report.reason,
+                version: report.version.clone(),
+                target: report.target.clone(),
+                at_ms: report.at_ms,
+            },
+        };
+        match places.entry((row.device, report.package.as_str())) {
+            std::collections::hash_map::Entry::Occupied(place) => rows[*place.get()] = row,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(rows.len());
+                rows.push(row);
+            }
+        }
+    }
+    rows
+}
+
+/// Commands of a batch: a reasoned guess, so that a failing one takes few with it.
+const JOBS_AT_ONCE: usize = 256;
+/// Reports of a batch: some hundred milliseconds of a storm.
+const REPORTS_AT_ONCE: usize = 16_384;
+/// Sightings of a batch.
+const SIGHTINGS_AT_ONCE: usize = 16_384;
+/// How old the sightings in the store may be.
+const COLLECT_SIGHTINGS: Duration = Duration::from_secs(1);
