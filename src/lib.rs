@@ -14,3 +14,4 @@ pub mod store;
 pub mod transport;
 
 pub mod control;
+pub mod device_api;

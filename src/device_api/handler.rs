@@ -1,0 +1,145 @@
+//! The transport's handler: a request goes to whoever answers for its path, a session to the directory.
+
+use std::sync::Arc;
+
+use super::routes::{Target, target};
+use super::{artifact, desired, keepalive, neighbours, report};
+use crate::coap::{Code, Relation, Reply, Request};
+use crate::control::{self, Control, DeviceEntry};
+use crate::telemetry::Route;
+use crate::transport::{
+    Disposition, EndReason, Handler, Notification, Principal, RequestContext, SessionFacts,
+};
+
+/// Answers devices.
+#[derive(Clone, Debug)]
+pub struct DeviceApi {
+    control: Control,
+}
+
+impl DeviceApi {
+    /// Answers from `control`'s view and reports to it.
+    #[must_use]
+    pub fn new(control: Control) -> Self {
+        Self { control }
+    }
+
+    /// Answers whatever can be answered at once.
+    fn answer(
+        &self,
+        target: Target<'_>,
+        device: &Arc<DeviceEntry>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Disposition {
+        let answered = |route| Disposition::Answered { route };
+        match target {
+            Target::Desired => {
+                let disposition = desired::answer(device, &self.control.view(), request, reply);
+                if let Disposition::Observing { version, .. } = disposition {
+                    self.control.manifest_sent(device, version);
+                    // The answer to a request that arrived arrives too, or is asked for again.
+                    self.control.manifest_acknowledged(device, version);
+                }
+                disposition
+            }
+            Target::Artifact { package, version } => {
+                let view = self.control.view();
+                artifact::answer(&self.control, &view, device, (package, version), request, reply);
+                answered(Route::Artifact)
+            }
+            Target::Keepalive => {
+                keepalive::answer(reply);
+                answered(Route::Keepalive)
+            }
+            Target::Neighbour(service) => {
+                neighbours::answer(service, device, request, reply);
+                answered(Route::Other)
+            }
+            Target::Nothing => {
+                reply.code(Code::NOT_FOUND);
+                answered(Route::Other)
+            }
+            // A report is never answered at once.
+            Target::WrongMethod | Target::Report { .. } => {
+                reply.code(Code::METHOD_NOT_ALLOWED);
+                answered(Route::Other)
+            }
+        }
+    }
+}
+
+impl Principal for Arc<DeviceEntry> {
+    fn key(&self) -> u64 {
+        self.id().get().cast_unsigned()
+    }
+}
+
+impl Handler for DeviceApi {
+    type Device = Arc<DeviceEntry>;
+
+    fn connected(&self, device: &Self::Device, session: &SessionFacts) {
+        tracing::debug!(device = %device.name(), peer = %session.peer, suite = session.suite, "connected");
+        let SessionFacts {
+            serial,
+            shard,
+            peer,
+            suite,
+            since_unix_ms,
+            restored: _,
+        } = *session;
+        let session = control::SessionFacts {
+            shard,
+            peer,
+            suite,
+            since_ms: since_unix_ms,
+            serial,
+        };
+        self.control.connected(device, session);
+    }
+
+    fn disconnected(&self, device: &Self::Device, serial: u64, why: EndReason) {
+        tracing::debug!(device = %device.name(), why = why.as_str(), "disconnected");
+        self.control.disconnected(device, serial);
+    }
+
+    fn request(
+        &self,
+        context: &RequestContext<'_, Self::Device>,
+        request: &Request<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Disposition {
+        context.device.note_seen(context.unix_ms);
+        match target(request) {
+            Target::Report { package } => report::answer(&self.control, context, package, request, reply),
+            target => self.answer(target, context.device, request, reply),
+        }
+    }
+
+    fn notification(
+        &self,
+        device: &Self::Device,
+        relation: &Relation,
+        forced: bool,
+        reply: &mut Reply<'_>,
+    ) -> Notification {
+        if relation.resource != desired::RESOURCE {
+            return Notification::Unchanged;
+        }
+        let notification = desired::notify(device, &self.control.view(), relation, forced, reply);
+        if let Notification::Written { version } = notification {
+            self.control.manifest_sent(device, version);
+        }
+        notification
+    }
+
+    fn acknowledged(&self, device: &Self::Device, relation: &Relation) {
+        if relation.resource == desired::RESOURCE {
+            self.control.manifest_acknowledged(device, relation.sent);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

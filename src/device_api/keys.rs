@@ -1,0 +1,85 @@
+//! Whose identity is it, and what is the key? Asked by the transport during a handshake, answered from the store.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use crate::control::{Control, DeviceEntry};
+use crate::fleet::DeviceName;
+use crate::transport::{FailureReason, Identity, KeySource, KeyTicket, NameTicket, Psk};
+
+/// Looks devices up for the transport.
+///
+/// A lookup is a task on `runtime`; how many there are at a time is bounded by the handshakes that the transport
+/// admits.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    control: Control,
+    runtime: Handle,
+}
+
+impl Keys {
+    /// Lookups by `control`, run on `runtime`.
+    #[must_use]
+    pub fn new(control: Control, runtime: Handle) -> Self {
+        Self { control, runtime }
+    }
+}
+
+impl KeySource for Keys {
+    type Device = Arc<DeviceEntry>;
+
+    fn psk(&self, identity: &Identity, ticket: KeyTicket<Arc<DeviceEntry>>) {
+        let (control, identity) = (self.control.clone(), identity.clone());
+        self.runtime.spawn(async move {
+            match control.device_by_identity(identity.as_bytes()).await {
+                Ok(Some(access)) => match Psk::new(access.secret.as_bytes()) {
+                    Ok(psk) => ticket.found(access.entry, psk),
+                    Err(error) => {
+                        tracing::warn!(%error, %identity, "a stored key is unusable");
+                        ticket.unknown();
+                    }
+                },
+                Ok(None) => ticket.unknown(),
+                Err(error) => {
+                    // The device gets the answer of an unknown identity and tries again by itself.
+                    tracing::warn!(%error, %identity, "the key of an identity could not be looked up");
+                    ticket.unknown();
+                }
+            }
+        });
+    }
+
+    // Handshakes are admitted at a bounded rate, so this is no way to flood the log.
+    fn handshake_failed(&self, identity: Option<&Identity>, peer: SocketAddr, reason: FailureReason) {
+        match identity {
+            // Quoted: a stranger chose it, and it must not read as another field.
+            Some(identity) => {
+                let identity = identity.to_string();
+                tracing::info!(?identity, %peer, reason = reason.as_str(), "a handshake failed");
+            }
+            None => tracing::debug!(%peer, reason = reason.as_str(), "a handshake failed"),
+        }
+    }
+
+    fn named(&self, name: &str, ticket: NameTicket<Arc<DeviceEntry>>) {
+        let Ok(name) = DeviceName::parse(name) else {
+            ticket.unknown();
+            return;
+        };
+        let control = self.control.clone();
+        self.runtime.spawn(async move {
+            // A query has no room for a project.
+            let project = control.view().default_project().id;
+            match control.device_by_name(project, &name).await {
+                Ok(Some(entry)) => ticket.found(entry),
+                Ok(None) => ticket.unknown(),
+                Err(error) => {
+                    tracing::warn!(%error, %name, "a device could not be looked up");
+                    ticket.unknown();
+                }
+            }
+        });
+    }
+}

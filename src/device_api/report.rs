@@ -1,0 +1,138 @@
+//! State reports: what a device says about a package. Answered 2.04 only once it is on disk.
+//!
+//! Devices transmit a request again until it is answered, and never repeat a report that was refused. So a report that
+//! there is no room for gets no answer: its next transmission, seconds later, may find room.
+
+use std::sync::Arc;
+
+use crate::coap::{Code, ContentFormat, Reply, Request};
+use crate::control::{Control, DeviceEntry, Report};
+use crate::manifest::StateReport;
+use crate::telemetry::{self, GatewayEvent, Rejection, ReportReason, ReportState, Route};
+use crate::transport::{Disposition, RequestContext, Ticket};
+
+/// Hands the report to the writer. A device that names no package means the one in the path.
+pub fn answer(
+    control: &Control,
+    context: &RequestContext<'_, Arc<DeviceEntry>>,
+    package: &str,
+    request: &Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Disposition {
+    let said = match read(request) {
+        Ok(said) => said,
+        Err(code) => {
+            reply.code(code);
+            return Disposition::Answered { route: Route::Report };
+        }
+    };
+    let slot = match control.report_slot() {
+        Ok(slot) => slot,
+        Err(error) => {
+            tracing::debug!(%error, device = %context.device.name(), "a report was put off");
+            telemetry::emit(GatewayEvent::RequestRejected(Rejection::QueueFull));
+            if request.confirmable {
+                return Disposition::NotNow;
+            }
+            // It comes once only.
+            reply.code(Code::SERVICE_UNAVAILABLE);
+            return Disposition::Answered { route: Route::Report };
+        }
+    };
+    telemetry::emit(GatewayEvent::Reported {
+        state: ReportState::from_number(said.state),
+        reason: ReportReason::from_number(said.reason),
+    });
+    let pending = Pending(Some(context.defer()));
+    slot.take(Report {
+        device: Arc::clone(context.device),
+        package: said.package.unwrap_or_else(|| package.to_owned()),
+        state: said.state,
+        reason: said.reason,
+        version: said.version,
+        target: said.target,
+        at_ms: context.unix_ms,
+        done: Box::new(move |stored| pending.settle(stored)),
+    });
+    Disposition::Deferred { route: Route::Report }
+}
+
+/// Content-Format decides. Without one, JSON is known by its first byte, which no CBOR map has.
+fn read(request: &Request<'_>) -> Result<StateReport, Code> {
+    let payload = &request.payload;
+    let report = match request.content_format {
+        Some(ContentFormat::CBOR) => StateReport::from_cbor(payload),
+        Some(ContentFormat::JSON) => StateReport::from_json(payload),
+        None if payload.first() == Some(&b'{') => StateReport::from_json(payload),
+        None => StateReport::from_cbor(payload),
+        Some(_) => return Err(Code::UNSUPPORTED_CONTENT_FORMAT),
+    };
+    report.map_err(|error| {
+        tracing::debug!(%error, "a report cannot be read");
+        Code::BAD_REQUEST
+    })
+}
+
+/// The answer that a device waits for. A report that never reached the writer is 5.03: the device may try again.
+struct Pending(Option<Ticket<Arc<DeviceEntry>>>);
+
+impl Pending {
+    fn settle(mut self, stored: Result<(), ()>) {
+        let code = if stored.is_ok() {
+            Code::CHANGED
+        } else {
+            Code::INTERNAL_SERVER_ERROR
+        };
+        self.complete(code);
+    }
+
+    fn complete(&mut self, code: Code) {
+        if let Some(ticket) = self.0.take() {
+            ticket.complete(code);
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.complete(Code::SERVICE_UNAVAILABLE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coap::Message;
+
+    #[test]
+    fn a_report_is_read_in_the_form_that_it_says_it_has() {
+        let cbor = b"\x40\x02\0\x01\xC1\x3C\xFF\xA2\x61s\x01\x61v\x611";
+        let expected = StateReport {
+            state: 1,
+            version: Some("1".into()),
+            ..StateReport::default()
+        };
+        assert_eq!(read_bytes(cbor), Ok(expected.clone()));
+        let json = b"\x40\x02\0\x01\xC1\x32\xFF{\"state\":1,\"version\":\"1\"}";
+        assert_eq!(read_bytes(json), Ok(expected.clone()));
+        let unsaid = b"\x40\x02\0\x01\xFF{\"s\":1,\"v\":\"1\"}";
+        assert_eq!(read_bytes(unsaid), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_no_report_is_refused_with_the_code_that_says_why() {
+        assert_eq!(
+            read_bytes(b"\x40\x02\0\x01\xC1\x2A\xFFx"),
+            Err(Code::UNSUPPORTED_CONTENT_FORMAT)
+        );
+        assert_eq!(
+            read_bytes(b"\x40\x02\0\x01\xC1\x3C\xFF\xBF\x61s"),
+            Err(Code::BAD_REQUEST)
+        );
+        assert_eq!(read_bytes(b"\x40\x02\0\x01\xC1\x3C"), Err(Code::BAD_REQUEST));
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<StateReport, Code> {
+        read(&Request::new(&Message::parse(bytes).unwrap()).unwrap())
+    }
+}

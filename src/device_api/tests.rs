@@ -1,0 +1,503 @@
+//! A device's requests against a real control, without transport.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::coap::client::{Heard, Outgoing, Response};
+use crate::coap::wire::number;
+use crate::coap::{
+    Block, BlockNum, ContentFormat, Endpoint, Kind, Message, MessageId, Method, ObserveRequest, Szx, Token,
+};
+use crate::control::{DevicePatch, NewDevice, Options};
+use crate::fleet::{
+    Actor, ArtifactRef, CohortId, CohortName, DeploymentName, DeploymentOrder, DeviceName, NewPackage,
+    PackageName, ProjectId, Version,
+};
+use crate::store::Store;
+
+#[tokio::test]
+async fn nothing_to_do_is_an_empty_map_and_never_an_error() {
+    let mut bench = Bench::new().await;
+    for cohort in [None, Some(bench.cohort("empty").await)] {
+        bench.assign(cohort).await;
+        for observe in [None, Some(ObserveRequest::Register)] {
+            let cbor = bench.ask(Outgoing {
+                observe,
+                accept: Some(ContentFormat::CBOR),
+                ..desired()
+            });
+            assert_eq!((cbor.code, &cbor.payload[..]), (Code::CONTENT, &[0xA0][..]));
+            assert_eq!(
+                (cbor.format, cbor.observed),
+                (Some(ContentFormat::CBOR), observe.is_some())
+            );
+            let json = bench.ask(Outgoing {
+                observe,
+                accept: Some(ContentFormat::JSON),
+                ..desired()
+            });
+            assert_eq!(
+                (json.code, &json.payload[..], json.format),
+                (Code::CONTENT, &b"{}"[..], Some(ContentFormat::JSON))
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn accept_decides_on_the_form_then_content_format_then_json() {
+    let mut bench = Bench::deployed(5000).await;
+    let (cbor, json) = (Some(ContentFormat::CBOR), Some(ContentFormat::JSON));
+    for (accept, content_format, expected) in [
+        (cbor, None, cbor),
+        (json, cbor, json),
+        (None, cbor, cbor),
+        (None, json, json),
+        (None, None, json),
+    ] {
+        let answer = bench.ask(Outgoing {
+            accept,
+            content_format,
+            ..desired()
+        });
+        assert_eq!(answer.format, expected, "{accept:?} {content_format:?}");
+        let first = if expected == cbor { 0xA3 } else { b'{' };
+        assert_eq!(
+            (answer.code, answer.payload[0], answer.block2),
+            (Code::CONTENT, first, None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_comes_in_blocks_where_it_is_asked_for_in_blocks() {
+    let mut bench = Bench::deployed(5000).await;
+    let whole = bench
+        .ask(Outgoing {
+            accept: Some(ContentFormat::CBOR),
+            ..desired()
+        })
+        .payload;
+    let asked = |num| Outgoing {
+        accept: Some(ContentFormat::CBOR),
+        block2: Some(block(num, 2)),
+        ..desired()
+    };
+    let mut body = Vec::new();
+    for num in 0.. {
+        let answer = bench.ask(asked(num));
+        body.extend_from_slice(&answer.payload);
+        let given = answer.block2.unwrap();
+        assert_eq!(
+            (given.num.get(), given.szx, answer.size2),
+            (num, Szx::new(2).unwrap(), Some(whole.len() as u32))
+        );
+        if !given.more {
+            break;
+        }
+        assert_eq!(answer.payload.len(), 64);
+    }
+    assert_eq!(body, whole);
+    assert_eq!(bench.ask(asked(100)).code, Code::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_version_is_pushed_once_and_nothing_to_do_never() {
+    let mut bench = Bench::new().await;
+    let cohort = bench.cohort("lamps").await;
+    bench.upload("1.0.0", &[1; 10]).await;
+    bench.upload("1.0.1", &[2; 10]).await;
+    bench.ask(Outgoing {
+        observe: Some(ObserveRequest::Register),
+        accept: Some(ContentFormat::CBOR),
+        ..desired()
+    });
+    assert_eq!(bench.pushed(false), None, "no cohort");
+    bench.assign(Some(cohort)).await;
+    assert_eq!(bench.pushed(true), None, "no deployment, whatever is forced");
+    bench.deploy(cohort, "1.0.0").await;
+    assert_eq!(bench.pushed(false), Some(1));
+    assert_eq!(bench.pushed(false), None, "it has that");
+    assert_eq!(bench.pushed(true), Some(1), "it is to get it again");
+    bench.deploy(cohort, "1.0.1").await;
+    bench.deploy(cohort, "1.0.0").await;
+    assert_eq!(bench.pushed(false), Some(3), "the latest wins");
+    bench.assign(None).await;
+    assert_eq!(bench.pushed(false), None, "removal from a cohort pushes nothing");
+    let polled = bench.ask(Outgoing {
+        accept: Some(ContentFormat::CBOR),
+        ..desired()
+    });
+    assert_eq!(polled.payload, [0xA0], "but is learnt at the next fetch");
+    assert_eq!(
+        (bench.entry.manifest_sent(), bench.entry.manifest_acknowledged()),
+        (3, 0)
+    );
+}
+
+#[tokio::test]
+async fn rfc7959_2_4_every_block_has_exactly_the_size_asked_for() {
+    let bytes = pattern(5000);
+    let mut bench = Bench::deployed(5000).await;
+    for szx in 0..=6 {
+        let size = 16 << szx;
+        // Backwards: nothing is kept from one block to the next.
+        for (num, expected) in bytes.chunks(size).enumerate().rev() {
+            let answer = bench.ask(Outgoing {
+                block2: Some(block(num as u32, szx)),
+                ..artifact("main@1.0.0")
+            });
+            assert_eq!(
+                (answer.code, answer.format),
+                (Code::CONTENT, Some(ContentFormat::OCTET_STREAM))
+            );
+            assert!(answer.payload == expected, "block {num} of {size}");
+            let more = (num + 1) * size < 5000;
+            assert_eq!(
+                answer.block2,
+                Some(Block {
+                    more,
+                    ..block(num as u32, szx)
+                })
+            );
+            assert_eq!((answer.size2, answer.etag_len), (Some(5000), 8));
+        }
+        let past = bytes.len().div_ceil(size) as u32;
+        for num in [past, past + 1, BlockNum::MAX.get()] {
+            let answer = bench.ask(Outgoing {
+                block2: Some(block(num, szx)),
+                ..artifact("main@1.0.0")
+            });
+            assert_eq!(
+                (answer.code, answer.payload.len()),
+                (Code::BAD_REQUEST, 0),
+                "block {num} of {size}"
+            );
+        }
+    }
+    let (_, end) = bench.entry.transfer().unwrap();
+    assert_eq!(end, 5000);
+}
+
+#[tokio::test]
+async fn a_large_artifact_asked_for_without_a_block_begins_at_1024() {
+    let mut bench = Bench::deployed(5000).await;
+    let answer = bench.ask(artifact("main@1.0.0"));
+    assert_eq!(
+        (answer.payload.len(), answer.block2),
+        (
+            1024,
+            Some(Block {
+                more: true,
+                ..block(0, 6)
+            })
+        )
+    );
+    bench.upload("small", &pattern(1024)).await;
+    let answer = bench.ask(artifact("main@small"));
+    assert_eq!((answer.payload.len(), answer.block2), (1024, None));
+}
+
+#[tokio::test]
+async fn accept_is_not_looked_at_for_artifacts() {
+    let mut bench = Bench::deployed(100).await;
+    for accept in [
+        None,
+        Some(ContentFormat::JSON),
+        Some(ContentFormat::CBOR),
+        Some(ContentFormat(9999)),
+    ] {
+        assert_eq!(
+            bench
+                .ask(Outgoing {
+                    accept,
+                    ..artifact("main@1.0.0")
+                })
+                .code,
+            Code::CONTENT
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_4_04_and_what_cannot_be_done_4_05() {
+    let mut bench = Bench::deployed(100).await;
+    for name in ["main@2.0.0", "other@1.0.0", "Main@1.0.0", "main@", "@1.0.0"] {
+        assert_eq!(bench.ask(artifact(name)).code, Code::NOT_FOUND, "{name}");
+    }
+    let token = Token::EMPTY;
+    let nowhere = Outgoing {
+        path: &[".u", "desired", "suit"],
+        ..Outgoing::new(Method::Get, token)
+    };
+    assert_eq!(bench.ask(nowhere).code, Code::NOT_FOUND);
+    let wrong = Outgoing {
+        path: &[".u", "desired"],
+        ..Outgoing::new(Method::Delete, token)
+    };
+    assert_eq!(bench.ask(wrong).code, Code::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn the_services_that_are_not_offered_answer_as_the_contract_says() {
+    let mut bench = Bench::new().await;
+    type Case<'a> = (Method, &'a [&'a str], Code, &'a [u8]);
+    let cases: &[Case<'_>] = &[
+        (Method::Delete, &[], Code::DELETED, b""),
+        (Method::Get, &["hello"], Code::CONTENT, b"Hello lamp-1"),
+        (Method::Post, &["echo"], Code::CHANGED, b"body"),
+        (Method::Post, &[".s", "logs"], Code::CHANGED, b""),
+        (Method::Post, &["logs"], Code::CHANGED, b""),
+        (Method::Get, &[".d", "x"], Code::CONTENT, b"null"),
+        (Method::Post, &[".d", "x"], Code::CHANGED, b""),
+        (Method::Delete, &[".d", "x"], Code::DELETED, b""),
+        (Method::Get, &[".c"], Code::CONTENT, &[0xA0]),
+        (Method::Post, &[".c", "status"], Code::CHANGED, b""),
+        (Method::Get, &[".rpc"], Code::CONTENT, &[0x62, 0x4F, 0x4B]),
+        (Method::Post, &[".rpc", "status"], Code::CHANGED, b""),
+        (Method::Post, &["v1", "csr"], Code::NOT_FOUND, b""),
+    ];
+    for (method, path, code, payload) in cases {
+        let body: &[u8] = if *method == Method::Post { b"body" } else { b"" };
+        let answer = bench.ask(Outgoing {
+            path,
+            payload: body,
+            ..Outgoing::new(*method, Token::EMPTY)
+        });
+        assert_eq!(
+            (answer.code, &answer.payload[..]),
+            (*code, *payload),
+            "{method:?} {path:?}"
+        );
+    }
+}
+
+/// A gateway's upper half with one device, `lamp-1`.
+struct Bench {
+    control: Control,
+    api: DeviceApi,
+    project: ProjectId,
+    entry: Arc<DeviceEntry>,
+    endpoint: Endpoint,
+    mid: MessageId,
+    _folder: TempDir,
+}
+
+/// What the device got.
+#[derive(Debug)]
+struct Answer {
+    code: Code,
+    format: Option<ContentFormat>,
+    block2: Option<Block>,
+    size2: Option<u32>,
+    etag_len: usize,
+    observed: bool,
+    payload: Vec<u8>,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("data")).await.unwrap();
+        let control = Control::start(store, Options::default()).await.unwrap().control;
+        let project = control.view().default_project().id;
+        let package = NewPackage {
+            name: PackageName::parse("main").unwrap(),
+            description: String::new(),
+            metadata: serde_json::Map::new(),
+        };
+        control.create_package(&me(), project, package).await.unwrap();
+        let name = DeviceName::parse("lamp-1").unwrap();
+        let device = NewDevice {
+            name: name.clone(),
+            cohort: None,
+            tags: Vec::new(),
+            credentials: Vec::new(),
+        };
+        control.create_device(&me(), project, device).await.unwrap();
+        let entry = control.device_by_name(project, &name).await.unwrap().unwrap();
+        let api = DeviceApi::new(control.clone());
+        Self {
+            control,
+            api,
+            project,
+            entry,
+            endpoint: Endpoint::new(),
+            mid: MessageId(0),
+            _folder: folder,
+        }
+    }
+
+    /// With an artifact of so many bytes deployed to it, as version 1.0.0.
+    async fn deployed(bytes: usize) -> Self {
+        let bench = Self::new().await;
+        bench.upload("1.0.0", &pattern(bytes)).await;
+        let cohort = bench.cohort("lamps").await;
+        bench.assign(Some(cohort)).await;
+        bench.deploy(cohort, "1.0.0").await;
+        bench
+    }
+
+    async fn upload(&self, version: &str, bytes: &[u8]) {
+        let mut upload = self.control.begin_upload(1 << 20).await.unwrap();
+        upload.write(bytes).await.unwrap();
+        let (package, version) = (
+            PackageName::parse("main").unwrap(),
+            Version::parse(version).unwrap(),
+        );
+        self.control
+            .add_artifact(&me(), self.project, package, version, upload, None)
+            .await
+            .unwrap();
+    }
+
+    async fn cohort(&self, name: &str) -> CohortId {
+        let name = CohortName::parse(name).unwrap();
+        self.control
+            .create_cohort(&me(), self.project, name)
+            .await
+            .unwrap()
+            .id
+    }
+
+    async fn assign(&self, cohort: Option<CohortId>) {
+        let patch = DevicePatch {
+            cohort: Some(cohort),
+            ..DevicePatch::default()
+        };
+        self.control
+            .update_device(&me(), self.project, self.entry.id(), patch)
+            .await
+            .unwrap();
+    }
+
+    async fn deploy(&self, cohort: CohortId, version: &str) {
+        let count = self
+            .control
+            .view()
+            .manifest(cohort)
+            .map_or(0, |manifest| manifest.sequence.get());
+        let artifact = ArtifactRef {
+            package: PackageName::parse("main").unwrap(),
+            version: Version::parse(version).unwrap(),
+        };
+        let order = DeploymentOrder {
+            cohort,
+            name: DeploymentName::parse(&format!("number {}", count + 1)).unwrap(),
+            artifacts: vec![artifact],
+            expected_active: None,
+        };
+        self.control
+            .create_deployment(&me(), self.project, order)
+            .await
+            .unwrap();
+    }
+
+    /// Sends a request to the handler, as the transport does.
+    fn ask(&mut self, request: Outgoing<'_>) -> Answer {
+        self.mid = self.mid.next();
+        let mut bytes = Vec::new();
+        request.write(Kind::Confirmable, self.mid, &mut bytes);
+        let message = Message::parse(&bytes).unwrap();
+        let request = Request::new(&message).unwrap();
+        let mut out = Vec::new();
+        let mut reply = self.endpoint.reply(&request, MessageId(0), 0, &mut out);
+        let disposition = self
+            .api
+            .answer(target(&request), &self.entry, &request, &mut reply);
+        let written = reply.finish().expect("an answer is written");
+        if let Disposition::Observing {
+            resource, version, ..
+        } = disposition
+        {
+            self.endpoint.observing(&request, &written, resource, version);
+        }
+        answer(&out)
+    }
+
+    /// What the transport would push, if anything: the version. It goes out, and nobody acknowledges it.
+    fn pushed(&mut self, forced: bool) -> Option<u32> {
+        let relation = *self.endpoint.relations().next().expect("the device observes");
+        let mut out = Vec::new();
+        let mut reply = self.endpoint.notification(&relation, MessageId(9), 0, &mut out);
+        let notification = self.api.notification(&self.entry, &relation, forced, &mut reply);
+        let written = reply.finish();
+        match notification {
+            Notification::Unchanged => {
+                assert_eq!(written, None);
+                None
+            }
+            Notification::Written { version } => {
+                let answer = answer(&out);
+                assert_eq!(
+                    (answer.code, answer.observed, answer.block2),
+                    (Code::CONTENT, true, None)
+                );
+                assert_eq!(answer.payload[..2], [0xA3, 0x01]);
+                let mut relation = relation;
+                relation.sent = version;
+                self.endpoint = Endpoint::restore([relation]);
+                Some(version)
+            }
+        }
+    }
+}
+
+fn answer(bytes: &[u8]) -> Answer {
+    let Ok(Heard::Response(response)) = Heard::parse(bytes) else {
+        panic!("{bytes:02x?} is no answer")
+    };
+    let Response {
+        code,
+        content_format,
+        block2,
+        size2,
+        observe,
+        payload,
+        ..
+    } = response;
+    let message = Message::parse(bytes).unwrap();
+    Answer {
+        code,
+        format: content_format,
+        block2,
+        size2,
+        etag_len: message.option(number::ETAG).map_or(0, <[u8]>::len),
+        observed: observe.is_some(),
+        payload: payload.to_vec(),
+    }
+}
+
+fn desired() -> Outgoing<'static> {
+    Outgoing {
+        path: &[".u", "desired"],
+        ..Outgoing::new(Method::Get, Token::from(*b"observer"))
+    }
+}
+
+fn artifact(name: &str) -> Outgoing<'_> {
+    // Paths of three segments, for as long as the tests run.
+    let path: &'static [&'static str] = Box::leak(Box::new([".u", "c", String::leak(name.to_owned())]));
+    Outgoing {
+        path,
+        ..Outgoing::new(Method::Get, Token::from(*b"download"))
+    }
+}
+
+fn block(num: u32, szx: u8) -> Block {
+    Block {
+        num: BlockNum::new(num).unwrap(),
+        more: false,
+        szx: Szx::new(szx).unwrap(),
+    }
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len as u32)
+        .map(|byte| (byte.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect()
+}
+
+fn me() -> Actor {
+    Actor::named("me")
+}
