@@ -15,3 +15,5 @@ pub mod transport;
 
 pub mod control;
 pub mod device_api;
+
+pub mod admin;

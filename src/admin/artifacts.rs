@@ -1,0 +1,238 @@
+//! `/packages/{package}/artifacts`: versions of a package, streamed in and out.
+//!
+//! An upload is hashed on its way to a temporary file. Only when all of it has arrived, fits the limit and has the declared
+//! digest does it become an artifact; in every other case nothing is left behind.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body as Stream;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use serde_json::Value;
+
+use super::auth::{Deployer, Reader};
+use super::body::Page;
+use super::problem::{FieldError, Problem};
+use super::{AdminState, shapes};
+use crate::fleet::{ArtifactOutcome, Digest, PackageName, Version};
+
+/// `PUT`: 201 for a new artifact, 200 where the same bytes are there already, 409 where others are.
+pub async fn upload(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, package, version)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    body: Stream,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let (package, version) = names(&package, &version)?;
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    if let Some(kind) = kind.filter(|kind| !kind.eq_ignore_ascii_case("application/octet-stream")) {
+        return Err(Problem::unsupported_media_type(&kind, "application/octet-stream"));
+    }
+    let declared = declared_digest(&headers)?;
+    let limit = state.max_artifact_bytes;
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > limit) {
+        return Err(Problem::too_large("the artifact", limit));
+    }
+    state
+        .control
+        .view()
+        .in_project(deployer.project)?
+        .require_package(&package)?;
+
+    let mut upload = state.control.begin_upload(limit).await?;
+    let mut chunks = body.into_data_stream();
+    loop {
+        let next = tokio::time::timeout(STALL, chunks.next()).await.map_err(|_| {
+            Problem::too_slow(format!(
+                "nothing came for {} s; nothing was stored",
+                STALL.as_secs()
+            ))
+        })?;
+        let Some(chunk) = next else { break };
+        let chunk = chunk.map_err(|error| Problem::malformed(format!("the upload broke off: {error}")))?;
+        upload.write(&chunk).await?;
+    }
+    let outcome = state
+        .control
+        .add_artifact(
+            &deployer.actor,
+            deployer.project,
+            package,
+            version,
+            upload,
+            declared,
+        )
+        .await?;
+    let status = match &outcome {
+        ArtifactOutcome::Added(_) => StatusCode::CREATED,
+        ArtifactOutcome::Same(_) => StatusCode::OK,
+    };
+    Ok((status, Json(shapes::artifact(outcome.artifact()))))
+}
+
+pub async fn list(
+    State(state): State<AdminState>,
+    reader: Reader,
+    page: Page,
+    Path((_, package)): Path<(String, String)>,
+) -> Result<shapes::Listed, Problem> {
+    let view = state.control.view();
+    let package = view.in_project(reader.project)?.require_package(&package)?;
+    let mut artifacts: Vec<_> = package.artifacts.values().collect();
+    artifacts.sort_by_key(|artifact| std::cmp::Reverse(artifact.id));
+    let (rows, next) = page.cut(artifacts.into_iter().map(|artifact| shapes::artifact(artifact)))?;
+    Ok(shapes::Listed::new(rows, next))
+}
+
+pub async fn show(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, package, version)): Path<(String, String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let view = state.control.view();
+    let artifact = view
+        .in_project(reader.project)?
+        .require_artifact(&package, &version)?;
+    Ok(Json(shapes::artifact(artifact)))
+}
+
+/// The bytes.
+pub async fn content(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, package, version)): Path<(String, String, String)>,
+) -> Result<Response, Problem> {
+    let view = state.control.view();
+    let artifact = view
+        .in_project(reader.project)?
+        .require_artifact(&package, &version)?;
+    let (size, digest) = (artifact.size.get(), artifact.digest);
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
+        (header::ETAG, format!("\"{digest}\"")),
+        (
+            header::CONTENT_DISPOSITION,
+            format!(
+                "attachment; filename=\"{}@{}\"",
+                artifact.package, artifact.version
+            ),
+        ),
+    ];
+    let blob = state.control.open_blob(&digest).map_err(|error| {
+        Problem::store_failed(format!(
+            "the bytes of {}@{} cannot be read: {error}",
+            artifact.package, artifact.version
+        ))
+    })?;
+    let pieces = stream::try_unfold(0_u64, move |offset| {
+        let blob = blob.clone();
+        async move {
+            if offset >= size {
+                return Ok(None);
+            }
+            let wanted = usize::try_from((size - offset).min(PIECE_BYTES)).unwrap_or(usize::MAX);
+            let piece = tokio::task::spawn_blocking(move || {
+                let mut piece = vec![0; wanted];
+                blob.read_at(offset, &mut piece).map(|()| Bytes::from(piece))
+            })
+            .await
+            .map_err(std::io::Error::other)??;
+            Ok::<_, std::io::Error>(Some((piece, offset + wanted as u64)))
+        }
+    });
+    Ok((headers, Stream::from_stream(pieces)).into_response())
+}
+
+pub async fn delete(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, package, version)): Path<(String, String, String)>,
+) -> Result<StatusCode, Problem> {
+    let (package, version) = names(&package, &version)?;
+    state
+        .control
+        .delete_artifact(&deployer.actor, deployer.project, package, version)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn names(package: &str, version: &str) -> Result<(PackageName, Version), Problem> {
+    let package = PackageName::parse(package).map_err(|invalid| Problem::invalid("package", &invalid))?;
+    let version = Version::parse(version).map_err(|invalid| Problem::invalid("version", &invalid))?;
+    Ok((package, version))
+}
+
+/// The SHA-256 that the caller declares: `Content-Digest` or `Repr-Digest: sha-256=:BASE64:` (RFC 9530 sections 2 and 3)
+/// or the older `Digest: sha-256=BASE64` (RFC 3230). Other algorithms beside it are passed over; a header without a
+/// SHA-256 is an error, because who sends one believes that the bytes are checked.
+fn declared_digest(headers: &HeaderMap) -> Result<Option<Digest>, Problem> {
+    let mut declared = None;
+    for name in ["content-digest", "repr-digest", "digest"] {
+        let values: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        if values.is_empty() {
+            continue;
+        }
+        let text = values.join(", ");
+        let wrong = |detail: &str| {
+            Problem::fields(vec![FieldError {
+                field: name.into(),
+                detail: detail.into(),
+                value: Some(text.chars().take(VALUE_SHOWN_CHARS).collect()),
+                accepted: Some(if name == "digest" {
+                    "sha-256=BASE64, the Base64 of the 32 bytes".into()
+                } else {
+                    "sha-256=:BASE64:, the Base64 of the 32 bytes between colons".into()
+                }),
+            }])
+        };
+        let mut entries = text
+            .split(',')
+            .map(|entry| {
+                let (algorithm, encoded) = entry.split_once('=').unwrap_or((entry, ""));
+                (algorithm.trim(), encoded.trim())
+            })
+            .filter(|(algorithm, _)| algorithm.eq_ignore_ascii_case("sha-256"))
+            .peekable();
+        if entries.peek().is_none() {
+            return Err(wrong("the header holds no SHA-256"));
+        }
+        for (_, encoded) in entries {
+            let decoded = data_encoding::BASE64
+                .decode(encoded.trim_matches(':').as_bytes())
+                .ok();
+            let digest = decoded
+                .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
+                .map(Digest)
+                .ok_or_else(|| wrong("the digest is not the Base64 of 32 bytes"))?;
+            if declared.is_some_and(|earlier| earlier != digest) {
+                return Err(wrong("another SHA-256 is declared before this one"));
+            }
+            declared = Some(digest);
+        }
+    }
+    Ok(declared)
+}
+
+/// How much of a wrong header is shown: a SHA-256 in Base64 has 44 characters.
+const VALUE_SHOWN_CHARS: usize = 80;
+
+/// How long an upload may stand still. A guess: longer than any TCP retransmission that still succeeds.
+const STALL: Duration = Duration::from_secs(60);
+
+/// How much is read from disk at a time.
+const PIECE_BYTES: u64 = 256 * 1024;

@@ -1,0 +1,123 @@
+//! Who asks. A call names its key as `Authorization: Bearer KEY`; the key has a role, and each role includes the ones
+//! below it. A handler takes [`Reader`], [`Deployer`] or [`Admin`] as an argument and cannot run without it.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::header;
+use axum::http::request::Parts;
+use serde::Deserialize;
+
+use super::AdminState;
+use super::problem::Problem;
+use crate::clock;
+use crate::fleet::{Actor, ApiKey, ProjectId, Role};
+
+/// May look at everything of the project.
+#[derive(Debug)]
+pub struct Reader {
+    /// The project named in the address.
+    pub project: ProjectId,
+}
+
+/// May upload, deploy, and manage cohorts and devices.
+#[derive(Debug)]
+pub struct Deployer {
+    /// The project named in the address.
+    pub project: ProjectId,
+    /// Who is named in the audit.
+    pub actor: Actor,
+}
+
+/// May manage keys.
+#[derive(Debug)]
+pub struct Admin {
+    /// Who is named in the audit.
+    pub actor: Actor,
+}
+
+impl FromRequestParts<AdminState> for Reader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let (project, _) = admit(parts, state, Role::Read).await?;
+        Ok(Reader { project })
+    }
+}
+
+impl FromRequestParts<AdminState> for Deployer {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let (project, key) = admit(parts, state, Role::Deploy).await?;
+        Ok(Deployer {
+            project,
+            actor: Actor::named(&key.name),
+        })
+    }
+}
+
+impl FromRequestParts<AdminState> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let (_, key) = admit(parts, state, Role::Admin).await?;
+        Ok(Admin {
+            actor: Actor::named(&key.name),
+        })
+    }
+}
+
+/// The key of a request outside of any project, with at least `role`.
+pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc<ApiKey>, Problem> {
+    let header = parts
+        .headers
+        .get(header::AUTHORIZATION)
+        .ok_or_else(|| Problem::unauthenticated("no API key; accepted: Authorization: Bearer KEY"))?;
+    let text = header.to_str().unwrap_or_default();
+    let secret = text
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, secret)| secret.trim())
+        .ok_or_else(|| {
+            Problem::unauthenticated("the Authorization header is not understood; accepted: Bearer KEY")
+        })?;
+    let key = state
+        .control
+        .authenticate(secret, clock::unix_ms())
+        .ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))?;
+    if key.role < role {
+        return Err(Problem::forbidden(format!(
+            "the key {:?} has the role {}; this needs {role}",
+            key.name.as_str(),
+            key.role
+        )));
+    }
+    Ok(key)
+}
+
+/// The one parameter of the address that every call below a project has.
+#[derive(Deserialize)]
+struct ProjectPath {
+    project: String,
+}
+
+async fn admit(
+    parts: &mut Parts,
+    state: &AdminState,
+    role: Role,
+) -> Result<(ProjectId, Arc<ApiKey>), Problem> {
+    let key = authenticate(parts, state, role)?;
+    let Path(ProjectPath { project: name }) = Path::<ProjectPath>::from_request_parts(parts, state)
+        .await
+        .map_err(|error| Problem::malformed(format!("the address cannot be read: {error}")))?;
+    let view = state.control.view();
+    let project = view.find_project(&name).ok_or_else(|| {
+        let names: Vec<&str> = view.projects().map(|project| project.name.as_str()).collect();
+        Problem::not_found(format!(
+            "there is no project {name:?}; there are: {}",
+            names.join(", ")
+        ))
+    })?;
+    Ok((project.id, key))
+}

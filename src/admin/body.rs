@@ -1,0 +1,229 @@
+//! What a call carries, read strictly: a JSON body of known fields, a page of a list.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::AdminState;
+use super::problem::{FieldError, Problem};
+use super::shapes::NextPage;
+
+/// A JSON body. Unknown fields, wrong types and missing fields are errors that name the field.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AdminState> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        if let Some(kind) = kind.filter(|kind| !kind.to_ascii_lowercase().starts_with("application/json")) {
+            return Err(Problem::unsupported_media_type(&kind, "application/json"));
+        }
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
+            .await
+            .map_err(|_| {
+                Problem::too_slow(format!(
+                    "the body had not arrived after {} s; nothing was done",
+                    BODY_TIMEOUT.as_secs()
+                ))
+            })?
+            .map_err(|_| Problem::too_large("the body", super::JSON_LIMIT_BYTES as u64))?;
+        parse(&bytes).map(Body)
+    }
+}
+
+/// Reads JSON; says where it is wrong.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.is_empty() {
+        return Err(Problem::malformed("the body is empty; accepted: a JSON object"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let Object(value) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let pointer = pointer(error.path());
+        let error = error.into_inner();
+        if error.is_data() {
+            let field = if pointer.is_empty() {
+                "the body".to_owned()
+            } else {
+                pointer
+            };
+            Problem::fields(vec![FieldError::other(field, without_position(&error))])
+        } else {
+            Problem::malformed(format!("the body is not JSON: {error}"))
+        }
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| Problem::malformed(format!("the body is not one JSON value: {error}")))?;
+    Ok(value)
+}
+
+/// A `T` that is a JSON object. What serde derives for a struct takes an array as well, its fields in their order: that
+/// would get round the names of the fields, and with them round the unknown ones.
+#[derive(Debug)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
+}
+
+/// Tells an absent field (`None`) from null (`Some(None)`).
+pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// What is wrong with a value. Which value, its pointer says better than a line and a column.
+fn without_position(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    said.strip_suffix(&position).unwrap_or(&said).to_owned()
+}
+
+/// RFC 6901.
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("/{index}")),
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                text.push('/');
+                text.push_str(&key.replace('~', "~0").replace('/', "~1"));
+            }
+            Segment::Unknown => {}
+        }
+    }
+    text
+}
+
+/// Which part of a list is wanted: `limit` (1 to 1000, default 100) and the `pageToken` of the page before.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// How many rows at the most.
+    pub limit: usize,
+    /// What the page before answered.
+    pub token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawPage {
+    limit: Option<String>,
+    page_token: Option<String>,
+}
+
+impl FromRequestParts<AdminState> for Page {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AdminState) -> Result<Self, Problem> {
+        let Query(raw) = Query::<RawPage>::try_from_uri(&parts.uri)
+            .map_err(|error| Problem::malformed(format!("the query cannot be read: {error}")))?;
+        let limit = match raw.limit {
+            None => PAGE_DEFAULT,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=PAGE_MAX).contains(limit))
+                .ok_or_else(|| {
+                    Problem::fields(vec![FieldError {
+                        field: "limit".into(),
+                        detail: if is_integer(&text) {
+                            "the limit is out of range".into()
+                        } else {
+                            "the limit is not a number of rows".into()
+                        },
+                        value: Some(text.clone()),
+                        accepted: Some(format!("a whole number from 1 to {PAGE_MAX}")),
+                    }])
+                })?,
+        };
+        Ok(Page {
+            limit,
+            token: raw.page_token,
+        })
+    }
+}
+
+impl Page {
+    /// Cuts a list that is in memory: the page, and the token of the next one. Tokens are the position of its first row.
+    pub fn cut<T>(&self, rows: impl Iterator<Item = T>) -> Result<(Vec<T>, Option<String>), Problem> {
+        let start = match &self.token {
+            None => 0,
+            Some(token) => token.parse::<usize>().map_err(|_| Page::unknown_token(token))?,
+        };
+        let mut page: Vec<T> = rows.skip(start).take(self.limit.saturating_add(1)).collect();
+        let more = page.len() > self.limit;
+        page.truncate(self.limit);
+        Ok((page, more.then(|| (start + self.limit).to_string())))
+    }
+
+    /// The token was not made by this list.
+    pub fn unknown_token(token: &str) -> Problem {
+        Problem::fields(vec![FieldError {
+            field: "pageToken".into(),
+            detail: "the page token was not made by this list".into(),
+            value: Some(token.into()),
+            accepted: Some("the nextPageToken of the page before, or none for the first page".into()),
+        }])
+    }
+}
+
+/// Adds `Link: <…>; rel="next"` (RFC 8288) to a page that has one after it.
+pub async fn link_next(request: Request, next: Next) -> Response {
+    let uri = request.uri().clone();
+    let mut response = next.run(request).await;
+    if let Some(NextPage(token)) = response.extensions_mut().remove::<NextPage>() {
+        let kept = uri.query().unwrap_or_default().split('&');
+        let mut query: Vec<&str> = kept
+            .filter(|pair| !pair.is_empty() && !pair.starts_with("pageToken="))
+            .collect();
+        let token = format!("pageToken={token}");
+        query.push(&token);
+        let link = format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"));
+        if let Ok(value) = HeaderValue::from_str(&link) {
+            response.headers_mut().insert(header::LINK, value);
+        }
+    }
+    response
+}
+
+fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// How long a JSON body may take. A guess: at most 256 KiB, so any link that is of use to an operator is faster; and
+/// who never finishes must not keep one of the places that there are for connections.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const PAGE_DEFAULT: usize = 100;
+const PAGE_MAX: usize = 1000;

@@ -1,0 +1,84 @@
+//! `/cohorts`: devices that should run the same set of packages.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::auth::{Deployer, Reader};
+use super::body::{Body, Page};
+use super::problem::Problem;
+use super::{AdminState, shapes};
+use crate::fleet::CohortName;
+
+/// `POST /cohorts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    name: CohortName,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Filter {
+    name: Option<String>,
+}
+
+pub async fn create(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Body(body): Body<Create>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let made = state
+        .control
+        .create_cohort(&deployer.actor, deployer.project, body.name)
+        .await?;
+    Ok((StatusCode::CREATED, Json(shapes::cohort(&made))))
+}
+
+pub async fn list(
+    State(state): State<AdminState>,
+    reader: Reader,
+    page: Page,
+    Query(filter): Query<Filter>,
+) -> Result<shapes::Listed, Problem> {
+    let view = state.control.view();
+    let project = view.in_project(reader.project)?;
+    let wanted = |name: &CohortName| {
+        filter
+            .name
+            .as_deref()
+            .is_none_or(|wanted| wanted == name.as_str())
+    };
+    let rows = project.cohorts.values().filter(|cohort| wanted(&cohort.name));
+    let (rows, next) = page.cut(rows.map(|cohort| shapes::cohort(cohort)))?;
+    Ok(shapes::Listed::new(rows, next))
+}
+
+pub async fn show(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, cohort)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let view = state.control.view();
+    let cohort = view.in_project(reader.project)?.require_cohort_named(&cohort)?;
+    Ok(Json(shapes::cohort(cohort)))
+}
+
+pub async fn delete(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, cohort)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let id = state
+        .control
+        .view()
+        .in_project(deployer.project)?
+        .require_cohort_named(&cohort)?
+        .id;
+    state
+        .control
+        .delete_cohort(&deployer.actor, deployer.project, id)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,165 @@
+//! `/cohorts/{cohort}/deployments` and `/deployments`: the immutable sets, newest first.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::{Deployer, Reader};
+use super::body::{Body, Object, Page, present};
+use super::problem::Problem;
+use super::{AdminState, shapes};
+use crate::control::ControlError;
+use crate::fleet::{
+    ArtifactRef, DeploymentId, DeploymentName, DeploymentOrder, PackageName, ProjectId, Version,
+};
+
+/// `POST …/deployments` and `POST …/deployments:preview`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Create {
+    name: DeploymentName,
+    artifacts: Vec<Object<Named>>,
+    /// Absent: the operator looked at nothing; null: at a cohort without a deployment.
+    #[serde(default, deserialize_with = "present")]
+    expected_active_deployment_id: Option<Option<DeploymentId>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    package: PackageName,
+    version: Version,
+}
+
+pub async fn create(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, cohort)): Path<(String, String)>,
+    Body(body): Body<Create>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let order = order(&state, deployer.project, &cohort, body)?;
+    let made = state
+        .control
+        .create_deployment(&deployer.actor, deployer.project, order)
+        .await
+        .map_err(about_artifacts)?;
+    Ok((StatusCode::CREATED, Json(shapes::deployment(&made, true))))
+}
+
+/// What creating it would do, without doing it.
+pub async fn preview(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, cohort)): Path<(String, String)>,
+    Body(body): Body<Create>,
+) -> Result<Json<Value>, Problem> {
+    let order = order(&state, reader.project, &cohort, body)?;
+    let preview = state
+        .control
+        .preview_deployment(reader.project, &order)
+        .await
+        .map_err(about_artifacts)?;
+    Ok(Json(json!({
+        "changes": shapes::difference(&preview.difference),
+        "devices": preview.devices,
+        "online": preview.online,
+        "bytesPerDevice": preview.bytes_per_device,
+        "bytesTotal": preview.bytes_total,
+        "manifestBytes": preview.manifest.cbor.len(),
+        "lint": preview.lint.iter().map(shapes::finding).collect::<Vec<_>>(),
+    })))
+}
+
+pub async fn list(
+    State(state): State<AdminState>,
+    reader: Reader,
+    page: Page,
+    Path((_, cohort)): Path<(String, String)>,
+) -> Result<shapes::Listed, Problem> {
+    let view = state.control.view();
+    let cohort = view.in_project(reader.project)?.require_cohort_named(&cohort)?;
+    let active = cohort.active().map(|active| active.id);
+    let rows = cohort
+        .newest_first()
+        .map(|one| shapes::deployment(one, Some(one.id) == active));
+    let (rows, next) = page.cut(rows)?;
+    Ok(shapes::Listed::new(rows, next))
+}
+
+pub async fn show(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, id)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let id: DeploymentId = id.parse().map_err(|_| unknown(&id))?;
+    let view = state.control.view();
+    let project = view.in_project(reader.project)?;
+    let (cohort, deployment) = project.deployment(id).ok_or_else(|| unknown(&id.to_string()))?;
+    let active = cohort.active().is_some_and(|active| active.id == id);
+    Ok(Json(shapes::deployment(deployment, active)))
+}
+
+/// How far it has come: the devices of its cohort by what is known of each.
+pub async fn progress(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, id)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let id: DeploymentId = id.parse().map_err(|_| unknown(&id))?;
+    let progress = state.control.progress(reader.project, id).await?;
+    Ok(Json(json!({
+        "pending": progress.pending,
+        "notified": progress.notified,
+        "downloading": progress.downloading,
+        "downloaded": progress.downloaded,
+        "updating": progress.updating,
+        "done": progress.done,
+        "failed": progress.failed,
+        "bytesServed": progress.bytes_served,
+    })))
+}
+
+/// `PUT`, `PATCH`, `DELETE`: never, whether it exists or not.
+pub async fn immutable(method: Method, _: Deployer, Path((_, id)): Path<(String, String)>) -> Problem {
+    Problem::method_not_allowed(format!(
+        "{method}: a deployment is never changed, reverted or deleted, {id} included; to roll back, create a new \
+         deployment with the older versions"
+    ))
+    .allowing("GET, HEAD")
+}
+
+fn order(
+    state: &AdminState,
+    project: ProjectId,
+    cohort: &str,
+    body: Create,
+) -> Result<DeploymentOrder, Problem> {
+    let view = state.control.view();
+    let cohort = view.in_project(project)?.require_cohort_named(cohort)?.id;
+    let artifacts = body.artifacts.into_iter().map(|Object(named)| ArtifactRef {
+        package: named.package,
+        version: named.version,
+    });
+    Ok(DeploymentOrder {
+        cohort,
+        name: body.name,
+        artifacts: artifacts.collect(),
+        expected_active: body.expected_active_deployment_id,
+    })
+}
+
+/// The cohort was found before; what is unknown now is an artifact that the body names.
+fn about_artifacts(error: ControlError) -> Problem {
+    match error {
+        ControlError::Refused(refusal) => Problem::in_body(&refusal, "/artifacts"),
+        other => other.into(),
+    }
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::not_found(format!(
+        "there is no deployment {id:?}; GET cohorts/{{cohort}}/deployments lists them"
+    ))
+}

@@ -1,0 +1,406 @@
+//! `/devices`: who may connect, with which credentials, in which cohort, and what they last said.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::{Deployer, Reader};
+use super::body::{Body, Object, Page, present};
+use super::problem::{FieldError, Problem};
+use super::{AdminState, shapes};
+use crate::control::{CreatedCredential, DevicePatch, DeviceQuery, DeviceRecord, NewCredential, NewDevice};
+use crate::fleet::{
+    CohortId, CredentialId, DeviceId, DeviceName, Invalid, Project, ProjectId, PskIdentity, PskSecret, Tag,
+};
+
+/// `POST /devices`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    name: DeviceName,
+    #[serde(default)]
+    cohort: Option<String>,
+    #[serde(default)]
+    tags: Vec<Tag>,
+    #[serde(default)]
+    credentials: Vec<Object<Credential>>,
+}
+
+/// `POST /devices/{device}/credentials`, and part of `POST /devices`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Credential {
+    #[serde(rename = "type")]
+    kind: CredentialKind,
+    identity: Option<String>,
+    secret: Option<String>,
+    secret_hex: Option<String>,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+enum CredentialKind {
+    Psk,
+}
+
+impl TryFrom<String> for CredentialKind {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        match word.as_str() {
+            "psk" => Ok(Self::Psk),
+            _ => Err(format!(
+                "unknown type of credential {:?}; accepted: `psk`",
+                word.chars().take(80).collect::<String>()
+            )),
+        }
+    }
+}
+
+/// `PATCH /devices/{device}`: what is absent stays as it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Update {
+    /// Id or name; null takes the device out of its cohort.
+    #[serde(default, deserialize_with = "present")]
+    cohort: Option<Option<String>>,
+    tags: Option<Vec<Tag>>,
+    enabled: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Filter {
+    name: Option<String>,
+    cohort: Option<String>,
+    tag: Option<String>,
+    search: Option<String>,
+    online: Option<String>,
+}
+
+pub async fn create(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Body(body): Body<Create>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let view = state.control.view();
+    let project = view.in_project(deployer.project)?;
+    let cohort = body
+        .cohort
+        .as_deref()
+        .map(|named| cohort_in_body(project, named))
+        .transpose()?;
+    let credentials = body.credentials.into_iter().enumerate();
+    let credentials = credentials
+        .map(|(at, Object(one))| one.checked(&format!("/credentials/{at}")))
+        .collect::<Result<_, _>>()?;
+    let order = NewDevice {
+        name: body.name,
+        cohort,
+        tags: body.tags,
+        credentials,
+    };
+    let made = state
+        .control
+        .create_device(&deployer.actor, deployer.project, order)
+        .await?;
+    let record = DeviceRecord {
+        device: made.device,
+        credentials: Vec::new(),
+        packages: Vec::new(),
+        sighting: Default::default(),
+        session: None,
+    };
+    let view = state.control.view();
+    let mut shape = device(view.in_project(deployer.project)?, &record);
+    shape["credentials"] = made.credentials.iter().map(created).collect();
+    Ok((StatusCode::CREATED, Json(shape)))
+}
+
+pub async fn list(
+    State(state): State<AdminState>,
+    reader: Reader,
+    page: Page,
+    Query(filter): Query<Filter>,
+) -> Result<shapes::Listed, Problem> {
+    let view = state.control.view();
+    let project = view.in_project(reader.project)?;
+    let cohort = match filter.cohort.as_deref() {
+        Some(named) => Some(project.require_cohort_named(named)?.id),
+        None => None,
+    };
+    let online = match filter.online.as_deref() {
+        None => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(other) => {
+            return Err(Problem::fields(vec![FieldError {
+                field: "online".into(),
+                detail: "the filter is neither true nor false".into(),
+                value: Some(other.into()),
+                accepted: Some("true or false".into()),
+            }]));
+        }
+    };
+    let after = match &page.token {
+        Some(token) => Some(
+            token
+                .parse::<DeviceId>()
+                .map_err(|_| Page::unknown_token(token))?,
+        ),
+        None => None,
+    };
+    let query = DeviceQuery {
+        name: parsed("name", filter.name, DeviceName::parse)?,
+        prefix: filter.search,
+        cohort: cohort.map(Some),
+        tag: parsed("tag", filter.tag, Tag::parse)?,
+        online,
+        after,
+        limit: page.limit,
+    };
+    let found = state.control.devices(reader.project, &query).await?;
+    let rows = found
+        .devices
+        .iter()
+        .map(|record| device(project, record))
+        .collect();
+    Ok(shapes::Listed::new(rows, found.next.map(|id| id.to_string())))
+}
+
+pub async fn show(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let record = find(&state, reader.project, &named).await?;
+    let view = state.control.view();
+    Ok(Json(device(view.in_project(reader.project)?, &record)))
+}
+
+pub async fn update(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, named)): Path<(String, String)>,
+    Body(body): Body<Update>,
+) -> Result<Json<Value>, Problem> {
+    let id = find(&state, deployer.project, &named).await?.device.id;
+    let view = state.control.view();
+    let cohort = match body.cohort {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(named)) => Some(Some(cohort_in_body(view.in_project(deployer.project)?, &named)?)),
+    };
+    let patch = DevicePatch {
+        cohort,
+        tags: body.tags,
+        enabled: body.enabled,
+    };
+    state
+        .control
+        .update_device(&deployer.actor, deployer.project, id, patch)
+        .await?;
+    let record = state
+        .control
+        .device(deployer.project, id)
+        .await?
+        .ok_or_else(|| unknown(&named))?;
+    let view = state.control.view();
+    Ok(Json(device(view.in_project(deployer.project)?, &record)))
+}
+
+pub async fn delete(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let id = find(&state, deployer.project, &named).await?.device.id;
+    state
+        .control
+        .delete_device(&deployer.actor, deployer.project, id)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /devices/{device}:push`: the manifest again, now.
+pub async fn act(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let Some((named, "push")) = named
+        .rsplit_once(':')
+        .map(|(named, verb)| (named.to_owned(), verb))
+    else {
+        return Err(
+            Problem::method_not_allowed("POST is done to a device as POST /devices/{device}:push")
+                .allowing("GET, HEAD, PATCH, DELETE"),
+        );
+    };
+    let id = find(&state, deployer.project, &named).await?.device.id;
+    let online = state.control.push(&deployer.actor, deployer.project, id).await?;
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(json!({"device": id, "online": online})),
+    ))
+}
+
+pub async fn add_credential(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, named)): Path<(String, String)>,
+    Body(body): Body<Credential>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let id = find(&state, deployer.project, &named).await?.device.id;
+    let made = state
+        .control
+        .add_credential(&deployer.actor, deployer.project, id, body.checked("")?)
+        .await?;
+    Ok((StatusCode::CREATED, Json(created(&made))))
+}
+
+pub async fn remove_credential(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, named, credential)): Path<(String, String, String)>,
+) -> Result<StatusCode, Problem> {
+    let id = find(&state, deployer.project, &named).await?.device.id;
+    let credential: CredentialId = credential
+        .parse()
+        .map_err(|_| Problem::not_found(format!("device {named:?} has no credential {credential:?}")))?;
+    state
+        .control
+        .remove_credential(&deployer.actor, deployer.project, id, credential)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl Credential {
+    fn checked(self, at: &str) -> Result<NewCredential, Problem> {
+        let CredentialKind::Psk = self.kind;
+        let identity = self
+            .identity
+            .map(|text| PskIdentity::new(text.as_bytes()))
+            .transpose();
+        let identity = identity.map_err(|invalid| Problem::invalid(format!("{at}/identity"), &invalid))?;
+        let secret = match (self.secret, self.secret_hex) {
+            (Some(_), Some(_)) => {
+                let detail = "secret and secretHex are the same thing twice; accepted: one of them";
+                return Err(Problem::fields(vec![FieldError::other(
+                    format!("{at}/secretHex"),
+                    detail,
+                )]));
+            }
+            (Some(text), None) => PskSecret::new(text.as_bytes())
+                .map(Some)
+                .map_err(|invalid| Problem::invalid(format!("{at}/secret"), &invalid))?,
+            (None, Some(hex)) => PskSecret::from_hex(&hex)
+                .map(Some)
+                .map_err(|invalid| Problem::invalid(format!("{at}/secretHex"), &invalid))?,
+            (None, None) => None,
+        };
+        Ok(NewCredential { identity, secret })
+    }
+}
+
+/// The device with this id, or this name.
+async fn find(state: &AdminState, project: ProjectId, named: &str) -> Result<DeviceRecord, Problem> {
+    if let Ok(id) = named.parse::<DeviceId>()
+        && let Some(record) = state.control.device(project, id).await?
+    {
+        return Ok(record);
+    }
+    let name = DeviceName::parse(named).map_err(|_| unknown(named))?;
+    let query = DeviceQuery {
+        name: Some(name),
+        limit: 1,
+        ..DeviceQuery::default()
+    };
+    state
+        .control
+        .devices(project, &query)
+        .await?
+        .devices
+        .pop()
+        .ok_or_else(|| unknown(named))
+}
+
+/// A filter's value, if it can be one.
+fn parsed<T>(
+    field: &str,
+    text: Option<String>,
+    parse: impl Fn(&str) -> Result<T, Invalid>,
+) -> Result<Option<T>, Problem> {
+    text.map(|text| parse(&text).map_err(|invalid| Problem::invalid(field, &invalid)))
+        .transpose()
+}
+
+/// A credential just made; a secret that was made with it is shown this once.
+fn created(made: &CreatedCredential) -> Value {
+    let mut shape = shapes::credential(&made.credential);
+    if let Some(secret) = &made.made {
+        shape["secret"] = json!(String::from_utf8_lossy(secret.as_bytes()));
+    }
+    shape
+}
+
+fn unknown(named: &str) -> Problem {
+    Problem::not_found(format!(
+        "there is no device {named:?}; accepted: the id or the name of a device"
+    ))
+}
+
+fn cohort_in_body(project: &Project, named: &str) -> Result<CohortId, Problem> {
+    match project.require_cohort_named(named) {
+        Ok(cohort) => Ok(cohort.id),
+        Err(refusal) => Err(Problem::in_body(&refusal, "/cohort")),
+    }
+}
+
+/// Everything that is known of a device.
+fn device(project: &Project, record: &DeviceRecord) -> Value {
+    let device = &record.device;
+    let cohort = device.cohort.and_then(|id| project.cohort(id));
+    let wanted = cohort.and_then(|cohort| cohort.active());
+    let mut packages: Vec<Value> = record
+        .packages
+        .iter()
+        .map(|reported| {
+            let mut shape = shapes::package_state(reported);
+            shape["package"] = json!(reported.package);
+            shape["want"] = json!(
+                wanted
+                    .and_then(|w| w.artifact(&reported.package))
+                    .map(|a| a.version.as_str())
+            );
+            shape
+        })
+        .collect();
+    let silent = wanted.map_or(&[][..], |wanted| &wanted.artifacts).iter();
+    for artifact in silent.filter(|a| record.packages.iter().all(|p| p.package != a.package.as_str())) {
+        packages.push(
+            json!({"package": artifact.package.as_str(), "want": artifact.version.as_str(), "state": null}),
+        );
+    }
+    json!({
+        "id": device.id,
+        "name": device.name.as_str(),
+        "cohort": cohort.map(|cohort| json!({"id": cohort.id, "name": cohort.name.as_str()})),
+        "tags": device.tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
+        "enabled": device.enabled,
+        "online": record.session.is_some(),
+        "session": record.session.as_ref().map(super::sessions::shape),
+        "credentials": record.credentials.iter().map(shapes::credential).collect::<Vec<_>>(),
+        "packages": packages,
+        "createdAt": shapes::time(device.created_ms),
+    })
+}

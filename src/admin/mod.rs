@@ -1,0 +1,152 @@
+//! The operator's HTTP API: one file per resource, everything decided in `control` and `fleet`.
+//!
+//! 1. [`auth`]: who asks, and whether the key's role allows it.
+//! 2. [`body`]: what a call carries, read strictly.
+//! 3. One file per resource, in the order in which an operator meets them.
+//! 4. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
+
+mod artifacts;
+mod auth;
+mod body;
+mod cohorts;
+mod deployments;
+mod devices;
+mod health;
+mod keys;
+mod packages;
+mod problem;
+mod serve;
+mod sessions;
+mod shapes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware;
+use axum::routing::{delete, get, post, put};
+
+pub use serve::serve;
+
+use crate::control::Control;
+use crate::telemetry::MetricsHandle;
+use problem::Problem;
+
+/// What the API needs to know.
+#[derive(Debug, Clone)]
+pub struct AdminState {
+    /// The one writer and the view it publishes.
+    pub control: Control,
+    /// What `/metrics` renders.
+    pub metrics: MetricsHandle,
+    /// Whether `/metrics` wants an API key.
+    pub metrics_auth: bool,
+    /// The largest artifact taken, in bytes.
+    pub max_artifact_bytes: u64,
+    /// What `/readyz` answers.
+    pub readiness: Readiness,
+}
+
+/// Whether the gateway takes work: set once everything is bound and recovered, cleared when it drains.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says whether the gateway takes work from now on.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Release);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// All routes.
+pub fn router(state: AdminState) -> Router {
+    let project = Router::new()
+        .route("/packages", get(packages::list).post(packages::create))
+        .route(
+            "/packages/{package}",
+            get(packages::show).delete(packages::delete),
+        )
+        .route("/packages/{package}/artifacts", get(artifacts::list))
+        .route(
+            "/packages/{package}/artifacts/{version}",
+            put(artifacts::upload)
+                .get(artifacts::show)
+                .delete(artifacts::delete)
+                .layer(DefaultBodyLimit::disable()),
+        )
+        .route(
+            "/packages/{package}/artifacts/{version}/content",
+            get(artifacts::content),
+        )
+        .route("/cohorts", get(cohorts::list).post(cohorts::create))
+        .route("/cohorts/{cohort}", get(cohorts::show).delete(cohorts::delete))
+        .route(
+            "/cohorts/{cohort}/deployments",
+            get(deployments::list).post(deployments::create),
+        )
+        .route(
+            "/cohorts/{cohort}/deployments:preview",
+            post(deployments::preview),
+        )
+        .route(
+            "/deployments/{deployment}",
+            get(deployments::show)
+                .put(deployments::immutable)
+                .patch(deployments::immutable)
+                .delete(deployments::immutable),
+        )
+        .route("/deployments/{deployment}/progress", get(deployments::progress))
+        .route("/devices", get(devices::list).post(devices::create))
+        .route(
+            "/devices/{device}",
+            get(devices::show)
+                .patch(devices::update)
+                .delete(devices::delete)
+                .post(devices::act),
+        )
+        .route("/devices/{device}/credentials", post(devices::add_credential))
+        .route(
+            "/devices/{device}/credentials/{credential}",
+            delete(devices::remove_credential),
+        )
+        .route("/sessions", get(sessions::list))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{key}", delete(keys::revoke))
+        .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
+    Router::new()
+        .nest("/v1/projects/{project}", project)
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(body::link_next))
+        .with_state(state)
+}
+
+async fn nothing_here(request: Request) -> Problem {
+    Problem::not_found(format!(
+        "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
+         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, sessions, keys",
+        request.uri().path()
+    ))
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    Problem::method_not_allowed(format!(
+        "{} cannot be done to {}; the Allow header says what can",
+        request.method(),
+        request.uri().path()
+    ))
+}
+
+/// The largest JSON body: a deployment of hundreds of packages is a few KiB.
+const JSON_LIMIT_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! `/packages`: the named things that devices run or store.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::auth::{Deployer, Reader};
+use super::body::{Body, Page};
+use super::problem::Problem;
+use super::{AdminState, shapes};
+use crate::fleet::{NewPackage, PackageName};
+
+/// `POST /packages`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Create {
+    name: PackageName,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    metadata: serde_json::Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Filter {
+    name: Option<String>,
+}
+
+pub async fn create(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Body(body): Body<Create>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let order = NewPackage {
+        name: body.name,
+        description: body.description,
+        metadata: body.metadata,
+    };
+    let made = state
+        .control
+        .create_package(&deployer.actor, deployer.project, order)
+        .await?;
+    Ok((StatusCode::CREATED, Json(shapes::package(&made))))
+}
+
+pub async fn list(
+    State(state): State<AdminState>,
+    reader: Reader,
+    page: Page,
+    Query(filter): Query<Filter>,
+) -> Result<shapes::Listed, Problem> {
+    let view = state.control.view();
+    let project = view.in_project(reader.project)?;
+    let wanted = |name: &PackageName| {
+        filter
+            .name
+            .as_deref()
+            .is_none_or(|wanted| wanted == name.as_str())
+    };
+    let rows = project.packages.values().filter(|package| wanted(&package.name));
+    let (rows, next) = page.cut(rows.map(|package| shapes::package(package)))?;
+    Ok(shapes::Listed::new(rows, next))
+}
+
+pub async fn show(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let view = state.control.view();
+    let package = view.in_project(reader.project)?.require_package(&name)?;
+    Ok(Json(shapes::package(package)))
+}
+
+pub async fn delete(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Path((_, name)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let name = PackageName::parse(&name).map_err(|invalid| Problem::invalid("package", &invalid))?;
+    state
+        .control
+        .delete_package(&deployer.actor, deployer.project, name)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

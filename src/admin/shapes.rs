@@ -1,0 +1,173 @@
+//! The JSON that the API answers with: opaque string ids, camelCase, times in RFC 3339 UTC.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::fleet::{
+    ApiKey, Artifact, Changed, Cohort, Credential, DeployedArtifact, Deployment, DeviceState, Difference,
+    Finding, Package, PackageState,
+};
+
+/// Milliseconds of Unix time as RFC 3339, in UTC with milliseconds.
+pub fn time(unix_ms: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| unix_ms.to_string())
+}
+
+/// A page of a list: `{"items": […], "nextPageToken"?: …}`. The `Link: rel="next"` header (RFC 8288) is added by
+/// [`super::body::link_next`], which knows the address.
+#[derive(Debug)]
+pub struct Listed {
+    items: Vec<Value>,
+    next_page_token: Option<String>,
+}
+
+impl Listed {
+    pub fn new(items: Vec<Value>, next_page_token: Option<String>) -> Listed {
+        Listed {
+            items,
+            next_page_token,
+        }
+    }
+}
+
+impl IntoResponse for Listed {
+    fn into_response(self) -> Response {
+        let mut page = json!({"items": self.items});
+        let Some(token) = self.next_page_token else {
+            return Json(page).into_response();
+        };
+        page["nextPageToken"] = json!(token);
+        let mut response = Json(page).into_response();
+        response.extensions_mut().insert(NextPage(token));
+        response
+    }
+}
+
+/// The token of the page after an answered one.
+#[derive(Debug, Clone)]
+pub struct NextPage(pub String);
+
+pub fn package(package: &Package) -> Value {
+    json!({
+        "id": package.id,
+        "name": package.name.as_str(),
+        "description": package.description,
+        "metadata": package.metadata,
+        "artifacts": package.artifacts.len(),
+        "createdAt": time(package.created_ms),
+    })
+}
+
+pub fn artifact(artifact: &Artifact) -> Value {
+    let mut shape = json!({
+        "id": artifact.id,
+        "package": artifact.package.as_str(),
+        "version": artifact.version.as_str(),
+        "size": artifact.size.get(),
+        "sha256": artifact.digest.to_string(),
+        "type": artifact.kind.as_str(),
+        "createdAt": time(artifact.created_ms),
+    });
+    if let Some(version) = &artifact.image_version {
+        shape["imageVersion"] = json!(version.to_string());
+    }
+    shape
+}
+
+pub fn deployed(artifact: &DeployedArtifact) -> Value {
+    json!({
+        "package": artifact.package.as_str(),
+        "version": artifact.version.as_str(),
+        "size": artifact.size.get(),
+        "sha256": artifact.digest.to_string(),
+        "change": artifact.change.as_str(),
+    })
+}
+
+pub fn deployment(deployment: &Deployment, active: bool) -> Value {
+    json!({
+        "id": deployment.id,
+        "cohort": deployment.cohort,
+        "name": deployment.name.as_str(),
+        "sequence": deployment.sequence.get(),
+        "active": active,
+        "artifacts": deployment.artifacts.iter().map(deployed).collect::<Vec<_>>(),
+        "author": deployment.author,
+        "createdAt": time(deployment.created_ms),
+    })
+}
+
+pub fn cohort(cohort: &Cohort) -> Value {
+    json!({
+        "id": cohort.id,
+        "name": cohort.name.as_str(),
+        "deviceCount": cohort.devices,
+        "activeDeployment": cohort.active().map(|active| deployment(active, true)),
+        "createdAt": time(cohort.created_ms),
+    })
+}
+
+pub fn difference(difference: &Difference) -> Value {
+    let plain = |artifacts: &[DeployedArtifact]| -> Vec<Value> {
+        artifacts
+            .iter()
+            .map(|a| json!({"package": a.package.as_str(), "version": a.version.as_str(), "size": a.size.get()}))
+            .collect()
+    };
+    let changed = |changed: &Changed| {
+        json!({
+            "package": changed.to.package.as_str(),
+            "from": changed.from.version.as_str(),
+            "to": changed.to.version.as_str(),
+            "change": changed.to.change.as_str(),
+            "size": changed.to.size.get(),
+        })
+    };
+    json!({
+        "added": plain(&difference.added),
+        "changed": difference.changed.iter().map(changed).collect::<Vec<_>>(),
+        "removed": plain(&difference.removed),
+        "unchanged": plain(&difference.unchanged),
+    })
+}
+
+pub fn finding(finding: &Finding) -> Value {
+    json!({"rule": finding.rule, "severity": finding.severity.as_str(), "message": finding.message})
+}
+
+pub fn package_state(state: &PackageState) -> Value {
+    json!({
+        "state": DeviceState::from_number(state.state).as_str(),
+        "stateNumber": state.state,
+        "reason": state.reason_str(),
+        "reasonNumber": state.reason,
+        "version": state.version,
+        "target": state.target,
+        "at": time(state.at_ms),
+    })
+}
+
+pub fn credential(credential: &Credential) -> Value {
+    json!({
+        "id": credential.id,
+        "type": "psk",
+        "identity": credential.identity.to_string(),
+        "createdAt": time(credential.created_ms),
+    })
+}
+
+pub fn api_key(key: &ApiKey) -> Value {
+    json!({
+        "id": key.id,
+        "name": key.name.as_str(),
+        "role": key.role,
+        "createdAt": time(key.created_ms),
+        "expiresAt": key.expires_ms.map(time),
+    })
+}
