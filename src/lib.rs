@@ -17,3 +17,4 @@ pub mod control;
 pub mod device_api;
 
 pub mod admin;
+pub mod virtual_device;

@@ -1,0 +1,105 @@
+//! A state report as the SDK writes it: an indefinite-length CBOR map with text keys.
+
+use minicbor::Encoder;
+
+/// What a device tells about one of its packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What it is doing.
+    pub state: State,
+    /// Why.
+    pub reason: Reason,
+    /// The package; also the last segment of the path the report is sent to.
+    pub package: String,
+    /// The version that runs; left out when empty.
+    pub version: String,
+    /// The version it is on the way to.
+    pub target: Option<String>,
+}
+
+/// `"s"`, with the numbers of `ota.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Nothing to do.
+    Idle = 0,
+    /// Fetching blocks.
+    Downloading = 1,
+    /// All blocks there, hash agrees.
+    Downloaded = 2,
+    /// About to reboot, or just rebooted.
+    Updating = 3,
+}
+
+/// `"r"`, with the numbers of `ota.h`; those that this device can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No reason to give.
+    Ready = 0,
+    /// The image fetched runs.
+    Success = 1,
+    /// The SHA-256 disagrees.
+    IntegrityCheckFailure = 5,
+    /// Too many blocks failed.
+    UpdateFailed = 8,
+    /// Will try again later.
+    AwaitingRetry = 11,
+}
+
+impl Report {
+    /// The CBOR bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        self.write(&mut Encoder::new(&mut bytes))
+            .expect("writing to a Vec does not fail");
+        bytes
+    }
+
+    fn write(
+        &self,
+        encoder: &mut Encoder<&mut Vec<u8>>,
+    ) -> Result<(), minicbor::encode::Error<std::convert::Infallible>> {
+        encoder.begin_map()?;
+        encoder.str("s")?.u8(self.state as u8)?;
+        encoder.str("r")?.u8(self.reason as u8)?;
+        encoder.str("pkg")?.str(&self.package)?;
+        if !self.version.is_empty() {
+            encoder.str("v")?.str(&self.version)?;
+        }
+        if let Some(target) = self.target.as_deref().filter(|target| !target.is_empty()) {
+            encoder.str("t")?.str(target)?;
+        }
+        encoder.end()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_byte_for_byte_what_the_sdk_sends() {
+        let report = Report {
+            state: State::Downloading,
+            reason: Reason::Ready,
+            package: "main".into(),
+            version: "1.0.0".into(),
+            target: Some("1.0.1".into()),
+        };
+        let expected = b"\xBF\x61s\x01\x61r\x00\x63pkg\x64main\x61v\x651.0.0\x61t\x651.0.1\xFF";
+        assert_eq!(report.encode(), expected);
+    }
+
+    #[test]
+    fn empty_versions_are_left_out() {
+        let report = Report {
+            state: State::Idle,
+            reason: Reason::AwaitingRetry,
+            package: "main".into(),
+            version: String::new(),
+            target: None,
+        };
+        assert_eq!(report.encode(), b"\xBF\x61s\x00\x61r\x0B\x63pkg\x64main\xFF");
+    }
+}

@@ -1,0 +1,198 @@
+use super::*;
+
+#[test]
+fn a_boot_reports_idle_twice_and_then_observes() {
+    let (mut update, now) = device("1.0.0");
+    update.connected(now);
+    assert_eq!(said(&mut update), ["0/0", "0/0", "observe"]);
+}
+
+#[test]
+fn a_reconnect_observes_and_says_nothing_else() {
+    let (mut update, now) = booted("1.0.0");
+    update.disconnected(now);
+    update.connected(now);
+    assert_eq!(said(&mut update), ["observe"]);
+}
+
+#[test]
+fn a_manifest_that_brings_nothing_new_is_answered_by_idle() {
+    let (mut update, now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.0", b"x"));
+    update.manifest(now, manifest("other", "2.0.0", b"x"));
+    update.manifest(
+        now,
+        Manifest {
+            sequence: None,
+            components: Vec::new(),
+        },
+    );
+    assert_eq!(said(&mut update), ["0/0", "0/0", "0/0"]);
+}
+
+#[test]
+fn an_update_goes_through_every_state_in_order() {
+    let (mut update, now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    assert_eq!(said(&mut update), ["1/0 t=1.0.1", "block 0"]);
+    update.block(now, b"ab", true);
+    assert_eq!(update.progress(), Some((2, 4)));
+    assert_eq!(said(&mut update), ["block 1"]);
+    update.block(now, b"cd", false);
+    assert_eq!(said(&mut update), ["downloaded 4", "2/0 t=1.0.1", "3/0 t=1.0.1"]);
+    let reboot = now + Duration::from_secs(5);
+    assert_eq!(update.poll_timeout(), Some(reboot));
+    update.handle_timeout(reboot);
+    assert_eq!(said(&mut update), ["reboot 1.0.1"]);
+    update.connected(reboot);
+    assert_eq!(said(&mut update), ["3/1", "0/0", "observe"]);
+    update.manifest(reboot, manifest("main", "1.0.1", b"abcd"));
+    assert_eq!(said(&mut update), ["0/0"]);
+    assert_eq!(update.version(), "1.0.1");
+}
+
+#[test]
+fn an_older_version_is_an_update_like_any_other() {
+    let (mut update, now) = booted("2.0.0");
+    update.manifest(now, manifest("main", "1.0.0", b"x"));
+    assert_eq!(said(&mut update), ["1/0 t=1.0.0", "block 0"]);
+}
+
+#[test]
+fn a_wrong_hash_is_reported_and_tried_again_with_doubling_pauses() {
+    let (mut update, mut now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    said(&mut update);
+    for pause in [60, 120, 240] {
+        update.block(now, b"wrong", false);
+        assert_eq!(
+            said(&mut update),
+            ["failed", "1/5 t=1.0.1", "0/0 t=1.0.1", "0/11 t=1.0.1"]
+        );
+        assert_eq!(update.poll_timeout(), Some(now + Duration::from_secs(pause)));
+        now += Duration::from_secs(pause);
+        update.handle_timeout(now);
+        assert_eq!(said(&mut update), ["1/0 t=1.0.1", "block 0"]);
+    }
+}
+
+#[test]
+fn the_same_target_is_ignored_during_the_pause_and_another_takes_over() {
+    let (mut update, now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.block(now, b"wrong", false);
+    said(&mut update);
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    assert_eq!(said(&mut update), [""; 0]);
+    update.manifest(now, manifest("main", "1.0.2", b"abcd"));
+    assert_eq!(said(&mut update), ["1/0 t=1.0.2", "block 0"]);
+}
+
+#[test]
+fn a_manifest_that_arrives_during_a_failing_download_takes_over_afterwards() {
+    let (mut update, now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    said(&mut update);
+    update.manifest(now, manifest("main", "1.0.2", b"abcd"));
+    assert_eq!(said(&mut update), [""; 0]);
+    update.block(now, b"wrong", false);
+    let expected = [
+        "failed",
+        "1/5 t=1.0.1",
+        "0/0 t=1.0.1",
+        "0/11 t=1.0.1",
+        "1/0 t=1.0.2",
+        "block 0",
+    ];
+    assert_eq!(said(&mut update), expected);
+}
+
+#[test]
+fn a_failed_block_is_asked_for_again_from_where_it_failed() {
+    let (mut update, now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.block(now, b"ab", true);
+    said(&mut update);
+    update.block_failed(now);
+    assert_eq!(update.poll_timeout(), Some(now + Duration::from_secs(15)));
+    update.handle_timeout(now + Duration::from_secs(15));
+    assert_eq!(said(&mut update), ["block 1"]);
+}
+
+#[test]
+fn the_sixteenth_failure_in_a_row_ends_the_download() {
+    let (mut update, mut now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    said(&mut update);
+    for _ in 0..15 {
+        update.block_failed(now);
+        now = update.poll_timeout().unwrap();
+        update.handle_timeout(now);
+        assert_eq!(said(&mut update), ["block 0"]);
+    }
+    update.block_failed(now);
+    assert_eq!(
+        said(&mut update),
+        ["failed", "1/8 t=1.0.1", "0/0 t=1.0.1", "0/11 t=1.0.1"]
+    );
+}
+
+#[test]
+fn a_lost_session_fails_the_block_and_forgets_reports() {
+    let (mut update, now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.disconnected(now);
+    assert_eq!(said(&mut update), [""; 0]);
+    update.connected(now);
+    update.handle_timeout(now + Duration::from_secs(15));
+    assert_eq!(said(&mut update), ["observe", "block 0"]);
+}
+
+fn device(version: &str) -> (Update, Instant) {
+    (Update::new("main", version, Pace::default()), Instant::now())
+}
+
+fn booted(version: &str) -> (Update, Instant) {
+    let (mut update, now) = device(version);
+    update.connected(now);
+    said(&mut update);
+    (update, now)
+}
+
+fn manifest(package: &str, version: &str, bytes: &[u8]) -> Manifest {
+    let component = Component {
+        package: package.into(),
+        version: version.into(),
+        sha256: Sha256::digest(bytes).into(),
+        size: bytes.len() as u64,
+        uri: format!("/.u/c/{package}@{version}"),
+    };
+    Manifest {
+        sequence: Some(1),
+        components: vec![component],
+    }
+}
+
+fn said(update: &mut Update) -> Vec<String> {
+    std::iter::from_fn(|| update.poll_action())
+        .map(|action| word(&action))
+        .collect()
+}
+
+fn word(action: &Action) -> String {
+    match action {
+        Action::Report(report) => {
+            let target = report
+                .target
+                .as_ref()
+                .map(|target| format!(" t={target}"))
+                .unwrap_or_default();
+            format!("{}/{}{target}", report.state as u8, report.reason as u8)
+        }
+        Action::Observe => "observe".into(),
+        Action::Fetch { block, .. } => format!("block {block}"),
+        Action::Downloaded { bytes } => format!("downloaded {bytes}"),
+        Action::Failed(_) => "failed".into(),
+        Action::Reboot { version } => format!("reboot {version}"),
+    }
+}
