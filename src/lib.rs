@@ -17,4 +17,7 @@ pub mod control;
 pub mod device_api;
 
 pub mod admin;
+pub mod app;
 pub mod virtual_device;
+
+pub mod cli;

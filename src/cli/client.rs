@@ -1,0 +1,281 @@
+//! Talks HTTP to a server, as any client would.
+
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+use ureq::http::{Request, Response};
+use ureq::{Agent, AsSendBody, Body, SendBody};
+
+use super::Output;
+use super::failure::{Failure, Problem};
+use crate::config::Secret;
+
+/// Where the server is, who asks, and how the answer is shown.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// The server's address
+    #[arg(
+        long,
+        env = "TESSERA_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
+    url: String,
+    /// A file that holds the API key; otherwise TESSERA_API_KEY does
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
+    /// The project
+    #[arg(long, env = "TESSERA_PROJECT", default_value = "default", value_name = "NAME")]
+    project: String,
+    /// The form of what goes to standard output
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: Output,
+}
+
+/// A server, seen through one project.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+    base: String,
+    url: String,
+    key: Secret,
+}
+
+impl Client {
+    /// The client that the arguments and the environment describe.
+    pub fn new(args: &ServerArgs) -> Result<Self, Failure> {
+        let key = match &args.api_key_file {
+            Some(path) => {
+                let bytes = fs::read(path).map_err(|source| Failure::File {
+                    path: path.clone(),
+                    source,
+                })?;
+                api_key(&path.display().to_string(), bytes.trim_ascii())?
+            }
+            None => {
+                let value = std::env::var_os("TESSERA_API_KEY").ok_or_else(|| {
+                    Failure::Usage(
+                        "no API key: set TESSERA_API_KEY, or name a file with --api-key-file".to_owned(),
+                    )
+                })?;
+                api_key("TESSERA_API_KEY", value.as_encoded_bytes())?
+            }
+        };
+        reachable(&args.url)?;
+        Ok(Self::at(&args.url, &args.project, key))
+    }
+
+    /// The client of the project `project` of the server at `url`.
+    pub fn at(url: &str, project: &str, key: Secret) -> Self {
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .user_agent(concat!("tessera/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        let url = url.trim_end_matches('/').to_owned();
+        Self {
+            agent,
+            base: format!("{url}/v1/projects/{}", segment(project)),
+            url,
+            key,
+        }
+    }
+
+    /// Reads something.
+    pub fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.send("GET", path, &[], ())
+    }
+
+    /// Reads a whole list, page by page.
+    pub fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let mut items = Vec::new();
+        let mut next = format!("{path}{separator}limit={PAGE}");
+        loop {
+            let mut page = self.get(&next)?;
+            match page["items"].take() {
+                Value::Array(more) => items.extend(more),
+                other => return Err(self.strange(&next, &format!("a list without items ({other})"))),
+            }
+            match page["nextPageToken"].as_str() {
+                Some(token) => next = format!("{path}{separator}limit={PAGE}&pageToken={}", segment(token)),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// The one thing of this name in a list that can be filtered by name.
+    pub fn named(&self, kind: &str, list: &str, name: &str) -> Result<Value, Failure> {
+        let mut page = self.get(&format!("{list}?name={}", segment(name)))?;
+        match page["items"].get_mut(0) {
+            Some(found) => Ok(found.take()),
+            None => Err(Failure::NotFound(format!("there is no {kind} {name:?}"))),
+        }
+    }
+
+    /// Creates something, or has something done.
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(
+            "POST",
+            path,
+            &[("Content-Type", "application/json")],
+            body.to_string(),
+        )
+    }
+
+    /// Changes something.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.send(
+            "PATCH",
+            path,
+            &[("Content-Type", "application/json")],
+            body.to_string(),
+        )
+    }
+
+    /// Deletes something.
+    pub fn delete(&self, path: &str) -> Result<Value, Failure> {
+        self.send("DELETE", path, &[], ())
+    }
+
+    /// Streams `length` bytes from a reader. The server sees the headers first and may refuse before any byte
+    /// is sent.
+    pub fn put(&self, path: &str, digest: &str, length: u64, mut bytes: impl Read) -> Result<Value, Failure> {
+        let length = length.to_string();
+        let headers = [
+            ("Content-Type", "application/octet-stream"),
+            ("Content-Digest", digest),
+            ("Content-Length", &length),
+            ("Expect", "100-continue"),
+        ];
+        self.send("PUT", path, &headers, SendBody::from_reader(&mut bytes))
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsSendBody,
+    ) -> Result<Value, Failure> {
+        let url = format!("{}/{path}", self.base);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("Accept", "application/json")
+            .header("Authorization", format!("Bearer {}", self.key.expose()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .body(body)
+            .map_err(|error| Failure::Usage(format!("{url} is not a URL that can be called: {error}")))?;
+        let answer = self.agent.run(request).map_err(|source| Failure::Unreachable {
+            url: self.url.clone(),
+            source: Box::new(source),
+        })?;
+        self.read(path, answer)
+    }
+
+    fn read(&self, path: &str, mut answer: Response<Body>) -> Result<Value, Failure> {
+        let status = answer.status();
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER)
+            .read_to_string()
+            .map_err(|source| Failure::Unreachable {
+                url: self.url.clone(),
+                source: Box::new(source),
+            })?;
+        if status.is_success() {
+            if text.is_empty() {
+                return Ok(Value::Null);
+            }
+            return serde_json::from_str(&text).map_err(|error| self.strange(path, &error.to_string()));
+        }
+        match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => {
+                let status = status.as_u16();
+                Err(Failure::Refused(Box::new(Problem { status, ..problem })))
+            }
+            Err(_) => Err(self.strange(path, &format!("status {status}"))),
+        }
+    }
+
+    fn strange(&self, path: &str, what: &str) -> Failure {
+        Failure::Strange {
+            url: format!("{}/{path}", self.base),
+            what: what.to_owned(),
+        }
+    }
+}
+
+/// The key that `place` holds. No message shows what is there instead: it may be a key with a slip in it.
+fn api_key(place: &str, bytes: &[u8]) -> Result<Secret, Failure> {
+    if bytes.is_empty() {
+        return Err(Failure::Usage(format!("{place} holds no API key: it is empty")));
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) if bytes.iter().all(u8::is_ascii_graphic) => Ok(Secret::new(text.to_owned())),
+        _ => Err(Failure::Usage(format!(
+            "{place} holds no API key: there are characters in it that no key has (a space, a line break, or \
+             something that is not ASCII)"
+        ))),
+    }
+}
+
+/// This client speaks no TLS: better said than tried.
+fn reachable(url: &str) -> Result<(), Failure> {
+    if url.starts_with("http://") {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{url:?} is not an http:// address; where the server is behind TLS, reach it through a tunnel or a proxy on \
+         this machine (--url, TESSERA_URL)"
+    )))
+}
+
+/// Percent-encodes a path segment or a query value.
+pub fn segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            //= RFC 3986 section 2.3
+            //# unreserved  = ALPHA / DIGIT / "-" / "." / "_" / "~"
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte))
+            }
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// `package@version`, taken apart. Whether both are well formed is the server's to say.
+pub fn package_version(text: &str) -> Result<(String, String), String> {
+    match text.split_once('@') {
+        Some((package, version)) if !package.is_empty() && !version.is_empty() => {
+            Ok((package.to_owned(), version.to_owned()))
+        }
+        _ => Err("expected PACKAGE@VERSION, like main@1.4.0".to_owned()),
+    }
+}
+
+/// Items asked for at a time.
+const PAGE: usize = 500;
+
+/// An answer is a page of items at most.
+const MAX_ANSWER: u64 = 64 << 20;
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,172 @@
+//! `tessera cohort`.
+
+use std::collections::BTreeSet;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::Output;
+use super::client::{Client, ServerArgs};
+use super::failure::Failure;
+use super::output::{Column, ago, field, print, say, table, takes_colour};
+
+/// Verbs of `tessera cohort`.
+#[derive(Debug, Subcommand)]
+pub enum CohortCommand {
+    /// Create a cohort
+    Create {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List cohorts
+    List {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// What was deployed to a cohort, newest first, a column per package
+    History {
+        /// The cohort's name
+        name: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// Runs a verb.
+pub fn run(command: CohortCommand) -> Result<(), Failure> {
+    match command {
+        CohortCommand::Create { name, server } => {
+            let client = Client::new(&server)?;
+            server
+                .output
+                .one(&client.post("cohorts", &json!({ "name": name }))?, COHORT);
+            Ok(())
+        }
+        CohortCommand::List { server } => {
+            server
+                .output
+                .list(&Client::new(&server)?.list("cohorts")?, COHORT);
+            Ok(())
+        }
+        CohortCommand::History { name, server } => {
+            let client = Client::new(&server)?;
+            let cohort = client.named("cohort", "cohorts", &name)?;
+            let deployments = client.list(&format!("cohorts/{}/deployments", field(&cohort, "/id")))?;
+            match server.output {
+                Output::Table if deployments.is_empty() => {
+                    say(&format!(
+                        "nothing was deployed to {name} yet: tessera deploy {name} --package …"
+                    ));
+                }
+                Output::Table => print(&history(&deployments, takes_colour())),
+                Output::Json | Output::Ndjson => server.output.list(&deployments, &[]),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// One row per deployment, one column per package that any of the last ten has.
+fn history(newest_first: &[Value], colour: bool) -> String {
+    let shown = &newest_first[..newest_first.len().min(HISTORY)];
+    let packages: BTreeSet<&str> = shown
+        .iter()
+        .flat_map(|deployment| deployment["artifacts"].as_array().into_iter().flatten())
+        .filter_map(|artifact| artifact["package"].as_str())
+        .collect();
+
+    let mut heading = vec!["".to_owned(), "NAME".to_owned()];
+    heading.extend(packages.iter().map(|package| (*package).to_owned()));
+    heading.extend(["WHEN", "BY", "SEQUENCE"].map(str::to_owned));
+    let mut rows = vec![heading];
+    for (age, deployment) in shown.iter().enumerate() {
+        let mark = if age == 0 { "●" } else { "" };
+        let mut row = vec![mark.to_owned(), field(deployment, "/name")];
+        row.extend(packages.iter().map(|package| cell(deployment, package, colour)));
+        row.push(ago(deployment, "/createdAt"));
+        row.push(field(deployment, "/author"));
+        row.push(field(deployment, "/sequence"));
+        rows.push(row);
+    }
+    table(rows)
+}
+
+fn cell(deployment: &Value, package: &str, colour: bool) -> String {
+    let artifacts = deployment["artifacts"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let Some(artifact) = artifacts.iter().find(|artifact| artifact["package"] == package) else {
+        return String::new();
+    };
+    let (glyph, paint) = glyph(artifact["change"].as_str().unwrap_or_default());
+    let text = format!("{} {glyph}", field(artifact, "/version"));
+    if colour && !paint.is_empty() {
+        format!("\u{1b}[{paint}m{text}\u{1b}[0m")
+    } else {
+        text
+    }
+}
+
+/// A change's glyph and its colour.
+pub fn glyph(change: &str) -> (&'static str, &'static str) {
+    match change {
+        "added" => ("+", "32"),
+        "upgraded" => ("↑", "32"),
+        "downgraded" => ("↓", "33"),
+        "unchanged" => ("–", ""),
+        _ => ("~", ""),
+    }
+}
+
+const HISTORY: usize = 10;
+
+const COHORT: &[Column] = &[
+    ("NAME", |cohort| field(cohort, "/name")),
+    ("DEVICES", |cohort| field(cohort, "/deviceCount")),
+    ("ACTIVE DEPLOYMENT", |cohort| {
+        field(cohort, "/activeDeployment/name")
+    }),
+    ("SEQUENCE", |cohort| field(cohort, "/activeDeployment/sequence")),
+    ("CREATED", |cohort| ago(cohort, "/createdAt")),
+    ("ID", |cohort| field(cohort, "/id")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_has_a_column_per_package_and_a_glyph_per_cell() {
+        let deployment = |name: &str, sequence: u32, artifacts: Value| {
+            json!({ "name": name, "sequence": sequence, "artifacts": artifacts, "author": "bootstrap",
+                    "createdAt": "in a test" })
+        };
+        let of = |package: &str, version: &str, change: &str| json!({ "package": package, "version": version, "change": change });
+        let shown = history(
+            &[
+                deployment("third", 3, json!([of("main", "1.0.0", "downgraded")])),
+                deployment(
+                    "second",
+                    2,
+                    json!([of("assets", "7", "unchanged"), of("main", "1.1.0", "upgraded")]),
+                ),
+                deployment(
+                    "first",
+                    1,
+                    json!([of("assets", "7", "added"), of("main", "1.0.0", "added")]),
+                ),
+            ],
+            false,
+        );
+        assert_eq!(
+            shown,
+            "   NAME    assets  main     WHEN       BY         SEQUENCE\n\
+             ●  third           1.0.0 ↓  in a test  bootstrap  3\n   \
+                second  7 –     1.1.0 ↑  in a test  bootstrap  2\n   \
+                first   7 +     1.0.0 +  in a test  bootstrap  1\n"
+        );
+    }
+}

@@ -1,0 +1,26 @@
+//! `tessera config`.
+
+use clap::Subcommand;
+
+use super::failure::Failure;
+use super::output::{print, say};
+use super::settings::SettingArgs;
+
+/// Verbs of `tessera config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Report every mistake at once; print what is in force, secrets masked
+    Check(SettingArgs),
+}
+
+/// Runs a verb.
+pub fn run(command: ConfigCommand) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Check(settings) => {
+            let config = settings.load()?;
+            print(&config.render_masked());
+            say("the configuration is in order");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! `tessera demo`: a gateway and a fleet in one process, and an update to watch.
+//!
+//! 1. a gateway on a temporary data folder, on loopback
+//! 2. two versions of a package, a cohort, and its devices, all through the HTTP API
+//! 3. the devices ([`drive`]): real UDP, real DTLS, simulated behind that
+//! 4. the second version is deployed, and the terminal shows how it arrives ([`screen`])
+//! 5. the gateway's own word on every device, a summary, and what to try next
+//!
+//! Waiting is asynchronous, so that it can be interrupted; calls to the API block, as they do in every other command.
+
+mod drive;
+mod screen;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use data_encoding::BASE64;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use self::drive::{Driver, Happened, Loss};
+use self::screen::{Screen, Summary};
+use super::client::Client;
+use super::failure::Failure;
+use super::output::{field, print, say};
+use crate::app::Gateway;
+use crate::clock;
+use crate::config::{Config, Secret};
+use crate::virtual_device::{Event, Identity, Model, Pace, Psk, Reason, State, VirtualDevice};
+
+/// Arguments of `tessera demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Devices to simulate
+    #[arg(long, default_value_t = 25, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    devices: u32,
+    /// End after the update; exit code 0 only if every device runs the new version
+    #[arg(long)]
+    once: bool,
+    /// Lose this share of the datagrams, each way
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=50))]
+    loss: u8,
+}
+
+/// Runs the demonstration.
+pub fn run(args: DemoArgs) -> Result<(), Failure> {
+    let runtime = Runtime::new().map_err(Failure::program)?;
+    // Before there is a folder that a signal could leave behind.
+    let interrupts = Interrupts::new(&runtime)?;
+    let folder = tempfile::Builder::new()
+        .prefix("tessera-demo-")
+        .tempdir()
+        .map_err(Failure::program)?;
+    say("Starting a gateway on a temporary data folder …");
+    let gateway = runtime
+        .block_on(Gateway::start(&config(folder.path())))
+        .map_err(Failure::program)?;
+    let shown = Show::new(&runtime, &gateway, interrupts, &args).and_then(|mut show| show.run(&args));
+    // The devices are gone by now; what the gateway holds of them goes with the folder.
+    runtime.block_on(gateway.stop()).map_err(Failure::program)?;
+    shown
+}
+
+/// Free ports on loopback; the API's usual one if nobody has it.
+fn config(folder: &Path) -> Config {
+    let mut config = Config::default();
+    config.data.dir = folder.join("data");
+    config.coaps.listen = vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)];
+    let usual = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), API_PORT);
+    let free = TcpListener::bind(usual).is_ok();
+    config.admin.listen = if free {
+        usual
+    } else {
+        SocketAddr::new(usual.ip(), 0)
+    };
+    config
+}
+
+/// The demonstration under way.
+struct Show<'r> {
+    runtime: &'r Runtime,
+    client: Client,
+    url: String,
+    key: String,
+    devices_at: SocketAddr,
+    interrupts: Interrupts,
+    happened: mpsc::Receiver<Happened>,
+    sender: mpsc::Sender<Happened>,
+    seats: Vec<Seat>,
+}
+
+/// What is known of one device.
+#[derive(Debug)]
+struct Seat {
+    name: String,
+    version: String,
+    settled: bool,
+    /// What it last did, for the summary if it stays behind.
+    last: &'static str,
+}
+
+/// Ctrl-C, a closed terminal and a plain `kill`: each ends the demonstration, and the folder goes with it.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// What ended a wait.
+enum Next {
+    Happened(Happened),
+    Late,
+    Interrupted,
+}
+
+impl<'r> Show<'r> {
+    fn new(
+        runtime: &'r Runtime,
+        gateway: &Gateway,
+        interrupts: Interrupts,
+        args: &DemoArgs,
+    ) -> Result<Self, Failure> {
+        let missing = |what: &str| Failure::Failed(format!("the gateway came up without {what}"));
+        let key = gateway
+            .first_admin_key
+            .as_ref()
+            .ok_or_else(|| missing("a key"))?
+            .text
+            .as_str()
+            .to_owned();
+        let url = format!("http://{}", gateway.admin_addr);
+        let (sender, happened) = mpsc::channel(EVENTS_MAX);
+        let seats = (1..=args.devices)
+            .map(|number| Seat::new(number, args.devices))
+            .collect();
+        Ok(Self {
+            runtime,
+            client: Client::at(&url, "default", Secret::new(key.clone())),
+            url,
+            key,
+            devices_at: *gateway
+                .device_addrs
+                .first()
+                .ok_or_else(|| missing("a port for devices"))?,
+            interrupts,
+            happened,
+            sender,
+            seats,
+        })
+    }
+
+    fn run(&mut self, args: &DemoArgs) -> Result<(), Failure> {
+        say(&format!(
+            "Uploading {PACKAGE}@{OLD} and {PACKAGE}@{NEW} ({} KiB each), creating {} devices in cohort {COHORT} …",
+            ARTIFACT_BYTES / 1024,
+            args.devices
+        ));
+        let cohort = self.furnish()?;
+        let devices = self.create_devices()?;
+        let loss = Loss {
+            percent: args.loss,
+            seed: SEED,
+        };
+        let driver = Driver::start(devices, self.devices_at, loss, self.sender.clone())
+            .map_err(|error| Failure::Failed(format!("no socket or thread for a device: {error}")))?;
+        let patience = patience(args);
+        self.gather(patience)?;
+        say(&format!(
+            "All {} devices are connected and run {OLD}. Deploying {NEW} …",
+            args.devices
+        ));
+        let mut summary = self.roll_out(&cohort, patience)?;
+        self.compare(&mut summary)?;
+        print(&summary.table());
+        if !args.once {
+            self.invite();
+            self.follow();
+        }
+        drop(driver);
+        if summary.complete() {
+            return Ok(());
+        }
+        let behind: Vec<String> = summary.failed.iter().map(|(name, _)| name.clone()).collect();
+        Err(Failure::Failed(format!(
+            "{} of {} devices do not run {NEW}: {}",
+            behind.len(),
+            args.devices,
+            listing(&behind)
+        )))
+    }
+
+    /// Two versions, a cohort, the first deployment. Returns the cohort's id.
+    fn furnish(&self) -> Result<String, Failure> {
+        self.client.post(
+            "packages",
+            &json!({ "name": PACKAGE, "description": "Made by the demonstration" }),
+        )?;
+        let mut rng = StdRng::seed_from_u64(SEED);
+        for version in [OLD, NEW] {
+            let mut bytes = vec![0; ARTIFACT_BYTES];
+            rng.fill_bytes(&mut bytes);
+            let digest = format!("sha-256=:{}:", BASE64.encode(&Sha256::digest(&bytes)));
+            let path = format!("packages/{PACKAGE}/artifacts/{version}");
+            self.client
+                .put(&path, &digest, ARTIFACT_BYTES as u64, &bytes[..])?;
+        }
+        let cohort = field(&self.client.post("cohorts", &json!({ "name": COHORT }))?, "/id");
+        self.deploy(&cohort, OLD)?;
+        Ok(cohort)
+    }
+
+    fn deploy(&self, cohort: &str, version: &str) -> Result<Value, Failure> {
+        let artifacts = json!([{ "package": PACKAGE, "version": version }]);
+        let order = json!({ "name": format!("{PACKAGE} {version}"), "artifacts": artifacts });
+        self.client.post(&format!("cohorts/{cohort}/deployments"), &order)
+    }
+
+    /// Creates the devices with keys of the gateway's making, several at a time: commits are shared.
+    fn create_devices(&self) -> Result<Vec<VirtualDevice>, Failure> {
+        let model = Arc::new(Model {
+            package: PACKAGE.to_owned(),
+            pace: Pace::default().faster(TIMES_FASTER),
+            ..Model::default()
+        });
+        let create = |seat: &Seat| -> Result<(Identity, Psk), Failure> {
+            let order = json!({ "name": seat.name, "cohort": COHORT, "credentials": [{ "type": "psk" }] });
+            let created = self.client.post("devices", &order)?;
+            let (identity, secret) = (
+                field(&created, "/credentials/0/identity"),
+                field(&created, "/credentials/0/secret"),
+            );
+            let identity = Identity::new(identity.as_bytes()).map_err(Failure::program)?;
+            Ok((identity, Psk::new(secret.as_bytes()).map_err(Failure::program)?))
+        };
+        let share = self.seats.len().div_ceil(CREATORS);
+        let credentials: Result<Vec<(Identity, Psk)>, Failure> = std::thread::scope(|scope| {
+            let creators: Vec<_> = self
+                .seats
+                .chunks(share)
+                .map(|seats| scope.spawn(move || seats.iter().map(create).collect::<Result<Vec<_>, _>>()))
+                .collect();
+            let mut all = Vec::with_capacity(self.seats.len());
+            for creator in creators {
+                let created = creator
+                    .join()
+                    .map_err(|_| Failure::Failed("creating devices failed".to_owned()))?;
+                all.extend(created?);
+            }
+            Ok(all)
+        });
+        let now = clock::now();
+        let switched_on = |(index, (identity, psk)): (usize, (Identity, Psk))| {
+            VirtualDevice::new(Arc::clone(&model), identity, psk, OLD, now, SEED ^ index as u64)
+        };
+        Ok(credentials?.into_iter().enumerate().map(switched_on).collect())
+    }
+
+    /// Waits until every device has read the first deployment and found nothing to do.
+    fn gather(&mut self, patience: Duration) -> Result<(), Failure> {
+        let deadline = clock::now() + patience;
+        while self.seats.iter().any(|seat| !seat.settled) {
+            match self.next(deadline) {
+                Next::Happened(happened) => {
+                    self.note(&happened);
+                }
+                Next::Late => {
+                    let missing: Vec<String> = self
+                        .seats
+                        .iter()
+                        .filter(|seat| !seat.settled)
+                        .map(|seat| format!("{} ({})", seat.name, seat.last))
+                        .collect();
+                    return Err(Failure::Failed(format!("did not connect: {}", listing(&missing))));
+                }
+                Next::Interrupted => return Err(interrupted()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Deploys the new version and watches until every device runs it, or for as long as there is hope.
+    fn roll_out(&mut self, cohort: &str, patience: Duration) -> Result<Summary, Failure> {
+        let names: Vec<String> = self.seats.iter().map(|seat| seat.name.clone()).collect();
+        let began = clock::now();
+        self.deploy(cohort, NEW)?;
+        let mut screen = Screen::new(&names, ARTIFACT_BYTES as u64);
+        let mut times: Vec<Option<Duration>> = vec![None; names.len()];
+        let mut bytes = 0;
+        while times.iter().any(Option::is_none) {
+            let happened = match self.next(began + patience) {
+                Next::Happened(happened) => happened,
+                Next::Late => break,
+                Next::Interrupted => {
+                    screen.close();
+                    return Err(interrupted());
+                }
+            };
+            let device = happened.device;
+            match &happened.event {
+                Event::Progress { received, .. } => screen.received(device, *received),
+                Event::Downloaded { bytes: fetched } => bytes += fetched,
+                Event::UpdateFailed(_) => {
+                    screen.failed(device, &names[device], "the download failed, to be repeated")
+                }
+                _ => {}
+            }
+            if self.note(&happened).as_deref() == Some(NEW) && times[device].is_none() {
+                let took = happened.at.saturating_duration_since(began);
+                times[device] = Some(took);
+                screen.updated(device, took);
+            } else if times[device].is_none() {
+                screen.stage(device, self.seats[device].last);
+            }
+        }
+        screen.close();
+        let failed = self.seats.iter().zip(&times).filter(|(_, time)| time.is_none());
+        Ok(Summary {
+            version: format!("{PACKAGE}@{NEW}"),
+            failed: failed
+                .map(|(seat, _)| (seat.name.clone(), seat.last.to_owned()))
+                .collect(),
+            times: times.into_iter().flatten().collect(),
+            bytes,
+            took: clock::now() - began,
+        })
+    }
+
+    /// The gateway's word counts: who does not run the new version by its account has not been updated.
+    fn compare(&self, summary: &mut Summary) -> Result<(), Failure> {
+        for device in self.client.list("devices")? {
+            let name = field(&device, "/name");
+            let runs = device["packages"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|package| package["package"] == PACKAGE && package["version"] == NEW);
+            if !runs && summary.failed.iter().all(|(failed, _)| *failed != name) {
+                summary.failed.push((
+                    name,
+                    "says that it is updated; the gateway does not know of it".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn invite(&self) {
+        let Self {
+            url, key, devices_at, ..
+        } = self;
+        let program = std::env::args().next().unwrap_or_else(|| "tessera".to_owned());
+        say(&format!(
+            "\nThe API is at {url}, devices are served at coaps://{devices_at}. The fleet stays up: roll it back from another terminal with\n\n  \
+             TESSERA_URL={url} TESSERA_API_KEY={key} {program} deploy {COHORT} --package {PACKAGE}@{OLD} --yes\n\n\
+             or ask for its devices with\n\n  \
+             curl -H 'Authorization: Bearer {key}' {url}/v1/projects/default/devices\n\n\
+             Ctrl-C ends it and leaves nothing behind.",
+        ));
+    }
+
+    /// Tells, once a second at most, how many devices have arrived at which version.
+    fn follow(&mut self) {
+        let mut arrived: Vec<(String, usize)> = Vec::new();
+        let mut tell_at = clock::now() + TELL_EVERY;
+        loop {
+            match self.next(tell_at) {
+                Next::Happened(happened) => {
+                    let Some(version) = self.note(&happened) else {
+                        continue;
+                    };
+                    match arrived.iter_mut().find(|(known, _)| *known == version) {
+                        Some((_, count)) => *count += 1,
+                        None => arrived.push((version, 1)),
+                    }
+                }
+                Next::Late => {
+                    for (version, count) in arrived.drain(..) {
+                        let there = self.seats.iter().filter(|seat| seat.version == version).count();
+                        say(&format!(
+                            "{count} more devices run {PACKAGE}@{version}: {there} of {}",
+                            self.seats.len()
+                        ));
+                    }
+                    tell_at = clock::now() + TELL_EVERY;
+                }
+                Next::Interrupted => return,
+            }
+        }
+    }
+
+    fn next(&mut self, deadline: Instant) -> Next {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = self.interrupts.recv() => Next::Interrupted,
+                happened = self.happened.recv() => happened.map_or(Next::Interrupted, Next::Happened),
+                () = tokio::time::sleep_until(deadline.into()) => Next::Late,
+            }
+        })
+    }
+
+    /// Remembers what a device did; the version, when the gateway has taken the report that it runs it.
+    fn note(&mut self, happened: &Happened) -> Option<String> {
+        let seat = &mut self.seats[happened.device];
+        match &happened.event {
+            Event::Connected => seat.last = "connected",
+            Event::Disconnected(_) => seat.last = "lost its session",
+            Event::Manifest { sequence } => {
+                seat.settled |= sequence.is_some();
+                seat.last = "read the manifest";
+            }
+            Event::ManifestRejected(_) => seat.last = "cannot read the manifest",
+            Event::ObservationRefused(_) => seat.last = "was refused the manifest",
+            Event::Progress { .. } => seat.last = "downloading",
+            Event::Downloaded { .. } => seat.last = "downloaded",
+            Event::UpdateFailed(_) => seat.last = "the download failed, to be repeated",
+            Event::Rebooted { .. } => seat.last = "rebooting",
+            Event::Retransmitted => {}
+            Event::Reported { report, code } => {
+                if code.is_success() && (report.state, report.reason) == (State::Updating, Reason::Success) {
+                    seat.version.clone_from(&report.version);
+                    seat.last = "updated";
+                    return Some(report.version.clone());
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Interrupts {
+    fn new(runtime: &Runtime) -> Result<Self, Failure> {
+        let _context = runtime.enter();
+        let caught = |kind| signal(kind).map_err(Failure::program);
+        Ok(Self {
+            interrupt: caught(SignalKind::interrupt())?,
+            terminate: caught(SignalKind::terminate())?,
+            hangup: caught(SignalKind::hangup())?,
+        })
+    }
+
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+impl Seat {
+    fn new(number: u32, of: u32) -> Self {
+        let digits = of.to_string().len().max(2);
+        Self {
+            name: format!("device-{number:0digits$}"),
+            version: OLD.to_owned(),
+            settled: false,
+            last: "not connected yet",
+        }
+    }
+}
+
+/// Without loss an update takes seconds. A lost datagram costs a device two to three of them, and 256 blocks are many
+/// chances.
+fn patience(args: &DemoArgs) -> Duration {
+    Duration::from_secs(120 + 60 * u64::from(args.loss)) + Duration::from_millis(100) * args.devices
+}
+
+/// The first few, and how many others there are.
+fn listing(names: &[String]) -> String {
+    let shown = names
+        .iter()
+        .take(LISTED_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match names.len().saturating_sub(LISTED_MAX) {
+        0 => shown,
+        others => format!("{shown} and {others} more"),
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::Failed("interrupted".to_owned())
+}
+
+const PACKAGE: &str = "main";
+const COHORT: &str = "demo";
+const OLD: &str = "1.0.0";
+const NEW: &str = "1.1.0";
+/// What a small microcontroller's application weighs.
+const ARTIFACT_BYTES: usize = 256 * 1024;
+/// A reboot of one second in place of the SDK's five keeps the demonstration short.
+const TIMES_FASTER: u32 = 5;
+/// Where `admin.listen` points by default.
+const API_PORT: u16 = 8080;
+/// Calls in flight while devices are created. A guess: enough to share commits.
+const CREATORS: usize = 8;
+/// Events that may wait to be shown; devices pause at the bound.
+const EVENTS_MAX: usize = 4096;
+/// Names in an error message.
+const LISTED_MAX: usize = 10;
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Everything random here repeats from run to run.
+const SEED: u64 = 0x7e55_e4a0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_as_numbers_do() {
+        assert_eq!(Seat::new(3, 25).name, "device-03");
+        assert_eq!(Seat::new(3, 5).name, "device-03");
+        assert_eq!(Seat::new(40, 1000).name, "device-0040");
+    }
+}

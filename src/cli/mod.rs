@@ -1,0 +1,165 @@
+//! The command line: a noun, then a verb. One file per noun; the server and its client are the same binary.
+//!
+//! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failure, 2 usage, 3 not found,
+//! 4 not allowed, 5 conflict.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod client;
+mod cohort;
+mod config;
+mod demo;
+mod deploy;
+mod device;
+mod failure;
+mod key;
+mod output;
+mod package;
+mod serve;
+mod settings;
+
+use failure::Failure;
+use output::{Output, say};
+
+/// Runs the command line and returns the process's exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output and are no failure; clap knows which is which.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&failure.to_text());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Tessera: an OTA gateway for fleets of constrained devices.
+#[derive(Debug, Parser)]
+#[command(name = "tessera", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve devices and operators until SIGTERM
+    Serve(serve::ServeArgs),
+    /// Watch a simulated fleet update itself
+    Demo(demo::DemoArgs),
+    /// Check the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Packages and their artifacts
+    #[command(subcommand)]
+    Package(package::PackageCommand),
+    /// Cohorts: devices that should run the same set of packages
+    #[command(subcommand)]
+    Cohort(cohort::CohortCommand),
+    /// Devices
+    #[command(subcommand)]
+    Device(device::DeviceCommand),
+    /// Deploy a set of package versions to a cohort
+    Deploy(deploy::DeployArgs),
+    /// API keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+}
+
+impl Command {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Serve(args) => serve::run(args),
+            Self::Demo(args) => demo::run(args),
+            Self::Config(command) => config::run(command),
+            Self::Package(command) => package::run(command),
+            Self::Cohort(command) => cohort::run(command),
+            Self::Device(command) => device::run(command),
+            Self::Deploy(args) => deploy::run(args),
+            Self::Key(command) => key::run(command),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::Cli;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_readme_shows_is_understood() {
+        for line in [
+            "serve",
+            "serve --config tessera.toml --coaps-listen 127.0.0.1:5684,[::1]:5684 --log-filter debug",
+            "demo --devices 200 --once",
+            "config check --config config/tessera.toml",
+            "config check --data-dir /var/lib/tessera --set coaps.max_sessions=5",
+            "package create main --description application",
+            "package upload main@1.4.0 build/zephyr.signed.bin",
+            "package list main -o json",
+            "cohort create lamps",
+            "cohort list --output ndjson",
+            "cohort history lamps --url http://127.0.0.1:1",
+            "device create lamp-1 --cohort lamps --tag north --tag x=1",
+            "device assign lamp-1 lamp-2 --cohort lamps",
+            "device assign lamp-1 --no-cohort",
+            "device list --cohort lamps",
+            "device show lamp-1 --api-key-file key",
+            "deploy lamps --name first --package main@1.4.0 --package assets@7 --dry-run",
+            "key create --role deploy",
+            "key list",
+            "key revoke key_1",
+        ] {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error_that_names_it() {
+        for (line, named) in [
+            ("package upload main file.bin", "PACKAGE@VERSION"),
+            ("deploy lamps", "--package"),
+            ("deploy lamps --package main", "main@1.4.0"),
+            ("device assign lamp-1", "--cohort"),
+            ("device assign lamp-1 --cohort lamps --no-cohort", "--no-cohort"),
+            ("device assign --cohort lamps", "NAMES"),
+            ("key create", "--role"),
+            ("key create --role root", "deploy"),
+            ("device list -o yaml", "ndjson"),
+            ("config check --set coaps.max_sessions", "SECTION.KEY=VALUE"),
+            ("rollout", "rollout"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(named), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_failure() {
+        for line in ["--help", "--version", "package --help", "deploy --help"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 0, "{line}");
+        }
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("tessera").chain(line.split_whitespace()))
+    }
+}

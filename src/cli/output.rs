@@ -1,0 +1,202 @@
+//! Data on standard output: as a table for people, as JSON or NDJSON for programs.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::failure::Failure;
+use crate::clock;
+
+/// The form of what goes to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// Aligned columns, for people
+    Table,
+    /// One JSON document
+    Json,
+    /// One JSON document a line
+    Ndjson,
+}
+
+/// A column of a table: its heading, and what it shows of an item.
+pub type Column = (&'static str, fn(&Value) -> String);
+
+impl Output {
+    /// Prints a list.
+    pub fn list(self, items: &[Value], columns: &[Column]) {
+        match self {
+            Self::Table => {
+                let heading = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+                let rows = items
+                    .iter()
+                    .map(|item| columns.iter().map(|(_, show)| show(item)).collect());
+                print(&table(std::iter::once(heading).chain(rows).collect()));
+            }
+            Self::Json => print(&format!("{:#}\n", Value::Array(items.to_vec()))),
+            Self::Ndjson => items.iter().for_each(|item| print(&format!("{item}\n"))),
+        }
+    }
+
+    /// Prints one thing; as a table, its fields below each other.
+    pub fn one(self, item: &Value, fields: &[Column]) {
+        match self {
+            Self::Table => {
+                let rows = fields
+                    .iter()
+                    .map(|(heading, show)| vec![(*heading).to_owned(), show(item)])
+                    .filter(|row| !row[1].is_empty())
+                    .collect();
+                print(&table(rows));
+            }
+            Self::Json => print(&format!("{item:#}\n")),
+            Self::Ndjson => print(&format!("{item}\n")),
+        }
+    }
+}
+
+/// Writes data to standard output. A reader that went away ends the program, as it does for other tools.
+pub fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
+}
+
+/// Writes a line of talk to standard error.
+pub fn say(line: &str) {
+    // Nobody is left to tell that nobody listens.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Aligns rows of cells in columns.
+pub fn table(rows: Vec<Vec<String>>) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| width(cell))
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, wanted) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', wanted + COLUMN_GAP - width(cell)));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A field of an item as text; nothing where it is absent or null. Versions come from devices, which may report
+/// anything: control characters do not reach the terminal.
+pub fn field(item: &Value, pointer: &str) -> String {
+    match item.pointer(pointer) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.replace(char::is_control, "\u{fffd}"),
+        Some(Value::Array(values)) => {
+            let shown: Vec<String> = values.iter().map(|value| field(value, "")).collect();
+            shown.join(", ")
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A number of bytes for people.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut amount = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    format!("{amount:.1} {}", UNITS[unit])
+}
+
+/// How long ago an RFC 3339 time was.
+pub fn ago(item: &Value, pointer: &str) -> String {
+    let text = field(item, pointer);
+    let Ok(time) = time::OffsetDateTime::parse(&text, &time::format_description::well_known::Rfc3339) else {
+        return text;
+    };
+    let seconds = clock::unix_ms() / 1000 - time.unix_timestamp();
+    match seconds {
+        ..0 => text,
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// A Unix time as RFC 3339, in UTC.
+pub fn rfc3339(unix_seconds: i64) -> Result<String, Failure> {
+    time::OffsetDateTime::from_unix_timestamp(unix_seconds)
+        .ok()
+        .and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok())
+        .ok_or_else(|| Failure::Failed("this machine's clock is out of range".to_owned()))
+}
+
+/// Whether standard output takes colour: a terminal, and <https://no-color.org> not asked for.
+pub fn takes_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Columns on screen, escape sequences not counted. Names and versions are ASCII, our glyphs are one column wide.
+fn width(cell: &str) -> usize {
+    let mut columns = 0;
+    let mut escaped = false;
+    for character in cell.chars() {
+        match character {
+            '\u{1b}' => escaped = true,
+            'm' if escaped => escaped = false,
+            _ if escaped => {}
+            _ => columns += 1,
+        }
+    }
+    columns
+}
+
+const COLUMN_GAP: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_whatever_its_colour() {
+        let rows = vec![
+            vec!["NAME".to_owned(), "VERSION".to_owned()],
+            vec!["main".to_owned(), "\u{1b}[32m1.4.0 ↑\u{1b}[0m".to_owned()],
+            vec!["bootloader".to_owned(), "7".to_owned()],
+        ];
+        assert_eq!(
+            table(rows),
+            "NAME        VERSION\nmain        \u{1b}[32m1.4.0 ↑\u{1b}[0m\nbootloader  7\n"
+        );
+    }
+
+    #[test]
+    fn what_a_device_reports_cannot_drive_the_terminal() {
+        let package = serde_json::json!({ "version": "1\u{1b}]0;x\u{7}\n2" });
+        assert_eq!(field(&package, "/version"), "1\u{fffd}]0;x\u{fffd}\u{fffd}2");
+    }
+
+    #[test]
+    fn sizes_are_in_the_unit_that_fits() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(262_144), "256.0 KiB");
+        assert_eq!(bytes(5 << 30), "5.0 GiB");
+    }
+}
