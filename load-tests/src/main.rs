@@ -1,0 +1,168 @@
+//! `tessera-fleet`: many simulated devices against a gateway, and what they saw.
+//!
+//! 1. [`credentials`]: a file says who the devices are
+//! 2. [`engine`]: each gets a socket and a clock
+//! 3. [`tally`]: what happened to them is counted, and printed at the end
+
+mod credentials;
+mod engine;
+mod tally;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use tessera::clock;
+use tessera::virtual_device::{Event, Keepalive, Model, Pace, VirtualDevice};
+use tokio::sync::mpsc;
+
+use crate::credentials::Credentials;
+use crate::engine::Happened;
+use crate::tally::Tally;
+
+/// Drives a simulated fleet.
+#[derive(Debug, Parser)]
+#[command(name = "tessera-fleet", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Connect every device of a file and report what they saw
+    Drive(DriveArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct DriveArgs {
+    /// The gateway's CoAP over DTLS port
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: SocketAddr,
+    /// A CSV file with a line `identity,secret` for each device
+    #[arg(long, value_name = "FILE")]
+    devices: PathBuf,
+    /// The package that the devices update
+    #[arg(long, default_value = "main")]
+    package: String,
+    /// The version that they run at the start
+    #[arg(long, default_value = "1.0.0")]
+    version: String,
+    /// End once every device runs this version; without it, only time ends the run
+    #[arg(long, value_name = "VERSION")]
+    until: Option<String>,
+    /// End after so many seconds, whatever has been reached
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    seconds: u64,
+    /// Spread the first connections over so many seconds
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    ramp: u64,
+    /// Shorten the devices' own pauses by this factor
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    faster: u32,
+    /// Behave as the SDK's Zephyr port does between requests: empty messages as keepalives
+    #[arg(long)]
+    zephyr: bool,
+    /// Threads
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Decides every random choice of the devices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    let Cli {
+        command: Command::Drive(args),
+    } = Cli::parse();
+    let written = |text: &str, mut to: Box<dyn Write>| {
+        // Nobody is left to tell that nobody listens.
+        let _ = to.write_all(text.as_bytes());
+    };
+    match drive(&args) {
+        Ok(tally) => {
+            written(&tally.table(), Box::new(std::io::stdout()));
+            if args.until.is_some() && !tally.arrived() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        }
+        Err(error) => {
+            written(&format!("error: {error}\n"), Box::new(std::io::stderr()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn drive(args: &DriveArgs) -> Result<Tally, Box<dyn std::error::Error>> {
+    let fleet = credentials::read(&args.devices)?;
+    let model = Arc::new(Model {
+        package: args.package.clone(),
+        keepalive: if args.zephyr {
+            Keepalive::Ping
+        } else {
+            Keepalive::Delete
+        },
+        pace: Pace::default().faster(args.faster),
+        ..Model::default()
+    });
+    let began = clock::now();
+    let devices = fleet
+        .into_iter()
+        .enumerate()
+        .map(|(index, Credentials { identity, psk })| {
+            let start = began + Duration::from_secs(args.ramp).mul_f64(spread(index));
+            VirtualDevice::new(
+                Arc::clone(&model),
+                identity,
+                psk,
+                &args.version,
+                start,
+                args.seed ^ index as u64,
+            )
+        });
+    let devices: Vec<VirtualDevice> = devices.collect();
+    let mut tally = Tally::new(devices.len(), &args.version, args.until.clone());
+    let (sender, mut happened) = mpsc::channel(EVENTS_MAX);
+    let fleet = engine::start(devices, args.gateway, usize::from(args.threads), &sender)
+        .map_err(|error| format!("no socket or thread for a device: {error}"))?;
+    drop(sender);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    runtime.block_on(count(
+        &mut happened,
+        began + Duration::from_secs(args.seconds),
+        &mut tally,
+    ));
+    tally.took = clock::now() - began;
+    drop(fleet);
+    Ok(tally)
+}
+
+async fn count(happened: &mut mpsc::Receiver<Happened>, deadline: Instant, tally: &mut Tally) {
+    let all = async {
+        while let Some(Happened { device, at, event }) = happened.recv().await {
+            tally.note(device, at, &event);
+            let may_end = matches!(event, Event::Reported { .. });
+            if may_end && tally.arrived() {
+                return;
+            }
+        }
+    };
+    // Late is no error: the table says how far the devices came.
+    let _ = tokio::time::timeout_at(deadline.into(), all).await;
+}
+
+/// Where in the ramp a device starts, 0 to 1: the golden ratio's multiples are spread evenly however many there are.
+fn spread(index: usize) -> f64 {
+    (index as f64 * 0.618_033_988_749_895).fract()
+}
+
+/// Events that may wait to be counted; devices pause at the bound.
+const EVENTS_MAX: usize = 65_536;
