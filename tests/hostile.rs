@@ -1,0 +1,1243 @@
+//! What a hostile network, hostile devices and hostile HTTP clients send, sent to a real `tessera serve`. After each
+//! attack an honest device's next request is answered, in the session that it has.
+//!
+//! 1. a device's own address, forged by somebody on the network
+//! 2. other addresses: floods, and handshakes that change their place
+//! 3. devices that hold a key and mean harm
+//! 4. the HTTP API
+//!
+//! Everything stays on the loopback network, whose 2^24 addresses are as many strangers.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use coap_lite::{CoapOption, MessageType, Packet};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use serde_json::{Value, json};
+use support::{Device, KEY, Server, eventually, noise};
+use tessera::dtls::{
+    ClientConfig, ClientHandshake, ContentType, HandshakeEvent, Identity, Incoming, Psk, RecordHeader,
+    Session, records,
+};
+
+// ------------------------------------------------------------------------------- 1. from a device's own address
+
+#[test]
+fn nothing_written_in_the_clear_or_sealed_by_nobody_ends_a_session() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    peer.get();
+    let sealed = peer.seal(b"\x40\x01\x00\x01");
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut record = sealed.clone();
+        change(&mut record);
+        record
+    };
+    let attacks: [(&str, Vec<u8>); 14] = [
+        (
+            "a record that does not open",
+            with(&|r| *r.last_mut().unwrap() ^= 1),
+        ),
+        ("one with the highest number", with(&|r| r[5..11].fill(0xff))),
+        ("a body of ten bytes", record(23, 1, 900, &[7; 10])),
+        ("a record of ten bytes", sealed[..10].to_vec()),
+        ("a record without a body", record(23, 1, 901, &[])),
+        ("the next epoch", with(&|r| r[4] = 2)),
+        ("the last epoch", with(&|r| r[3..5].fill(0xff))),
+        ("a close_notify in the clear", record(21, 0, 9, &[1, 0])),
+        ("a fatal alert in the clear", record(21, 0, 10, &[2, 40])),
+        ("an alert that nobody sealed", record(21, 1, 902, &[9; 26])),
+        ("data in the clear", record(23, 0, 11, b"\x40\x01\x00\x02")),
+        ("a ChangeCipherSpec", record(20, 0, 12, &[1])),
+        ("a HelloRequest", record(22, 0, 13, &[0; 12])),
+        ("a ClientHello without a cookie", peer.recorded[0].clone()),
+    ];
+    for (name, attack) in attacks {
+        peer.inject(&attack);
+        peer.get_despite(name);
+    }
+    assert_one_session(&server);
+}
+
+#[test]
+fn nothing_recorded_from_a_session_has_an_effect_when_it_is_sent_again() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    peer.get();
+    peer.report(b"\xa2\x61s\x01\x61v\x651.0.0");
+    let reports = server.metric("tessera_reports_total");
+    for (at, datagram) in peer.recorded.clone().into_iter().enumerate() {
+        for _ in 0..3 {
+            peer.inject(&datagram);
+        }
+        // The whole handshake is among them: its cookie is still good, its Finished is not.
+        peer.get_despite(&format!("datagram {at} again"));
+    }
+    assert_eq!(server.metric("tessera_reports_total"), reports);
+    assert_one_session(&server);
+}
+
+#[test]
+fn truncations_and_bit_flips_of_every_datagram_change_nothing() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    peer.get();
+    peer.report(b"\xa1\x61s\x00");
+    let recorded = peer.recorded.clone();
+    for (at, datagram) in recorded.iter().enumerate() {
+        let cut = (0..datagram.len()).map(|len| datagram[..len].to_vec());
+        let flipped = (0..datagram.len() * 8).map(|bit| {
+            let mut altered = datagram.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            altered
+        });
+        for (count, altered) in cut.chain(flipped).enumerate() {
+            peer.inject(&altered);
+            if count % 100 == 99 {
+                peer.get_despite(&format!("alterations of datagram {at} up to {count}"));
+            }
+        }
+        peer.get_despite(&format!("alterations of datagram {at}"));
+    }
+    assert_one_session(&server);
+}
+
+#[test]
+fn garbage_changes_nothing() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    let mut rng = StdRng::seed_from_u64(4);
+    for round in 0..60 {
+        for _ in 0..100 {
+            let mut garbage = vec![0; rng.random_range(0..2200)];
+            rng.fill_bytes(&mut garbage);
+            // Half of it looks like a record, so that it gets further.
+            if garbage.len() > 13 && rng.random() {
+                let length = (garbage.len() - 13) as u16;
+                garbage[0] = rng.random_range(20..=25);
+                garbage[1..3].copy_from_slice(&[0xfe, 0xfd]);
+                garbage[3..5].copy_from_slice(&rng.random_range(0..2_u16).to_be_bytes());
+                garbage[11..13].copy_from_slice(&length.to_be_bytes());
+            }
+            peer.inject(&garbage);
+        }
+        peer.get_despite(&format!("round {round}"));
+    }
+    assert_one_session(&server);
+}
+
+#[test]
+fn a_record_sent_from_another_address_moves_no_session() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    peer.get();
+    let thief = UdpSocket::bind("127.0.0.2:0").unwrap();
+    thief.connect(server.coaps()).unwrap();
+    let stolen = peer.recorded.last().unwrap().clone();
+    let request = peer.request(coap("0.01", MessageType::Confirmable, 77, &[".u", "desired"]));
+    thief.send(&stolen).unwrap();
+    // This one its owner has not sent yet: from elsewhere it does not use its number up.
+    thief.send(&request).unwrap();
+    peer.inject(&request);
+    assert_eq!(peer.answer_to(77).header.get_code(), "2.05");
+    peer.get();
+    assert_silent(&thief);
+    assert_one_session(&server);
+}
+
+// ---------------------------------------------------------------------------------------- 2. other addresses
+
+#[test]
+fn twenty_thousand_hellos_take_no_memory_and_get_no_more_than_they_bring() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    let hello = peer.recorded[0].clone();
+    let sockets: Vec<UdpSocket> = (0..100).map(|n| stranger(&server, n)).collect();
+    let mut rng = StdRng::seed_from_u64(5);
+    let mut flood = |peer: &mut Peer| {
+        let (mut sent, mut received) = (0, 0);
+        for round in 0..100 {
+            for socket in &sockets {
+                let mut hello = hello.clone();
+                rng.fill_bytes(&mut hello[RANDOM..RANDOM + 32]);
+                sent += socket.send(&hello).unwrap();
+            }
+            if round % 20 == 19 {
+                peer.get_despite("a flood of hellos");
+            }
+            for socket in &sockets {
+                while let Ok(length) = socket.recv(&mut [0; 2048]) {
+                    assert!(length < hello.len(), "{length} bytes for {}", hello.len());
+                    received += length;
+                }
+            }
+        }
+        assert!(received > 0 && received <= sent, "{received} bytes for {sent}");
+    };
+    // The first half warms the allocator and the counters up.
+    flood(&mut peer);
+    let before = resident_kib(&server);
+    flood(&mut peer);
+    let grown = resident_kib(&server).saturating_sub(before);
+    assert!(grown < 2048, "{grown} KiB for 10 000 hellos");
+    assert_one_session(&server);
+}
+
+#[test]
+fn thousands_of_first_flights_and_then_silence_are_bounded_and_keep_nobody_waiting() {
+    let server = Server::start_with(&[("TESSERA__COAPS__MAX_HANDSHAKES", "64")]);
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    let config = Arc::new(ClientConfig::default());
+    let mut rng = StdRng::seed_from_u64(6);
+    let mut before = 0;
+    for n in 0..3000_u32 {
+        if n == 1000 {
+            before = resident_kib(&server);
+        }
+        let socket = stranger(&server, n);
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let (identity, key) = (Identity::new(b"nobody").unwrap(), Psk::new(b"nothing").unwrap());
+        let mut handshake = ClientHandshake::new(&config, identity, key, Instant::now(), &mut rng);
+        send_all(&socket, |out| handshake.poll_transmit(out));
+        let mut buffer = [0; 2048];
+        let length = socket.recv(&mut buffer).unwrap();
+        handshake
+            .handle_datagram(Instant::now(), &mut buffer[..length])
+            .unwrap();
+        send_all(&socket, |out| handshake.poll_transmit(out));
+        if n == 0 {
+            socket.recv(&mut buffer).expect("the first one has a seat");
+        }
+        if n % 100 == 0 {
+            let asked = Instant::now();
+            peer.get_despite("first flights");
+            assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        }
+    }
+    let grown = resident_kib(&server).saturating_sub(before);
+    assert!(grown < 4096, "{grown} KiB for 2000 first flights");
+    eventually("those without a seat are counted", || {
+        (server.metric_where("tessera_datagrams_dropped_total", "handshake_cap") >= 2900.0).then_some(())
+    });
+    assert_eq!(live_sessions(&server), 1);
+    // After the three seconds that a device tries, the silent make room for it.
+    let device = server.device("lamp-2", "lamps");
+    let began = Instant::now();
+    eventually("a new device gets a seat", || {
+        let mut client = Client::new(&server, &device, "127.0.0.1:0");
+        client.send();
+        client.receive();
+        client.send();
+        client.try_receive().then_some(())?;
+        client.send();
+        client.receive();
+        client.established().get();
+        Some(())
+    });
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_handshake_goes_on_only_where_it_began_and_a_cookie_is_good_only_there() {
+    let server = Server::start();
+    let device = server.device("lamp-1", "lamps");
+    let mut client = Client::new(&server, &device, "127.0.0.1:0");
+    let other = UdpSocket::bind("127.0.0.2:0").unwrap();
+    other.connect(server.coaps()).unwrap();
+    other.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    client.send();
+    client.receive();
+    // The hello with its cookie, from elsewhere: another cookie is the answer, as it was to the first hello.
+    let hello = client.take();
+    other.send(&hello).unwrap();
+    let mut answer = [0; 2048];
+    let length = other.recv(&mut answer).unwrap();
+    assert_eq!((answer[0], answer[13]), (22, 3), "HelloVerifyRequest");
+    assert!(length < hello.len());
+    client.socket.send(&hello).unwrap();
+    client.receive();
+    // The keys and the Finished, from elsewhere: nothing.
+    let last = client.take();
+    other.send(&last).unwrap();
+    assert_silent(&other);
+    assert_eq!(live_sessions(&server), 0);
+    client.socket.send(&last).unwrap();
+    client.receive();
+    client.established().get();
+    assert_eq!(live_sessions(&server), 1);
+}
+
+#[test]
+fn an_unknown_identity_and_a_wrong_key_look_alike() {
+    let server = Server::start();
+    let device = server.device("lamp-1", "lamps");
+    let try_with = |identity: &str, secret: &str| {
+        let mut client = Client::new(
+            &server,
+            &Device {
+                id: String::new(),
+                identity: identity.to_owned(),
+                secret: secret.to_owned(),
+            },
+            "127.0.0.1:0",
+        );
+        client.send();
+        client.receive();
+        client.send();
+        client.receive();
+        client.send();
+        let sent = Instant::now();
+        let mut answers = Vec::new();
+        let until = Duration::from_millis(1800);
+        while let Some(left) = until.checked_sub(sent.elapsed()).filter(|left| !left.is_zero()) {
+            client.socket.set_read_timeout(Some(left)).unwrap();
+            let mut buffer = [0; 2048];
+            if let Ok(length) = client.socket.recv(&mut buffer) {
+                let tenths = (sent.elapsed().as_millis() + 50) / 100;
+                answers.push((buffer[0], length, tenths));
+            }
+        }
+        answers
+    };
+    thread::scope(|scope| {
+        let wrong = scope.spawn(|| try_with(&device.identity, "not the secret"));
+        let unknown = scope.spawn(|| try_with("lamp-2-id@default", "not the secret"));
+        let (wrong, unknown) = (wrong.join().unwrap(), unknown.join().unwrap());
+        // The server's flight once more after its first wait, and no alert.
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
+        assert_eq!(wrong[0].0, 22, "{wrong:?}");
+        assert_eq!(unknown.len(), 1, "{unknown:?}");
+        assert_eq!((wrong[0].0, wrong[0].1), (unknown[0].0, unknown[0].1));
+        assert!(wrong[0].2.abs_diff(unknown[0].2) <= 2, "{wrong:?} {unknown:?}");
+    });
+}
+
+// ------------------------------------------------------------------- 3. devices that hold a key and mean harm
+
+#[test]
+fn malformed_messages_are_dropped_without_a_reset() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    for malformed in [
+        &b""[..],
+        b"\x40",
+        b"\x40\x01\x12",
+        b"\x00\x01\x12\x34",
+        b"\xc0\x01\x12\x34",
+        b"\x49\x01\x12\x34\x01\x02\x03\x04\x05\x06\x07\x08\x09",
+        b"\x4f\x01\x12\x34",
+        b"\x42\x01\x12\x34\x01",
+        b"\x40\x01\x12\x34\xff",
+        b"\x40\x01\x12\x34\xf0",
+        b"\x40\x01\x12\x34\x0f",
+        b"\x40\x01\x12\x34\xe0\xff\xff",
+        b"\x40\x01\x12\x34\xb9\x2e\x75",
+        b"\x41\x00\x12\x34\xaa",
+        b"\x40\x21\x12\x34",
+        b"\x40\xe1\x12\x34",
+        b"\x60\x00\x12\x34",
+        b"\x70\x00\x12\x34",
+        b"\x60\x45\x12\x34",
+        b"\x50\x45\x12\x34",
+    ] {
+        peer.send(malformed);
+        // The answer is the next thing that comes.
+        peer.get_despite(&format!("{malformed:02x?}"));
+    }
+    assert_one_session(&server);
+}
+
+#[test]
+fn no_alteration_of_a_good_message_hurts_anybody() {
+    let server = Server::start();
+    server.upload("main", "1.0.0", &noise(1, 3000));
+    let mut honest = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    let mut mutant = Peer::connect(&server, &server.device("mutant", "mutants"));
+    server.deploy("mutants", "first", &[("main", "1.0.0")]);
+    let with = |code: &str, path: &[&str], options: &[(CoapOption, &[u8])], payload: &[u8]| {
+        let mut packet = coap(code, MessageType::Confirmable, 0, path);
+        for (option, value) in options {
+            packet.add_option(*option, value.to_vec());
+        }
+        packet.payload = payload.to_vec();
+        packet.to_bytes().unwrap()
+    };
+    let good = [
+        with(
+            "0.01",
+            &[".u", "desired"],
+            &[(CoapOption::Observe, b""), (CoapOption::Accept, &[60])],
+            b"",
+        ),
+        with(
+            "0.01",
+            &[".u", "desired"],
+            &[(CoapOption::Observe, &[1]), (CoapOption::Block2, &[0x06])],
+            b"",
+        ),
+        with(
+            "0.01",
+            &[".u", "c", "main@1.0.0"],
+            &[(CoapOption::Block2, &[0x16])],
+            b"",
+        ),
+        with(
+            "0.02",
+            &[".u", "c", "main"],
+            &[(CoapOption::ContentFormat, &[60])],
+            b"\xa2\x61s\x01\x61v\x651.0.0",
+        ),
+        with(
+            "0.03",
+            &[".u", "c", "main"],
+            &[(CoapOption::ContentFormat, &[50])],
+            b"{\"s\":1,\"v\":\"1.0.0\"}",
+        ),
+        with(
+            "0.02",
+            &["echo"],
+            &[(CoapOption::Block1, &[0x08])],
+            b"sixteen bytes....",
+        ),
+        with(
+            "0.02",
+            &[".s", "a", "b"],
+            &[(CoapOption::Block1, &[0x10])],
+            b"more",
+        ),
+        with("0.04", &[], &[], b""),
+        b"\x60\x00\x00\x00".to_vec(),
+        b"\x70\x00\x00\x00".to_vec(),
+    ];
+    let mut rng = StdRng::seed_from_u64(7);
+    for round in 0..100 {
+        for _ in 0..100 {
+            let mut message = good[rng.random_range(0..good.len())].clone();
+            message[2..4].copy_from_slice(&rng.random_range(0..40_u16).to_be_bytes());
+            for _ in 0..rng.random_range(0..4) {
+                let at = rng.random_range(0..message.len());
+                match rng.random_range(0..4) {
+                    0 => message[at] ^= 1 << rng.random_range(0..8),
+                    1 => message[at] = rng.random(),
+                    2 => message.insert(at, rng.random()),
+                    _ => message.truncate(at.max(4)),
+                }
+            }
+            let record = mutant.seal(&message);
+            mutant.inject(&record);
+        }
+        honest.get_despite(&format!("round {round}"));
+    }
+    assert_eq!(live_sessions(&server), 2);
+    assert_eq!(honest.report(b"\xa1\x61s\x00"), "2.04");
+}
+
+#[test]
+fn requests_that_cannot_be_met_are_told_why() {
+    let server = Server::start();
+    server.upload("main", "1.0.0", &noise(1, 3000));
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    let artifact = ".u/c/main@1.0.0";
+    #[rustfmt::skip]
+    let table: [(&str, &str, &str, Options<'_>, usize, &str); 18] = [
+        ("an unknown critical option", "0.01", ".u/desired", &[(9, b"x")], 0, "4.02"),
+        ("another", "0.01", ".u/desired", &[(65001, b"")], 0, "4.02"),
+        ("If-Match", "0.02", ".u/c/main", &[(1, b"tag")], 1, "4.02"),
+        ("a path that is not UTF-8", "0.01", ".u", &[(11, b"\xff\xfe")], 0, "4.02"),
+        ("two Accepts", "0.01", ".u/desired", &[(17, &[60]), (17, &[50])], 0, "4.02"),
+        ("an Accept of five bytes", "0.01", ".u/desired", &[(17, &[1; 5])], 0, "4.02"),
+        ("the block after the last", "0.01", artifact, &[(23, &[0x36])], 0, "4.00"),
+        ("the last block there can be", "0.01", artifact, &[(23, &[0xff, 0xff, 0xf6])], 0, "4.00"),
+        ("a block of no size", "0.01", artifact, &[(23, &[0x07])], 0, "4.00"),
+        ("a block past the manifest's end", "0.01", ".u/desired", &[(23, &[0x16])], 0, "4.00"),
+        ("a block past the bound", "0.02", "logs", &[(27, &[0xff, 0xff, 0xf6])], 16, "4.13"),
+        ("a size past the bound", "0.02", "logs", &[(27, &[0x0e]), (60, &[1, 0, 0, 0])], 1024, "4.13"),
+        ("a block without those before it", "0.02", "logs", &[(27, &[0x1e])], 1024, "4.08"),
+        ("a block that is not full", "0.02", "logs", &[(27, &[0x0e])], 100, "4.00"),
+        ("a method that is none", "0.31", ".u/desired", &[], 0, "4.05"),
+        ("somebody else's resource", "0.01", "x", &[(35, b"coap://other/")], 0, "5.05"),
+        ("a report in a form that is none", "0.02", ".u/c/main", &[(12, &[99])], 5, "4.15"),
+        ("a delete of the manifest", "0.04", ".u/desired", &[], 0, "4.05"),
+    ];
+    for (what, method, path, options, length, expected) in table {
+        let path: Vec<&str> = path.split('/').collect();
+        let mut packet = coap(method, MessageType::Confirmable, peer.next_mid(), &path);
+        for (number, value) in options {
+            packet.add_option(CoapOption::from(*number), value.to_vec());
+        }
+        packet.payload = vec![b'x'; length];
+        let answer = peer.ask(packet);
+        assert_eq!(answer.header.get_code(), expected, "{what}");
+        assert_eq!(answer.header.get_type(), MessageType::Acknowledgement, "{what}");
+    }
+    assert_one_session(&server);
+}
+
+#[test]
+fn a_body_in_blocks_ends_at_the_bound() {
+    let server = Server::start();
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    let mut codes = Vec::new();
+    for num in 0..18_u16 {
+        let mid = peer.next_mid();
+        let mut packet = coap("0.02", MessageType::Confirmable, mid, &["logs"]);
+        packet.add_option(CoapOption::Block1, (num << 4 | 0x0e).to_be_bytes().to_vec());
+        packet.payload = vec![b'x'; 1024];
+        codes.push(peer.ask(packet).header.get_code());
+    }
+    assert!(codes[..16].iter().all(|code| code == "2.31"), "{codes:?}");
+    assert_eq!(codes[16..], ["4.13", "4.13"]);
+    peer.get();
+}
+
+#[test]
+fn no_path_leads_out_of_the_artifacts() {
+    let server = Server::start();
+    server.upload("main", "1.0.0", &noise(1, 3000));
+    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    let long = "x".repeat(255);
+    let paths: [&[&str]; 20] = [
+        &[".u", "c", "..", "..", "data"],
+        &[".u", "c", "../../tessera.db@1"],
+        &[".u", "c", "..@.."],
+        &[".u", "c", "main@../../../../etc/passwd"],
+        &[".u", "c", "main@1.0.0/"],
+        &[".u", "c", "/main@1.0.0"],
+        &[".u", "c", "main@1.0.0\0"],
+        &[".u", "c", "main", "@1.0.0"],
+        &[".u", "c", "main%401.0.0"],
+        &[".u", "c", "MAIN@1.0.0"],
+        &[".u", "c", "@"],
+        &[".u", "c", "main@"],
+        &[".u", "c", "main@1.0.0@1.0.0"],
+        &[".u", "c", ""],
+        &[".u", "c"],
+        &[".u", ".", "c", "main@1.0.0"],
+        &["", ".u", "c", "main@1.0.0"],
+        &[".u/c/main@1.0.0"],
+        &[".u", "c", &long],
+        &[".u", "desired", "..", "c", "main@1.0.0"],
+    ];
+    for path in paths {
+        let mid = peer.next_mid();
+        let answer = peer.ask(coap("0.01", MessageType::Confirmable, mid, path));
+        let code = answer.header.get_code();
+        assert!(code == "4.04" || code == "4.05", "{path:?}: {code}");
+        assert!(answer.payload.is_empty(), "{path:?}");
+    }
+    peer.get();
+}
+
+#[test]
+fn odd_reports_are_refused_or_kept_as_they_are_and_fill_neither_log_nor_disk() {
+    let server = Server::start_with(&[("TESSERA__LOG__FILTER", "tessera=trace")]);
+    let device = server.device("lamp-1", "lamps");
+    let mut peer = Peer::connect(&server, &device);
+    let text = |length: usize| [&[0xa1, 0x61, b'v', 0x78, length as u8][..], &vec![b'v'; length]].concat();
+    let refused: [&[u8]; 13] = [
+        &[0x81; 1000],
+        &[0xbf; 1000],
+        &[0xc1; 1000],
+        b"\xbb\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xa1\x61v\x7b\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x9b\x00\x00\x00\xff\xff\xff\xff\xff",
+        b"\xa1\x61s\x3b\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xa1\x61s\x1b\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\xa1\x61s\x20",
+        b"\xa1\x61v\x01",
+        &text(65),
+        b"\xff",
+        b"\xf6",
+    ];
+    for bytes in refused {
+        assert_eq!(peer.report(bytes), "4.00", "{bytes:02x?}");
+    }
+    let kept: [&[u8]; 5] = [
+        b"\xa1\x61s\x1b\x7f\xff\xff\xff\xff\xff\xff\xff",
+        b"\xa2\x63pkg\x67a\0b\ncd\x1b\x61v\x67\x1b[31m\r\n",
+        b"\xa1\x63pkg\x6b'; DROP -- \"",
+        b"\xa2\xf9\x7e\x00\x01\xfb\x7f\xf8\x00\x00\x00\x00\x00\x00\x02",
+        b"\xbf\x61s\x01\x61s\x02\xff",
+    ];
+    for bytes in kept {
+        assert_eq!(peer.report(bytes), "2.04", "{bytes:02x?}");
+    }
+    for n in 0..100 {
+        let name = format!("\u{1b}[2K\nforged {n:03}");
+        let report = [
+            &[0xa1, 0x63, b'p', b'k', b'g', 0x60 | name.len() as u8][..],
+            name.as_bytes(),
+        ]
+        .concat();
+        assert_eq!(peer.report(&report), "2.04");
+    }
+    let shown = server.done("GET", &format!("devices/{}", device.id), Value::Null);
+    let packages = shown["packages"].as_array().unwrap();
+    assert!(
+        packages.iter().any(|p| p["package"] == "a\0b\ncd\u{1b}"),
+        "{shown:#}"
+    );
+    assert!((10..=40).contains(&packages.len()), "{} packages", packages.len());
+    // Somebody who is not a device says its name to the log.
+    let stranger = Device {
+        id: String::new(),
+        identity: "\u{1b}[2K\nforged by a stranger".to_owned(),
+        secret: "x".to_owned(),
+    };
+    let mut client = Client::new(&server, &stranger, "127.0.0.1:0");
+    client.send();
+    client.receive();
+    client.send();
+    client.receive();
+    client.send();
+    server.call("GET", "devices/%0aforged%20by%20an%20operator", Value::Null);
+    peer.get();
+    let log = server.log();
+    assert!(!log.contains('\u{1b}'), "an escape sequence in the log");
+    let forged: Vec<_> = log.lines().filter(|line| line.starts_with("forged")).collect();
+    assert!(forged.is_empty(), "{forged:?}");
+    assert_one_session(&server);
+}
+
+#[test]
+fn a_device_that_floods_costs_the_others_neither_answers_nor_memory() {
+    let server = Server::start();
+    server.upload("main", "1.0.0", &noise(1, 3000));
+    let device = server.device("lamp-1", "lamps");
+    let mut honest = Peer::connect(&server, &device);
+    let mut flooder = Peer::connect(&server, &server.device("flooder", "flooders"));
+    let mut before = 0;
+    for n in 0..6000_u32 {
+        if n == 2000 {
+            before = resident_kib(&server);
+        }
+        let mid = flooder.next_mid();
+        let mut packet = match n % 3 {
+            0 => {
+                let mut packet = coap("0.01", MessageType::Confirmable, mid, &[".u", "desired"]);
+                packet.add_option(CoapOption::Observe, Vec::new());
+                packet
+            }
+            1 => {
+                let mut packet = coap("0.02", MessageType::Confirmable, mid, &[".u", "c", "main"]);
+                packet.payload = b"\xa1\x61s\x01".to_vec();
+                packet
+            }
+            _ => {
+                let mut packet = coap("0.02", MessageType::Confirmable, mid, &["logs"]);
+                packet.add_option(CoapOption::Block1, vec![0x0e]);
+                packet.payload = vec![b'x'; 1024];
+                packet
+            }
+        };
+        packet.set_token(n.to_be_bytes().to_vec());
+        let request = flooder.request(packet);
+        flooder.inject(&request);
+        flooder.recorded.clear();
+        if n % 500 == 0 {
+            let asked = Instant::now();
+            honest.get_despite("a flood of requests");
+            assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        }
+    }
+    honest.get_despite("a flood of requests");
+    let grown = resident_kib(&server).saturating_sub(before);
+    assert!(grown < 4096, "{grown} KiB for 4000 requests");
+    eventually("one relation is left", || {
+        (server.metric("tessera_observers") == 1.0).then_some(())
+    });
+    // The writer is not behind.
+    let asked = Instant::now();
+    assert_eq!(honest.report(b"\xa1\x61s\x00"), "2.04");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_handshake_begun_before_a_revocation_ends_in_no_session() {
+    let server = Server::start();
+    for how in ["disabled", "deleted", "without its credential"] {
+        let name = how.replace(' ', "-");
+        let device = server.device(&name, "lamps");
+        let mut client = Client::new(&server, &device, "127.0.0.1:0");
+        client.send();
+        client.receive();
+        client.send();
+        client.receive();
+        // The ClientKeyExchange: the key has been looked up when it comes once more. The Finished is kept back.
+        let last = client.take();
+        let first_record = 13 + usize::from(u16::from_be_bytes([last[11], last[12]]));
+        client.socket.send(&last[..first_record]).unwrap();
+        client.pause();
+        match how {
+            "disabled" => {
+                server.done("PATCH", &format!("devices/{name}"), json!({"enabled": false}));
+            }
+            "deleted" => {
+                server.done("DELETE", &format!("devices/{name}"), Value::Null);
+            }
+            _ => {
+                let shown = server.done("GET", &format!("devices/{name}"), Value::Null);
+                let credential = shown["credentials"][0]["id"].as_str().unwrap().to_owned();
+                server.done(
+                    "DELETE",
+                    &format!("devices/{name}/credentials/{credential}"),
+                    Value::Null,
+                );
+            }
+        }
+        client.pause();
+        client.socket.send(&last[first_record..]).unwrap();
+        client.pause();
+        assert_eq!(live_sessions(&server), 0, "a device {how}");
+    }
+}
+
+// --------------------------------------------------------------------------------------------- 4. the HTTP API
+
+#[test]
+fn parallel_deployments_get_rising_numbers_one_each() {
+    let server = Server::start();
+    server.upload("main", "1.0.0", &noise(1, 100));
+    server.call("POST", "cohorts", json!({"name": "lamps"}));
+    let numbers: Vec<u64> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..40)
+            .map(|thread| {
+                let server = &server;
+                scope.spawn(move || {
+                    let deploy = |n| server.deploy("lamps", &format!("{thread}-{n}"), &[("main", "1.0.0")]);
+                    (0..5)
+                        .map(|n| deploy(n)["sequence"].as_u64().unwrap())
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| {
+                let numbers = thread.join().unwrap();
+                assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+                numbers
+            })
+            .collect()
+    });
+    assert_eq!(numbers.len(), 200);
+    assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), 200);
+    let path = format!("cohorts/{}/deployments?limit=1000", server.cohort_id("lamps"));
+    let history = server.done("GET", &path, Value::Null);
+    let listed: Vec<u64> = history["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|d| d["sequence"].as_u64().unwrap())
+        .collect();
+    assert_eq!(listed.len(), 200);
+    assert!(listed.is_sorted_by(|a, b| a > b), "{listed:?}");
+}
+
+#[test]
+fn wildcards_and_quotes_in_a_search_are_letters() {
+    let server = Server::start();
+    server.device("lamp-1", "lamps");
+    for search in [
+        "%25",
+        "_",
+        "lamp_1",
+        "l%25",
+        "*",
+        "lamp-[0-9]",
+        "'",
+        "%27%20OR%201=1--",
+        "%00",
+        "%ff",
+        "lamp-1%00",
+        "%F0%9F%92%A1",
+    ] {
+        let (status, answer) = server.call("GET", &format!("devices?search={search}"), Value::Null);
+        let found = answer["items"].as_array().map_or(0, Vec::len);
+        assert!(
+            found == 0 && (status == 200 || status == 400),
+            "{search}: {status} {answer}"
+        );
+    }
+    let found = server.done("GET", "devices?search=lamp-", Value::Null);
+    assert_eq!(found["items"].as_array().unwrap().len(), 1);
+    for query in [
+        "limit=0",
+        "limit=-1",
+        "limit=99999999999999999999",
+        "limit=1001",
+        "pageToken=x",
+        "pageToken=-1",
+    ] {
+        let (status, _) = server.call("GET", &format!("devices?{query}"), Value::Null);
+        assert_eq!(status, 422, "{query}");
+    }
+    for token in ["18446744073709551615", "9223372036854775807"] {
+        for list in ["packages", "cohorts", "devices"] {
+            let (status, answer) = server.call(
+                "GET",
+                &format!("{list}?pageToken={token}&limit=1000"),
+                Value::Null,
+            );
+            assert!(
+                status == 200 || status == 422,
+                "{list} {token}: {status} {answer}"
+            );
+        }
+    }
+}
+
+#[test]
+fn odd_http_is_refused_and_the_next_call_is_answered() {
+    let server = Server::start();
+    server.upload("main", "1.0.0", &noise(1, 100));
+    let key = format!("Authorization: Bearer {KEY}\r\n");
+    let base = "/v1/projects/default";
+    let json_head = |extra: &str| {
+        format!(
+            "POST {base}/cohorts HTTP/1.1\r\nHost: t\r\n{key}Content-Type: application/json\r\nConnection: close\r\n{extra}\r\n"
+        )
+    };
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: t\r\n{key}Connection: close\r\n\r\n");
+    let put = |path: &str| {
+        format!(
+            "PUT {path} HTTP/1.1\r\nHost: t\r\n{key}Content-Type: application/octet-stream\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+        )
+    };
+    let nested =
+        |open: &str, count| format!("{{\"name\":\"deep\",\"metadata\":{{\"a\":{}", open.repeat(count));
+    let with_length = |body: String| json_head(&format!("Content-Length: {}\r\n", body.len())) + &body;
+    let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();
+    let attacks: Vec<(&str, String)> = vec![
+        (
+            "dots in a path",
+            get(&format!("{base}/packages/../../../../etc/passwd")),
+        ),
+        (
+            "escaped dots",
+            get(&format!(
+                "{base}/packages/%2e%2e%2f%2e%2e%2fetc/artifacts/x/content"
+            )),
+        ),
+        (
+            "a NUL in a path",
+            get(&format!("{base}/packages/main%00/artifacts")),
+        ),
+        (
+            "a path that is not UTF-8",
+            get(&format!("{base}/packages/%ff%fe")),
+        ),
+        ("another project", get("/v1/projects/..%2fdefault/devices")),
+        (
+            "an upload that leaves its folder",
+            put(&format!("{base}/packages/main/artifacts/..%2f..%2fevil")),
+        ),
+        (
+            "an upload named by dots",
+            put(&format!("{base}/packages/main/artifacts/..")),
+        ),
+        (
+            "a path of 60 000 bytes",
+            get(&format!("{base}/packages/{}", "x".repeat(60_000))),
+        ),
+        (
+            "200 headers",
+            format!("GET {base}/packages HTTP/1.1\r\nHost: t\r\n{key}{many}Connection: close\r\n\r\n"),
+        ),
+        (
+            "a header of a megabyte",
+            format!(
+                "GET {base}/packages HTTP/1.1\r\nHost: t\r\n{key}X: {}\r\n\r\n",
+                "y".repeat(1 << 20)
+            ),
+        ),
+        (
+            "a chunk that lies",
+            json_head("Transfer-Encoding: chunked\r\n") + "FFFFFFFFFFFFFFFF\r\n{}\r\n0\r\n\r\n",
+        ),
+        (
+            "a chunk size that is none",
+            json_head("Transfer-Encoding: chunked\r\n") + "zz\r\n{}\r\n0\r\n\r\n",
+        ),
+        (
+            "two lengths",
+            json_head("Content-Length: 2\r\nContent-Length: 3\r\n") + "{}x",
+        ),
+        (
+            "a length and chunks",
+            json_head("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+        ),
+        ("a negative length", json_head("Content-Length: -1\r\n") + "{}"),
+        (
+            "a length past all numbers",
+            json_head("Content-Length: 99999999999999999999999\r\n") + "{}",
+        ),
+        (
+            "a body past the limit",
+            json_head("Content-Length: 1000000000\r\n") + "{",
+        ),
+        ("arrays in arrays", with_length(nested("[", 100_000))),
+        ("objects in objects", with_length(nested("{\"a\":", 40_000))),
+        (
+            "a number past all numbers",
+            with_length("{\"name\":1e999999999}".to_owned()),
+        ),
+        (
+            "half a surrogate pair",
+            with_length("{\"name\":\"\\ud800\"}".to_owned()),
+        ),
+        (
+            "a name with a line break",
+            with_length("{\"name\":\"a\\nb\"}".to_owned()),
+        ),
+        (
+            "a name of 100 000 bytes",
+            with_length(format!("{{\"name\":\"{}\"}}", "x".repeat(100_000))),
+        ),
+        ("not HTTP", "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n".to_owned()),
+        (
+            "no key",
+            format!("POST {base}/cohorts HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n{{"),
+        ),
+        (
+            "a key that is no text",
+            format!(
+                "GET {base}/devices HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer \u{fc}\r\nConnection: close\r\n\r\n"
+            ),
+        ),
+    ];
+    for (name, attack) in attacks {
+        let answer = http(&server, attack.as_bytes());
+        // A connection that ends without a word refuses as well.
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{name}: {answer}"
+        );
+        server.done("GET", "packages", Value::Null);
+    }
+    let artifacts = server.done("GET", "packages/main/artifacts", Value::Null);
+    assert_eq!(artifacts["items"].as_array().unwrap().len(), 1);
+    assert_eq!(server.done("GET", "cohorts", Value::Null)["items"], json!([]));
+}
+
+#[test]
+fn a_body_that_never_comes_is_not_waited_for() {
+    let server = Server::start();
+    let mut stream = TcpStream::connect(("127.0.0.1", server.admin_port)).unwrap();
+    write!(
+        stream,
+        "POST /v1/projects/default/cohorts HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: 16\r\nConnection: close\r\n\r\n{{\"name\""
+    )
+    .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(25))).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+// ------------------------------------------------------------------------------------------------------ helpers
+
+/// A device on a session of its own: our client half, and a socket through which anything else can be said too.
+struct Peer {
+    socket: UdpSocket,
+    session: Session,
+    mid: u16,
+    /// What the device has sent, first to last.
+    recorded: Vec<Vec<u8>>,
+}
+
+impl Peer {
+    fn connect(server: &Server, device: &Device) -> Peer {
+        let mut client = Client::new(server, device, "127.0.0.1:0");
+        for _ in 0..3 {
+            client.send();
+            client.receive();
+        }
+        client.established()
+    }
+
+    fn inject(&self, bytes: &[u8]) {
+        self.socket.send(bytes).unwrap();
+    }
+
+    fn seal(&mut self, message: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        self.session.seal(message, &mut record).unwrap();
+        record
+    }
+
+    fn send(&mut self, message: &[u8]) {
+        let record = self.seal(message);
+        self.inject(&record);
+        self.recorded.push(record);
+    }
+
+    fn request(&mut self, packet: Packet) -> Vec<u8> {
+        self.seal(&packet.to_bytes().unwrap())
+    }
+
+    fn next_mid(&mut self) -> u16 {
+        self.mid += 1;
+        self.mid
+    }
+
+    /// Asks, and again when the answer is late, as a device does; returns the answer.
+    fn ask(&mut self, packet: Packet) -> Packet {
+        let message = packet.to_bytes().unwrap();
+        for _ in 0..4 {
+            self.send(&message);
+            if let Some(answer) = self.next_answer(packet.header.message_id) {
+                return answer;
+            }
+        }
+        panic!("no answer to {:?}", packet.header);
+    }
+
+    fn answer_to(&mut self, mid: u16) -> Packet {
+        self.next_answer(mid).expect("an answer")
+    }
+
+    /// The next sealed message, which has to be the answer to `mid`; those to earlier ones are passed over.
+    fn next_answer(&mut self, mid: u16) -> Option<Packet> {
+        self.socket
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        let mut buffer = [0; 2048];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            for record in records(&mut buffer[..length]) {
+                // Our own hellos, sent again, are answered in the clear: anybody gets that.
+                if RecordHeader::peek(record).is_some_and(|header| header.epoch == 0) {
+                    assert_eq!(
+                        RecordHeader::peek(record).unwrap().content_type,
+                        ContentType::Handshake
+                    );
+                    continue;
+                }
+                match self.session.handle_record(record) {
+                    Incoming::Data(message) => {
+                        let answer = Packet::from_bytes(message).unwrap();
+                        let late = answer.header.message_id < mid && answer.header.get_code() != "0.00";
+                        if !late {
+                            assert_eq!(answer.header.message_id, mid, "{answer:?}");
+                            return Some(answer);
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        None
+    }
+
+    /// The manifest, which is that of a device without one.
+    fn get(&mut self) {
+        self.get_despite("nothing");
+    }
+
+    fn get_despite(&mut self, attack: &str) {
+        let mid = self.next_mid();
+        let mut packet = coap("0.01", MessageType::Confirmable, mid, &[".u", "desired"]);
+        packet.add_option(CoapOption::Accept, vec![60]);
+        let answer = self.ask(packet);
+        assert_eq!(answer.header.get_code(), "2.05", "after {attack}");
+        assert_eq!(answer.payload, [0xa0], "after {attack}");
+    }
+
+    /// Reports on the package `main`; the answer's code.
+    fn report(&mut self, cbor: &[u8]) -> String {
+        let mid = self.next_mid();
+        let mut packet = coap("0.02", MessageType::Confirmable, mid, &[".u", "c", "main"]);
+        packet.add_option(CoapOption::ContentFormat, vec![60]);
+        packet.payload = cbor.to_vec();
+        self.ask(packet).header.get_code()
+    }
+}
+
+/// A handshake, one flight at a time.
+struct Client {
+    socket: UdpSocket,
+    handshake: ClientHandshake,
+    recorded: Vec<Vec<u8>>,
+}
+
+impl Client {
+    fn new(server: &Server, device: &Device, from: &str) -> Client {
+        let socket = UdpSocket::bind(from).unwrap();
+        socket.connect(server.coaps()).unwrap();
+        let handshake = ClientHandshake::new(
+            &Arc::new(ClientConfig::default()),
+            Identity::new(device.identity.as_bytes()).unwrap(),
+            Psk::new(device.secret.as_bytes()).unwrap(),
+            Instant::now(),
+            &mut StdRng::seed_from_u64(u64::from(socket.local_addr().unwrap().port())),
+        );
+        Client {
+            socket,
+            handshake,
+            recorded: Vec::new(),
+        }
+    }
+
+    /// The next datagram, not sent.
+    fn take(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        assert!(self.handshake.poll_transmit(&mut out), "a flight is due");
+        self.recorded.push(out.clone());
+        out
+    }
+
+    fn send(&mut self) {
+        let datagram = self.take();
+        self.socket.send(&datagram).unwrap();
+    }
+
+    fn receive(&mut self) {
+        self.receive_within(Duration::from_secs(10)).unwrap();
+    }
+
+    /// Whether there is an answer: who is turned away hears nothing.
+    fn try_receive(&mut self) -> bool {
+        self.receive_within(Duration::from_millis(300)).is_ok()
+    }
+
+    fn receive_within(&mut self, wait: Duration) -> io::Result<()> {
+        let mut buffer = [0; 2048];
+        self.socket.set_read_timeout(Some(wait))?;
+        let length = self.socket.recv(&mut buffer)?;
+        self.handshake
+            .handle_datagram(Instant::now(), &mut buffer[..length])
+            .unwrap();
+        Ok(())
+    }
+
+    /// Long enough for the server to have done what it was going to do. It may say its flight again meanwhile.
+    fn pause(&self) {
+        self.socket
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        while self.socket.recv(&mut [0; 2048]).is_ok() {}
+    }
+
+    fn established(mut self) -> Peer {
+        let Some(HandshakeEvent::Established(established)) = self.handshake.poll_event() else {
+            panic!("not established");
+        };
+        Peer {
+            socket: self.socket,
+            session: established.session,
+            mid: 0,
+            recorded: self.recorded,
+        }
+    }
+}
+
+impl Server {
+    fn coaps(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.coaps_port))
+    }
+}
+
+/// The session is the first one and still there. Counters come in once a second.
+fn assert_one_session(server: &Server) {
+    eventually("the counters have come in", || {
+        (server.metric("tessera_sessions_started_total") > 0.0).then_some(())
+    });
+    assert_eq!(server.metric("tessera_sessions_started_total"), 1.0);
+    assert_eq!(server.metric("tessera_sessions_ended_total"), 0.0);
+    assert_eq!(live_sessions(server), 1);
+}
+
+/// How many sessions there are at this moment.
+fn live_sessions(server: &Server) -> usize {
+    let listed = server.done("GET", "sessions", Value::Null);
+    listed["items"].as_array().unwrap().len()
+}
+
+fn assert_silent(socket: &UdpSocket) {
+    socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut buffer = [0; 2048];
+    let heard = socket.recv(&mut buffer);
+    assert!(heard.is_err(), "{:02x?}", &buffer[..heard.unwrap()]);
+}
+
+/// A request without options but its path.
+fn coap(code: &str, kind: MessageType, mid: u16, path: &[&str]) -> Packet {
+    let mut packet = Packet::new();
+    packet.header.set_version(1);
+    packet.header.set_type(kind);
+    packet.header.set_code(code);
+    packet.header.message_id = mid;
+    packet.set_token(mid.to_be_bytes().to_vec());
+    for segment in path {
+        packet.add_option(CoapOption::UriPath, segment.as_bytes().to_vec());
+    }
+    packet
+}
+
+/// A record by hand.
+fn record(kind: u8, epoch: u16, number: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![kind, 0xfe, 0xfd];
+    bytes.extend(epoch.to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(number.to_be_bytes());
+    bytes.extend((body.len() as u16).to_be_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+/// The `n`th stranger, in a network of its own.
+fn stranger(server: &Server, n: u32) -> UdpSocket {
+    let [_, _, high, low] = n.to_be_bytes();
+    let socket = UdpSocket::bind((Ipv4Addr::new(127, 1 + high, low, 9), 0)).unwrap();
+    socket.connect(server.coaps()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+fn send_all(socket: &UdpSocket, mut next: impl FnMut(&mut Vec<u8>) -> bool) {
+    let mut out = Vec::new();
+    while next(&mut out) {
+        socket.send(&out).unwrap();
+        out.clear();
+    }
+}
+
+fn resident_kib(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Says `request` and nothing more; returns the beginning of what comes back, nothing if the connection just ends.
+fn http(server: &Server, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.admin_port)).unwrap();
+    stream.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    // The server may have answered and closed before it has heard all.
+    let _ = stream.write_all(request);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = [0; 512];
+    let length = match stream.read(&mut answer) {
+        Ok(length) => length,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+        Err(error) => panic!("{error}"),
+    };
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+/// Numbers and values.
+type Options<'a> = &'a [(u16, &'a [u8])];
+
+/// Where the random is in the first datagram: after the headers of record and message, and the version.
+const RANDOM: usize = 13 + 12 + 2;
