@@ -21,7 +21,7 @@ use crate::admin::{self, AdminState, Readiness};
 use crate::clock;
 use crate::config::{Config, LogFormat, MetricsAuth};
 use crate::control::{Change, Control, ControlError, CreatedKey, DeviceEntry, Options};
-use crate::device_api::{DeviceApi, Keys};
+use crate::device_api::{DeviceApi, Keys, device_key};
 use crate::store::{SessionLog, Store, StoreError};
 use crate::telemetry::{self, LogOptions};
 use crate::transport::{
@@ -315,12 +315,12 @@ async fn follow(
         match changes.recv().await {
             Ok(change) => match change {
                 Change::CohortDeployed { .. } => shards.wake(Wake::Everyone),
-                Change::DeviceMoved(device) => shards.wake(Wake::Devices(vec![key(device)])),
-                Change::DevicePush(device) => shards.wake(Wake::Push(key(device))),
+                Change::DeviceMoved(device) => shards.wake(Wake::Devices(vec![device_key(device)])),
+                Change::DevicePush(device) => shards.wake(Wake::Push(device_key(device))),
                 Change::DeviceDisabled(device)
                 | Change::DeviceDeleted(device)
                 | Change::CredentialRetired { device, .. } => {
-                    shards.disconnect(key(device));
+                    shards.disconnect(device_key(device));
                 }
                 Change::DeviceUnassigned(_) | Change::DeviceEnabled(_) | Change::ReportsStored(_) => {}
             },
@@ -331,7 +331,7 @@ async fn follow(
                 );
                 shards.wake(Wake::Everyone);
                 for device in control.unwelcome() {
-                    shards.disconnect(key(device));
+                    shards.disconnect(device_key(device));
                 }
             }
             Err(broadcast::error::RecvError::Closed) => return,
@@ -360,11 +360,6 @@ fn transport_config(config: &Config) -> TransportConfig {
         },
         ..TransportConfig::default()
     }
-}
-
-/// The key under which the shards know a device.
-fn key(device: crate::fleet::DeviceId) -> u64 {
-    device.get().unsigned_abs()
 }
 
 /// How long calls under way may take to end: the whole of a stop stays below the 10 s after which supervisors kill.

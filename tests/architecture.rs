@@ -33,7 +33,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "config",
             "control",
             "device_api",
-            "fleet",
             "store",
             "telemetry",
             "transport",

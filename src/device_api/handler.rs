@@ -6,6 +6,7 @@ use super::routes::{Target, target};
 use super::{artifact, desired, keepalive, neighbours, report};
 use crate::coap::{Code, Relation, Reply, Request};
 use crate::control::{self, Control, DeviceEntry};
+use crate::fleet::DeviceId;
 use crate::telemetry::Route;
 use crate::transport::{
     Disposition, EndReason, Handler, Notification, Principal, RequestContext, SessionFacts,
@@ -71,8 +72,14 @@ impl DeviceApi {
 
 impl Principal for Arc<DeviceEntry> {
     fn key(&self) -> u64 {
-        self.id().get().cast_unsigned()
+        device_key(self.id())
     }
+}
+
+/// The key under which the shards know a device.
+#[must_use]
+pub fn device_key(device: DeviceId) -> u64 {
+    device.get().cast_unsigned()
 }
 
 impl Handler for DeviceApi {

@@ -40,11 +40,10 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// Takes a message that a peer sent, authentic if the peer is.
     pub(super) fn handle_coap(&mut self, key: PeerKey, path: Path, message: &[u8], out: &mut SendQueue) {
+        let now = self.now;
         let Some(peer) = self.peer_mut(key) else { return };
         let observed = peer.endpoint.relations().count();
         let revived = peer.endpoint.revive();
-        let now = self.now;
-        let Some(peer) = self.peer_mut(key) else { return };
         match peer.endpoint.handle(now, message) {
             Ok(Incoming::Request(request)) => {
                 self.answer(key, path, &request, out);
