@@ -147,7 +147,12 @@ impl Gateway {
             // An error means that the gateway was dropped.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
-        let admin = tokio::spawn(admin::serve(listener, admin::router(state), shutdown));
+        let admin = tokio::spawn(admin::serve(
+            listener,
+            admin::router(state),
+            config.admin.max_connections,
+            shutdown,
+        ));
         readiness.set(true);
         Ok(Gateway {
             control,

@@ -3,8 +3,6 @@
 //! An upload is hashed on its way to a temporary file. Only when all of it has arrived, fits the limit and has the declared
 //! digest does it become an artifact; in every other case nothing is left behind.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::body::Body as Stream;
 use axum::extract::{Path, State};
@@ -15,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
 use super::auth::{Deployer, Reader};
-use super::body::Page;
+use super::body::{Page, announced, broken_off, of_kind};
 use super::problem::{FieldError, Problem};
 use super::{AdminState, shapes};
 use crate::fleet::{ArtifactOutcome, Digest, PackageName, Version};
@@ -29,18 +27,10 @@ pub async fn upload(
     body: Stream,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let (package, version) = names(&package, &version)?;
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-    if let Some(kind) = kind.filter(|kind| !kind.eq_ignore_ascii_case("application/octet-stream")) {
-        return Err(Problem::unsupported_media_type(&kind, "application/octet-stream"));
-    }
+    of_kind(&headers, "application/octet-stream")?;
     let declared = declared_digest(&headers)?;
     let limit = state.max_artifact_bytes;
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > limit) {
+    if announced(&headers).is_some_and(|bytes| bytes > limit) {
         return Err(Problem::too_large("the artifact", limit));
     }
     state
@@ -51,15 +41,8 @@ pub async fn upload(
 
     let mut upload = state.control.begin_upload(limit).await?;
     let mut chunks = body.into_data_stream();
-    loop {
-        let next = tokio::time::timeout(STALL, chunks.next()).await.map_err(|_| {
-            Problem::too_slow(format!(
-                "nothing came for {} s; nothing was stored",
-                STALL.as_secs()
-            ))
-        })?;
-        let Some(chunk) = next else { break };
-        let chunk = chunk.map_err(|error| Problem::malformed(format!("the upload broke off: {error}")))?;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| broken_off(&error))?;
         upload.write(&chunk).await?;
     }
     let outcome = state
@@ -121,6 +104,8 @@ pub async fn content(
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, size.to_string()),
         (header::ETAG, format!("\"{digest}\"")),
+        // It never changes, but who may have it does.
+        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
         (
             header::CONTENT_DISPOSITION,
             format!(
@@ -230,9 +215,6 @@ fn declared_digest(headers: &HeaderMap) -> Result<Option<Digest>, Problem> {
 
 /// How much of a wrong header is shown: a SHA-256 in Base64 has 44 characters.
 const VALUE_SHOWN_CHARS: usize = 80;
-
-/// How long an upload may stand still. A guess: longer than any TCP retransmission that still succeeds.
-const STALL: Duration = Duration::from_secs(60);
 
 /// How much is read from disk at a time.
 const PIECE_BYTES: u64 = 256 * 1024;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::AdminState;
 use super::problem::Problem;
+use super::seats::Holder;
 use crate::clock;
 use crate::fleet::{Actor, ApiKey, ProjectId, Role};
 
@@ -70,10 +71,16 @@ impl FromRequestParts<AdminState> for Admin {
 
 /// The key of a request outside of any project, with at least `role`.
 pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc<ApiKey>, Problem> {
-    let header = parts
-        .headers
-        .get(header::AUTHORIZATION)
+    let mut named = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let header = named
+        .next()
         .ok_or_else(|| Problem::unauthenticated("no API key; accepted: Authorization: Bearer KEY"))?;
+    if named.next().is_some() {
+        // A proxy may have looked at another one than would be looked at here.
+        return Err(Problem::malformed(
+            "more than one Authorization header; accepted: one, Authorization: Bearer KEY",
+        ));
+    }
     let text = header.to_str().unwrap_or_default();
     let secret = text
         .split_once(' ')
@@ -86,6 +93,9 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc
         .control
         .authenticate(secret, clock::unix_ms())
         .ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))?;
+    if let Some(holder) = parts.extensions.get::<Holder>() {
+        holder.known();
+    }
     if key.role < role {
         return Err(Problem::forbidden(format!(
             "the key {:?} has the role {}; this needs {role}",

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use serde::de::value::MapAccessDeserializer;
@@ -15,6 +15,7 @@ use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::AdminState;
+use super::pace::TooSlow;
 use super::problem::{FieldError, Problem};
 use super::shapes::NextPage;
 
@@ -26,21 +27,61 @@ impl<T: DeserializeOwned> FromRequest<AdminState> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        let kind = kind.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        if let Some(kind) = kind.filter(|kind| !kind.to_ascii_lowercase().starts_with("application/json")) {
-            return Err(Problem::unsupported_media_type(&kind, "application/json"));
-        }
-        let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state))
-            .await
-            .map_err(|_| {
-                Problem::too_slow(format!(
-                    "the body had not arrived after {} s; nothing was done",
-                    BODY_TIMEOUT.as_secs()
-                ))
-            })?
-            .map_err(|_| Problem::too_large("the body", super::JSON_LIMIT_BYTES as u64))?;
+        of_kind(request.headers(), "application/json")?;
+        let bytes = read(request, state).await?;
         parse(&bytes).map(Body)
+    }
+}
+
+/// Refuses a body that says it is of another kind than `accepted`. One that does not say is read as `accepted`.
+pub fn of_kind(headers: &HeaderMap, accepted: &'static str) -> Result<(), Problem> {
+    for coding in headers.get_all(header::CONTENT_ENCODING) {
+        if !coding.as_bytes().eq_ignore_ascii_case(b"identity") {
+            let coding = String::from_utf8_lossy(coding.as_bytes());
+            return Err(Problem::unsupported_media_type(
+                &format!("Content-Encoding: {coding}"),
+                "no Content-Encoding",
+            ));
+        }
+    }
+    for kind in headers.get_all(header::CONTENT_TYPE) {
+        let kind = String::from_utf8_lossy(kind.as_bytes());
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case(accepted) {
+            return Err(Problem::unsupported_media_type(&kind, accepted));
+        }
+    }
+    Ok(())
+}
+
+/// The whole of a small body, of [`JSON_LIMIT_BYTES`](super::JSON_LIMIT_BYTES) at the most. What says that it is larger
+/// is refused before it is sent, where the caller waits for a word (`Expect: 100-continue`).
+pub async fn read(request: Request, state: &AdminState) -> Result<Bytes, Problem> {
+    let too_large = || Problem::too_large("the body", super::JSON_LIMIT_BYTES as u64);
+    if announced(request.headers()).is_some_and(|bytes| bytes > super::JSON_LIMIT_BYTES as u64) {
+        return Err(too_large());
+    }
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|error| match error {
+            BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => too_large(),
+            error => broken_off(&error),
+        })
+}
+
+/// How long the body says that it is.
+pub fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The answer to a body that could not be read to its end.
+pub fn broken_off(error: &(dyn std::error::Error + 'static)) -> Problem {
+    if TooSlow::is_behind(error) {
+        Problem::too_slow(format!(
+            "{TooSlow}; nothing was done. A body may take as long as it needs, but not slower than that"
+        ))
+    } else {
+        Problem::malformed(format!("the body broke off: {error}; nothing was done"))
     }
 }
 
@@ -222,8 +263,5 @@ fn is_integer(text: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// How long a JSON body may take. A guess: at most 256 KiB, so any link that is of use to an operator is faster; and
-/// who never finishes must not keep one of the places that there are for connections.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;

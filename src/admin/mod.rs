@@ -1,9 +1,10 @@
 //! The operator's HTTP API: one file per resource, everything decided in `control` and `fleet`.
 //!
-//! 1. [`auth`]: who asks, and whether the key's role allows it.
-//! 2. [`body`]: what a call carries, read strictly.
-//! 3. One file per resource, in the order in which an operator meets them.
-//! 4. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
+//! 1. [`serve`](serve()): connections, within the bounds of [`seats`] and [`pace`].
+//! 2. [`auth`]: who asks, and whether the key's role allows it.
+//! 3. [`body`]: what a call carries, read strictly.
+//! 4. One file per resource, in the order in which an operator meets them.
+//! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
 
 mod artifacts;
 mod auth;
@@ -13,8 +14,10 @@ mod deployments;
 mod devices;
 mod health;
 mod keys;
+mod pace;
 mod packages;
 mod problem;
+mod seats;
 mod serve;
 mod sessions;
 mod shapes;

@@ -63,6 +63,17 @@ impl FieldError {
     }
 }
 
+impl FieldError {
+    fn shown(&self) -> FieldError {
+        FieldError {
+            field: shown(&self.field, VALUE_CHARS),
+            detail: shown(&self.detail, DETAIL_CHARS),
+            value: self.value.as_deref().map(|value| shown(value, VALUE_CHARS)),
+            accepted: self.accepted.as_deref().map(|text| shown(text, DETAIL_CHARS)),
+        }
+    }
+}
+
 impl Problem {
     fn new(status: StatusCode, name: &'static str, detail: impl Into<String>) -> Problem {
         Problem {
@@ -130,9 +141,45 @@ impl Problem {
         self
     }
 
+    /// 400: the query holds what nobody here would look at.
+    pub fn unknown_parameters(errors: Vec<FieldError>) -> Problem {
+        let detail = errors.first().map_or_else(String::new, |first| {
+            let accepted = first.accepted.as_deref().unwrap_or_default();
+            format!("{}: {}; accepted: {accepted}", first.field, first.detail)
+        });
+        let mut problem = Problem::new(StatusCode::BAD_REQUEST, "unknown-parameter", detail);
+        problem.errors = errors;
+        problem
+    }
+
     /// 408: the body did not arrive in time.
     pub fn too_slow(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", detail)
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", detail).closing()
+    }
+
+    /// 409: a request with the same `Idempotency-Key` is under way, or its answer is gone.
+    pub fn same_key(name: &'static str, detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, name, detail)
+    }
+
+    /// 414: an address that is longer than any name could make it.
+    pub fn address_too_long(bytes: usize, limit_bytes: usize) -> Problem {
+        let detail = format!("the address has {bytes} bytes; accepted: {limit_bytes}");
+        let mut problem = Problem::new(StatusCode::URI_TOO_LONG, "address-too-long", detail).closing();
+        problem.members.insert("limitBytes".into(), json!(limit_bytes));
+        problem
+    }
+
+    /// 422: an `Idempotency-Key` that was used for something else.
+    pub fn other_request(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
+    }
+
+    /// With a `Connection: close`: the rest of the body will not be read.
+    fn closing(mut self) -> Problem {
+        self.headers
+            .push((header::CONNECTION, HeaderValue::from_static("close")));
+        self
     }
 
     /// 413: more bytes than are taken.
@@ -141,7 +188,8 @@ impl Problem {
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
             format!("{what} is larger than the {limit_bytes} bytes that are accepted"),
-        );
+        )
+        .closing();
         problem.members.insert("limitBytes".into(), json!(limit_bytes));
         problem
     }
@@ -259,6 +307,11 @@ impl Problem {
             "not-found" => "There is no such thing",
             "unknown-reference" => "The body names something that does not exist",
             "method-not-allowed" => "This cannot be done to it",
+            "unknown-parameter" => "The query holds what is not known here",
+            "address-too-long" => "The address is too long",
+            "idempotency-key-in-use" => "The same request is under way",
+            "idempotency-answer-lost" => "The request took effect before; its answer is gone",
+            "idempotency-key-reused" => "The Idempotency-Key was used for something else",
             "too-slow" => "The body did not arrive in time",
             "too-large" => "The body is too large",
             "unsupported-media-type" => "The body is of another kind than is accepted",
@@ -311,7 +364,9 @@ impl From<ControlError> for Problem {
                 );
                 Problem::store_failed(error.to_string())
             }
-            ControlError::ShuttingDown => Problem::unavailable(error.to_string()),
+            ControlError::TooManyUploads(_) | ControlError::ShuttingDown => {
+                Problem::unavailable(error.to_string())
+            }
         }
     }
 }
@@ -323,9 +378,10 @@ impl IntoResponse for Problem {
         body.insert("type".into(), json!(format!("urn:tessera:problem:{}", self.name)));
         body.insert("title".into(), json!(title));
         body.insert("status".into(), json!(self.status.as_u16()));
-        body.insert("detail".into(), json!(self.detail));
+        body.insert("detail".into(), json!(shown(&self.detail, DETAIL_CHARS)));
         if !self.errors.is_empty() {
-            body.insert("errors".into(), json!(self.errors));
+            let errors: Vec<FieldError> = self.errors.iter().map(FieldError::shown).collect();
+            body.insert("errors".into(), json!(errors));
         }
         let mut response = (self.status, Json(Value::Object(body))).into_response();
         let headers = response.headers_mut();
@@ -337,5 +393,56 @@ impl IntoResponse for Problem {
             headers.insert(name, value);
         }
         response
+    }
+}
+
+/// A text in which a caller's own words may stand, as it is answered: of bounded length, its middle left out, because
+/// what would be accepted stands at the end; and without control characters, which would be orders to a terminal.
+fn shown(text: &str, chars: usize) -> String {
+    let escaped = |c: char| -> String {
+        // Isolates and overrides turn around what is read after them.
+        if c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            c.escape_default().collect()
+        } else {
+            c.into()
+        }
+    };
+    let count = text.chars().count();
+    if count <= chars {
+        return text.chars().map(escaped).collect();
+    }
+    let head = text.chars().take(chars / 2).map(escaped);
+    let tail = text.chars().skip(count - chars / 2).map(escaped);
+    head.chain(std::iter::once(" … ".to_owned()))
+        .chain(tail)
+        .collect()
+}
+
+/// How much of a detail is answered: the longest that is ours has some 400 characters.
+const DETAIL_CHARS: usize = 1000;
+
+/// How much of a value is answered: the longest that could be right has 64 bytes; a digest's header some more.
+const VALUE_CHARS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_short_and_gives_no_orders() {
+        assert_eq!(shown("lamp-1, 💡 \"x\"", 40), "lamp-1, 💡 \"x\"");
+        assert_eq!(
+            shown("a\u{1b}[2J\u{9b}b\0\u{202e}c\n", 40),
+            "a\\u{1b}[2J\\u{9b}b\\u{0}\\u{202e}c\\n"
+        );
+        let long = format!("unknown field `{}`, expected `name`", "x".repeat(1 << 20));
+        let short = shown(&long, 60);
+        assert!(
+            short.starts_with("unknown field `xxx") && short.ends_with("expected `name`"),
+            "{short}"
+        );
+        assert_eq!(short.chars().count(), 63);
     }
 }

@@ -1,54 +1,80 @@
 //! The HTTP listener and its end: connections with bounds, closed in order.
+//!
+//! 1. A connection takes a seat (see [`super::seats`]); where there is none, it is told so and closed.
+//! 2. The head of a request has [`HEADER_TIMEOUT`], counted from the moment it is waited for and not from its last byte,
+//!    and bounds on its bytes, its headers and its address.
+//! 3. Bodies and answers keep a pace (see [`super::pace`]).
+//! 4. A connection that ends with something unread lingers for a moment, so that its last answer is not lost.
+//!
+//! What a connection can hold in memory is bounded: [`BUFFER_BYTES`] each for what comes and what goes, beside what a
+//! handler holds.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Request, Response, Version, header};
+use axum::response::IntoResponse;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
-/// Serves `router` on `listener` until `shutdown` ends; calls under way are finished first.
+use super::pace::{PacedBody, PacedStream};
+use super::problem::Problem;
+use super::seats::{Holder, Seat, Seats};
+
+/// Serves `router` on `listener`, `max_connections` at a time, until `shutdown` ends; calls under way are finished first.
 ///
 /// # Errors
 /// The listener fails for good.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    max_connections: usize,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let seats = Seats::new(max_connections);
     // Dropping the sender tells every connection to end; when all receivers are gone, all have.
     let (ending, end) = watch::channel(());
     loop {
-        let place = tokio::select! {
-            () = &mut shutdown => break,
-            place = Arc::clone(&places).acquire_owned() => place.map_err(io::Error::other)?,
-        };
         let accepted = tokio::select! {
             () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
-                // The peer went away, or there are no file descriptors left: others may still be served.
+                // The peer went away, or there are no file descriptors left: a connection that waits gives up its own,
+                // which devices and the store may need as well.
                 warn!(%error, "a connection could not be accepted");
+                seats.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let (router, end) = (router.clone(), end.clone());
-        tokio::spawn(async move {
-            converse(stream, router, end).await;
-            drop(place);
-        });
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "TCP_NODELAY was refused");
+        }
+        match seats.take(address.ip()) {
+            Some(seat) => {
+                tokio::spawn(converse(stream, router.clone(), seat, end.clone()));
+            }
+            None => turn_away(&stream, address.ip()),
+        }
     }
     drop(listener);
     drop(end);
@@ -57,31 +83,173 @@ pub async fn serve(
     Ok(())
 }
 
-async fn converse(stream: TcpStream, router: Router, mut end: watch::Receiver<()>) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, "TCP_NODELAY was refused");
-    }
-    let connection = http1::Builder::new()
+/// Says that there is no room, as far as that can be said without waiting.
+fn turn_away(stream: &TcpStream, address: IpAddr) {
+    warn!(%address, "every connection is in use: one was turned away");
+    let _ = stream.try_write(NO_ROOM);
+}
+
+async fn converse<T>(stream: T, router: Router, seat: Seat, mut end: watch::Receiver<()>)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let holder = seat.holder();
+    // The answer's last byte is with hyper; idle is who has been sent it.
+    let answered = Arc::new(AtomicBool::new(false));
+    let stream = PacedStream::new(stream, {
+        let (holder, answered) = (holder.clone(), Arc::clone(&answered));
+        move || {
+            if answered.swap(false, Ordering::Relaxed) {
+                holder.idle();
+            }
+        }
+    });
+    let router = TowerToHyperService::new(router);
+    let service = service_fn({
+        let holder = holder.clone();
+        move |request| {
+            Box::pin(answer(
+                request,
+                router.clone(),
+                holder.clone(),
+                Arc::clone(&answered),
+            ))
+        }
+    });
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = end.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(BUFFER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut ending = false;
+    let ended = loop {
+        tokio::select! {
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
+            () = seat.lost() => {
+                debug!("a connection gave way to another one");
+                return;
+            }
+            _ = end.changed(), if !ending => {
+                if !holder.is_busy() {
+                    return;
+                }
+                ending = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
         }
     };
     if let Err(error) = ended {
         debug!(%error, "a connection ended early");
     }
+    holder.idle();
+    let mut stream = connection.into_parts().io.into_inner();
+    tokio::select! {
+        () = linger(&mut stream) => {}
+        () = seat.lost() => {}
+        _ = end.changed() => {}
+    }
 }
 
-/// Connections served at a time; past that they wait in the kernel's queue. A guess: a console's worth of
-/// operators and their scripts, well below the usual limit of 1024 file descriptors.
-const MAX_CONNECTIONS: usize = 512;
+/// Closing a socket with something unread resets the connection, and what was answered last is lost with it: so the
+/// peer is told that nothing more comes, and what it still says is let go for a moment.
+async fn linger<T: AsyncRead + AsyncWrite + Unpin>(stream: &mut T) {
+    let drained = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+/// One request, from its head to the end of its answer's body.
+async fn answer(
+    request: Request<Incoming>,
+    router: TowerToHyperService<Router>,
+    holder: Holder,
+    answered: Arc<AtomicBool>,
+) -> Result<Response<Body>, std::convert::Infallible> {
+    holder.busy();
+    let under_way = UnderWay(answered);
+    let mut request = request.map(|body| PacedBody::watch(Body::new(body)));
+    let mut answer = match acceptable(&request) {
+        Ok(()) => {
+            request.extensions_mut().insert(holder);
+            router.call(request).await?
+        }
+        Err(problem) => problem.into_response(),
+    };
+    let headers = answer.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    // Answers show secrets, and what is true of a fleet now.
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    Ok(answer.map(|body| {
+        Body::new(Answer {
+            body,
+            _under_way: under_way,
+        })
+    }))
+}
+
+/// What is wrong with a request whatever it asks for.
+fn acceptable<B>(request: &Request<B>) -> Result<(), Problem> {
+    let address_bytes = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    if address_bytes > MAX_ADDRESS_BYTES {
+        return Err(Problem::address_too_long(address_bytes, MAX_ADDRESS_BYTES));
+    }
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    //= RFC 9112 section 3.2
+    //# A server MUST respond with a 400 (Bad Request) status code to any
+    //# HTTP/1.1 request message that lacks a Host header field and to any
+    //# request message that contains more than one Host header field line
+    //# or a Host header field with an invalid field value.
+    if hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11) {
+        return Err(Problem::malformed(format!(
+            "the request has {hosts} Host headers; accepted: one"
+        )));
+    }
+    Ok(())
+}
+
+/// The body of an answer, and the end of its request.
+struct Answer {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+/// A request until the last of its answer is handed over.
+struct UnderWay(Arc<AtomicBool>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 /// How long a request's head may take, and how long a connection may wait between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -89,57 +257,34 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Headers of a request.
 const MAX_HEADERS: usize = 64;
 
+/// A request's head, all of it. A guess: what proxies and browsers add is a tenth of it.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// An address: the longest name in it has 64 bytes, so this leaves room for many filters.
+const MAX_ADDRESS_BYTES: usize = 8 * 1024;
+
+/// What is read ahead of a handler, and what is kept of an answer that was not sent yet. Longer than a head, so that one
+/// that is too long is answered as that.
+const BUFFER_BYTES: usize = 2 * MAX_HEAD_BYTES;
+
 /// After a failed accept: file descriptors take a moment to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long a peer may take to stop speaking after its last answer, and how much it may say: what was under way.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// As `Problem::unavailable` would say it.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    Content-Type: application/problem+json\r\n\
+    Connection: close\r\n\
+    Retry-After: 1\r\n\
+    Content-Length: 168\r\n\
+    \r\n\
+    {\"type\":\"urn:tessera:problem:unavailable\",\"title\":\"The gateway cannot do this at the moment\",\
+    \"status\":503,\"detail\":\"every connection is in use (admin.max_connections)\"}";
+
 #[cfg(test)]
-mod tests {
-    use axum::body::Bytes;
-    use axum::routing::post;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::oneshot;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_call_under_way_is_finished_and_an_idle_connection_ends() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (end, ended) = oneshot::channel::<()>();
-        let echo = Router::new().route("/", post(async |body: Bytes| body));
-        let serving = tokio::spawn(serve(listener, echo, async {
-            ended.await.unwrap();
-        }));
-
-        let mut idle = TcpStream::connect(address).await.unwrap();
-        let whole = b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\nhi";
-        idle.write_all(whole).await.unwrap();
-        read_until(&mut idle, "hi").await;
-
-        let mut busy = TcpStream::connect(address).await.unwrap();
-        let head = b"POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
-        busy.write_all(head).await.unwrap();
-        read_until(&mut busy, "100 Continue\r\n\r\n").await;
-
-        end.send(()).unwrap();
-        let mut rest = Vec::new();
-        idle.read_to_end(&mut rest).await.unwrap();
-        assert_eq!(rest, b"", "an idle connection is closed without a word");
-        busy.write_all(b"hello").await.unwrap();
-        busy.read_to_end(&mut rest).await.unwrap();
-        let answer = String::from_utf8(rest).unwrap();
-        assert!(
-            answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"),
-            "{answer}"
-        );
-        serving.await.unwrap().unwrap();
-        assert!(TcpStream::connect(address).await.is_err(), "the port is closed");
-    }
-
-    async fn read_until(stream: &mut TcpStream, end: &str) {
-        let mut read = Vec::new();
-        while !read.ends_with(end.as_bytes()) {
-            read.push(stream.read_u8().await.unwrap());
-        }
-    }
-}
+#[path = "serve_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

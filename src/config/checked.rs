@@ -71,6 +71,8 @@ pub struct AdminConfig {
     pub metrics_auth: MetricsAuth,
     /// The largest artifact accepted, in bytes.
     pub max_artifact_bytes: u64,
+    /// Connections served at a time; past that a waiting one gives way.
+    pub max_connections: usize,
 }
 
 /// `[runtime]`: how the process uses the machine.
@@ -129,6 +131,7 @@ impl Default for Config {
                 bootstrap_key: None,
                 metrics_auth: MetricsAuth::Key,
                 max_artifact_bytes: 256 << 20,
+                max_connections: 512,
             },
             runtime: RuntimeConfig { shards: None },
             log: LogConfig {
@@ -180,6 +183,7 @@ impl Config {
             bootstrap_key,
             metrics_auth,
             max_artifact_bytes,
+            max_connections,
         } = admin;
         let RuntimeConfig { shards } = runtime;
         let LogConfig { format, filter } = log;
@@ -220,6 +224,7 @@ impl Config {
             ),
             // What a device can address: 2^20 blocks of 1024 bytes.
             setting("admin.max_artifact_bytes", Size(max_artifact_bytes, 1..=1 << 30)),
+            setting("admin.max_connections", Count(max_connections, 16..=65_536)),
             setting("runtime.shards", shards),
             setting(
                 "log.format",

@@ -17,6 +17,9 @@ pub enum ControlError {
     /// The store failed: nothing of the command was kept.
     #[error("the store failed; nothing was changed")]
     StoreFailed(#[source] Arc<StoreError>),
+    /// As many uploads are under way as are taken at a time.
+    #[error("{0} uploads are under way, which is as many as are taken at a time; nothing was stored")]
+    TooManyUploads(usize),
     /// The program is ending.
     #[error("the gateway is shutting down; nothing was changed")]
     ShuttingDown,

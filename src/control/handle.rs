@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::batch::{Batch, Command, Decision, Job, Stop};
@@ -51,6 +51,8 @@ pub struct Shared {
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
     checked: Arc<tokio::sync::Mutex<Option<Checked>>>,
+    /// A place for each upload.
+    uploads: Arc<Semaphore>,
 }
 
 /// What a check found.
@@ -113,6 +115,7 @@ impl Control {
             stop,
             writer: Mutex::new(None),
             checked: Arc::default(),
+            uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
         });
         let queues = Queues {
             jobs: job_queue,
@@ -268,9 +271,13 @@ impl Control {
     /// Begins to take the bytes of an artifact, `limit` of them at most.
     ///
     /// # Errors
-    /// The disk fails.
+    /// As many are under way as are taken at a time, or the disk fails.
     pub async fn begin_upload(&self, limit: u64) -> Result<ArtifactUpload, ControlError> {
-        Ok(ArtifactUpload::new(self.shared.store.begin_upload(limit)?, limit))
+        let place = Arc::clone(&self.shared.uploads)
+            .try_acquire_owned()
+            .map_err(|_| ControlError::TooManyUploads(UPLOADS_AT_ONCE))?;
+        let upload = self.shared.store.begin_upload(limit)?;
+        Ok(ArtifactUpload::new(upload, limit, place))
     }
 
     /// Makes an artifact of uploaded bytes. `declared` is what the sender says their SHA-256 is.
@@ -572,6 +579,9 @@ impl Decision for Check {
 
 /// Commands that wait: whoever orders more waits to order.
 const JOBS_QUEUED: usize = 1024;
+/// Uploads at a time, each with a temporary file open: with the connections they come on they stay below the usual limit
+/// of 1024 file descriptors, so that devices and the store never lack one.
+const UPLOADS_AT_ONCE: usize = 64;
 /// Reports that wait: some hundred milliseconds of work.
 const REPORTS_QUEUED: usize = 65_536;
 /// How long the outcome of a check is good for: a reasoned guess, far below the seconds between a supervisor's probes.

@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::BytesMut;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::fleet::Digest;
 use crate::store::{StoredBlob, Upload, UploadError};
@@ -15,15 +16,17 @@ pub struct ArtifactUpload {
     buffered: BytesMut,
     length: u64,
     limit: u64,
+    _place: OwnedSemaphorePermit,
 }
 
 impl ArtifactUpload {
-    pub(super) fn new(upload: Upload, limit: u64) -> Self {
+    pub(super) fn new(upload: Upload, limit: u64, place: OwnedSemaphorePermit) -> Self {
         Self {
             upload: Some(upload),
             buffered: BytesMut::new(),
             length: 0,
             limit,
+            _place: place,
         }
     }
 

@@ -121,3 +121,21 @@ async fn an_upload_whose_bytes_cannot_be_kept_fails_alone() {
         "nothing of it was kept"
     );
 }
+
+#[tokio::test]
+async fn an_upload_past_the_bound_is_refused_until_another_one_ends() {
+    let given = Given::new().await;
+    let mut under_way = Vec::new();
+    let refused = loop {
+        match given.control.begin_upload(10).await {
+            Ok(upload) => under_way.push(upload),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(refused, ControlError::TooManyUploads(bound) if bound == under_way.len()),
+        "{refused}"
+    );
+    under_way.pop();
+    given.control.begin_upload(10).await.unwrap();
+}
