@@ -2,7 +2,7 @@
 //!
 //! 1. [`serve`](serve()): connections, within the bounds of [`seats`] and [`pace`].
 //! 2. [`auth`]: who asks, and whether the key's role allows it.
-//! 3. [`body`]: what a call carries, read strictly.
+//! 3. [`body`] and [`query`]: what a call carries, read strictly.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
 
@@ -17,6 +17,7 @@ mod keys;
 mod pace;
 mod packages;
 mod problem;
+mod query;
 mod seats;
 mod serve;
 mod sessions;
@@ -122,13 +123,14 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys/{key}", delete(keys::revoke))
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
-        .nest("/v1/projects/{project}", project)
+        .nest(PROJECT, project)
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(body::link_next))
+        .layer(middleware::from_fn(query::refuse_unknown))
         .with_state(state)
 }
 
@@ -147,6 +149,9 @@ async fn wrong_method(request: Request) -> Problem {
         request.uri().path()
     ))
 }
+
+/// Where a project's resources are.
+const PROJECT: &str = "/v1/projects/{project}";
 
 /// The largest JSON body: a deployment of hundreds of packages is a few KiB.
 const JSON_LIMIT_BYTES: usize = 256 * 1024;

@@ -1,11 +1,13 @@
 //! The router in this process over a real `Control` on a folder of its own: every call, and every bad input that is
 //! worth an answer of its own.
 
+mod strict;
+
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, header};
 use data_encoding::{BASE64, HEXLOWER};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
