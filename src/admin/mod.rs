@@ -2,7 +2,7 @@
 //!
 //! 1. [`serve`](serve()): connections, within the bounds of [`seats`] and [`pace`].
 //! 2. [`auth`]: who asks, and whether the key's role allows it.
-//! 3. [`body`] and [`query`]: what a call carries, read strictly.
+//! 3. [`body`] and [`query`]: what a call carries, read strictly; [`idempotency`]: whether it came before.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
 
@@ -13,6 +13,7 @@ mod cohorts;
 mod deployments;
 mod devices;
 mod health;
+mod idempotency;
 mod keys;
 mod pace;
 mod packages;
@@ -121,6 +122,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/sessions", get(sessions::list))
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{key}", delete(keys::revoke))
+        .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
         .nest(PROJECT, project)

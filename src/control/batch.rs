@@ -10,10 +10,11 @@ use tracing::info;
 
 use super::change::Change;
 use super::error::ControlError;
+use super::once;
 use super::view::View;
 use crate::clock;
 use crate::fleet::{Actor, Artifact, Deployment, Device, Digest, ProjectId, Refusal};
-use crate::store::{AuditRow, Store, StoreError, WriteTransaction};
+use crate::store::{AuditRow, OnceKey, Store, StoreError, WriteTransaction};
 use crate::telemetry::GatewayEvent;
 
 /// A command, as the writer sees it.
@@ -245,17 +246,20 @@ pub trait Job: Send {
 /// A command that waits for its decision or its commit.
 pub struct Command<D: Decision> {
     decision: Option<D>,
+    /// The request that this carries out, where it names itself.
+    once: Option<OnceKey>,
     outcome: Option<Result<D::Answer, ControlError>>,
     reply: oneshot::Sender<Result<D::Answer, ControlError>>,
 }
 
 impl<D: Decision> Command<D> {
-    /// A command, and where its answer will be.
+    /// A command of the current task, and where its answer will be.
     pub fn new(decision: D) -> (Self, oneshot::Receiver<Result<D::Answer, ControlError>>) {
         let (reply, answer) = oneshot::channel();
         (
             Self {
                 decision: Some(decision),
+                once: once::carried_out(),
                 outcome: None,
                 reply,
             },
@@ -271,7 +275,11 @@ impl<D: Decision> Job for Command<D> {
     ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
         Box::pin(async move {
             if let Some(decision) = self.decision.take() {
-                self.outcome = Some(match decision.decide(batch).await {
+                let decided = match (decision.decide(batch).await, self.once) {
+                    (Ok(answer), Some(key)) => once::note(key, batch).await.map(|()| answer),
+                    (decided, _) => decided,
+                };
+                self.outcome = Some(match decided {
                     Ok(answer) => Ok(answer),
                     Err(Stop::Refused(refusal)) => Err(ControlError::Refused(refusal)),
                     Err(Stop::FailedAlone(error)) => Err(ControlError::from(error)),

@@ -19,6 +19,7 @@ use super::devices::{
 use super::directory::{DeviceEntry, Directory};
 use super::error::ControlError;
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
+use super::once::UnderWay;
 use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage};
 use super::report::Report;
 use super::start::{first_steps, load};
@@ -51,6 +52,8 @@ pub struct Shared {
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
     checked: Arc<tokio::sync::Mutex<Option<Checked>>>,
+    /// Requests that name themselves and are being carried out.
+    pub under_way: UnderWay,
     /// A place for each upload.
     uploads: Arc<Semaphore>,
 }
@@ -115,6 +118,7 @@ impl Control {
             stop,
             writer: Mutex::new(None),
             checked: Arc::default(),
+            under_way: UnderWay::default(),
             uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
         });
         let queues = Queues {
@@ -554,7 +558,7 @@ impl Control {
         Ok(self.entry(device).is_some_and(|entry| entry.session().is_some()))
     }
 
-    async fn order<D: Decision>(&self, decision: D) -> Result<D::Answer, ControlError> {
+    pub(super) async fn order<D: Decision>(&self, decision: D) -> Result<D::Answer, ControlError> {
         let (command, answer) = Command::new(decision);
         self.shared
             .jobs

@@ -16,6 +16,7 @@ mod directory;
 mod error;
 mod handle;
 mod keys;
+mod once;
 mod packages;
 mod reads;
 mod report;
@@ -32,13 +33,14 @@ pub use directory::{DeviceEntry, SessionFacts};
 pub use error::ControlError;
 pub use handle::{Control, Options, Started};
 pub use keys::CreatedKey;
+pub use once::{Before, Claim};
 pub use reads::{DevicePage, DeviceQuery, DeviceRecord, Progress};
 pub use report::{QueueFull, Report, ReportDone, ReportSlot};
 pub use upload::ArtifactUpload;
 pub use view::View;
 
 pub use crate::fleet::Actor;
-pub use crate::store::{AuditFilter, AuditRecord, Blob, Sighting, UploadError};
+pub use crate::store::{AuditFilter, AuditRecord, Blob, KeptAnswer, OnceKey, Sighting, UploadError};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
