@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -128,6 +129,27 @@ impl Client {
             &[("Content-Type", "application/json")],
             body.to_string(),
         )
+    }
+
+    /// Has something done once, whatever becomes of the connection: where no answer arrives, the same request under the
+    /// same `Idempotency-Key` asks what became of it.
+    pub fn post_once(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let key = format!("{:032x}", rand::random::<u128>());
+        let headers = [("Content-Type", "application/json"), ("Idempotency-Key", &key)];
+        let mut attempt = 1;
+        loop {
+            let answered = self.send("POST", path, &headers, body.to_string());
+            let is_open = match &answered {
+                Err(Failure::Unreachable { .. }) => true,
+                Err(Failure::Refused(problem)) => problem.kind.ends_with(":idempotency-key-in-use"),
+                Ok(_) | Err(_) => false,
+            };
+            if !is_open || attempt == ATTEMPTS {
+                return answered;
+            }
+            attempt += 1;
+            thread::sleep(BETWEEN_ATTEMPTS);
+        }
     }
 
     /// Changes something.
@@ -268,6 +290,10 @@ pub fn package_version(text: &str) -> Result<(String, String), String> {
         _ => Err("expected PACKAGE@VERSION, like main@1.4.0".to_owned()),
     }
 }
+
+/// How often a request is sent that must not be lost: a server that is started again is back in between.
+const ATTEMPTS: u32 = 3;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
 
 /// Items asked for at a time.
 const PAGE: usize = 500;

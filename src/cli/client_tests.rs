@@ -41,6 +41,40 @@ fn a_list_is_followed_to_its_last_page() {
 }
 
 #[test]
+fn an_answer_that_is_lost_is_asked_for_again_under_the_same_key() {
+    let server = Script::answering(&[
+        HANGS_UP,
+        (
+            409,
+            r#"{"type": "urn:tessera:problem:idempotency-key-in-use", "title": "The same request is under way"}"#,
+        ),
+        (201, r#"{"id": "dep_1"}"#),
+    ]);
+    let made = server
+        .client()
+        .post_once("cohorts/1/deployments", &json!({"name": "x"}));
+    assert_eq!(made.unwrap(), json!({"id": "dep_1"}));
+    let asked = server.asked();
+    let keys: Vec<_> = asked
+        .iter()
+        .map(|one| one.header("idempotency-key").unwrap())
+        .collect();
+    assert!(
+        keys[0].len() == 32 && keys.iter().all(|key| *key == keys[0]),
+        "{keys:?}"
+    );
+
+    // What was refused is refused.
+    let server = Script::answering(&[(409, r#"{"title": "Somebody deployed in the meantime"}"#)]);
+    let refused = server
+        .client()
+        .post_once("cohorts/1/deployments", &json!({"name": "x"}));
+    assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
+    let other = server.asked();
+    assert_ne!(other[0].header("idempotency-key"), Some(keys[0]));
+}
+
+#[test]
 fn a_page_that_fails_fails_the_list() {
     let server = Script::answering(&[
         (200, r#"{"items": [1], "nextPageToken": "2"}"#),
@@ -196,6 +230,9 @@ fn client(url: &str, key: &str) -> Client {
     Client::at(url, "default", Secret::new(key.to_owned()))
 }
 
+/// An answer that is none.
+const HANGS_UP: (u16, &str) = (0, "");
+
 /// Answers each request in turn, one connection each.
 struct Script {
     url: String,
@@ -253,12 +290,15 @@ impl Script {
                     let length = asked
                         .header("content-length")
                         .map_or(0, |text| text.parse().unwrap());
-                    if status < 300 {
+                    if status < 300 || asked.header("expect").is_none() {
                         if asked.header("expect").is_some() {
                             stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap();
                         }
                         asked.body = vec![0; length];
                         reader.read_exact(&mut asked.body).unwrap();
+                    }
+                    if status == HANGS_UP.0 {
+                        return asked;
                     }
                     let length = body.len();
                     let head = format!(

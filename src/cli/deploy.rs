@@ -69,7 +69,9 @@ pub fn run(args: DeployArgs) -> Result<(), Failure> {
     }
     say(review(&preview).trim_end());
     confirm(&preview, &args)?;
-    args.server.output.one(&client.post(&path, &order)?, DEPLOYMENT);
+    args.server
+        .output
+        .one(&client.post_once(&path, &order)?, DEPLOYMENT);
     Ok(())
 }
 
