@@ -6,6 +6,8 @@
 //! 3. Bodies and answers keep a pace (see [`super::pace`]).
 //! 4. A connection that ends with something unread lingers for a moment, so that its last answer is not lost.
 //!
+//! What cannot be parsed at all, the library answers with a bare status and closes.
+//!
 //! What a connection can hold in memory is bounded: [`BUFFER_BYTES`] each for what comes and what goes, beside what a
 //! handler holds.
 
@@ -35,6 +37,7 @@ use tracing::{debug, warn};
 use super::pace::{PacedBody, PacedStream};
 use super::problem::Problem;
 use super::seats::{Holder, Seat, Seats};
+use crate::telemetry::{self, ConnectionLoss, GatewayEvent};
 
 /// Serves `router` on `listener`, `max_connections` at a time, until `shutdown` ends; calls under way are finished first.
 ///
@@ -86,6 +89,7 @@ pub async fn serve(
 /// Says that there is no room, as far as that can be said without waiting.
 fn turn_away(stream: &TcpStream, address: IpAddr) {
     warn!(%address, "every connection is in use: one was turned away");
+    telemetry::emit(GatewayEvent::ConnectionLost(ConnectionLoss::TurnedAway));
     let _ = stream.try_write(NO_ROOM);
 }
 
@@ -128,6 +132,7 @@ where
         tokio::select! {
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
             () = seat.lost() => {
+                telemetry::emit(GatewayEvent::ConnectionLost(ConnectionLoss::GaveWay));
                 debug!("a connection gave way to another one");
                 return;
             }

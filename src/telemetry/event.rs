@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use super::labels::{
-    BlockKind, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult, Rejection,
-    ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
+    BlockKind, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
+    Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
 };
 
 /// Something that happened and is worth counting.
@@ -88,6 +88,8 @@ pub enum GatewayEvent {
     StoreFailed(StoreOperation),
     /// An upload was stored, so many bytes long.
     ArtifactStored(u64),
+    /// A connection to the API was lost because there are as many as there may be.
+    ConnectionLost(ConnectionLoss),
 }
 
 /// One request in this many is timed: the exporter's histograms keep every sample until they are drained.
@@ -179,6 +181,7 @@ impl GatewayEvent {
                 sink.count(counter(COMMANDS, &[]), u64::from(commands));
                 sink.sample(histogram(COMMIT_TIME, &[]), took.as_secs_f64());
             }
+            Self::ConnectionLost(loss) => sink.count(counter(CONNECTIONS_LOST, &[loss.index()]), 1),
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
         }
@@ -311,9 +314,10 @@ const REPORTS: usize = 14;
 const COMMANDS: usize = 15;
 const STORE_ERRORS: usize = 16;
 const STORED_BYTES: usize = 17;
+const CONNECTIONS_LOST: usize = 18;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 18] = [
+pub static COUNTERS: [Family; 19] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -407,6 +411,11 @@ pub static COUNTERS: [Family; 18] = [
         "tessera_artifact_stored_bytes_total",
         "Bytes of artifacts uploaded and stored.",
         &[],
+    ),
+    family(
+        "tessera_api_connections_lost_total",
+        "Connections to the API that gave way to others or were turned away.",
+        &[("reason", ConnectionLoss::NAMES)],
     ),
 ];
 

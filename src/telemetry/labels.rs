@@ -326,6 +326,14 @@ label! {
 }
 
 label! {
+    /// Why a connection to the API was lost to others.
+    ConnectionLoss {
+        GaveWay = "gave_way",
+        TurnedAway = "turned_away",
+    }
+}
+
+label! {
     /// What the store was asked to do when it failed.
     StoreOperation {
         Commit = "commit",
