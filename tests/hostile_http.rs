@@ -401,16 +401,24 @@ fn other_protocols_and_broken_framing_end_the_connection() {
             json_head("Transfer-Encoding: chunked\r\n").replace("HTTP/1.1", "HTTP/1.0") + &chunk,
             &["HTTP/1.1 400", "HTTP/1.0 400"],
         ),
-        ("a folded header", json_head("X: a\r\n b\r\n"), &["HTTP/1.1 400"]),
+        (
+            "a folded header",
+            json_head("X: a\r\n b\r\nContent-Length: 19\r\n") + body,
+            &["HTTP/1.1 400"],
+        ),
         (
             "a space before the colon",
             json_head("Content-Length : 19\r\n") + body,
             &["HTTP/1.1 400"],
         ),
-        ("a NUL in a header", json_head("X: a\0b\r\n"), &["HTTP/1.1 400"]),
+        (
+            "a NUL in a header",
+            json_head("X: a\0b\r\nContent-Length: 19\r\n") + body,
+            &["HTTP/1.1 400"],
+        ),
         (
             "a bare CR in a header",
-            json_head("X: a\rb\r\n"),
+            json_head("X: a\rb\r\nContent-Length: 19\r\n") + body,
             &["HTTP/1.1 400"],
         ),
         (
@@ -533,8 +541,8 @@ fn a_thousand_silent_and_dripping_connections_keep_nobody_out() {
     for n in 0..1000_usize {
         let mut stream = from(&server, n % 8);
         let head = "GET /v1/projects/default/devices HTTP/1.1\r\nHost: t\r\n";
-        let body = "POST /livez HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\nx";
-        let said = ["", "G", head, body][n / 8 % 4];
+        let again = "GET /livez HTTP/1.1\r\nHost: t\r\n\r\nG";
+        let said = ["", "G", head, again][n / 8 % 4];
         // It may have been asked to go already.
         let _ = stream.write_all(said.as_bytes());
         held.push(stream);
@@ -840,11 +848,16 @@ fn from(server: &Server, n: usize) -> TcpStream {
     socket.into()
 }
 
-/// Whether the server still holds its end.
-fn is_open(stream: &TcpStream) -> bool {
+/// Whether the server still holds its end, whatever it has said.
+fn is_open(mut stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
-    let peeked = stream.peek(&mut [0; 1]);
-    matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    loop {
+        match stream.read(&mut [0; 1024]) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
 }
 
 fn get(target: &str) -> String {
