@@ -20,6 +20,7 @@ mod packages;
 mod reads;
 mod report;
 mod start;
+mod timeline;
 mod upload;
 mod view;
 mod writer;
@@ -38,7 +39,7 @@ pub use upload::ArtifactUpload;
 pub use view::View;
 
 pub use crate::fleet::Actor;
-pub use crate::store::{AuditFilter, AuditRecord, Blob, Sighting, UploadError};
+pub use crate::store::{AuditFilter, AuditRecord, Blob, Sighting, TimelineFilter, UploadError};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -22,6 +22,7 @@ mod folder;
 mod seal;
 mod sessions;
 mod sqlite;
+mod timeline;
 
 pub use blobs::{Blob, StoredBlob, Upload, UploadError};
 pub use devices::{DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting};
@@ -29,3 +30,4 @@ pub use error::StoreError;
 pub use facts::{AuditFilter, AuditRecord, AuditRow, KeyHash, KeyRow};
 pub use sessions::{SessionLog, SessionLogError};
 pub use sqlite::{Store, WriteTransaction};
+pub use timeline::TimelineFilter;

@@ -244,7 +244,10 @@ async fn check_key(
     }
 }
 
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "fleet", include_str!("migrations/0001_fleet.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "fleet", include_str!("migrations/0001_fleet.sql")),
+    (2, "timeline", include_str!("migrations/0002_timeline.sql")),
+];
 const KEY_CHECK: &[u8] = b"key-check";
 /// Reads that wait for a checkpoint; nobody else writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

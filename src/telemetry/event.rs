@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::labels::{
     BlockKind, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult, Rejection,
-    ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
+    ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation, TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
@@ -88,6 +88,13 @@ pub enum GatewayEvent {
     StoreFailed(StoreOperation),
     /// An upload was stored, so many bytes long.
     ArtifactStored(u64),
+    /// Entries of devices' timelines were lost.
+    TimelineLost {
+        /// Why.
+        why: TimelineLoss,
+        /// How many.
+        entries: u32,
+    },
 }
 
 /// One request in this many is timed: the exporter's histograms keep every sample until they are drained.
@@ -181,6 +188,9 @@ impl GatewayEvent {
             }
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
+            Self::TimelineLost { why, entries } => {
+                sink.count(counter(TIMELINE_LOST, &[why.index()]), u64::from(entries));
+            }
         }
     }
 }
@@ -311,9 +321,10 @@ const REPORTS: usize = 14;
 const COMMANDS: usize = 15;
 const STORE_ERRORS: usize = 16;
 const STORED_BYTES: usize = 17;
+const TIMELINE_LOST: usize = 18;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 18] = [
+pub static COUNTERS: [Family; 19] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -407,6 +418,11 @@ pub static COUNTERS: [Family; 18] = [
         "tessera_artifact_stored_bytes_total",
         "Bytes of artifacts uploaded and stored.",
         &[],
+    ),
+    family(
+        "tessera_timeline_lost_total",
+        "Entries that did not make it into a device's timeline.",
+        &[("reason", TimelineLoss::NAMES)],
     ),
 ];
 

@@ -18,7 +18,7 @@ mod tally;
 pub use event::{GatewayEvent, MetricName, REQUEST_SAMPLE, metric_names};
 pub use labels::{
     BlockKind, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult, Rejection,
-    ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
+    ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation, TimelineLoss,
 };
 pub use logging::{LogFormat, LogOptions, LoggingError, init_tracing};
 pub use metrics::{MetricsHandle, emit, install_metrics};

@@ -203,7 +203,7 @@ async fn a_database_of_a_newer_program_is_refused() {
             &error,
             StoreError::Newer {
                 found: 999,
-                known: 1,
+                known: 2,
                 ..
             }
         ),
