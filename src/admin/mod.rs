@@ -18,6 +18,7 @@ mod problem;
 mod serve;
 mod sessions;
 mod shapes;
+mod timeline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,6 +110,7 @@ pub fn router(state: AdminState) -> Router {
                 .delete(devices::delete)
                 .post(devices::act),
         )
+        .route("/devices/{device}/events", get(timeline::list))
         .route("/devices/{device}/credentials", post(devices::add_credential))
         .route(
             "/devices/{device}/credentials/{credential}",
