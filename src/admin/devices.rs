@@ -313,7 +313,7 @@ impl Credential {
 }
 
 /// The device with this id, or this name.
-async fn find(state: &AdminState, project: ProjectId, named: &str) -> Result<DeviceRecord, Problem> {
+pub async fn find(state: &AdminState, project: ProjectId, named: &str) -> Result<DeviceRecord, Problem> {
     if let Ok(id) = named.parse::<DeviceId>()
         && let Some(record) = state.control.device(project, id).await?
     {

@@ -23,6 +23,7 @@ mod seats;
 mod serve;
 mod sessions;
 mod shapes;
+mod timeline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,6 +115,7 @@ pub fn router(state: AdminState) -> Router {
                 .delete(devices::delete)
                 .post(devices::act),
         )
+        .route("/devices/{device}/events", get(timeline::list))
         .route("/devices/{device}/credentials", post(devices::add_credential))
         .route(
             "/devices/{device}/credentials/{credential}",

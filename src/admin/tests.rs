@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use super::{AdminState, Readiness, router};
 use crate::control::{Control, Options, SessionFacts};
+use crate::fleet::{LogLine, TimelineEvent};
 use crate::store::Store;
 use crate::telemetry::install_metrics;
 
@@ -864,6 +865,100 @@ async fn a_connected_device_shows_its_session() {
         .problem(404, "not-found");
     let unknown_verb = api.post("devices/lamp-1:dance", &Value::Null).await;
     unknown_verb.problem(405, "method-not-allowed");
+}
+
+#[tokio::test]
+async fn what_happened_to_a_device_is_listed_newest_first_by_type_and_page() {
+    let api = Api::start().await;
+    let made = api.post("devices", &json!({"name": "lamp-1"})).await.expect(201);
+    api.post("devices", &json!({"name": "lamp-2"})).await.expect(201);
+    let name = "lamp-1".parse().unwrap();
+    let project = api.control.view().default_project().id;
+    let entry = api.control.device_by_name(project, &name).await.unwrap().unwrap();
+    let begun = TimelineEvent::Connected {
+        address: "192.0.2.1:40000".parse().unwrap(),
+        suite: "none".into(),
+    };
+    api.control.happened_at(&entry, 1_700_000_000_000, begun);
+    for i in 0..5_i64 {
+        let line = LogLine {
+            level: Some("info".to_owned()),
+            message: format!("line {}\n\u{1b}", i / 2),
+            ..LogLine::default()
+        };
+        api.control.logged(&entry, 1_700_000_001_000 + i, line);
+    }
+    // The writer takes along what is queued.
+    api.post("devices/lamp-1:push", &Value::Null).await.expect(202);
+
+    let listed = api.get("devices/lamp-1/events").await.expect(200);
+    let by_id = format!("devices/{}/events", made["id"].as_str().unwrap());
+    assert_eq!(api.get(&by_id).await.expect(200), listed);
+    let items = listed["items"].as_array().unwrap();
+    let seen: Vec<_> = items.iter().map(|item| (&item["type"], &item["text"])).collect();
+    assert_eq!(
+        json!(seen),
+        json!([
+            ["log", "info: line 2\n\u{1b}"],
+            ["log", "info: line 1\n\u{1b}"],
+            ["log", "info: line 0\n\u{1b}"],
+            ["connected", "connected from 192.0.2.1:40000 without security"],
+        ])
+    );
+    let device = made["id"].as_str().unwrap().trim_start_matches("dev_").to_owned();
+    assert_eq!(
+        items[1],
+        json!({
+            "id": format!("evt_{device}l2"),
+            "at": "2023-11-14T22:13:21.002Z",
+            "type": "log",
+            "text": "info: line 1\n\u{1b}",
+            "level": "info",
+            "module": null,
+            "message": "line 1\n\u{1b}",
+            "metadata": {},
+            "count": 2,
+            "lastAt": "2023-11-14T22:13:21.003Z",
+        })
+    );
+    assert_eq!(items[0].get("count"), None, "it happened once");
+
+    let only = api
+        .get("devices/lamp-1/events?type=connected,report")
+        .await
+        .expect(200);
+    assert_eq!(only["items"].as_array().unwrap().len(), 1);
+    let first = api.get("devices/lamp-1/events?limit=3&type=log,connected").await;
+    let token = first.expect(200)["nextPageToken"].as_str().unwrap().to_owned();
+    assert_eq!(
+        first.headers[header::LINK],
+        format!(
+            "</v1/projects/default/devices/lamp-1/events?limit=3&type=log,connected&pageToken={token}>; rel=\"next\""
+        )
+    );
+    let rest = api
+        .get(&format!("devices/lamp-1/events?limit=3&pageToken={token}"))
+        .await
+        .expect(200);
+    assert_eq!(rest["items"], json!([items[3]]));
+    assert_eq!(rest.get("nextPageToken"), None);
+
+    assert_eq!(
+        api.get("devices/lamp-2/events").await.expect(200)["items"],
+        json!([])
+    );
+    api.get("devices/nobody/events").await.problem(404, "not-found");
+    let problem = api.get("devices/lamp-1/events?type=logs").await.problem_of(422);
+    let said = problem.to_string();
+    assert!(
+        said.contains("logs") && said.contains("manifestAcknowledged"),
+        "{said}"
+    );
+    for token in ["12", "1l", "l1", "xl1", "1z1", ""] {
+        api.get(&format!("devices/lamp-1/events?pageToken={token}"))
+            .await
+            .problem_of(422);
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Client, ServerArgs, segment};
 use super::failure::Failure;
 use super::output::{Column, Output, ago, field, print, say, table};
+use super::timeline::{self, TimelineArgs};
 
 /// Verbs of `tessera device`.
 #[derive(Debug, Subcommand)]
@@ -64,6 +65,9 @@ pub enum DeviceCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// What happened to a device, newest first: sessions, manifests, reports, its log, changes
+    #[command(alias = "timeline")]
+    Log(TimelineArgs),
 }
 
 /// Runs a verb.
@@ -123,6 +127,7 @@ pub fn run(command: DeviceCommand) -> Result<(), Failure> {
             );
             Ok(())
         }
+        DeviceCommand::Log(args) => timeline::run(&args),
     }
 }
 

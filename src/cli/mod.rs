@@ -20,6 +20,7 @@ mod output;
 mod package;
 mod serve;
 mod settings;
+mod timeline;
 
 use failure::Failure;
 use output::{Output, say};

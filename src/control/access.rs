@@ -6,7 +6,9 @@ use super::directory::{DeviceEntry, SessionFacts};
 use super::error::ControlError;
 use super::handle::Control;
 use super::report::{QueueFull, ReportSlot};
-use crate::fleet::{CohortId, CredentialId, Device, DeviceId, DeviceName, ProjectId, PskSecret};
+use crate::fleet::{
+    CohortId, CredentialId, Device, DeviceId, DeviceName, ProjectId, PskSecret, TimelineEvent,
+};
 use crate::store::StoreError;
 
 /// A device that may connect, and the secret that proves it.
@@ -66,6 +68,7 @@ impl Control {
     /// Notes that a device was sent the manifest with this sequence number.
     pub fn manifest_sent(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
         if entry.note_sent(sequence) {
+            self.happened(entry, TimelineEvent::ManifestSent { sequence });
             self.note(entry);
         }
     }
@@ -73,6 +76,7 @@ impl Control {
     /// Notes that a device acknowledged the manifest with this sequence number.
     pub fn manifest_acknowledged(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
         if entry.note_acknowledged(sequence) {
+            self.happened(entry, TimelineEvent::ManifestAcknowledged { sequence });
             self.note(entry);
         }
     }
@@ -81,17 +85,13 @@ impl Control {
     pub fn connected(&self, entry: &Arc<DeviceEntry>, session: SessionFacts) {
         entry.note_seen(session.since_ms);
         self.shared.directory.connected(entry, session);
-        if entry.note() {
-            self.note(entry);
-        }
+        self.note(entry);
     }
 
     /// Notes the end of a session.
     pub fn disconnected(&self, entry: &Arc<DeviceEntry>, serial: u64) {
         self.shared.directory.disconnected(entry, serial);
-        if entry.note() {
-            self.note(entry);
-        }
+        self.note(entry);
     }
 
     /// How many devices have a session.
@@ -133,8 +133,10 @@ impl Control {
     }
 
     fn note(&self, entry: &Arc<DeviceEntry>) {
-        // After the writer's end nothing is noted any more.
-        let _ = self.shared.sightings.send(Arc::clone(entry));
+        if entry.note() {
+            // After the writer's end nothing is noted any more.
+            let _ = self.shared.sightings.send(Arc::clone(entry));
+        }
     }
 
     /// See the directory for why this cannot miss a change.

@@ -13,7 +13,9 @@ use super::error::ControlError;
 use super::once;
 use super::view::View;
 use crate::clock;
-use crate::fleet::{Actor, Artifact, Deployment, Device, Digest, ProjectId, Refusal};
+use crate::fleet::{
+    Actor, Artifact, Deployment, Device, DeviceId, Digest, Moment, ProjectId, Refusal, TimelineEvent,
+};
 use crate::store::{AuditRow, OnceKey, Store, StoreError, WriteTransaction};
 use crate::telemetry::GatewayEvent;
 
@@ -71,6 +73,8 @@ pub struct Batch {
     /// Bytes that lost a name: to be removed after the commit, unless something else names them.
     pub unnamed: Vec<Digest>,
     audit: Vec<AuditRow>,
+    /// To be added to the timelines of devices, in the same commit.
+    pub moments: Vec<Moment>,
 }
 
 impl Batch {
@@ -90,6 +94,7 @@ impl Batch {
             done: Vec::new(),
             unnamed: Vec::new(),
             audit: Vec::new(),
+            moments: Vec::new(),
         })
     }
 
@@ -123,12 +128,24 @@ impl Batch {
         });
     }
 
+    /// Adds to the timeline of a device.
+    pub fn happened(&mut self, device: DeviceId, event: TimelineEvent) {
+        self.moments.push(Moment {
+            device,
+            at_ms: self.at_ms,
+            event,
+        });
+    }
+
     /// Makes all of it durable.
     ///
     /// # Errors
     /// The store fails; nothing was kept then.
     pub async fn commit(mut self, published: &View) -> Result<Committed, StoreError> {
         self.tx.insert_audit(&self.audit).await?;
+        // In the order of time, whichever queue it came through.
+        self.moments.sort_by_key(|moment| moment.at_ms);
+        self.tx.append_timeline(&self.moments).await?;
         if self.view.next_id() != published.next_id() {
             self.tx.set_next_id(self.view.next_id()).await?;
         }

@@ -8,7 +8,7 @@ use super::batch::{Batch, BeforeAfter, Decision, Stop};
 use super::change::Change;
 use crate::fleet::{
     Actor, CohortId, Credential, CredentialId, Device, DeviceId, DeviceName, Kind, ProjectId, ProjectName,
-    PskIdentity, PskSecret, Refusal, Tag,
+    PskIdentity, PskSecret, Refusal, Tag, TimelineEvent,
 };
 use crate::store::{NewCredentialRow, StoreError};
 
@@ -184,13 +184,32 @@ impl Decision for UpdateDevice {
             .fleet
             .device_moved(self.project, before.cohort, device.cohort)?;
         batch.tx.update_device(&device).await?;
+        let by = self.actor.to_string();
         if device.cohort != before.cohort {
+            let project = batch.view().fleet().in_project(self.project)?;
+            let named = |id: Option<CohortId>| id.and_then(|id| Some(project.cohort(id)?.name.clone()));
+            let (from, to) = (named(before.cohort), named(device.cohort));
+            batch.happened(
+                device.id,
+                TimelineEvent::Moved {
+                    from,
+                    to,
+                    by: by.clone(),
+                },
+            );
             batch.changes.push(match device.cohort {
                 Some(_) => Change::DeviceMoved(device.id),
                 None => Change::DeviceUnassigned(device.id),
             });
         }
         if device.enabled != before.enabled {
+            batch.happened(
+                device.id,
+                match device.enabled {
+                    true => TimelineEvent::Enabled { by },
+                    false => TimelineEvent::Disabled { by },
+                },
+            );
             batch.changes.push(match device.enabled {
                 true => Change::DeviceEnabled(device.id),
                 false => Change::DeviceDisabled(device.id),
@@ -274,6 +293,11 @@ impl Decision for AddCredential {
         let made = make_credentials(batch, device.id, new, &mut rows).pop();
         batch.tx.insert_credentials(&rows).await?;
         let made = made.expect("one was asked for");
+        let added = TimelineEvent::CredentialAdded {
+            identity: made.credential.identity.to_string(),
+            by: self.actor.to_string(),
+        };
+        batch.happened(device.id, added);
         let created = BeforeAfter::created(
             json!({ "device": device.id, "identity": made.credential.identity.to_string() }),
         );
@@ -319,6 +343,11 @@ impl Decision for RemoveCredential {
             .into());
         };
         batch.tx.delete_credential(credential.id).await?;
+        let retired = TimelineEvent::CredentialRetired {
+            identity: credential.identity.to_string(),
+            by: self.actor.to_string(),
+        };
+        batch.happened(device.id, retired);
         batch.changes.push(Change::CredentialRetired {
             device: device.id,
             credential: credential.id,

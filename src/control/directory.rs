@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::{DashMap, Entry};
 
+use super::timeline::Allowance;
 use crate::fleet::{ArtifactId, CohortId, Device, DeviceId, DeviceName, ProjectId};
 
 /// A device that somebody is talking to.
@@ -30,6 +31,7 @@ pub struct DeviceEntry {
     enabled: AtomicBool,
     session: Mutex<Option<SessionFacts>>,
     seen: Seen,
+    allowance: Allowance,
     directory: Weak<Directory>,
 }
 
@@ -58,8 +60,19 @@ struct Seen {
     transfer_end: AtomicU64,
     /// Of the artifact in `transfer`.
     bytes_served: AtomicU64,
+    /// Whether its last block was served.
+    finished: AtomicBool,
     /// Whether the writer has it on its list.
     noted: AtomicBool,
+}
+
+/// What a block was to a download.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Download {
+    /// The first one, of this artifact or once more.
+    pub begun: bool,
+    /// The last one, for the first time.
+    pub finished: bool,
 }
 
 impl DeviceEntry {
@@ -137,26 +150,40 @@ impl DeviceEntry {
         self.seen.last_ms.fetch_max(unix_ms, Ordering::Relaxed);
     }
 
-    /// Notes that a block of an artifact was served, up to `end` bytes from its start, `length` bytes long. Takes no lock
-    /// and allocates nothing, except for the first block of another artifact. Only one shard talks to a device at a time.
-    pub fn note_block(&self, artifact: ArtifactId, end: u64, length: u64) {
-        if self.seen.transfer.load(Ordering::Relaxed) != artifact.get() {
+    /// Notes that a block of an artifact of `size` bytes was served, from `start` to `end`. Takes no lock and allocates
+    /// nothing, except for the first block of another artifact. Only one shard talks to a device at a time.
+    pub(super) fn note_block(&self, artifact: ArtifactId, start: u64, end: u64, size: u64) -> Download {
+        let seen = &self.seen;
+        let other = seen.transfer.load(Ordering::Relaxed) != artifact.get();
+        if other {
             self.settle_bytes();
-            self.seen.transfer.store(artifact.get(), Ordering::Relaxed);
-            self.seen.transfer_end.store(0, Ordering::Relaxed);
+            seen.transfer.store(artifact.get(), Ordering::Relaxed);
+            seen.transfer_end.store(0, Ordering::Relaxed);
         }
-        self.seen.transfer_end.fetch_max(end, Ordering::Relaxed);
-        self.seen.bytes_served.fetch_add(length, Ordering::Relaxed);
+        let furthest = seen.transfer_end.fetch_max(end, Ordering::Relaxed);
+        seen.bytes_served.fetch_add(end - start, Ordering::Relaxed);
+        // The first block once more is a copy of the request, unless others have followed it.
+        let begun = other || (start == 0 && furthest > end);
+        if begun {
+            seen.finished.store(false, Ordering::Relaxed);
+        }
+        let finished = end == size && !seen.finished.swap(true, Ordering::Relaxed);
+        Download { begun, finished }
     }
 
-    /// Notes what was sent. Returns whether the writer should hear of it.
+    /// Notes what was sent. Returns whether that is news.
     pub(super) fn note_sent(&self, sequence: u32) -> bool {
-        self.seen.sent.fetch_max(sequence, Ordering::Relaxed) < sequence && self.note()
+        self.seen.sent.fetch_max(sequence, Ordering::Relaxed) < sequence
     }
 
-    /// Notes what was acknowledged. Returns whether the writer should hear of it.
+    /// Notes what was acknowledged. Returns whether that is news.
     pub(super) fn note_acknowledged(&self, sequence: u32) -> bool {
-        self.seen.acknowledged.fetch_max(sequence, Ordering::Relaxed) < sequence && self.note()
+        self.seen.acknowledged.fetch_max(sequence, Ordering::Relaxed) < sequence
+    }
+
+    /// How much it may add to its timeline.
+    pub(super) fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// Whether the writer should hear of this entry: it has not got it on its list.
@@ -332,6 +359,7 @@ impl Directory {
             enabled: AtomicBool::new(false),
             session: Mutex::new(None),
             seen: Seen::default(),
+            allowance: Allowance::default(),
             directory: Arc::downgrade(self),
         })
     }

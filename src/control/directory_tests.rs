@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use super::{Directory, SessionFacts};
+use super::{Directory, Download, SessionFacts};
 use crate::fleet::{ArtifactId, CohortId, Device, DeviceId, DeviceName, ProjectId};
 
 #[test]
@@ -68,17 +68,53 @@ fn bytes_served_outlive_the_device_that_got_them() {
     let directory = Arc::new(Directory::default());
     let (one, two, cohort) = (ArtifactId::new(1), ArtifactId::new(2), CohortId::new(9));
     let entry = directory.enter(&device(1, 0, Some(9)));
-    entry.note_block(one, 1024, 1024);
-    entry.note_block(one, 2048, 1024);
-    entry.note_block(one, 1024, 1024);
+    entry.note_block(one, 0, 1024, 4096);
+    entry.note_block(one, 1024, 2048, 4096);
+    entry.note_block(one, 0, 1024, 4096);
     assert_eq!(entry.transfer(), Some((one, 2048)));
-    entry.note_block(two, 16, 16);
+    entry.note_block(two, 0, 16, 16);
     assert_eq!(entry.transfer(), Some((two, 16)));
     assert_eq!(directory.bytes_served(cohort, &[one]), 3072);
     assert_eq!(directory.bytes_served(cohort, &[one, two]), 3088);
     drop(entry);
     assert_eq!(directory.bytes_served(cohort, &[one, two]), 3088);
     assert_eq!(directory.bytes_served(CohortId::new(8), &[one, two]), 0);
+}
+
+#[test]
+fn a_download_begins_with_its_first_block_and_finishes_with_its_last() {
+    let directory = Arc::new(Directory::default());
+    let entry = directory.enter(&device(1, 0, None));
+    let (one, two) = (ArtifactId::new(1), ArtifactId::new(2));
+    let mut blocks = Vec::new();
+    for (artifact, start, end, size) in [
+        (one, 0, 1024, 2000),
+        (one, 0, 1024, 2000),
+        (one, 1024, 2000, 2000),
+        (one, 1024, 2000, 2000),
+        (one, 0, 1024, 2000),
+        (one, 1024, 2000, 2000),
+        (two, 0, 10, 10),
+        (two, 0, 10, 10),
+        (one, 1024, 2000, 2000),
+    ] {
+        let Download { begun, finished } = entry.note_block(artifact, start, end, size);
+        blocks.push((begun, finished));
+    }
+    assert_eq!(
+        blocks,
+        [
+            (true, false),
+            (false, false), // asked for twice
+            (false, true),
+            (false, false),
+            (true, false), // from the beginning once more
+            (false, true),
+            (true, true),
+            (false, false),
+            (true, true), // resumed at its last block
+        ]
+    );
 }
 
 #[test]

@@ -23,6 +23,7 @@ use super::once::UnderWay;
 use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage};
 use super::report::Report;
 use super::start::{first_steps, load};
+use super::timeline::{MomentSenders, moment_queues};
 use super::upload::ArtifactUpload;
 use super::view::View;
 use super::writer::{self, Queues};
@@ -48,6 +49,7 @@ pub struct Shared {
     pub jobs: mpsc::Sender<Box<dyn Job>>,
     pub reports: mpsc::Sender<Report>,
     pub sightings: mpsc::UnboundedSender<Arc<DeviceEntry>>,
+    pub moments: MomentSenders,
     pub stop: watch::Sender<bool>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
@@ -106,6 +108,7 @@ impl Control {
         let (jobs, job_queue) = mpsc::channel(JOBS_QUEUED);
         let (reports, report_queue) = mpsc::channel(REPORTS_QUEUED);
         let (sightings, sighting_queue) = mpsc::unbounded_channel();
+        let (moments, moment_queues) = moment_queues();
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             store,
@@ -115,6 +118,7 @@ impl Control {
             jobs,
             reports,
             sightings,
+            moments,
             stop,
             writer: Mutex::new(None),
             checked: Arc::default(),
@@ -125,6 +129,7 @@ impl Control {
             jobs: job_queue,
             reports: report_queue,
             sightings: sighting_queue,
+            moments: moment_queues,
             stop: stopped,
         };
         let writer = tokio::spawn(writer::run(Arc::clone(&shared), queues));

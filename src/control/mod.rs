@@ -21,6 +21,7 @@ mod packages;
 mod reads;
 mod report;
 mod start;
+mod timeline;
 mod upload;
 mod view;
 mod writer;
@@ -40,7 +41,9 @@ pub use upload::ArtifactUpload;
 pub use view::View;
 
 pub use crate::fleet::Actor;
-pub use crate::store::{AuditFilter, AuditRecord, Blob, KeptAnswer, OnceKey, Sighting, UploadError};
+pub use crate::store::{
+    AuditFilter, AuditRecord, Blob, KeptAnswer, OnceKey, Sighting, TimelineFilter, UploadError,
+};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

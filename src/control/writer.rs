@@ -1,6 +1,6 @@
 //! The one writer.
 //!
-//! 1. Wait for a command, a report, or the time to collect sightings.
+//! 1. Wait for a command, a report, or the time to collect sightings and what happened to devices.
 //! 2. Take what else is queued, up to a bound.
 //! 3. Decide all of it in one transaction, and commit.
 //! 4. Publish the view, tell the directory, send the changes, answer.
@@ -18,10 +18,11 @@ use super::directory::DeviceEntry;
 use super::error::ControlError;
 use super::handle::Shared;
 use super::report::Report;
+use super::timeline::{self, MomentQueues};
 use crate::clock;
-use crate::fleet::{DeviceId, Digest, PackageState};
+use crate::fleet::{DeviceId, Digest, Moment, PackageState};
 use crate::store::{ReportRow, Sighting, StoreError};
-use crate::telemetry::{self, GatewayEvent, StoreOperation};
+use crate::telemetry::{self, GatewayEvent, StoreOperation, TimelineLoss};
 
 /// What the writer reads from.
 pub struct Queues {
@@ -31,6 +32,8 @@ pub struct Queues {
     pub reports: mpsc::Receiver<Report>,
     /// Devices that something was seen of; each at most once, so no longer than there are devices.
     pub sightings: mpsc::UnboundedReceiver<Arc<DeviceEntry>>,
+    /// What happened to devices, for their timelines.
+    pub moments: MomentQueues,
     /// Turns true when it is time to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -46,6 +49,7 @@ pub async fn run(shared: Arc<Shared>, mut queues: Queues) {
             Some(job) = queues.jobs.recv() => work.jobs.push(job),
             Some(report) = queues.reports.recv() => work.reports.push(report),
             _ = collect.tick() => time_to_collect = true,
+            () = std::future::ready(()), if queues.moments.are_long() => {}
             _ = queues.stop.wait_for(|&stop| stop) => break,
         }
         if time_to_collect {
@@ -58,6 +62,7 @@ pub async fn run(shared: Arc<Shared>, mut queues: Queues) {
     queues.jobs.close();
     queues.reports.close();
     queues.sightings.close();
+    queues.moments.close();
     loop {
         let mut work = Work::default();
         work.take_queued(&mut queues);
@@ -75,11 +80,15 @@ struct Work {
     jobs: Vec<Box<dyn Job>>,
     reports: Vec<Report>,
     sightings: Vec<(DeviceId, Sighting)>,
+    moments: Vec<Moment>,
 }
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.reports.is_empty() && self.sightings.is_empty()
+        self.jobs.is_empty()
+            && self.reports.is_empty()
+            && self.sightings.is_empty()
+            && self.moments.is_empty()
     }
 
     fn take_queued(&mut self, queues: &mut Queues) {
@@ -93,6 +102,7 @@ impl Work {
         {
             self.reports.push(report);
         }
+        queues.moments.take(&mut self.moments);
     }
 
     fn collect(&mut self, queues: &mut Queues) {
@@ -118,15 +128,19 @@ impl Work {
             mut jobs,
             reports,
             sightings,
+            mut moments,
         } = self;
         let rows = newest(&reports);
-        let end = match decide_and_commit(shared, &mut jobs, &rows, &sightings).await {
+        moments.extend(reports.iter().filter_map(timeline::moment_of));
+        let queued = moments.len();
+        let end = match decide_and_commit(shared, &mut jobs, &rows, &sightings, moments).await {
             Ok(committed) => {
                 publish(shared, committed, reports.len());
                 Ok(())
             }
             Err(error) => {
                 telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Commit));
+                timeline::lost(TimelineLoss::StoreFailed, queued);
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "a batch was not committed"
@@ -148,6 +162,7 @@ async fn decide_and_commit(
     jobs: &mut [Box<dyn Job>],
     reports: &[ReportRow],
     sightings: &[(DeviceId, Sighting)],
+    moments: Vec<Moment>,
 ) -> Result<Committed, StoreError> {
     let published = shared.view.load_full();
     let mut batch = Batch::begin(&shared.store, Arc::clone(&published)).await?;
@@ -156,6 +171,7 @@ async fn decide_and_commit(
     }
     batch.tx.upsert_reports(reports).await?;
     batch.tx.upsert_sightings(sightings).await?;
+    batch.moments.extend(moments);
 
     let begun = clock::now();
     let committed = batch.commit(&published).await?;

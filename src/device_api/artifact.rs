@@ -46,7 +46,7 @@ pub fn answer(
     let read = |buffer: &mut [u8]| control.read_block(&artifact.digest, start, buffer);
     match reply.respond_with(&head, len as usize, read) {
         Ok(()) => {
-            device.note_block(artifact.id, end, len.into());
+            control.block_served(device, artifact, start, end);
             let kind = if start == 0 {
                 BlockKind::First
             } else {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::routes::{Target, target};
-use super::{artifact, desired, keepalive, neighbours, report};
+use super::{artifact, desired, keepalive, log, neighbours, report};
 use crate::coap::{Code, Relation, Reply, Request};
 use crate::control::{self, Control, DeviceEntry};
-use crate::fleet::DeviceId;
+use crate::fleet::{DeviceId, TimelineEvent};
 use crate::telemetry::Route;
 use crate::transport::{
     Disposition, EndReason, Handler, Notification, Principal, RequestContext, SessionFacts,
@@ -53,6 +53,10 @@ impl DeviceApi {
                 keepalive::answer(reply);
                 answered(Route::Keepalive)
             }
+            Target::Log => {
+                log::answer(&self.control, device, request, reply);
+                answered(Route::Log)
+            }
             Target::Neighbour(service) => {
                 neighbours::answer(service, device, request, reply);
                 answered(Route::Other)
@@ -93,7 +97,7 @@ impl Handler for DeviceApi {
             peer,
             suite,
             since_unix_ms,
-            restored: _,
+            restored,
         } = *session;
         let session = control::SessionFacts {
             shard,
@@ -103,11 +107,25 @@ impl Handler for DeviceApi {
             serial,
         };
         self.control.connected(device, session);
+        // A session that outlived the gateway did not begin here. To say so for each would cost a large fleet a row per
+        // device and restart, and every device's timeline the room for what happened to it.
+        if !restored {
+            let begun = TimelineEvent::Connected {
+                address: peer,
+                suite: suite.into(),
+            };
+            self.control.happened_at(device, since_unix_ms, begun);
+        }
     }
 
     fn disconnected(&self, device: &Self::Device, serial: u64, why: EndReason) {
         tracing::debug!(device = %device.name(), why = why.as_str(), "disconnected");
         self.control.disconnected(device, serial);
+        // Nothing ends for the device when the gateway does.
+        if why != EndReason::Shutdown {
+            let why = why.as_str().into();
+            self.control.happened(device, TimelineEvent::Disconnected { why });
+        }
     }
 
     fn request(

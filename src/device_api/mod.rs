@@ -13,6 +13,7 @@ mod desired;
 mod handler;
 mod keepalive;
 mod keys;
+mod log;
 mod neighbours;
 mod report;
 mod routes;

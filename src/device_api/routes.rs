@@ -23,6 +23,8 @@ pub enum Target<'a> {
     },
     /// DELETE without a path: a keepalive.
     Keepalive,
+    /// POST or PUT of `.s/logs`, of `logs` before SDK 0.22: a line of the device's log.
+    Log,
     /// Another service of the SDK.
     Neighbour(Neighbour),
     /// The path exists, the method does not.
@@ -38,7 +40,7 @@ pub enum Neighbour {
     Hello,
     /// The payload again.
     Echo,
-    /// Log lines, stream data and the like: accepted and dropped.
+    /// Stream data and the like: accepted and dropped.
     Sink,
     /// LightDB state, which is empty.
     State,
@@ -87,10 +89,10 @@ fn route<'a>(method: Method, path: &[&'a str]) -> Target<'a> {
         }
         (["hello"], Method::Get) => Target::Neighbour(Neighbour::Hello),
         (["echo"], Method::Post) => Target::Neighbour(Neighbour::Echo),
-        (
-            ["logs"] | [".s", ..] | [".d", ..] | [".c", "status"] | [".rpc", "status"],
-            Method::Post | Method::Put,
-        ) => Target::Neighbour(Neighbour::Sink),
+        (["logs"] | [".s", "logs"], Method::Post | Method::Put) => Target::Log,
+        ([".s", ..] | [".d", ..] | [".c", "status"] | [".rpc", "status"], Method::Post | Method::Put) => {
+            Target::Neighbour(Neighbour::Sink)
+        }
         ([".d", ..], Method::Get) => Target::Neighbour(Neighbour::State),
         ([".d", ..], Method::Delete) => Target::Neighbour(Neighbour::StateDeleted),
         ([".c"], Method::Get) => Target::Neighbour(Neighbour::Settings),
@@ -139,9 +141,21 @@ mod tests {
             ),
             (Method::Delete, &[], Target::Keepalive),
             (Method::Get, &["hello"], Target::Neighbour(Neighbour::Hello)),
-            (Method::Post, &[".s", "logs"], Target::Neighbour(Neighbour::Sink)),
+            (Method::Post, &[".s", "logs"], Target::Log),
+            (Method::Put, &[".s", "logs"], Target::Log),
+            (Method::Post, &["logs"], Target::Log),
+            (Method::Put, &["logs"], Target::Log),
+            (
+                Method::Post,
+                &[".s", "logs", "more"],
+                Target::Neighbour(Neighbour::Sink),
+            ),
+            (
+                Method::Post,
+                &[".s", "temperature"],
+                Target::Neighbour(Neighbour::Sink),
+            ),
             (Method::Post, &[".s"], Target::Neighbour(Neighbour::Sink)),
-            (Method::Put, &["logs"], Target::Neighbour(Neighbour::Sink)),
             (
                 Method::Get,
                 &[".d", "a", "b"],
@@ -174,6 +188,8 @@ mod tests {
             (Method::Post, &[".u", "c", "main@1.0.0"]),
             (Method::Delete, &[".u", "c", "main"]),
             (Method::Get, &["echo"]),
+            (Method::Get, &["logs"]),
+            (Method::Get, &[".s", "logs"]),
         ] {
             assert_eq!(route(method, path), Target::WrongMethod, "{method:?} {path:?}");
         }

@@ -8,10 +8,10 @@ use crate::coap::wire::number;
 use crate::coap::{
     Block, BlockNum, ContentFormat, Endpoint, Kind, Message, MessageId, Method, ObserveRequest, Szx, Token,
 };
-use crate::control::{DevicePatch, NewDevice, Options};
+use crate::control::{DevicePatch, NewDevice, Options, TimelineFilter};
 use crate::fleet::{
     Actor, ArtifactRef, CohortId, CohortName, DeploymentName, DeploymentOrder, DeviceName, NewPackage,
-    PackageName, ProjectId, Version,
+    PackageName, ProjectId, TimelineKind, Version,
 };
 use crate::store::Store;
 
@@ -246,8 +246,8 @@ async fn the_services_that_are_not_offered_answer_as_the_contract_says() {
         (Method::Delete, &[], Code::DELETED, b""),
         (Method::Get, &["hello"], Code::CONTENT, b"Hello lamp-1"),
         (Method::Post, &["echo"], Code::CHANGED, b"body"),
-        (Method::Post, &[".s", "logs"], Code::CHANGED, b""),
-        (Method::Post, &["logs"], Code::CHANGED, b""),
+        (Method::Post, &[".s"], Code::CHANGED, b""),
+        (Method::Post, &[".s", "logs", "more"], Code::CHANGED, b""),
         (Method::Get, &[".d", "x"], Code::CONTENT, b"null"),
         (Method::Post, &[".d", "x"], Code::CHANGED, b""),
         (Method::Delete, &[".d", "x"], Code::DELETED, b""),
@@ -270,6 +270,120 @@ async fn the_services_that_are_not_offered_answer_as_the_contract_says() {
             "{method:?} {path:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_log_line_is_answered_at_once_and_found_in_the_timeline() {
+    let mut bench = Bench::new().await;
+    for (method, path) in [
+        (Method::Post, &[".s", "logs"][..]),
+        (Method::Put, &[".s", "logs"]),
+        (Method::Post, &["logs"]),
+        (Method::Put, &["logs"]),
+    ] {
+        let line = format!("{method:?} {path:?}");
+        let answer = bench.ask(Outgoing {
+            path,
+            content_format: Some(ContentFormat::JSON),
+            payload: serde_json::json!({"level": "info", "msg": line})
+                .to_string()
+                .as_bytes(),
+            ..Outgoing::new(method, Token::EMPTY)
+        });
+        assert_eq!(
+            (answer.code, &answer.payload[..]),
+            (Code::CHANGED, &b""[..]),
+            "{line}"
+        );
+    }
+    for (format, payload, code) in [
+        (Some(ContentFormat::CBOR), &b"\xbf\x63msg"[..], Code::BAD_REQUEST),
+        (
+            Some(ContentFormat::TEXT),
+            b"plain",
+            Code::UNSUPPORTED_CONTENT_FORMAT,
+        ),
+        (None, &[b'x'; 2049], Code::REQUEST_ENTITY_TOO_LARGE),
+    ] {
+        let answer = bench.ask(Outgoing {
+            path: &["logs"],
+            content_format: format,
+            payload,
+            ..Outgoing::new(Method::Post, Token::EMPTY)
+        });
+        assert_eq!(answer.code, code, "{format:?}");
+    }
+    let read = Outgoing {
+        path: &["logs"],
+        ..Outgoing::new(Method::Get, Token::EMPTY)
+    };
+    assert_eq!(bench.ask(read).code, Code::METHOD_NOT_ALLOWED);
+    let lines = bench.timeline(TimelineKind::Log).await;
+    assert_eq!(
+        lines,
+        [
+            "info: Put [\"logs\"]",
+            "info: Post [\"logs\"]",
+            "info: Put [\".s\", \"logs\"]",
+            "info: Post [\".s\", \"logs\"]",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn sessions_that_outlive_the_gateway_are_no_entries() {
+    let bench = Bench::new().await;
+    let session = |serial, restored| SessionFacts {
+        serial,
+        shard: 0,
+        peer: "192.0.2.1:40000".parse().unwrap(),
+        suite: "none",
+        since_unix_ms: serial as i64,
+        restored,
+    };
+    bench.api.connected(&bench.entry, &session(1, true));
+    bench.api.disconnected(&bench.entry, 1, EndReason::Shutdown);
+    bench.api.connected(&bench.entry, &session(2, false));
+    bench.api.disconnected(&bench.entry, 2, EndReason::Idle);
+    let mut entries = bench.timeline(TimelineKind::Disconnected).await;
+    entries.extend(bench.timeline(TimelineKind::Connected).await);
+    assert_eq!(
+        entries,
+        [
+            "disconnected: nothing was heard of it for too long",
+            "connected from 192.0.2.1:40000 without security",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_push_and_a_download_are_in_the_timeline_once() {
+    let mut bench = Bench::deployed(100).await;
+    let observing = Outgoing {
+        observe: Some(ObserveRequest::Register),
+        accept: Some(ContentFormat::CBOR),
+        ..desired()
+    };
+    for _ in 0..2 {
+        bench.ask(observing);
+        bench.ask(artifact("main@1.0.0"));
+    }
+    assert_eq!(
+        bench.timeline(TimelineKind::ManifestSent).await,
+        ["manifest 1 sent"]
+    );
+    assert_eq!(
+        bench.timeline(TimelineKind::ManifestAcknowledged).await,
+        ["manifest 1 arrived"]
+    );
+    assert_eq!(
+        bench.timeline(TimelineKind::DownloadBegun).await,
+        ["began to fetch main@1.0.0"]
+    );
+    assert_eq!(
+        bench.timeline(TimelineKind::DownloadFinished).await,
+        ["fetched the last of the 100 bytes of main@1.0.0"]
+    );
 }
 
 /// A gateway's upper half with one device, `lamp-1`.
@@ -391,6 +505,22 @@ impl Bench {
             .create_deployment(&me(), self.project, order)
             .await
             .unwrap();
+    }
+
+    /// The lines of these entries in the device's timeline, newest first, once everything so far is in it.
+    async fn timeline(&self, kind: TimelineKind) -> Vec<String> {
+        let filter = TimelineFilter {
+            kinds: vec![kind],
+            before: None,
+            limit: 1000,
+        };
+        // The writer takes along what is queued.
+        self.control
+            .push(&me(), self.project, self.entry.id())
+            .await
+            .unwrap();
+        let entries = self.control.timeline(self.entry.id(), &filter).await.unwrap();
+        entries.iter().map(|entry| entry.event.to_string()).collect()
     }
 
     /// Sends a request to the handler, as the transport does.

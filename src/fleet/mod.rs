@@ -8,6 +8,7 @@
 //! 2. [`Fleet`]: the small part of the state (projects, packages, cohorts, deployments) and the rules over it.
 //! 3. [`Difference`]: what a deployment would change for the devices of its cohort.
 //! 4. [`lint()`]: what a stock device would choke on.
+//! 5. [`TimelineEvent`]: what is kept of a device's past.
 
 mod compare;
 mod credential;
@@ -22,6 +23,7 @@ mod name;
 mod number;
 mod refusal;
 mod rules;
+mod timeline;
 
 pub use compare::compare_versions;
 pub use credential::{PskIdentity, PskSecret};
@@ -36,3 +38,4 @@ pub use name::{CohortName, DeploymentName, DeviceName, KeyName, PackageName, Pro
 pub use number::{ArtifactSize, Digest, Sequence};
 pub use refusal::{Invalid, Kind, Refusal, RefusalClass};
 pub use rules::{ArtifactOutcome, ArtifactRef, DeploymentOrder, MANIFEST_LIMIT, NewArtifact, NewPackage};
+pub use timeline::{LogLine, Moment, Strand, TimelineEntry, TimelineEvent, TimelineKind, TimelinePlace};

@@ -558,12 +558,13 @@ fn ids_json<'a>(ids: impl Iterator<Item = &'a DeviceId>) -> String {
     format!("[{}]", numbers.join(","))
 }
 
-fn clamped(number: u64) -> i64 {
+/// What the database can hold of a number.
+pub fn clamped(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Cuts rows into a few sizes of statement, so that the connection keeps them prepared.
-struct Chunks<'a, T>(&'a [T]);
+pub struct Chunks<'a, T>(pub &'a [T]);
 
 impl<'a, T> Iterator for Chunks<'a, T> {
     type Item = &'a [T];
@@ -576,7 +577,7 @@ impl<'a, T> Iterator for Chunks<'a, T> {
     }
 }
 
-/// 512 rows of 7 values are within SQLite's 32 766 values of a statement.
+/// 512 rows of 8 values are within SQLite's 32 766 values of a statement.
 const STATEMENT_ROWS: [usize; 4] = [512, 64, 8, 1];
 /// A device reports on one package, a few at most; one that makes names up must not fill the disk.
 const PACKAGES_OF_A_DEVICE: i64 = 32;

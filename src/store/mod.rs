@@ -23,6 +23,7 @@ mod folder;
 mod seal;
 mod sessions;
 mod sqlite;
+mod timeline;
 
 pub use blobs::{Blob, StoredBlob, Upload, UploadError};
 pub use devices::{DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting};
@@ -31,3 +32,4 @@ pub use facts::{AuditFilter, AuditRecord, AuditRow, KeyHash, KeyRow};
 pub use first_answers::{FirstAnswer, KeptAnswer, OnceKey};
 pub use sessions::{SessionLog, SessionLogError};
 pub use sqlite::{Store, WriteTransaction};
+pub use timeline::TimelineFilter;

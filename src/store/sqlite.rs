@@ -246,6 +246,7 @@ async fn check_key(
 
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "fleet", include_str!("migrations/0001_fleet.sql")),
+    (2, "timeline", include_str!("migrations/0002_timeline.sql")),
     (
         4,
         "first answers",

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::labels::{
     BlockKind, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
     Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
+    TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
@@ -90,6 +91,13 @@ pub enum GatewayEvent {
     ArtifactStored(u64),
     /// A connection to the API was lost because there are as many as there may be.
     ConnectionLost(ConnectionLoss),
+    /// Entries of devices' timelines were lost.
+    TimelineLost {
+        /// Why.
+        why: TimelineLoss,
+        /// How many.
+        entries: u32,
+    },
 }
 
 /// One request in this many is timed: the exporter's histograms keep every sample until they are drained.
@@ -184,6 +192,9 @@ impl GatewayEvent {
             Self::ConnectionLost(loss) => sink.count(counter(CONNECTIONS_LOST, &[loss.index()]), 1),
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
+            Self::TimelineLost { why, entries } => {
+                sink.count(counter(TIMELINE_LOST, &[why.index()]), u64::from(entries));
+            }
         }
     }
 }
@@ -315,9 +326,10 @@ const COMMANDS: usize = 15;
 const STORE_ERRORS: usize = 16;
 const STORED_BYTES: usize = 17;
 const CONNECTIONS_LOST: usize = 18;
+const TIMELINE_LOST: usize = 19;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 19] = [
+pub static COUNTERS: [Family; 20] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -416,6 +428,11 @@ pub static COUNTERS: [Family; 19] = [
         "tessera_api_connections_lost_total",
         "Connections to the API that gave way to others or were turned away.",
         &[("reason", ConnectionLoss::NAMES)],
+    ),
+    family(
+        "tessera_timeline_lost_total",
+        "Entries that did not make it into a device's timeline.",
+        &[("reason", TimelineLoss::NAMES)],
     ),
 ];
 

@@ -89,6 +89,7 @@ label! {
         Artifact = "artifact",
         Report = "report",
         Keepalive = "keepalive",
+        Log = "log",
         /// Refused before any route was looked at.
         Refused = "refused",
     }
@@ -312,6 +313,7 @@ label! {
         BadOption = "bad_option",
         BadPath = "bad_path",
         BadReport = "bad_report",
+        BadLog = "bad_log",
         BodyIncomplete = "body_incomplete",
         BodyTooLarge = "body_too_large",
         NoSuchArtifact = "no_such_artifact",
@@ -340,5 +342,16 @@ label! {
         Read = "read",
         Blob = "blob",
         Sessions = "sessions",
+    }
+}
+
+label! {
+    /// Why something that happened to a device is not in its timeline.
+    TimelineLoss {
+        /// The device makes more entries than it may.
+        TooMany = "too_many",
+        /// More happens than is written.
+        QueueFull = "queue_full",
+        StoreFailed = "store_failed",
     }
 }

@@ -206,7 +206,7 @@ mod tests {
 
     use super::super::labels::{
         BlockKind, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult, Rejection,
-        ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
+        ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation, TimelineLoss,
     };
     use super::super::{Tally, metric_names};
     use super::*;
@@ -341,6 +341,10 @@ mod tests {
             GatewayEvent::Committed { commands: 1, took },
             GatewayEvent::StoreFailed(StoreOperation::Commit),
             GatewayEvent::ArtifactStored(1),
+            GatewayEvent::TimelineLost {
+                why: TimelineLoss::QueueFull,
+                entries: 1,
+            },
         ]
     }
 }

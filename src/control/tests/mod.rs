@@ -8,6 +8,7 @@ mod durability;
 mod keys;
 mod log;
 mod reports;
+mod timeline;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

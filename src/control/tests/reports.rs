@@ -167,7 +167,7 @@ async fn progress_puts_each_device_where_it_is() {
         .control
         .manifest_acknowledged(&notified, deployment.sequence.get());
     let main = deployment.artifacts[0].id;
-    notified.note_block(main, 1024, 1024);
+    notified.note_block(main, 0, 1024, 1024);
 
     // Sightings are collected on a tick, and at the end.
     let given = given.restarted().await;
