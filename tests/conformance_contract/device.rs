@@ -294,12 +294,34 @@ impl Device {
                     continue;
                 }
                 if let Incoming::Data(message) = self.session.handle_record(record) {
+                    assert_survivable(message);
                     self.waiting.push_back(message.to_vec());
                 }
             }
         }
         self.waiting.pop_front()
     }
+}
+
+/// What every message to a device has to keep to: one port throws away what is longer than 1115 bytes and aborts on more
+/// than 1024 of payload, the other ends its session on what it cannot read and sees no option behind one of more than
+/// twelve bytes.
+fn assert_survivable(message: &[u8]) {
+    let heard = Heard::read(message);
+    assert!(
+        message.len() <= 1115 && heard.payload.len() <= 1024,
+        "{} bytes",
+        message.len()
+    );
+    assert!(
+        heard.options.iter().all(|(_, value)| value.len() <= 12),
+        "{heard:?}"
+    );
+    let options = &message[4 + heard.token.len()..];
+    assert!(
+        !heard.payload.is_empty() || !options.ends_with(&[0xff]),
+        "a marker without a payload"
+    );
 }
 
 /// Shakes hands.
