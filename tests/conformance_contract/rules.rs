@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tessera::dtls::{CipherSuite, ClientConfig, MaxFragmentLength};
 
 use crate::device::{
-    ACK, DELETE, DEREGISTER, DESIRED, Device, GET, Heard, NOTHING, OBSERVE, POST, PUT, ack, con, connect,
-    golden, image, server, stock,
+    ACK, DELETE, DEREGISTER, DESIRED, Device, GET, Heard, NON, NOTHING, OBSERVE, POST, PUT, ack, con,
+    connect, golden, image, message, server, stock,
 };
 use crate::support::{Server, noise, tessera};
 
@@ -30,6 +30,52 @@ fn contract_0_rule_01_every_answer_rides_in_the_ack_even_one_that_waits_for_the_
     device.send(&con(GET, 3, b"t", b"\xb2.u\x01c\x0amain@1.0.0\xc1\x06"));
     assert_eq!(device.hear()[..5], ack(0x45, 3, b"t", b""));
     device.hear_nothing();
+}
+
+#[test]
+fn contract_0_rule_02_no_request_is_reset_whatever_is_wrong_with_it() {
+    let mut device = Device::new("rule-02");
+    let refused: [(&[u8], u8); 6] = [
+        (b"\x10", 0x82),
+        (b"\xb2.u\x07desired\x61\x3c\x01\x3c", 0x82),
+        (b"\xb2.u\x07desired\xc1\x07", 0x80),
+        (b"\xb2.u\x01c\x04main\x11\x3c\xff\xbf\x61s", 0x80),
+        (b"\xb2.u\x01c\x04main\x11\x2a\xffx", 0x8f),
+        (b"\xb1x\xd5\x0bcoap:", 0xa5),
+    ];
+    for (mid, (options, code)) in (1..).zip(refused) {
+        let method = if options.contains(&0xff) { POST } else { GET };
+        let what = options.escape_ascii();
+        assert_eq!(
+            device.ask(&con(method, mid, b"t", options)),
+            ack(code, mid, b"t", b""),
+            "{what}"
+        );
+        // The same as NON: an answer, or nothing.
+        device.send(&message(NON, method, mid + 100, b"non", options));
+    }
+    // No messages at all: a token of nine bytes, a version that is none, options that are cut off, a marker and nothing behind it.
+    for malformed in [
+        "\x49\x01\0\x08123456789",
+        "\x01\x01\0\x09",
+        "\x40\x01\0\x0a\x35ab",
+        "\x40\x01\0\x0b\x7f",
+    ] {
+        device.send(malformed.as_bytes());
+    }
+    device.send(b"\x40\x01\x00\x0c\xff");
+    device.send(&con(GET, 200, b"end", DESIRED));
+    loop {
+        let heard = Heard::read(&device.hear());
+        if heard.token == b"end" {
+            break;
+        }
+        assert_eq!(
+            (heard.kind, heard.token.as_slice()),
+            (NON, &b"non"[..]),
+            "{heard:?}"
+        );
+    }
 }
 
 #[test]
