@@ -16,6 +16,8 @@ use super::wire::{MessageWriter, number};
 pub struct Reply<'b> {
     out: &'b mut Vec<u8>,
     start: usize,
+    /// The longest message that the peer takes.
+    room: usize,
     address: Address,
     written: Option<Code>,
 }
@@ -91,9 +93,22 @@ impl<'b> Reply<'b> {
         Self {
             start: out.len(),
             out,
+            room: usize::MAX,
             address,
             written: None,
         }
+    }
+
+    /// The peer takes no message of more than `bytes`, header and options included.
+    #[must_use]
+    pub fn within(self, bytes: usize) -> Self {
+        Self { room: bytes, ..self }
+    }
+
+    /// Whether what is written is short enough for the peer.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        self.out.len() - self.start <= self.room
     }
 
     /// Answers with a code and nothing else.
@@ -153,7 +168,8 @@ impl<'b> Reply<'b> {
         })
     }
 
-    fn clear(&mut self) {
+    /// Takes back what is written.
+    pub fn clear(&mut self) {
         self.out.truncate(self.start);
         self.written = None;
     }

@@ -96,6 +96,19 @@ fn rule_4_more_than_1024_bytes_never_go_out() {
 }
 
 #[test]
+fn what_does_not_fit_the_peer_can_be_said_otherwise_or_taken_back() {
+    let mut out = b"before".to_vec();
+    let mut reply = Reply::new(&mut out, address()).within(100);
+    reply.respond(&ResponseHead::new(Code::CONTENT), &[0; 100]);
+    assert!(!reply.fits());
+    reply.respond(&ResponseHead::new(Code::CONTENT), &[0; 10]);
+    assert!(reply.fits(), "what was there before does not count");
+    reply.clear();
+    assert_eq!(reply.finish(), None);
+    assert_eq!(out, b"before");
+}
+
+#[test]
 fn a_block_that_cannot_be_read_can_still_be_answered() {
     let mut out = Vec::new();
     let mut reply = Reply::new(&mut out, address());

@@ -5,7 +5,8 @@
 //! deployment's sequence number, 0 for nothing to do, and 0 is never pushed.
 
 use crate::coap::{
-    Code, ContentFormat, ETag, MAX_PAYLOAD, ObserveRequest, Relation, Reply, Request, ResponseHead, block,
+    Block, Code, ContentFormat, ETag, MAX_PAYLOAD, ObserveRequest, PastEnd, Relation, Reply, Request,
+    ResponseHead, Szx, block,
 };
 use crate::control::{DeviceEntry, View};
 use crate::manifest::{Manifest, NOTHING_CBOR, NOTHING_JSON};
@@ -26,32 +27,38 @@ pub const RESOURCE: u8 = 1;
 
 /// Answers a GET, with or without Observe.
 pub fn answer(entry: &DeviceEntry, view: &View, request: &Request<'_>, reply: &mut Reply<'_>) -> Disposition {
-    let manifest = Representation::new(active(entry, view), request.wanted_format());
-    let Ok(slice) = block::slice(manifest.body.len() as u64, request.block2) else {
+    let route = Route::Desired;
+    let observes = request.observe == Some(ObserveRequest::Register);
+    let mut manifest = Representation::new(active(entry, view), request.wanted_format());
+    let exists = manifest.write(request.block2, reply).is_ok();
+    if observes && !(exists && reply.fits()) {
+        // An observation is never refused: the device would not ask again for a day. Neither port takes a notification in
+        // blocks, so a device with so little room has its manifest from polling.
+        tracing::info!(
+            device = %entry.name(), bytes = manifest.body.len(),
+            "the manifest does not fit an observation of this device, which is told that there is nothing to do"
+        );
+        manifest = Representation::nothing(manifest.format);
+        reply.respond(&manifest.head(), manifest.body);
+    } else if !exists {
         reply.code(Code::BAD_REQUEST);
-        return Disposition::Answered {
-            route: Route::Desired,
-        };
-    };
-    // Less than a block, or as long as a manifest in memory: both fit.
-    let body = &manifest.body[slice.range.start as usize..slice.range.end as usize];
-    let head = ResponseHead {
-        observe: true,
-        block2: slice.block2,
-        size2: slice.block2.and_then(|_| u32::try_from(manifest.body.len()).ok()),
-        ..manifest.head()
-    };
-    reply.respond(&head, body);
-    if request.observe == Some(ObserveRequest::Register) {
+    } else if request.block2.is_none() {
+        // Nobody asked for a block size, so one is chosen that the device has room for.
+        let mut sizes = (0..Szx::MAX.get()).rev().filter_map(Szx::new).map(Block::first);
+        while !reply.fits()
+            && let Some(block) = sizes.next()
+        {
+            let _ = manifest.write(Some(block), reply);
+        }
+    }
+    if observes {
         Disposition::Observing {
-            route: Route::Desired,
+            route,
             resource: RESOURCE,
             version: manifest.version,
         }
     } else {
-        Disposition::Answered {
-            route: Route::Desired,
-        }
+        Disposition::Answered { route }
     }
 }
 
@@ -70,22 +77,20 @@ pub fn notify(
     if manifest.version == relation.sent && !forced {
         return Notification::Unchanged;
     }
-    // A notification never uses Block2, and nothing larger is ever sent without.
-    if manifest.body.len() > MAX_PAYLOAD {
-        // Only JSON gets here: a deployment whose CBOR is larger is refused when it is made.
-        tracing::debug!(device = %entry.name(), bytes = manifest.body.len(), "manifest too large to push");
-        return Notification::Unchanged;
+    // A notification never uses Block2, and nothing larger than a block is ever sent without.
+    if manifest.body.len() <= MAX_PAYLOAD {
+        reply.respond(&manifest.head(), manifest.body);
+        if reply.fits() {
+            return Notification::Written {
+                version: manifest.version,
+            };
+        }
+        reply.clear();
     }
-    reply.respond(
-        &ResponseHead {
-            observe: true,
-            ..manifest.head()
-        },
-        manifest.body,
-    );
-    Notification::Written {
-        version: manifest.version,
-    }
+    // Only JSON and devices that agreed on short records get here: a deployment whose CBOR is larger than a block is
+    // refused when it is made.
+    tracing::debug!(device = %entry.name(), bytes = manifest.body.len(), "manifest too large to push");
+    Notification::Unchanged
 }
 
 /// What the device's cohort deploys, if it has one and that deploys something.
@@ -101,17 +106,7 @@ impl<'a> Representation<'a> {
             Some(_) | None => ContentFormat::JSON,
         };
         let Some(manifest) = manifest else {
-            let body = if format == ContentFormat::CBOR {
-                NOTHING_CBOR
-            } else {
-                NOTHING_JSON
-            };
-            return Self {
-                format,
-                body,
-                etag: None,
-                version: 0,
-            };
+            return Self::nothing(format);
         };
         let (body, etag) = if format == ContentFormat::CBOR {
             (&manifest.cbor, manifest.cbor_etag)
@@ -126,8 +121,38 @@ impl<'a> Representation<'a> {
         }
     }
 
+    /// Nothing to do.
+    fn nothing(format: ContentFormat) -> Self {
+        let body = if format == ContentFormat::CBOR {
+            NOTHING_CBOR
+        } else {
+            NOTHING_JSON
+        };
+        Self {
+            format,
+            body,
+            etag: None,
+            version: 0,
+        }
+    }
+
+    /// Writes it, or the block of it that was asked for.
+    fn write(&self, block2: Option<Block>, reply: &mut Reply<'_>) -> Result<(), PastEnd> {
+        let slice = block::slice(self.body.len() as u64, block2)?;
+        // Less than a block, or as long as a manifest in memory: both fit.
+        let body = &self.body[slice.range.start as usize..slice.range.end as usize];
+        let head = ResponseHead {
+            block2: slice.block2,
+            size2: slice.block2.and_then(|_| u32::try_from(self.body.len()).ok()),
+            ..self.head()
+        };
+        reply.respond(&head, body);
+        Ok(())
+    }
+
     fn head(&self) -> ResponseHead {
         ResponseHead {
+            observe: true,
             etag: self.etag,
             ..ResponseHead::content(self.format)
         }

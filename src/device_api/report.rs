@@ -11,16 +11,16 @@ use crate::manifest::StateReport;
 use crate::telemetry::{self, GatewayEvent, Rejection, ReportReason, ReportState, Route};
 use crate::transport::{Disposition, RequestContext, Ticket};
 
-/// Hands the report to the writer. A device that names no package means the one in the path.
+/// Hands the report to the writer.
 pub fn answer(
     control: &Control,
     context: &RequestContext<'_, Arc<DeviceEntry>>,
-    package: &str,
+    path: Option<&str>,
     request: &Request<'_>,
     reply: &mut Reply<'_>,
 ) -> Disposition {
-    let said = match read(request) {
-        Ok(said) => said,
+    let (package, said) = match read(path, request) {
+        Ok(read) => read,
         Err(code) => {
             reply.code(code);
             return Disposition::Answered { route: Route::Report };
@@ -46,7 +46,7 @@ pub fn answer(
     let pending = Pending(Some(context.defer()));
     slot.take(Report {
         device: Arc::clone(context.device),
-        package: said.package.unwrap_or_else(|| package.to_owned()),
+        package,
         state: said.state,
         reason: said.reason,
         version: said.version,
@@ -57,17 +57,20 @@ pub fn answer(
     Disposition::Deferred { route: Route::Report }
 }
 
-/// Content-Format decides. Without one, JSON is known by its first byte, which no CBOR map has.
-fn read(request: &Request<'_>) -> Result<StateReport, Code> {
+/// The report and the package it is about. Content-Format decides on the form. Without one, JSON is known by its first byte,
+/// which no CBOR map has, and a report without a payload is said in the queries.
+fn read(path: Option<&str>, request: &Request<'_>) -> Result<(String, StateReport), Code> {
     let payload = &request.payload;
     let report = match request.content_format {
         Some(ContentFormat::CBOR) => StateReport::from_cbor(payload),
         Some(ContentFormat::JSON) => StateReport::from_json(payload),
+        None if payload.is_empty() => StateReport::from_queries(request.queries()),
         None if payload.first() == Some(&b'{') => StateReport::from_json(payload),
         None => StateReport::from_cbor(payload),
         Some(_) => return Err(Code::UNSUPPORTED_CONTENT_FORMAT),
     };
-    report.map_err(|error| {
+    let read = report.and_then(|report| Ok((report.about(path)?, report)));
+    read.map_err(|error| {
         tracing::debug!(%error, "a report cannot be read");
         Code::BAD_REQUEST
     })
@@ -116,7 +119,10 @@ mod tests {
         let json = b"\x40\x02\0\x01\xC1\x32\xFF{\"state\":1,\"version\":\"1\"}";
         assert_eq!(read_bytes(json), Ok(expected.clone()));
         let unsaid = b"\x40\x02\0\x01\xFF{\"s\":1,\"v\":\"1\"}";
-        assert_eq!(read_bytes(unsaid), Ok(expected));
+        assert_eq!(read_bytes(unsaid), Ok(expected.clone()));
+        let queries = b"\x40\x02\0\x01\xD7\x02state=1\x03v=1";
+        assert_eq!(read_bytes(queries), Ok(expected));
+        assert_eq!(read_bytes(b"\x40\x02\0\x01"), Ok(StateReport::default()), "idle");
     }
 
     #[test]
@@ -133,6 +139,7 @@ mod tests {
     }
 
     fn read_bytes(bytes: &[u8]) -> Result<StateReport, Code> {
-        read(&Request::new(&Message::parse(bytes).unwrap()).unwrap())
+        let message = Message::parse(bytes).unwrap();
+        read(None, &Request::new(&message).unwrap()).map(|(_, report)| report)
     }
 }

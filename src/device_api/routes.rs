@@ -16,10 +16,10 @@ pub enum Target<'a> {
         /// The version named, as sent.
         version: &'a str,
     },
-    /// POST or PUT of `.u/c/{package}`: a state report.
+    /// POST or PUT of `.u/c/{package}`, or of `.u/c` alone: a state report.
     Report {
         /// The package named, as sent.
-        package: &'a str,
+        package: Option<&'a str>,
     },
     /// DELETE without a path: a keepalive.
     Keepalive,
@@ -84,9 +84,10 @@ fn route<'a>(method: Method, path: &[&'a str]) -> Target<'a> {
             if name.contains('@') {
                 Target::WrongMethod
             } else {
-                Target::Report { package: name }
+                Target::Report { package: Some(name) }
             }
         }
+        ([".u", "c"], Method::Post | Method::Put) => Target::Report { package: None },
         (["hello"], Method::Get) => Target::Neighbour(Neighbour::Hello),
         (["echo"], Method::Post) => Target::Neighbour(Neighbour::Echo),
         (["logs"] | [".s", "logs"], Method::Post | Method::Put) => Target::Log,
@@ -100,6 +101,7 @@ fn route<'a>(method: Method, path: &[&'a str]) -> Target<'a> {
         (
             []
             | [".u", "desired"]
+            | [".u", "c"]
             | [".u", "c", _]
             | ["hello" | "echo" | "logs" | ".c" | ".rpc"]
             | [".c" | ".rpc", "status"]
@@ -132,13 +134,18 @@ mod tests {
             (
                 Method::Post,
                 &[".u", "c", "main"],
-                Target::Report { package: "main" },
+                Target::Report {
+                    package: Some("main"),
+                },
             ),
             (
                 Method::Put,
                 &[".u", "c", "main"],
-                Target::Report { package: "main" },
+                Target::Report {
+                    package: Some("main"),
+                },
             ),
+            (Method::Post, &[".u", "c"], Target::Report { package: None }),
             (Method::Delete, &[], Target::Keepalive),
             (Method::Get, &["hello"], Target::Neighbour(Neighbour::Hello)),
             (Method::Post, &[".s", "logs"], Target::Log),

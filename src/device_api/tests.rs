@@ -102,6 +102,51 @@ async fn a_manifest_comes_in_blocks_where_it_is_asked_for_in_blocks() {
 }
 
 #[tokio::test]
+async fn rule_19_an_observation_is_not_refused_for_want_of_room() {
+    let mut bench = Bench::deployed(5000).await;
+    let observed = |accept| Outgoing {
+        observe: Some(ObserveRequest::Register),
+        accept: Some(accept),
+        ..desired()
+    };
+    let whole = bench.ask(observed(ContentFormat::CBOR)).payload;
+    bench.room = 100;
+    for (format, nothing) in [(ContentFormat::JSON, &b"{}"[..]), (ContentFormat::CBOR, &[0xA0])] {
+        let answer = bench.ask(observed(format));
+        assert_eq!(
+            (answer.code, &answer.payload[..], answer.observed),
+            (Code::CONTENT, nothing, true)
+        );
+        assert_eq!(bench.pushed(true), None, "and what would not fit is not pushed");
+    }
+    bench.room = usize::MAX;
+    let past = bench.ask(Outgoing {
+        block2: Some(block(9, 6)),
+        ..observed(ContentFormat::CBOR)
+    });
+    assert_eq!((past.code, &past.payload[..]), (Code::CONTENT, &[0xA0][..]));
+    assert_eq!(bench.pushed(false), Some(1), "it has yet to get it");
+
+    bench.room = 100;
+    let polled = |block2| Outgoing {
+        accept: Some(ContentFormat::CBOR),
+        block2,
+        ..desired()
+    };
+    let mut answer = bench.ask(polled(None));
+    let mut body = Vec::new();
+    while let Some(given) = answer.block2 {
+        assert_eq!(given.szx.size(), 64, "the largest that there is room for");
+        body.extend_from_slice(&answer.payload);
+        if !given.more {
+            break;
+        }
+        answer = bench.ask(polled(Some(block(given.num.get() + 1, 2))));
+    }
+    assert_eq!(body, whole);
+}
+
+#[tokio::test]
 async fn a_version_is_pushed_once_and_nothing_to_do_never() {
     let mut bench = Bench::new().await;
     let cohort = bench.cohort("lamps").await;
@@ -394,6 +439,8 @@ struct Bench {
     entry: Arc<DeviceEntry>,
     endpoint: Endpoint,
     mid: MessageId,
+    /// The longest message that the device takes.
+    room: usize,
     _folder: TempDir,
 }
 
@@ -438,6 +485,7 @@ impl Bench {
             entry,
             endpoint: Endpoint::new(),
             mid: MessageId(0),
+            room: usize::MAX,
             _folder: folder,
         }
     }
@@ -531,7 +579,10 @@ impl Bench {
         let message = Message::parse(&bytes).unwrap();
         let request = Request::new(&message).unwrap();
         let mut out = Vec::new();
-        let mut reply = self.endpoint.reply(&request, MessageId(0), 0, &mut out);
+        let mut reply = self
+            .endpoint
+            .reply(&request, MessageId(0), 0, &mut out)
+            .within(self.room);
         let disposition = self
             .api
             .answer(target(&request), &self.entry, &request, &mut reply);
@@ -549,7 +600,10 @@ impl Bench {
     fn pushed(&mut self, forced: bool) -> Option<u32> {
         let relation = *self.endpoint.relations().next().expect("the device observes");
         let mut out = Vec::new();
-        let mut reply = self.endpoint.notification(&relation, MessageId(9), 0, &mut out);
+        let mut reply = self
+            .endpoint
+            .notification(&relation, MessageId(9), 0, &mut out)
+            .within(self.room);
         let notification = self.api.notification(&self.entry, &relation, forced, &mut reply);
         let written = reply.finish();
         match notification {

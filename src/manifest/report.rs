@@ -1,7 +1,8 @@
 //! The state report: what a device says about a package.
 //!
-//! A map with text keys, in CBOR (indefinite or definite) or JSON, with short names (`s`, `r`, `pkg`, `v`, `t`) or long
-//! ones (`state`, `reason`, `package`, `version`, `target`). All of it may be missing. Unknown numbers are kept.
+//! A map with text keys, in CBOR (indefinite or definite) or JSON, or the same as queries of the path; with short names
+//! (`s`, `r`, `pkg`, `v`, `t`) or long ones (`state`, `reason`, `package`, `version`, `target`). All of it may be missing.
+//! Unknown numbers are kept.
 
 use super::cbor::{Field, decode_fields};
 
@@ -70,6 +71,41 @@ impl StateReport {
         Self::from_fields(fields.collect())
     }
 
+    /// Reads the form of the oldest documentation, which says it all in queries: `state=1`, `v=1.0.0`.
+    ///
+    /// # Errors
+    /// See [`ReportError`].
+    pub fn from_queries<'q>(queries: impl Iterator<Item = &'q str>) -> Result<Self, ReportError> {
+        let fields = queries.filter_map(|query| {
+            let (key, value) = query.split_once('=')?;
+            let field = match key {
+                // What is no number is told apart from a number by `number`.
+                "s" | "state" | "r" | "reason" => value
+                    .parse()
+                    .map_or_else(|_| Field::Text(value.to_owned()), Field::Number),
+                _ => Field::Text(value.to_owned()),
+            };
+            Some((key.to_owned(), field))
+        });
+        Self::from_fields(fields.collect())
+    }
+
+    /// The package that it is about: the one it names, else the one in the path, else [`DEFAULT_PACKAGE`].
+    ///
+    /// # Errors
+    /// [`ReportError::LongText`] for a name in the path that is longer than names are.
+    pub fn about(&self, path: Option<&str>) -> Result<String, ReportError> {
+        let in_path = path.filter(|name| !name.is_empty());
+        match (&self.package, in_path) {
+            (Some(named), _) => Ok(named.clone()),
+            (None, Some(named)) if named.len() > TEXT_BYTES => {
+                Err(ReportError::LongText("package".to_owned()))
+            }
+            (None, Some(named)) => Ok(named.to_owned()),
+            (None, None) => Ok(DEFAULT_PACKAGE.to_owned()),
+        }
+    }
+
     fn from_fields(fields: Vec<(String, Field)>) -> Result<Self, ReportError> {
         let mut report = Self::default();
         for (key, field) in fields {
@@ -106,6 +142,8 @@ fn text(key: String, field: Field) -> Result<Option<String>, ReportError> {
     }
 }
 
+/// What a device means that names no package anywhere: the SDK's own default.
+const DEFAULT_PACKAGE: &str = "main";
 /// Old devices have names of 64 bytes; ours have 63.
 const TEXT_BYTES: usize = 64;
 
@@ -177,6 +215,49 @@ mod tests {
         let expected = report(1, 0, Some("main"), Some("1.0.0"), Some("1.0.1"));
         assert_eq!(StateReport::from_json(long).unwrap(), expected);
         assert_eq!(StateReport::from_json(short).unwrap(), expected);
+    }
+
+    #[test]
+    fn queries_say_what_a_map_says() {
+        let read = |queries: &[&str]| StateReport::from_queries(queries.iter().copied());
+        let expected = report(1, 0, Some("main"), Some("1.0.0"), Some("1.0.1"));
+        let long = [
+            "state=1",
+            "reason=0",
+            "package=main",
+            "version=1.0.0",
+            "target=1.0.1",
+        ];
+        assert_eq!(read(&long).unwrap(), expected);
+        assert_eq!(
+            read(&["s=1", "r=0", "pkg=main", "v=1.0.0", "t=1.0.1"]).unwrap(),
+            expected
+        );
+        assert_eq!(
+            read(&["device=lamp-1", "verbose", "v=a=b"]).unwrap(),
+            report(0, 0, None, Some("a=b"), None)
+        );
+        assert_eq!(
+            read(&["state=idle"]),
+            Err(ReportError::WrongType("state".to_owned()))
+        );
+        assert_eq!(read(&["s=-1"]), Err(ReportError::WrongType("s".to_owned())));
+        let long = format!("v={}", "x".repeat(65));
+        assert_eq!(read(&[&long]), Err(ReportError::LongText("v".to_owned())));
+    }
+
+    #[test]
+    fn a_report_names_its_package_or_the_path_does_or_it_is_main() {
+        let named = report(0, 0, Some("modem"), None, None);
+        let silent = StateReport::default();
+        assert_eq!(named.about(Some("main")).unwrap(), "modem");
+        assert_eq!(silent.about(Some("assets")).unwrap(), "assets");
+        assert_eq!(silent.about(Some("")).unwrap(), "main");
+        assert_eq!(silent.about(None).unwrap(), "main");
+        assert_eq!(
+            silent.about(Some(&"x".repeat(65))),
+            Err(ReportError::LongText("package".to_owned()))
+        );
     }
 
     #[test]

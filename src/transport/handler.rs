@@ -56,7 +56,7 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Writes what an observer should have, if that is another version than [`coap::Relation::sent`] says it got, or if
     /// `forced` (a retransmission, which has to repeat what it announced unless that changed). Depends on nothing but
-    /// what is published.
+    /// what is published. Nothing may be left written that is too long for the peer ([`coap::Reply::fits`]).
     fn notification(
         &self,
         device: &Self::Device,
@@ -81,7 +81,8 @@ pub struct RequestContext<'a, D> {
     pub now: Instant,
     /// The same in milliseconds since 1970.
     pub unix_ms: i64,
-    /// The longest message that the device takes, header and options included, in bytes. A longer answer is replaced by 5.00.
+    /// The longest message that the device takes, header and options included, in bytes. A longer answer is replaced by 5.00;
+    /// [`coap::Reply::fits`] tells beforehand.
     pub max_message: usize,
     pub(super) origin: TicketOrigin<'a, D>,
 }

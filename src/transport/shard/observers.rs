@@ -86,11 +86,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         };
         let Some(device) = &peer.device else { return };
         while let Some((relation, forced)) = peer.endpoint.next_due() {
-            let mid = peer.link.next_mid();
+            let (mid, max_message) = (peer.link.next_mid(), peer.link.max_message());
             let started = peer.link.begin(out);
             let mut reply = peer
                 .endpoint
-                .notification(&relation, mid, unix_ms, &mut out.bytes);
+                .notification(&relation, mid, unix_ms, &mut out.bytes)
+                .within(max_message);
             let outcome = self
                 .around
                 .handler
@@ -142,9 +143,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let Some(device) = &peer.device else { return };
         let handler = &self.around.handler;
         let started = peer.link.begin(out);
-        let Some(mut reply) = peer.endpoint.retransmission(&mut out.bytes) else {
+        let max_message = peer.link.max_message();
+        let Some(reply) = peer.endpoint.retransmission(&mut out.bytes) else {
             return out.bytes.truncate(started.at);
         };
+        let mut reply = reply.within(max_message);
         let outcome = handler.notification(device, relation, true, &mut reply);
         let written = reply.finish();
         let started = match (outcome, written) {
@@ -158,7 +161,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 out.bytes.truncate(started.at);
                 let mid = peer.link.next_mid();
                 let started = peer.link.begin(out);
-                let mut reply = peer.endpoint.notification(relation, mid, unix_ms, &mut out.bytes);
+                let mut reply = peer
+                    .endpoint
+                    .notification(relation, mid, unix_ms, &mut out.bytes)
+                    .within(max_message);
                 let outcome = handler.notification(device, relation, true, &mut reply);
                 let (Notification::Written { version }, Some(written)) = (outcome, reply.finish()) else {
                     // The device has left its cohort, say. Its silence about what is not sent any more means nothing.

@@ -131,7 +131,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         };
         let started = peer.link.begin(out);
         let (started_at, message_at) = (started.at, out.bytes.len());
-        let mut reply = peer.endpoint.reply(request, own_mid, unix_ms, &mut out.bytes);
+        let mut reply = peer
+            .endpoint
+            .reply(request, own_mid, unix_ms, &mut out.bytes)
+            .within(max_message);
         let disposition = self.around.handler.request(&context, request, &mut reply);
         let method = CoapMethod::from_byte(request.method.code().byte());
         let route = match disposition {
