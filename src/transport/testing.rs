@@ -9,9 +9,10 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::handler::{
-    Disposition, EndReason, Handler, KeySource, Notification, Principal, RequestContext, SessionFacts,
+    Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
+    SessionFacts,
 };
-use super::inbox::{KeyTicket, NameTicket, Ticket};
+use super::inbox::{self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox};
 use crate::clock;
 use crate::coap::{
     Code, Kind, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead, Token, block, wire,
@@ -33,7 +34,7 @@ impl Principal for Thing {
 }
 
 /// Knows every [`Thing`], keeps one number that they may observe at `/version`, `/copy` and, with many zeros before it, `/long` (0 is told to nobody), and answers
-/// `/later` when told to, and has no room at `/full`.
+/// `/later` and `/cold` when told to (`/cold` or never), and has no room at `/full`.
 #[derive(Debug)]
 pub struct House {
     pub version: AtomicU32,
@@ -176,7 +177,16 @@ impl Handler for House {
             }
         } else if request.path_is(&["later"]) {
             self.tickets.lock().unwrap().push(context.defer());
-            Disposition::Deferred { route: Route::Report }
+            Disposition::Deferred {
+                route: Route::Report,
+                overdue: Overdue::Unavailable,
+            }
+        } else if request.path_is(&["cold"]) {
+            self.tickets.lock().unwrap().push(context.defer());
+            Disposition::Deferred {
+                route: Route::Artifact,
+                overdue: Overdue::Lost,
+            }
         } else if request.path_is(&["full"]) {
             Disposition::NotNow
         } else if request.path_is(&["big"]) {
@@ -230,6 +240,63 @@ impl Handler for House {
             device: device.0,
             version: relation.sent,
         });
+    }
+}
+
+/// Takes the tickets of a handler that has no shard.
+pub struct Desk<D> {
+    mailbox: Mailbox<D>,
+    inbox: Inbox<D>,
+}
+
+impl<D> std::fmt::Debug for Desk<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+impl<D> Default for Desk<D> {
+    fn default() -> Self {
+        let (mailbox, inbox) = mailbox();
+        Self { mailbox, inbox }
+    }
+}
+
+impl<D: Send + Sync> Desk<D> {
+    /// The circumstances of a request of `device`.
+    pub fn context<'a>(&'a self, device: &'a D) -> RequestContext<'a, D> {
+        RequestContext {
+            device,
+            serial: 1,
+            peer: "192.0.2.1:5000".parse().unwrap(),
+            now: clock::now(),
+            unix_ms: 1_800_000_000_000,
+            max_message: 1152,
+            origin: TicketOrigin {
+                mailbox: &self.mailbox,
+                request: 1,
+            },
+        }
+    }
+
+    /// Whether no ticket has brought an answer.
+    pub fn is_empty(&self) -> bool {
+        self.inbox.messages.is_empty()
+    }
+
+    /// Waits for the next answer that a ticket brings, and writes it.
+    pub fn answer(&mut self, reply: &mut Reply<'_>) {
+        let messages = &mut self.inbox.messages;
+        // On a thread of its own, for the test's may be one of a runtime.
+        let message = std::thread::scope(|scope| scope.spawn(|| messages.blocking_recv()).join().unwrap());
+        let Some(inbox::Message::Answer { answer, .. }) = message else {
+            panic!("no answer")
+        };
+        match answer {
+            Answer::Code(code) => reply.code(code),
+            Answer::Written(write) => write(reply),
+            Answer::Nothing => {}
+        }
     }
 }
 
