@@ -38,7 +38,9 @@ pub use upload::ArtifactUpload;
 pub use view::View;
 
 pub use crate::fleet::Actor;
-pub use crate::store::{AuditFilter, AuditRecord, Blob, Sighting, UploadError};
+pub use crate::store::{
+    AuditFilter, AuditRecord, Blob, BlockRead, ReadSlot, ReadersBusy, Sighting, UploadError,
+};
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -19,13 +19,15 @@ mod devices;
 mod error;
 mod facts;
 mod folder;
+mod readers;
 mod seal;
 mod sessions;
 mod sqlite;
 
-pub use blobs::{Blob, StoredBlob, Upload, UploadError};
+pub use blobs::{Blob, BlockRead, ReadDone, ReadSlot, StoredBlob, Upload, UploadError};
 pub use devices::{DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting};
 pub use error::StoreError;
 pub use facts::{AuditFilter, AuditRecord, AuditRow, KeyHash, KeyRow};
+pub use readers::ReadersBusy;
 pub use sessions::{SessionLog, SessionLogError};
 pub use sqlite::{Store, WriteTransaction};

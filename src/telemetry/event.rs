@@ -70,6 +70,8 @@ pub enum GatewayEvent {
         /// The block's length in bytes.
         bytes: u32,
     },
+    /// A block of an artifact was handed to a thread that may wait for the disk.
+    ColdRead,
     /// A device reported a package's state.
     Reported {
         /// The state it gave.
@@ -172,6 +174,7 @@ impl GatewayEvent {
                 sink.count(counter(BLOCKS, &[kind.index()]), 1);
                 sink.count(counter(ARTIFACT_BYTES, &[]), u64::from(bytes));
             }
+            Self::ColdRead => sink.count(counter(COLD_READS, &[]), 1),
             Self::Reported { state, reason } => {
                 sink.count(counter(REPORTS, &[state.index(), reason.index()]), 1);
             }
@@ -311,9 +314,10 @@ const REPORTS: usize = 14;
 const COMMANDS: usize = 15;
 const STORE_ERRORS: usize = 16;
 const STORED_BYTES: usize = 17;
+const COLD_READS: usize = 18;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 18] = [
+pub static COUNTERS: [Family; 19] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -406,6 +410,11 @@ pub static COUNTERS: [Family; 18] = [
     family(
         "tessera_artifact_stored_bytes_total",
         "Bytes of artifacts uploaded and stored.",
+        &[],
+    ),
+    family(
+        "tessera_artifact_cold_reads_total",
+        "Blocks of artifacts that were not in memory, or on a file system that cannot say so, and were read beside the shard.",
         &[],
     ),
 ];
