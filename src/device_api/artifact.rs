@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::coap::{Code, ContentFormat, ETag, Reply, Request, ResponseHead, block};
+use crate::coap::{Code, ContentFormat, ETag, MAX_PENDING, Reply, Request, ResponseHead, block};
 use crate::control::{BlockRead, Control, DeviceEntry, View};
 use crate::fleet::Artifact;
 use crate::telemetry::{self, BlockKind, GatewayEvent, Rejection, Route};
@@ -63,7 +63,9 @@ pub fn answer(
         served(context.device, artifact, start, len);
         return answered;
     }
-    let Ok(slot) = control.read_slot() else {
+    // A device that asks for ever newer blocks waits for the newest alone, and would leave its other reads in everybody's way.
+    let slot = (context.waiting < MAX_PENDING).then(|| control.read_slot().ok());
+    let Some(slot) = slot.flatten() else {
         telemetry::emit(GatewayEvent::RequestRejected(Rejection::QueueFull));
         if request.confirmable {
             return Disposition::NotNow;

@@ -243,6 +243,17 @@ async fn a_block_that_there_is_no_room_to_wait_for_is_as_if_lost() {
 }
 
 #[tokio::test]
+async fn a_device_has_no_more_than_eight_blocks_read_at_a_time() {
+    let mut bench = Bench::deployed(5000).await;
+    let mut out = Vec::new();
+    bench.desk.waiting = 8;
+    let put_off = bench.send(Kind::Confirmable, artifact("main@1.0.0"), &mut out);
+    assert_eq!((put_off, out.len()), (Disposition::NotNow, 0));
+    bench.desk.waiting = 7;
+    assert_eq!(bench.ask(artifact("main@1.0.0")).code, Code::CONTENT);
+}
+
+#[tokio::test]
 async fn bytes_that_are_gone_are_5_00() {
     let mut bench = Bench::deployed(5000).await;
     std::fs::remove_dir_all(bench.folder.path().join("data/blobs")).unwrap();

@@ -85,6 +85,9 @@ pub struct RequestContext<'a, D> {
     pub unix_ms: i64,
     /// The longest message that the device takes, header and options included, in bytes. A longer answer is replaced by 5.00.
     pub max_message: usize,
+    /// How many requests of this device have been deferred and are being worked on, although the device may have gone on to
+    /// others. Work that a device can ask for without end is not begun beyond [`coap::MAX_PENDING`].
+    pub waiting: usize,
     pub(super) origin: TicketOrigin<'a, D>,
 }
 

@@ -15,7 +15,8 @@ use super::handler::{
 use super::inbox::{self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox};
 use crate::clock;
 use crate::coap::{
-    Code, Kind, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead, Token, block, wire,
+    Code, Kind, MAX_PENDING, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead,
+    Token, block, wire,
 };
 use crate::dtls::{
     Admission, ClientConfig, ClientHandshake, CookieJar, FailureReason, HandshakeEvent, Identity, Incoming,
@@ -181,6 +182,8 @@ impl Handler for House {
                 route: Route::Report,
                 overdue: Overdue::Unavailable,
             }
+        } else if request.path_is(&["cold"]) && context.waiting >= MAX_PENDING {
+            Disposition::NotNow
         } else if request.path_is(&["cold"]) {
             self.tickets.lock().unwrap().push(context.defer());
             Disposition::Deferred {
@@ -245,6 +248,8 @@ impl Handler for House {
 
 /// Takes the tickets of a handler that has no shard.
 pub struct Desk<D> {
+    /// What it says of how many requests wait.
+    pub waiting: usize,
     mailbox: Mailbox<D>,
     inbox: Inbox<D>,
 }
@@ -258,7 +263,11 @@ impl<D> std::fmt::Debug for Desk<D> {
 impl<D> Default for Desk<D> {
     fn default() -> Self {
         let (mailbox, inbox) = mailbox();
-        Self { mailbox, inbox }
+        Self {
+            waiting: 0,
+            mailbox,
+            inbox,
+        }
     }
 }
 
@@ -272,6 +281,7 @@ impl<D: Send + Sync> Desk<D> {
             now: clock::now(),
             unix_ms: 1_800_000_000_000,
             max_message: 1152,
+            waiting: self.waiting,
             origin: TicketOrigin {
                 mailbox: &self.mailbox,
                 request: 1,

@@ -116,6 +116,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             now,
             unix_ms,
             max_message,
+            waiting: self.deferrals.of(key),
             origin: TicketOrigin {
                 mailbox: &self.around.mailboxes[usize::from(self.around.index)],
                 request: number,

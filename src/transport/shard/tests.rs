@@ -554,6 +554,29 @@ fn rule_15_a_block_is_never_sent_once_a_newer_one_was_asked_for() {
 }
 
 #[test]
+fn a_device_that_asks_for_ever_newer_blocks_does_not_have_all_of_them_read() {
+    let mut world = World::new(1);
+    world.boot(1);
+    let ask_for = |world: &mut World, num: u8| {
+        let mut block = COLD;
+        block[3] = num;
+        *block.last_mut().unwrap() = num << 4 | 6;
+        world.device(1).send(&block);
+        world.settle();
+    };
+    for num in 0..12 {
+        ask_for(&mut world, num);
+    }
+    assert_eq!(world.house.tickets.lock().unwrap().len(), 8);
+    // Nobody waits for these, and the last ones are to be sent again.
+    world.house.tickets.lock().unwrap().clear();
+    world.settle();
+    ask_for(&mut world, 11);
+    world.read("block 11");
+    assert_eq!(world.device(1).told().unwrap().payload, "block 11");
+}
+
+#[test]
 fn a_block_read_for_a_session_that_is_over_is_not_sent_to_the_next() {
     let mut world = World::new(1);
     world.boot(1);
