@@ -58,6 +58,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["telemetry/"]),
     ("tracing_subscriber", &["telemetry/"]),
     ("nix", &["transport/"]),
+    ("rustix", &["store/blobs.rs"]),
     ("socket2", &["transport/"]),
     ("toml", &["config/"]),
     ("coap_lite", &[]),

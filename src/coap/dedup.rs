@@ -1,12 +1,14 @@
 //! What a peer may send twice: the last answered POSTs ([`Recent`]), the blocks of its downloads ([`Transfers`]) and the
-//! requests that are still being worked on ([`Pending`]).
+//! requests that are still being worked on ([`Waiting`]).
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::block::Block;
-use super::code::Code;
+use super::code::{Code, Method};
+use super::endpoint::MAX_PENDING;
 use super::id::{MessageId, Token};
+use super::request::Request;
 
 /// The answers to the last POSTs, PUTs and DELETEs, to be repeated without a second effect.
 #[derive(Debug)]
@@ -39,9 +41,15 @@ struct Transfer {
     seen: NonZeroU64,
 }
 
+/// The requests whose answers are being worked on. Each is answered once, under the message ID that it came with last.
+#[derive(Debug, Default)]
+pub struct Waiting(Vec<Pending>);
+
 /// A request whose answer is being worked on.
 #[derive(Clone, Copy, Debug)]
 pub struct Pending {
+    /// What is to be done.
+    pub method: Method,
     /// As it first came.
     pub first: MessageId,
     /// As it last came: the answer goes there.
@@ -53,7 +61,9 @@ pub struct Pending {
     /// To be echoed.
     pub block1: Option<Block>,
     /// What it wants, payload included.
-    pub fingerprint: u64,
+    fingerprint: u64,
+    /// When it last came again.
+    again: Option<Instant>,
 }
 
 impl Recent {
@@ -98,6 +108,99 @@ impl Default for Recent {
             next: 0,
             latest: None,
         }
+    }
+}
+
+impl Waiting {
+    /// Adds a request.
+    pub fn add(&mut self, request: &Request<'_>) {
+        // Only GETs can exceed the bound, because others are not let through to it; they can be handled again.
+        if !self.is_full() {
+            self.0.push(Pending {
+                method: request.method,
+                first: request.mid,
+                newest: request.mid,
+                token: request.token,
+                confirmable: request.confirmable,
+                block1: request.block1,
+                fingerprint: request.fingerprint(),
+                again: None,
+            });
+        }
+    }
+
+    /// Whether there are as many as there may be.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_PENDING
+    }
+
+    /// Whether the message is a copy of one being worked on.
+    pub fn swallows(&mut self, now: Instant, request: &Request<'_>) -> bool {
+        let copied = self.0.iter_mut().find(|pending| {
+            pending.first == request.mid || (pending.newest, pending.token) == (request.mid, request.token)
+        });
+        let Some(pending) = copied else { return false };
+        pending.again = Some(now);
+        true
+    }
+
+    /// Whether the request is one being worked on, sent again under another message ID: it will be answered there. Without
+    /// a token nothing would tell the two answers apart.
+    pub fn joins(&mut self, now: Instant, request: &Request<'_>) -> bool {
+        let mut candidates = self.0.iter_mut().filter(|pending| {
+            pending.token == request.token
+                && pending.token != Token::EMPTY
+                && pending.confirmable == request.confirmable
+        });
+        let same = candidates.find(|pending| pending.fingerprint == request.fingerprint());
+        let Some(pending) = same else { return false };
+        pending.newest = request.mid;
+        pending.again = Some(now);
+        true
+    }
+
+    /// A GET with this token came after those that wait: nobody waits for their answers any more.
+    pub fn supersede(&mut self, token: Token) {
+        self.0
+            .retain(|pending| pending.method != Method::Get || pending.token != token);
+        self.shrink();
+    }
+
+    /// Takes out the request that came first with this message ID and token.
+    pub fn take(&mut self, request: (MessageId, Token)) -> Option<Pending> {
+        let at = self.0.iter().position(|pending| pending.name() == request)?;
+        let pending = self.0.swap_remove(at);
+        self.shrink();
+        Some(pending)
+    }
+
+    /// When the request last came again; `None` if it came once, or waits no more.
+    pub fn came_again(&self, request: (MessageId, Token)) -> Option<Instant> {
+        let pending = self.0.iter().find(|pending| pending.name() == request)?;
+        pending.again
+    }
+
+    /// Each as [`Self::take`] names it.
+    pub fn names(&self) -> impl Iterator<Item = (MessageId, Token)> {
+        self.0.iter().map(Pending::name)
+    }
+
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    /// A peer that waits for nothing keeps nothing on the heap.
+    fn shrink(&mut self) {
+        if self.0.is_empty() {
+            self.0 = Vec::new();
+        }
+    }
+}
+
+impl Pending {
+    fn name(&self) -> (MessageId, Token) {
+        (self.first, self.token)
     }
 }
 

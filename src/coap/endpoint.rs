@@ -2,8 +2,8 @@
 //!
 //! 1. [`Endpoint::handle`] takes a message. What can be answered without a handler becomes [`Incoming::Respond`].
 //! 2. For an [`Incoming::Request`], [`Endpoint::reply`] gives the pen; afterwards exactly one of [`Endpoint::answered`],
-//!    [`Endpoint::observing`] and [`Endpoint::deferred`] says what became of it. [`Endpoint::complete`] answers a
-//!    deferred one.
+//!    [`Endpoint::observing`] and [`Endpoint::deferred`] says what became of it. [`Endpoint::complete`] or
+//!    [`Endpoint::complete_with`] answers a deferred one, [`Endpoint::forget`] leaves it without an answer.
 //! 3. [`Endpoint::wake`] marks relations; while [`Endpoint::next_due`] returns one, [`Endpoint::notification`] gives the
 //!    pen and [`Endpoint::notified`] starts the wait for the acknowledgement. `next_due` has to be asked again after
 //!    every message and every timeout: the way may be free by then.
@@ -20,7 +20,7 @@ use rand::{CryptoRng, RngExt};
 
 use super::block::Block;
 use super::code::{Code, Kind, Method};
-use super::dedup::{Pending, Recent, Transfers};
+use super::dedup::{Pending, Recent, Transfers, Waiting};
 use super::id::{MessageId, Token};
 use super::observe::{Due, ObserveSeq, Relation};
 use super::reply::{Address, Reply, Written};
@@ -40,7 +40,7 @@ pub struct Endpoint {
     in_flight: Option<InFlight>,
     recent: Recent,
     transfers: Transfers,
-    pending: Vec<Pending>,
+    pending: Waiting,
     upload: Option<Box<Upload>>,
 }
 
@@ -234,19 +234,10 @@ impl Endpoint {
         ))
     }
 
-    /// `request` will be answered by [`Self::complete`]; until then its duplicates are swallowed.
+    /// `request` will be answered by [`Self::complete`]; until then its duplicates are swallowed. A GET is forgotten as soon
+    /// as another GET with its token asks for something else.
     pub fn deferred(&mut self, request: &Request<'_>) {
-        // Only GETs can exceed the bound, because others are not let through to it; they can be handled again.
-        if self.pending.len() < MAX_PENDING {
-            self.pending.push(Pending {
-                first: request.mid,
-                newest: request.mid,
-                token: request.token,
-                confirmable: request.confirmable,
-                block1: request.block1,
-                fingerprint: request.fingerprint(),
-            });
-        }
+        self.pending.add(request);
     }
 
     /// Writes the answer of the deferred request that came with this message ID and token, under the newest message ID
@@ -259,31 +250,53 @@ impl Endpoint {
         own_mid: MessageId,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
-        let at = self
-            .pending
-            .iter()
-            .position(|pending| (pending.first, pending.token) == request)?;
+        self.complete_with(now, request, own_mid, out, |reply| reply.code(code))
+    }
+
+    /// As [`Self::complete`], with an answer that `write` writes. If it writes none, the request is handled anew when it
+    /// comes again.
+    pub fn complete_with(
+        &mut self,
+        now: Instant,
+        request: (MessageId, Token),
+        own_mid: MessageId,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Reply<'_>),
+    ) -> Option<Written> {
         let Pending {
+            method,
             first,
             newest,
             token,
             confirmable,
             block1,
             ..
-        } = self.pending.swap_remove(at);
-        if self.pending.is_empty() {
-            self.pending = Vec::new();
-        }
-        self.recent.remember(now, first, code);
-        self.recent.remember(now, newest, code);
+        } = self.pending.take(request)?;
         let mut reply = Reply::new(out, answer(confirmable, newest, own_mid, token, None, block1));
-        reply.code(code);
-        reply.finish()
+        write(&mut reply);
+        let written = reply.finish()?;
+        if method != Method::Get {
+            self.recent.remember(now, first, written.code);
+            self.recent.remember(now, newest, written.code);
+        }
+        Some(written)
+    }
+
+    /// The deferred request is not answered: it is as if it had been lost, and handled anew when it comes again. False if
+    /// there is no such request.
+    pub fn forget(&mut self, request: (MessageId, Token)) -> bool {
+        self.pending.take(request).is_some()
+    }
+
+    /// When the deferred request was last sent again; `None` if it came once, or waits no more.
+    #[must_use]
+    pub fn came_again(&self, request: (MessageId, Token)) -> Option<Instant> {
+        self.pending.came_again(request)
     }
 
     /// The requests that wait for [`Self::complete`], each as it names them.
     pub fn pending(&self) -> impl Iterator<Item = (MessageId, Token)> {
-        self.pending.iter().map(|pending| (pending.first, pending.token))
+        self.pending.names()
     }
 
     /// What the peer observes.
@@ -471,16 +484,11 @@ impl Endpoint {
             // RFC 7252 section 5.4.1: what is wrong with a non-confirmable request is rejected, here by silence.
             Err(refusal) => return Incoming::Ignored(Ignored::Refused(refusal)),
         };
-        let is_pending = |pending: &Pending| (pending.newest, pending.token) == (request.mid, request.token);
-        if self
-            .pending
-            .iter()
-            .any(|pending| is_pending(pending) || pending.first == request.mid)
-        {
+        if self.pending.swallows(now, &request) {
             return Incoming::Ignored(Ignored::Pending);
         }
         if request.method == Method::Get {
-            return self.get(request);
+            return self.get(now, request);
         }
         if let Some(code) = self.recent.recall(now, request.mid) {
             return if confirmable {
@@ -493,10 +501,10 @@ impl Endpoint {
                 Incoming::Ignored(Ignored::Duplicate)
             };
         }
-        if self.joins_pending(&request) {
+        if self.pending.joins(now, &request) {
             return Incoming::Ignored(Ignored::Pending);
         }
-        if self.pending.len() >= MAX_PENDING {
+        if self.pending.is_full() {
             return Incoming::Ignored(Ignored::TooManyPending);
         }
         let Some(block) = request.block1 else {
@@ -524,30 +532,20 @@ impl Endpoint {
         Incoming::Respond(automatic)
     }
 
-    fn get<'m>(&mut self, request: Request<'m>) -> Incoming<'m> {
+    fn get<'m>(&mut self, now: Instant, request: Request<'m>) -> Incoming<'m> {
         if request.observe == Some(ObserveRequest::Deregister) {
             self.release(|relation| relation.token == request.token);
         }
         if request.block2.is_some() && !self.transfers.admit(request.token, request.mid) {
             return Incoming::Ignored(Ignored::StaleBlock);
         }
-        Incoming::Request(request)
-    }
-
-    /// Whether the request is one being worked on, sent again under another message ID: it will be answered there. Without
-    /// a token nothing would tell the two answers apart.
-    fn joins_pending(&mut self, request: &Request<'_>) -> bool {
-        let mut candidates = self.pending.iter_mut().filter(|pending| {
-            pending.token == request.token
-                && pending.token != Token::EMPTY
-                && pending.confirmable == request.confirmable
-        });
-        let same = candidates.find(|pending| pending.fingerprint == request.fingerprint());
-        if let Some(pending) = same {
-            pending.newest = request.mid;
-            return true;
+        if self.pending.joins(now, &request) {
+            return Incoming::Ignored(Ignored::Pending);
         }
-        false
+        // Answers are told apart by their token alone: that to an older block, coming now, would be taken for this one's
+        // (`CONTRACT`, rule 15).
+        self.pending.supersede(request.token);
+        Incoming::Request(request)
     }
 
     fn acknowledged(&mut self, mid: MessageId) -> Incoming<'static> {

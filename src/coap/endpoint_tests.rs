@@ -205,6 +205,147 @@ fn requests_worked_on_are_bounded_and_the_rest_has_to_come_again() {
     assert_eq!(gateway.effects.len(), MAX_PENDING + 1);
 }
 
+// ---- Blocks that are waited for ----
+
+/// GET `a`, CON, token aa, blocks of 16 bytes.
+fn get_block(mid: u8, num: u8) -> [u8; 9] {
+    [0x41, 0x01, 0x12, mid, 0xaa, 0xb1, b'a', 0xc1, num << 4]
+}
+
+/// Its answer in the ACK: 2.05, Content-Format 42, Block2 with more to come, and the bytes.
+fn block_answer(mid: u8, num: u8) -> Vec<u8> {
+    let head = [0x61, 0x45, 0x12, mid, 0xaa, 0xc1, 42, 0xb1, num << 4 | 8, 0xff];
+    [&head[..], &Artifact::Finite.read(u32::from(num) * 16, 16)].concat()
+}
+
+#[test]
+fn rule_1_a_block_that_has_to_be_waited_for_is_piggybacked_and_its_copies_are_swallowed() {
+    let mut gateway = Gateway::cold();
+    assert_eq!(gateway.hear(&get_block(1, 0)), b"");
+    assert_eq!(gateway.hear(&get_block(1, 0)), b"");
+    assert_eq!(gateway.reads.len(), 1);
+    assert_eq!(gateway.read(), block_answer(1, 0));
+    assert_eq!(gateway.endpoint.pending().count(), 0);
+
+    assert_eq!(
+        gateway.hear(&get_block(1, 0)),
+        b"",
+        "the answer was lost: read anew"
+    );
+    assert_eq!(gateway.read(), block_answer(1, 0));
+}
+
+#[test]
+fn rule_15_a_block_is_answered_no_more_once_a_newer_one_was_asked_for() {
+    let mut gateway = Gateway::cold();
+    gateway.hear(&get_block(1, 0));
+    assert_eq!(gateway.hear(&get_block(2, 1)), b"");
+    assert_eq!(gateway.read(), b"", "block 0 would be written as block 1");
+    assert_eq!(gateway.hear(&get_block(1, 0)), b"", "and so would its copy");
+    assert_eq!(gateway.reads.len(), 1);
+    assert_eq!(gateway.read(), block_answer(2, 1));
+
+    gateway.hear(&get_block(3, 2));
+    gateway.cold = false;
+    assert_eq!(gateway.hear(&get_block(4, 3)), block_answer(4, 3));
+    assert_eq!(gateway.read(), b"", "nor does it come after a newer one's answer");
+}
+
+#[test]
+fn a_block_asked_for_again_under_a_newer_message_id_is_answered_there_and_once() {
+    let mut gateway = Gateway::cold();
+    for mid in 1..=3 {
+        assert_eq!(gateway.hear(&get_block(mid, 5)), b"");
+    }
+    assert_eq!(
+        gateway.hear(&get_block(2, 5)),
+        b"",
+        "a late copy is not the newest"
+    );
+    assert_eq!(gateway.reads.len(), 1);
+    assert_eq!(gateway.read(), block_answer(3, 5));
+    for mid in 1..=2 {
+        assert_eq!(gateway.hear(&get_block(mid, 5)), b"");
+    }
+    assert_eq!(gateway.reads.len(), 0);
+}
+
+#[test]
+fn without_a_token_the_newest_block_request_is_the_one_that_is_waited_for() {
+    let mut gateway = Gateway::cold();
+    gateway.hear(b"\x40\x01\x12\x01\xb1a\xc1\x50");
+    gateway.hear(b"\x40\x01\x12\x02\xb1a\xc1\x50");
+    assert_eq!(gateway.read(), b"");
+    assert_eq!(gateway.read()[..9], *b"\x60\x45\x12\x02\xc1\x2a\xb1\x58\xff");
+}
+
+#[test]
+fn a_block_without_block2_gives_way_to_one_with_it() {
+    let mut gateway = Gateway::cold();
+    gateway.hear(b"\x41\x01\x12\x01\xaa\xb1a");
+    gateway.hear(&get_block(2, 1));
+    assert_eq!(gateway.read(), b"");
+    assert_eq!(gateway.read(), block_answer(2, 1));
+}
+
+#[test]
+fn downloads_and_reports_wait_side_by_side() {
+    let mut gateway = Gateway::cold();
+    gateway.defers = true;
+    gateway.hear(b"\x41\x02\x12\x01\xaa\xb1p\xff1");
+    gateway.hear(b"\x41\x01\x12\x02\xbb\xb1a\xc1\x00");
+    gateway.hear(&get_block(3, 7));
+    assert_eq!(gateway.read()[..5], *b"\x61\x45\x12\x02\xbb");
+    assert_eq!(
+        gateway.commit(Code::CHANGED),
+        b"\x61\x44\x12\x01\xaa",
+        "a report with the token of a block does not give way to it"
+    );
+    assert_eq!(gateway.read(), block_answer(3, 7));
+}
+
+#[test]
+fn rule_15_blocks_that_were_waited_for_do_not_push_out_the_answers_to_reports() {
+    let mut gateway = Gateway::cold();
+    let report = b"\x41\x02\x12\x00\xbb\xb1p\xff1";
+    let answer = gateway.hear(report);
+    for mid in 1..=9 {
+        gateway.hear(&get_block(mid, mid));
+        assert_eq!(gateway.read(), block_answer(mid, mid));
+    }
+    assert_eq!(gateway.hear(report), answer);
+    assert_eq!(gateway.effects.len(), 1);
+}
+
+#[test]
+fn a_block_given_up_on_is_as_if_lost_and_handled_when_it_comes_again() {
+    let mut gateway = Gateway::cold();
+    let request = (MessageId(0x1201), Token::new(&[0xaa]).unwrap());
+    gateway.hear(&get_block(1, 0));
+    assert_eq!(gateway.endpoint.came_again(request), None, "it came once");
+    gateway.now += Duration::from_secs(2);
+    gateway.hear(&get_block(1, 0));
+    assert_eq!(gateway.endpoint.came_again(request), Some(gateway.now));
+    gateway.hear(&get_block(2, 0));
+    gateway.now += Duration::from_secs(2);
+    gateway.hear(&get_block(2, 0));
+    assert_eq!(gateway.endpoint.came_again(request), Some(gateway.now));
+
+    assert!(gateway.endpoint.forget(request));
+    assert!(!gateway.endpoint.forget(request));
+    assert_eq!(gateway.read(), b"", "the read that comes too late");
+    gateway.hear(&get_block(2, 0));
+    assert_eq!(gateway.read(), block_answer(2, 0));
+}
+
+#[test]
+fn rfc7252_5_2_3_a_non_confirmable_block_request_is_answered_later_by_a_non_confirmable_message() {
+    let mut gateway = Gateway::cold();
+    gateway.record = 0x0700;
+    assert_eq!(gateway.hear(b"\x51\x01\x12\x01\xaa\xb1a\xc1\x00"), b"");
+    assert_eq!(gateway.read()[..5], *b"\x51\x45\x07\x01\xaa");
+}
+
 // ---- Blocks ----
 
 #[test]
@@ -606,7 +747,7 @@ proptest! {
 }
 
 /// A device and a gateway over a link that loses a third of all datagrams, doubles some and delays the device's by up to
-/// three and a half seconds; a commit takes its time, and the manifest changes under way. Then: the download is whole,
+/// three and a half seconds; a commit takes its time, so do some blocks, and the manifest changes under way. Then: the download is whole,
 /// every report took effect once, and the device has the last manifest.
 #[test]
 fn over_a_lossy_link_downloads_are_whole_reports_count_once_and_the_last_manifest_arrives() {
@@ -652,6 +793,9 @@ struct Gateway {
     artifact: Artifact,
     defers: bool,
     waiting: Vec<(MessageId, Token)>,
+    /// The artifact has to be waited for.
+    cold: bool,
+    reads: Vec<((MessageId, Token), Option<Block>)>,
     effects: Vec<Vec<u8>>,
     rng: StdRng,
 }
@@ -676,8 +820,17 @@ impl Gateway {
             artifact: Artifact::Finite,
             defers: false,
             waiting: Vec::new(),
+            cold: false,
+            reads: Vec::new(),
             effects: Vec::new(),
             rng: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    fn cold() -> Self {
+        Self {
+            cold: true,
+            ..Self::new(1)
         }
     }
 
@@ -722,24 +875,12 @@ impl Gateway {
         };
         if resource.is_some() {
             reply.respond(&manifest_head(), &[self.version as u8]);
+        } else if path == ["a"] && self.cold {
+            self.reads.push(((request.mid, request.token), request.block2));
+            self.endpoint.deferred(request);
+            return;
         } else if path == ["a"] {
-            match block::slice(self.artifact.len(), request.block2) {
-                Ok(slice) => {
-                    let head = ResponseHead {
-                        block2: slice.block2,
-                        ..ResponseHead::content(ContentFormat::OCTET_STREAM)
-                    };
-                    let len = slice.range.end - slice.range.start;
-                    let bytes = self.artifact.read(slice.range.start as u32, len as u32);
-                    reply
-                        .respond_with(&head, bytes.len(), |space| {
-                            space.copy_from_slice(&bytes);
-                            Ok(())
-                        })
-                        .unwrap();
-                }
-                Err(_) => reply.code(Code::BAD_REQUEST),
-            }
+            self.artifact.answer(request.block2, &mut reply);
         } else if request.method == Method::Get {
             reply.code(Code::NOT_FOUND);
         }
@@ -765,6 +906,20 @@ impl Gateway {
                     .is_some()
             );
         }
+        out
+    }
+
+    /// Completes the oldest read.
+    fn read(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let own_mid = self.next_mid();
+        let (request, block2) = self.reads.remove(0);
+        let artifact = self.artifact;
+        let write = |reply: &mut Reply<'_>| artifact.answer(block2, reply);
+        let written = self
+            .endpoint
+            .complete_with(self.now, request, own_mid, &mut out, write);
+        assert_eq!(written.is_some(), !out.is_empty());
         out
     }
 
@@ -824,6 +979,24 @@ impl Artifact {
             Self::Finite => ARTIFACT_LEN,
             Self::Endless => 1 << 32,
         }
+    }
+
+    fn answer(self, block2: Option<Block>, reply: &mut Reply<'_>) {
+        let Ok(slice) = block::slice(self.len(), block2) else {
+            return reply.code(Code::BAD_REQUEST);
+        };
+        let head = ResponseHead {
+            block2: slice.block2,
+            ..ResponseHead::content(ContentFormat::OCTET_STREAM)
+        };
+        let len = slice.range.end - slice.range.start;
+        let bytes = self.read(slice.range.start as u32, len as u32);
+        reply
+            .respond_with(&head, bytes.len(), |space| {
+                space.copy_from_slice(&bytes);
+                Ok(())
+            })
+            .unwrap();
     }
 
     fn read(self, start: u32, len: u32) -> Vec<u8> {
@@ -899,6 +1072,7 @@ enum Event {
     ToGateway(Vec<u8>),
     ToDevice(Vec<u8>),
     Commit,
+    Read,
     Publish,
 }
 
@@ -978,16 +1152,26 @@ impl World {
                 match entry.remove() {
                     Event::ToGateway(bytes) => {
                         let waiting = self.gateway.waiting.len();
+                        let reads = self.gateway.reads.len();
+                        self.gateway.cold = self.rng.random_bool(0.3);
                         let answer = self.gateway.hear(&bytes);
                         self.down(answer);
                         if self.gateway.waiting.len() > waiting {
                             let takes = Duration::from_millis(self.rng.random_range(1..4_000));
                             self.schedule(takes, Event::Commit);
                         }
+                        if self.gateway.reads.len() > reads {
+                            let takes = Duration::from_millis(self.rng.random_range(1..4_000));
+                            self.schedule(takes, Event::Read);
+                        }
                     }
                     Event::ToDevice(bytes) => self.device_hears(&bytes),
                     Event::Commit => {
                         let answer = self.gateway.commit(Code::CHANGED);
+                        self.down(answer);
+                    }
+                    Event::Read => {
+                        let answer = self.gateway.read();
                         self.down(answer);
                     }
                     Event::Publish => {

@@ -2,7 +2,7 @@
 //!
 //! 1. a datagram becomes a [`Message`], or is none ([`FormatError`])
 //! 2. the session's [`Endpoint`] answers what it can by itself: pings, duplicates, blocks of an upload, bad options
-//! 3. what is left is a [`Request`], answered through a [`Reply`]: at once, or later by [`Endpoint::complete`]
+//! 3. what is left is a [`Request`], answered through a [`Reply`]: at once, or later by [`Endpoint::complete_with`]
 //! 4. observers are notified by the same pen; the endpoint keeps one notification in flight and repeats it
 //!
 //! [`client`] is the other side, for the simulated device.

@@ -152,6 +152,12 @@ impl<'b> Reply<'b> {
         }
     }
 
+    /// How long the message is so far, in bytes; 0 if nothing is written.
+    #[must_use]
+    pub fn message_len(&self) -> usize {
+        self.out.len() - self.start
+    }
+
     /// The number that the answer carries if it belongs to an observation.
     #[must_use]
     pub fn observe_seq(&self) -> Option<ObserveSeq> {

@@ -188,10 +188,11 @@ impl<'a> Request<'a> {
         self.hash_target().finish()
     }
 
-    /// Tells messages that ask for exactly the same from others, payload included.
+    /// Tells messages that ask for exactly the same from others, blocks and payload included.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = self.hash_target();
         hasher.write_u32(self.block1.map_or(u32::MAX, Block::bits));
+        hasher.write_u32(self.block2.map_or(u32::MAX, Block::bits));
         hasher.write(self.piece);
         hasher.finish()
     }

@@ -32,7 +32,7 @@ use crate::fleet::{
     DeploymentOrder, Device, DeviceId, DeviceProfile, Digest, KeyId, KeyName, NewPackage, Package,
     PackageName, ProjectId, Refusal, Role, Version, lint,
 };
-use crate::store::{Blob, Store};
+use crate::store::{Blob, ReadSlot, ReadersBusy, Store};
 
 /// The fleet, as everybody gets at it: snapshots to read, commands to the one writer, who is connected.
 #[derive(Debug, Clone)]
@@ -341,13 +341,24 @@ impl Control {
         self.shared.store.open_blob(digest)
     }
 
-    /// Fills `block` with the bytes of an artifact from `offset` on. Takes no lock and allocates nothing if they were
-    /// read of late.
+    /// Fills `block` with the bytes of an artifact from `offset` on if that takes no waiting, neither for the disk nor for a
+    /// lock. Allocates nothing. False if the bytes have to be asked for with [`Self::read_slot`].
+    pub fn read_now(&self, digest: &Digest, offset: u64, block: &mut [u8]) -> bool {
+        self.shared.store.read_now(digest, offset, block)
+    }
+
+    /// A place in the queue of the threads that wait for the disk.
     ///
     /// # Errors
-    /// There are no such bytes, or the disk fails.
-    pub fn read_block(&self, digest: &Digest, offset: u64, block: &mut [u8]) -> io::Result<()> {
-        self.shared.store.read_block(digest, offset, block)
+    /// The queue is full.
+    pub fn read_slot(&self) -> Result<ReadSlot<'_>, ReadersBusy> {
+        self.shared.store.read_slot()
+    }
+
+    /// Has every read that has to wait do so until what is returned is dropped.
+    #[cfg(test)]
+    pub fn stall_readers(&self) -> impl Sized + use<> {
+        self.shared.store.stall_readers()
     }
 
     // --- cohorts and deployments ---

@@ -42,7 +42,8 @@ pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditRecord, Blob, KeptAnswer, OnceKey, Sighting, TimelineFilter, UploadError,
+    AuditFilter, AuditRecord, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot, ReadersBusy, Sighting,
+    TimelineFilter, UploadError,
 };
 
 #[cfg(test)]

@@ -1,11 +1,20 @@
 //! Blocks of artifacts. Nothing is kept between two of them: (path, NUM, SZX) says it all, in any order, after any
 //! restart.
+//!
+//! 1. A block that is in memory is answered at once.
+//! 2. Any other is read by a thread that may wait for the disk, and answered then. The device's shard goes on meanwhile.
+//! 3. A block that takes too long, or for which there is no room, gets no answer: its next transmission, seconds later, most
+//!    likely finds it in memory. An error would cost one kind of device the whole download (`CONTRACT.md` 6).
 
+use std::io::ErrorKind;
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::coap::{Code, ContentFormat, ETag, Reply, Request, ResponseHead, block};
-use crate::control::{Control, DeviceEntry, View};
-use crate::telemetry::{self, BlockKind, GatewayEvent};
+use crate::coap::{Code, ContentFormat, ETag, MAX_PENDING, Reply, Request, ResponseHead, block};
+use crate::control::{BlockRead, Control, DeviceEntry, View};
+use crate::fleet::Artifact;
+use crate::telemetry::{self, BlockKind, GatewayEvent, Rejection, Route};
+use crate::transport::{Disposition, Overdue, RequestContext};
 
 /// Answers a GET with the block asked for, of exactly the size asked for.
 ///
@@ -13,17 +22,20 @@ use crate::telemetry::{self, BlockKind, GatewayEvent};
 pub fn answer(
     control: &Control,
     view: &View,
-    device: &DeviceEntry,
+    context: &RequestContext<'_, Arc<DeviceEntry>>,
     (package, version): (&str, &str),
     request: &Request<'_>,
     reply: &mut Reply<'_>,
-) {
+) -> Disposition {
+    let answered = Disposition::Answered {
+        route: Route::Artifact,
+    };
     let Some(artifact) = view
-        .project(device.project())
+        .project(context.device.project())
         .and_then(|project| project.artifact(package, version))
     else {
         reply.code(Code::NOT_FOUND);
-        return;
+        return answered;
     };
     let size = artifact.size.get();
     //= RFC 7959 section 2.4
@@ -32,7 +44,7 @@ pub fn answer(
     // Exactly that size: no port of the SDK adapts to a smaller one.
     let Ok(slice) = block::slice(size, request.block2) else {
         reply.code(Code::BAD_REQUEST);
-        return;
+        return answered;
     };
     let head = ResponseHead {
         etag: Some(ETag::from(artifact.digest.etag())),
@@ -42,21 +54,61 @@ pub fn answer(
     };
     let Range { start, end } = slice.range;
     // At most a block, so it fits any integer.
-    let len = (end - start) as u32;
-    let read = |buffer: &mut [u8]| control.read_block(&artifact.digest, start, buffer);
-    match reply.respond_with(&head, len as usize, read) {
-        Ok(()) => {
-            control.block_served(device, artifact, start, end);
-            let kind = if start == 0 {
-                BlockKind::First
-            } else {
-                BlockKind::Following
-            };
-            telemetry::emit(GatewayEvent::BlockServed { kind, bytes: len });
-        }
-        Err(error) => {
-            tracing::warn!(%error, package, version, digest = %artifact.digest, "an artifact cannot be read");
-            reply.code(Code::INTERNAL_SERVER_ERROR);
-        }
+    let len = (end - start) as usize;
+    let read = |block: &mut [u8]| {
+        let there = control.read_now(&artifact.digest, start, block);
+        there.then_some(()).ok_or_else(|| ErrorKind::WouldBlock.into())
+    };
+    if reply.respond_with(&head, len, read).is_ok() {
+        served(control, context.device, artifact, start, len);
+        return answered;
     }
+    // A device that asks for ever newer blocks waits for the newest alone, and would leave its other reads in everybody's way.
+    let slot = (context.waiting < MAX_PENDING).then(|| control.read_slot().ok());
+    let Some(slot) = slot.flatten() else {
+        telemetry::emit(GatewayEvent::RequestRejected(Rejection::QueueFull));
+        if request.confirmable {
+            return Disposition::NotNow;
+        }
+        // It comes once only.
+        reply.code(Code::SERVICE_UNAVAILABLE);
+        return answered;
+    };
+    telemetry::emit(GatewayEvent::ColdRead);
+    let ticket = context.defer();
+    let (control, device, artifact) = (control.clone(), Arc::clone(context.device), Arc::clone(artifact));
+    slot.take(BlockRead {
+        digest: artifact.digest,
+        offset: start,
+        len,
+        done: Box::new(move |read| match read {
+            Ok(bytes) => ticket.complete_with(move |reply| {
+                reply.respond(&head, &bytes);
+                served(&control, &device, &artifact, start, len);
+            }),
+            Err(error) => {
+                let (id, digest) = (artifact.id, artifact.digest);
+                tracing::warn!(%error, artifact = %id, %digest, "an artifact cannot be read");
+                ticket.complete(Code::INTERNAL_SERVER_ERROR);
+            }
+        }),
+    });
+    Disposition::Deferred {
+        route: Route::Artifact,
+        overdue: Overdue::Lost,
+    }
+}
+
+/// Counts a block that has been written.
+fn served(control: &Control, device: &DeviceEntry, artifact: &Artifact, start: u64, len: usize) {
+    control.block_served(device, artifact, start, start + len as u64);
+    let kind = if start == 0 {
+        BlockKind::First
+    } else {
+        BlockKind::Following
+    };
+    telemetry::emit(GatewayEvent::BlockServed {
+        kind,
+        bytes: len as u32,
+    });
 }

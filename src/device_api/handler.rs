@@ -25,16 +25,15 @@ impl DeviceApi {
         Self { control }
     }
 
-    /// Answers whatever can be answered at once.
     fn answer(
         &self,
-        target: Target<'_>,
-        device: &Arc<DeviceEntry>,
+        context: &RequestContext<'_, Arc<DeviceEntry>>,
         request: &Request<'_>,
         reply: &mut Reply<'_>,
     ) -> Disposition {
+        let device = context.device;
         let answered = |route| Disposition::Answered { route };
-        match target {
+        match target(request) {
             Target::Desired => {
                 let disposition = desired::answer(device, &self.control.view(), request, reply);
                 if let Disposition::Observing { version, .. } = disposition {
@@ -46,9 +45,9 @@ impl DeviceApi {
             }
             Target::Artifact { package, version } => {
                 let view = self.control.view();
-                artifact::answer(&self.control, &view, device, (package, version), request, reply);
-                answered(Route::Artifact)
+                artifact::answer(&self.control, &view, context, (package, version), request, reply)
             }
+            Target::Report { package } => report::answer(&self.control, context, package, request, reply),
             Target::Keepalive => {
                 keepalive::answer(reply);
                 answered(Route::Keepalive)
@@ -65,8 +64,7 @@ impl DeviceApi {
                 reply.code(Code::NOT_FOUND);
                 answered(Route::Other)
             }
-            // A report is never answered at once.
-            Target::WrongMethod | Target::Report { .. } => {
+            Target::WrongMethod => {
                 reply.code(Code::METHOD_NOT_ALLOWED);
                 answered(Route::Other)
             }
@@ -135,10 +133,7 @@ impl Handler for DeviceApi {
         reply: &mut Reply<'_>,
     ) -> Disposition {
         context.device.note_seen(context.unix_ms);
-        match target(request) {
-            Target::Report { package } => report::answer(&self.control, context, package, request, reply),
-            target => self.answer(target, context.device, request, reply),
-        }
+        self.answer(context, request, reply)
     }
 
     fn notification(

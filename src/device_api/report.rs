@@ -9,7 +9,7 @@ use crate::coap::{Code, ContentFormat, Reply, Request};
 use crate::control::{Control, DeviceEntry, Report};
 use crate::manifest::StateReport;
 use crate::telemetry::{self, GatewayEvent, Rejection, ReportReason, ReportState, Route};
-use crate::transport::{Disposition, RequestContext, Ticket};
+use crate::transport::{Disposition, Overdue, RequestContext, Ticket};
 
 /// Hands the report to the writer.
 pub fn answer(
@@ -54,7 +54,10 @@ pub fn answer(
         at_ms: context.unix_ms,
         done: Box::new(move |stored| pending.settle(stored)),
     });
-    Disposition::Deferred { route: Route::Report }
+    Disposition::Deferred {
+        route: Route::Report,
+        overdue: Overdue::Unavailable,
+    }
 }
 
 /// The report and the package it is about. Content-Format decides on the form. Without one, JSON is known by its first byte,

@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock;
 use crate::coap::client::{Heard, Outgoing, Response};
 use crate::coap::wire::number;
 use crate::coap::{
@@ -14,6 +15,7 @@ use crate::fleet::{
     PackageName, ProjectId, TimelineKind, Version,
 };
 use crate::store::Store;
+use crate::transport::{Desk, Overdue};
 
 #[tokio::test]
 async fn nothing_to_do_is_an_empty_map_and_never_an_error() {
@@ -222,6 +224,89 @@ async fn rfc7959_2_4_every_block_has_exactly_the_size_asked_for() {
     }
     let (_, end) = bench.entry.transfer().unwrap();
     assert_eq!(end, 5000);
+}
+
+#[tokio::test]
+async fn a_block_that_is_not_in_memory_holds_up_nobody_and_is_answered_when_it_is_there() {
+    let mut bench = Bench::deployed(5000).await;
+    let stall = bench.control.stall_readers();
+    let mut out = Vec::new();
+    let second = Outgoing {
+        block2: Some(block(1, 6)),
+        ..artifact("main@1.0.0")
+    };
+    assert_eq!(
+        bench.send(Kind::Confirmable, second, &mut out),
+        Disposition::Deferred {
+            route: Route::Artifact,
+            overdue: Overdue::Lost
+        }
+    );
+    assert!(out.is_empty());
+    assert_eq!(bench.entry.transfer(), None, "nothing was served");
+
+    // On the same thread, which a read that waits would hold.
+    let other = bench.ask(Outgoing {
+        accept: Some(ContentFormat::CBOR),
+        ..desired()
+    });
+    assert_eq!(other.code, Code::CONTENT);
+    assert!(bench.desk.is_empty(), "the disk has not answered");
+
+    let asked = bench.endpoint.pending().next().unwrap();
+    drop(stall);
+    let Bench { endpoint, desk, .. } = &mut bench;
+    endpoint.complete_with(clock::now(), asked, MessageId(0), &mut out, |reply| {
+        desk.answer(reply)
+    });
+    let answer = answer(&out);
+    assert_eq!(answer.payload, pattern(5000)[1024..2048]);
+    assert_eq!(
+        (answer.code, answer.format, answer.size2, answer.etag_len),
+        (Code::CONTENT, Some(ContentFormat::OCTET_STREAM), Some(5000), 8)
+    );
+    let more = Block {
+        more: true,
+        ..block(1, 6)
+    };
+    assert_eq!(answer.block2, Some(more));
+    assert_eq!(bench.entry.transfer().unwrap().1, 2048);
+}
+
+#[tokio::test]
+async fn a_block_that_there_is_no_room_to_wait_for_is_as_if_lost() {
+    let mut bench = Bench::deployed(5000).await;
+    let stall = bench.control.stall_readers();
+    let mut out = Vec::new();
+    while bench.send(Kind::Confirmable, artifact("main@1.0.0"), &mut out) != Disposition::NotNow {
+        assert!(bench.mid.0 < 5000, "no bound");
+    }
+    assert!(out.is_empty());
+    bench.send(Kind::NonConfirmable, artifact("main@1.0.0"), &mut out);
+    assert_eq!(answer(&out).code, Code::SERVICE_UNAVAILABLE, "it comes once only");
+    drop(stall);
+}
+
+#[tokio::test]
+async fn a_device_has_no_more_than_eight_blocks_read_at_a_time() {
+    let mut bench = Bench::deployed(5000).await;
+    let mut out = Vec::new();
+    bench.desk.waiting = 8;
+    let put_off = bench.send(Kind::Confirmable, artifact("main@1.0.0"), &mut out);
+    assert_eq!((put_off, out.len()), (Disposition::NotNow, 0));
+    bench.desk.waiting = 7;
+    assert_eq!(bench.ask(artifact("main@1.0.0")).code, Code::CONTENT);
+}
+
+#[tokio::test]
+async fn bytes_that_are_gone_are_5_00() {
+    let mut bench = Bench::deployed(5000).await;
+    std::fs::remove_dir_all(bench.folder.path().join("data/blobs")).unwrap();
+    let answer = bench.ask(artifact("main@1.0.0"));
+    assert_eq!(
+        (answer.code, answer.payload.len()),
+        (Code::INTERNAL_SERVER_ERROR, 0)
+    );
 }
 
 #[tokio::test]
@@ -441,7 +526,8 @@ struct Bench {
     mid: MessageId,
     /// The longest message that the device takes.
     room: usize,
-    _folder: TempDir,
+    desk: Desk<Arc<DeviceEntry>>,
+    folder: TempDir,
 }
 
 /// What the device got.
@@ -486,7 +572,8 @@ impl Bench {
             endpoint: Endpoint::new(),
             mid: MessageId(0),
             room: usize::MAX,
-            _folder: folder,
+            desk: Desk::default(),
+            folder,
         }
     }
 
@@ -571,29 +658,47 @@ impl Bench {
         entries.iter().map(|entry| entry.event.to_string()).collect()
     }
 
-    /// Sends a request to the handler, as the transport does.
+    /// Sends a request to the handler, as the transport does, and waits for its answer.
     fn ask(&mut self, request: Outgoing<'_>) -> Answer {
-        self.mid = self.mid.next();
-        let mut bytes = Vec::new();
-        request.write(Kind::Confirmable, self.mid, &mut bytes);
-        let message = Message::parse(&bytes).unwrap();
-        let request = Request::new(&message).unwrap();
         let mut out = Vec::new();
-        let mut reply = self
-            .endpoint
-            .reply(&request, MessageId(0), 0, &mut out)
-            .within(self.room);
-        let disposition = self
-            .api
-            .answer(target(&request), &self.entry, &request, &mut reply);
-        let written = reply.finish().expect("an answer is written");
-        if let Disposition::Observing {
-            resource, version, ..
-        } = disposition
-        {
-            self.endpoint.observing(&request, &written, resource, version);
+        let disposition = self.send(Kind::Confirmable, request, &mut out);
+        if let Disposition::Deferred { .. } = disposition {
+            let request = self.endpoint.pending().next().unwrap();
+            let desk = &mut self.desk;
+            self.endpoint
+                .complete_with(clock::now(), request, MessageId(0), &mut out, |reply| {
+                    desk.answer(reply)
+                });
         }
         answer(&out)
+    }
+
+    /// Sends a request to the handler; what it answers at once is in `out`.
+    fn send(&mut self, kind: Kind, request: Outgoing<'_>, out: &mut Vec<u8>) -> Disposition {
+        self.mid = self.mid.next();
+        let mut bytes = Vec::new();
+        request.write(kind, self.mid, &mut bytes);
+        let message = Message::parse(&bytes).unwrap();
+        let request = Request::new(&message).unwrap();
+        let mut reply = self
+            .endpoint
+            .reply(&request, MessageId(0), 0, out)
+            .within(self.room);
+        let context = self.desk.context(&self.entry);
+        let disposition = self.api.request(&context, &request, &mut reply);
+        let written = reply.finish();
+        match disposition {
+            Disposition::Observing {
+                resource, version, ..
+            } => {
+                self.endpoint
+                    .observing(&request, &written.unwrap(), resource, version);
+            }
+            Disposition::Deferred { .. } => self.endpoint.deferred(&request),
+            Disposition::Answered { .. } => assert!(written.is_some()),
+            Disposition::NotNow => assert!(written.is_none()),
+        }
+        disposition
     }
 
     /// What the transport would push, if anything: the version. It goes out, and nobody acknowledges it.

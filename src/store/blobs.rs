@@ -3,21 +3,28 @@
 //! 1. [`Upload`]: a file of its own under `uploads/`, hashed as it is written. Dropped, it is gone.
 //! 2. [`Upload::finish`]: compared with what the sender declared, then synced.
 //! 3. [`Blobs::adopt`]: renamed to its digest, the folder synced. Only now may a fact name it.
-//! 4. [`Blobs::open`]: open files are kept, so that serving a block is one positioned read.
+//! 4. [`Blobs::read_now`]: open files are kept, so that serving a block from memory is one positioned read. Whoever must
+//!    not wait for the disk has [`Blobs::read_slot`] read what is not in memory.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSliceMut, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
+use rustix::fs::{Advice, fadvise};
+use rustix::io::{ReadWriteFlags, preadv2};
 use sha2::Digest as _;
 
 use super::error::StoreError;
 use super::folder;
+use super::readers::{Place, Readers, ReadersBusy};
 use crate::fleet::{Digest, IMAGE_HEAD_BYTES};
 
 /// The folder of artifact bytes.
@@ -30,6 +37,7 @@ pub struct Blobs {
     opening: Mutex<()>,
     /// Counts misses: how long ago a file was read is measured in them.
     misses: AtomicU64,
+    readers: Readers,
 }
 
 impl Blobs {
@@ -52,6 +60,7 @@ impl Blobs {
             open: ArcSwap::default(),
             opening: Mutex::new(()),
             misses: AtomicU64::new(0),
+            readers: Readers::start().map_err(StoreError::io("start readers of", data))?,
         })
     }
 
@@ -149,16 +158,30 @@ impl Blobs {
         self.open_file(digest)
     }
 
-    /// Fills `block` from `offset` on. Takes no lock and allocates nothing if the file was read of late.
+    /// Fills `block` from `offset` on if that takes no waiting: never for the disk, never for a lock. Allocates nothing.
+    /// False if the bytes have to be asked for with [`Self::read_slot`].
+    pub fn read_now(&self, digest: &Digest, offset: u64, block: &mut [u8]) -> bool {
+        self.open.load().get(digest).is_some_and(|blob| {
+            blob.touch(&self.misses);
+            blob.read_now(offset, block)
+        })
+    }
+
+    /// A place in the queue of the threads that wait for the disk.
     ///
     /// # Errors
-    /// There are no such bytes, or the disk fails.
-    pub fn read_block(&self, digest: &Digest, offset: u64, block: &mut [u8]) -> io::Result<()> {
-        if let Some(blob) = self.open.load().get(digest) {
-            blob.touch(&self.misses);
-            return blob.read_at(offset, block);
-        }
-        self.open_file(digest)?.read_at(offset, block)
+    /// The queue is full.
+    pub fn read_slot(self: &Arc<Self>) -> Result<ReadSlot<'_>, ReadersBusy> {
+        Ok(ReadSlot {
+            place: self.readers.place()?,
+            blobs: self,
+        })
+    }
+
+    /// Has every reader wait, as behind a disk that does not answer, until what is returned is dropped.
+    #[cfg(test)]
+    pub fn stall_readers(&self) -> super::readers::Stall {
+        self.readers.stall()
     }
 
     fn open_file(&self, digest: &Digest) -> io::Result<Arc<Blob>> {
@@ -196,6 +219,64 @@ impl Blobs {
     }
 }
 
+/// A place in the queue of the threads that wait for the disk.
+#[derive(Debug)]
+pub struct ReadSlot<'a> {
+    place: Place<'a>,
+    blobs: &'a Arc<Blobs>,
+}
+
+/// A block to be read by a thread that may wait.
+pub struct BlockRead {
+    /// Of which bytes.
+    pub digest: Digest,
+    /// Where it begins in them.
+    pub offset: u64,
+    /// How long it is, in bytes.
+    pub len: usize,
+    /// Called once with what was read, from the reader's thread. Dropped uncalled if the program ends.
+    pub done: ReadDone,
+}
+
+/// What becomes of a [`BlockRead`]. An error means that there are no such bytes, or that the disk failed.
+pub type ReadDone = Box<dyn FnOnce(io::Result<Bytes>) + Send>;
+
+impl ReadSlot<'_> {
+    /// Has the block read.
+    pub fn take(self, read: BlockRead) {
+        let blobs = Arc::clone(self.blobs);
+        self.place.take(Box::new(move || {
+            let mut block = vec![0; read.len];
+            match blobs.open(&read.digest) {
+                Ok(blob) => {
+                    // Many devices ask for the same bytes at the same time: mostly another reader has fetched them by now.
+                    let there = blob.read_now(read.offset, &mut block);
+                    let outcome = if there {
+                        Ok(())
+                    } else {
+                        blob.read_at(read.offset, &mut block)
+                    };
+                    (read.done)(outcome.map(|()| block.into()));
+                    if !there {
+                        blob.read_ahead(read.offset);
+                    }
+                }
+                Err(error) => (read.done)(Err(error)),
+            }
+        }));
+    }
+}
+
+impl fmt::Debug for BlockRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockRead")
+            .field("digest", &self.digest)
+            .field("offset", &self.offset)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Stored bytes, open for positioned reads.
 #[derive(Debug)]
 pub struct Blob {
@@ -211,6 +292,33 @@ impl Blob {
     /// The disk fails, or the bytes end before the buffer does.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+
+    /// Fills `buffer` with the bytes from `offset` on if they are in memory; otherwise false, and its content is unspecified.
+    ///
+    /// A file system that cannot tell (tmpfs, overlayfs, NFS, FUSE) says so, and then nothing is ever in memory: the one
+    /// that answers from memory most of the time is also the one that may wait for its network.
+    fn read_now(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        let len = buffer.len();
+        let read = preadv2(
+            &self.file,
+            &mut [IoSliceMut::new(buffer)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        );
+        // Whatever is wrong shows again when the bytes are waited for.
+        read == Ok(len)
+    }
+
+    /// Has the kernel fetch what a download asks for next.
+    fn read_ahead(&self, offset: u64) {
+        // It is advice: without it the next block waits for the disk as this one did.
+        let _ = fadvise(
+            &self.file,
+            offset,
+            NonZeroU64::new(READ_AHEAD_BYTES),
+            Advice::WillNeed,
+        );
     }
 
     /// How many bytes there are.
@@ -348,14 +456,23 @@ pub enum UploadError {
 /// A reasoned guess: a fleet downloads few artifacts at a time, and file descriptors are few by default.
 const OPEN_FILES: usize = 64;
 
+/// A thousand of the largest blocks: a device takes seconds for them, a disk some ten milliseconds.
+const READ_AHEAD_BYTES: u64 = 1024 * 1024;
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::HashSet;
-    use std::fs;
+    use std::fs::{self, File};
+    use std::io;
     use std::path::Path;
+    use std::sync::{Arc, mpsc};
 
-    use super::{Blobs, OPEN_FILES, UploadError};
+    use bytes::Bytes;
+    use rustix::fs::{Advice, fadvise};
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+
+    use super::{Blobs, BlockRead, OPEN_FILES, UploadError};
     use crate::fleet::Digest;
 
     #[test]
@@ -365,13 +482,87 @@ mod tests {
         let digest = store(&blobs, b"0123456789");
         assert_eq!(digest, Digest::of(b"0123456789"));
         let mut block = [0; 4];
-        blobs.read_block(&digest, 3, &mut block).unwrap();
+        let blob = blobs.open(&digest).unwrap();
+        blob.read_at(3, &mut block).unwrap();
         assert_eq!(&block, b"3456");
-        blobs.read_block(&digest, 6, &mut block).unwrap();
+        blob.read_at(6, &mut block).unwrap();
         assert_eq!(&block, b"6789");
-        assert!(blobs.read_block(&digest, 7, &mut block).is_err());
-        assert_eq!(blobs.open(&digest).unwrap().len(), 10);
+        assert!(blob.read_at(7, &mut block).is_err());
+        assert_eq!(blob.len(), 10);
         assert!(blobs.open(&Digest([0; 32])).is_err());
+    }
+
+    #[test]
+    fn bytes_that_are_not_in_memory_are_never_waited_for_and_found_there_once_a_reader_has_read_them() {
+        let data = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(Blobs::open_in(data.path()).unwrap());
+        let digest = store(&blobs, b"0123456789");
+        let mut block = [0; 4];
+        assert!(!blobs.read_now(&digest, 3, &mut block), "the file is not open");
+        assert_eq!(read(&blobs, digest, 3).unwrap(), &b"3456"[..]);
+        assert_eq!(blobs.read_now(&digest, 3, &mut block), can_tell(data.path()));
+
+        forget(&blobs.path(&digest));
+        assert!(
+            !blobs.read_now(&digest, 6, &mut block),
+            "it is open and its bytes are not there"
+        );
+        assert_eq!(read(&blobs, digest, 6).unwrap(), &b"6789"[..]);
+        let there = blobs.read_now(&digest, 6, &mut block);
+        assert_eq!(there, can_tell(data.path()));
+        assert!(!there || block == *b"6789");
+        assert!(!blobs.read_now(&digest, 7, &mut block), "past the end");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_that_says_so() {
+        let data = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(Blobs::open_in(data.path()).unwrap());
+        let digest = store(&blobs, b"0123456789");
+        let past = read(&blobs, digest, 7).unwrap_err();
+        assert_eq!(past.kind(), io::ErrorKind::UnexpectedEof);
+        let nothing = read(&blobs, Digest([0; 32]), 0).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            read(&blobs, digest, 0).unwrap(),
+            &b"0123"[..],
+            "and readers go on"
+        );
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_holds_up_nobody_who_asks_for_what_is_in_memory() {
+        let data = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(Blobs::open_in(data.path()).unwrap());
+        let (warm, cold) = (store(&blobs, b"warm bytes"), store(&blobs, b"cold bytes"));
+        assert_eq!(read(&blobs, warm, 0).unwrap(), &b"warm"[..]);
+        let stall = blobs.stall_readers();
+        let (sender, outcome) = mpsc::channel();
+        ask(&blobs, cold, 0, sender);
+        let mut block = [0; 4];
+        assert_eq!(blobs.read_now(&warm, 0, &mut block), can_tell(data.path()));
+        assert!(!blobs.read_now(&cold, 0, &mut block));
+        assert!(outcome.try_recv().is_err());
+        drop(stall);
+        assert_eq!(outcome.recv().unwrap().unwrap(), &b"cold"[..]);
+    }
+
+    #[test]
+    fn reads_that_wait_are_bounded_and_all_of_them_are_done() {
+        let data = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(Blobs::open_in(data.path()).unwrap());
+        let digest = store(&blobs, b"0123456789");
+        let stall = blobs.stall_readers();
+        let (sender, outcomes) = mpsc::channel();
+        let mut asked = 0;
+        while blobs.read_slot().is_ok() {
+            ask(&blobs, digest, 0, sender.clone());
+            asked += 1;
+        }
+        assert!((1000..=4096).contains(&asked), "{asked}");
+        drop((stall, sender));
+        assert_eq!(outcomes.iter().map(Result::unwrap).count(), asked);
+        assert!(blobs.read_slot().is_ok());
     }
 
     #[test]
@@ -448,7 +639,7 @@ mod tests {
         for _ in 0..2 {
             for (i, digest) in digests.iter().enumerate() {
                 let mut bytes = [0; size_of::<usize>()];
-                blobs.read_block(digest, 0, &mut bytes).unwrap();
+                blobs.open(digest).unwrap().read_at(0, &mut bytes).unwrap();
                 assert_eq!(bytes, i.to_be_bytes());
                 assert!(blobs.open.load().len() <= OPEN_FILES);
             }
@@ -467,6 +658,37 @@ mod tests {
         blob.read_at(0, &mut bytes).unwrap();
         assert_eq!(&bytes, b"bytes");
         assert!(blobs.open(&digest).is_err());
+    }
+
+    /// What a reader brings: four bytes.
+    fn read(blobs: &Arc<Blobs>, digest: Digest, offset: u64) -> io::Result<Bytes> {
+        let (sender, outcome) = mpsc::channel();
+        ask(blobs, digest, offset, sender);
+        outcome.recv().unwrap()
+    }
+
+    fn ask(blobs: &Arc<Blobs>, digest: Digest, offset: u64, to: mpsc::Sender<io::Result<Bytes>>) {
+        blobs.read_slot().unwrap().take(BlockRead {
+            digest,
+            offset,
+            len: 4,
+            done: Box::new(move |read| to.send(read).unwrap()),
+        });
+    }
+
+    /// Whether the file system can tell what is in memory: tmpfs, for one, cannot.
+    fn can_tell(folder: &Path) -> bool {
+        let path = folder.join("probe");
+        fs::write(&path, b"probe").unwrap();
+        let mut byte = [0];
+        let buffers = &mut [io::IoSliceMut::new(&mut byte)];
+        let probed = preadv2(File::open(path).unwrap(), buffers, 0, ReadWriteFlags::NOWAIT);
+        probed != Err(Errno::OPNOTSUPP)
+    }
+
+    /// Has the kernel drop a file from memory.
+    fn forget(path: &Path) {
+        fadvise(File::open(path).unwrap(), 0, None, Advice::DontNeed).unwrap();
     }
 
     fn store(blobs: &Blobs, bytes: &[u8]) -> Digest {

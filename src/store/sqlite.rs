@@ -12,9 +12,10 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Row, SqlSafeStr, Sqlite, SqliteConnection, Transaction};
 
-use super::blobs::{Blob, Blobs, StoredBlob, Upload, UploadError};
+use super::blobs::{Blob, Blobs, ReadSlot, StoredBlob, Upload, UploadError};
 use super::error::StoreError;
 use super::folder::Folder;
+use super::readers::ReadersBusy;
 use super::seal::{KeyOrigin, Sealer};
 use crate::fleet::Digest;
 
@@ -29,7 +30,7 @@ pub(super) struct Inner {
     pub(super) readers: SqlitePool,
     writer: SqlitePool,
     pub(super) sealer: Sealer,
-    blobs: Blobs,
+    blobs: Arc<Blobs>,
     /// Last, so that the lock goes last.
     pub(super) folder: Folder,
 }
@@ -41,7 +42,7 @@ impl Store {
     /// Another process has it, a newer program wrote it, its key is gone, or the disk fails; see [`StoreError`].
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
         let folder = Folder::open(folder)?;
-        let blobs = Blobs::open_in(folder.path())?;
+        let blobs = Arc::new(Blobs::open_in(folder.path())?);
         let key_path = folder.path().join("installation.key");
         let (sealer, key) = Sealer::open(&key_path)?;
 
@@ -133,12 +134,24 @@ impl Store {
         self.inner.blobs.open(digest)
     }
 
-    /// Fills `block` from `offset` on. Takes no lock and allocates nothing if the file was read of late.
+    /// Fills `block` from `offset` on if that takes no waiting, neither for the disk nor for a lock. Allocates nothing.
+    /// False if the bytes have to be asked for with [`Self::read_slot`].
+    pub fn read_now(&self, digest: &Digest, offset: u64, block: &mut [u8]) -> bool {
+        self.inner.blobs.read_now(digest, offset, block)
+    }
+
+    /// A place in the queue of the threads that wait for the disk.
     ///
     /// # Errors
-    /// There are no such bytes, or the disk fails.
-    pub fn read_block(&self, digest: &Digest, offset: u64, block: &mut [u8]) -> io::Result<()> {
-        self.inner.blobs.read_block(digest, offset, block)
+    /// The queue is full.
+    pub fn read_slot(&self) -> Result<ReadSlot<'_>, ReadersBusy> {
+        self.inner.blobs.read_slot()
+    }
+
+    /// Has every reader wait, as behind a disk that does not answer, until what is returned is dropped.
+    #[cfg(test)]
+    pub fn stall_readers(&self) -> super::readers::Stall {
+        self.inner.blobs.stall_readers()
     }
 }
 

@@ -71,6 +71,8 @@ pub enum GatewayEvent {
         /// The block's length in bytes.
         bytes: u32,
     },
+    /// A block of an artifact was handed to a thread that may wait for the disk.
+    ColdRead,
     /// A device reported a package's state.
     Reported {
         /// The state it gave.
@@ -182,6 +184,7 @@ impl GatewayEvent {
                 sink.count(counter(BLOCKS, &[kind.index()]), 1);
                 sink.count(counter(ARTIFACT_BYTES, &[]), u64::from(bytes));
             }
+            Self::ColdRead => sink.count(counter(COLD_READS, &[]), 1),
             Self::Reported { state, reason } => {
                 sink.count(counter(REPORTS, &[state.index(), reason.index()]), 1);
             }
@@ -327,9 +330,10 @@ const STORE_ERRORS: usize = 16;
 const STORED_BYTES: usize = 17;
 const CONNECTIONS_LOST: usize = 18;
 const TIMELINE_LOST: usize = 19;
+const COLD_READS: usize = 20;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 20] = [
+pub static COUNTERS: [Family; 21] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -433,6 +437,11 @@ pub static COUNTERS: [Family; 20] = [
         "tessera_timeline_lost_total",
         "Entries that did not make it into a device's timeline.",
         &[("reason", TimelineLoss::NAMES)],
+    ),
+    family(
+        "tessera_artifact_cold_reads_total",
+        "Blocks of artifacts that were not in memory, or on a file system that cannot say so, and were read beside the shard.",
+        &[],
     ),
 ];
 

@@ -322,6 +322,8 @@ label! {
         MethodNotAllowed = "method_not_allowed",
         /// The writer's queue was full.
         QueueFull = "queue_full",
+        /// It was left without an answer, because that would have come too late.
+        Overdue = "overdue",
         StoreFailed = "store_failed",
         TooManyObservers = "too_many_observers",
     }

@@ -1,7 +1,9 @@
 //! What stands above the transport: who a peer is ([`KeySource`]) and what it gets ([`Handler`]).
 //!
 //! Both are called on a shard's thread and must not wait: a key may be looked up elsewhere and handed to its ticket later,
-//! and so may the answer to a request ([`RequestContext::defer`]).
+//! and so may the answer to a request ([`RequestContext::defer`]). An answer that waits for the disk or for a commit goes out
+//! as any other does, piggybacked: there is no empty acknowledgement to gain time with. So it has to come while the device
+//! still waits, and [`Overdue`] says what becomes of one that does not.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -84,13 +86,18 @@ pub struct RequestContext<'a, D> {
     /// The longest message that the device takes, header and options included, in bytes. A longer answer is replaced by 5.00;
     /// [`coap::Reply::fits`] tells beforehand.
     pub max_message: usize,
+    /// How many requests of this device have been deferred and are being worked on, although the device may have gone on to
+    /// others. Work that a device can ask for without end is not begun beyond [`coap::MAX_PENDING`].
+    pub waiting: usize,
     pub(super) origin: TicketOrigin<'a, D>,
 }
 
 impl<D> RequestContext<'_, D> {
     /// A ticket to answer this request later, from any thread; [`Handler::request`] then returns
-    /// [`Disposition::Deferred`] and writes nothing. Without an answer within [`super::ANSWER_WITHIN`] the device is told
-    /// 5.03.
+    /// [`Disposition::Deferred`], which says what becomes of it without an answer in time, and writes nothing.
+    ///
+    /// The answer is piggybacked on the newest message ID under which the device asked. A GET is answered no more once the
+    /// device has sent another one with the same token.
     #[must_use]
     pub fn defer(&self) -> Ticket<D> {
         self.origin.ticket()
@@ -127,10 +134,23 @@ pub enum Disposition {
     Deferred {
         /// What was asked for.
         route: Route,
+        /// What becomes of the request if it is not completed in time.
+        overdue: Overdue,
     },
     /// Nothing has been written and nothing will be: the request is as if it had been lost, and its next transmission is
     /// handled anew. For confirmable requests.
     NotNow,
+}
+
+/// What becomes of a deferred request without an answer in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// The device is told 5.03, [`super::ANSWER_WITHIN`] after it first asked: for what is done once and must not end the
+    /// session of a device that ends it over a request without an answer.
+    Unavailable,
+    /// The request is as if it had been lost, [`super::ASKED_WITHIN`] after it last came; until then every transmission
+    /// keeps it alive, and the next one is handled anew. For what an error would cost more than one more wait.
+    Lost,
 }
 
 /// What the handler has for an observer.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::directory::PeerKey;
 use super::slots::PeerId;
 use super::udp::Path;
-use crate::coap::Code;
+use crate::coap::{Code, Reply};
 use crate::dtls::Psk;
 
 /// What other threads tell a shard.
@@ -27,7 +27,7 @@ pub enum Message<D> {
     /// A name lookup is done.
     Name { lookup: PeerId, found: Option<D> },
     /// A deferred request's answer.
-    Answer { request: u64, code: Code },
+    Answer { request: u64, answer: Answer },
     /// Everybody's view may have changed.
     WakeEveryone,
     /// These peers' view may have changed; with the flag, they get a notification even if it did not.
@@ -42,6 +42,16 @@ pub enum Message<D> {
     StopAccepting,
     /// Answer what is pending, at the latest until then; then say goodbye and stop.
     Drain { deadline: Instant },
+}
+
+/// What a ticket brings.
+pub enum Answer {
+    /// A code and nothing else.
+    Code(Code),
+    /// What this writes.
+    Written(Box<dyn FnOnce(&mut Reply<'_>) + Send>),
+    /// Nothing: the ticket was dropped.
+    Nothing,
 }
 
 /// A datagram that reached the wrong shard.
@@ -86,7 +96,8 @@ pub struct NameTicket<D> {
     lookup: Option<PeerId>,
 }
 
-/// Completes a deferred request, from any thread. Dropped, it answers 5.00.
+/// Completes a deferred request, from any thread. Dropped, it answers 5.00, or not at all where that is what the request's
+/// [`super::Overdue`] says.
 pub struct Ticket<D> {
     mailbox: Mailbox<D>,
     request: Option<u64>,
@@ -215,19 +226,25 @@ impl<D> Drop for NameTicket<D> {
 impl<D> Ticket<D> {
     /// Answers the request with `code` and no payload.
     pub fn complete(mut self, code: Code) {
-        self.answer(code);
+        self.post(Answer::Code(code));
     }
 
-    fn answer(&mut self, code: Code) {
+    /// Answers the request with what `write` writes. It is called on the shard's thread, so it must not wait, and only if
+    /// the device still waits for this answer: what is to be counted of an answer is counted there.
+    pub fn complete_with(mut self, write: impl FnOnce(&mut Reply<'_>) + Send + 'static) {
+        self.post(Answer::Written(Box::new(write)));
+    }
+
+    fn post(&mut self, answer: Answer) {
         if let Some(request) = self.request.take() {
-            self.mailbox.post(Message::Answer { request, code });
+            self.mailbox.post(Message::Answer { request, answer });
         }
     }
 }
 
 impl<D> Drop for Ticket<D> {
     fn drop(&mut self) {
-        self.answer(Code::INTERNAL_SERVER_ERROR);
+        self.post(Answer::Nothing);
     }
 }
 

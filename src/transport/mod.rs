@@ -31,9 +31,12 @@ pub use crate::dtls::{
     CipherSuite, FailureReason, Identity, IdentityError, Psk, PskError, ServerConfig, Timers,
 };
 pub use handler::{
-    Disposition, EndReason, Handler, KeySource, Notification, Principal, RequestContext, SessionFacts,
+    Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
+    SessionFacts,
 };
 pub use inbox::{KeyTicket, NameTicket, Ticket};
 pub use journal::SessionJournal;
-pub use shard::ANSWER_WITHIN;
+pub use shard::{ANSWER_WITHIN, ASKED_WITHIN};
 pub use shards::{BindError, Bound, ShardPanicked, Shards, StartError, TransportConfig, Upstairs, Wake};
+#[cfg(test)]
+pub use testing::Desk;

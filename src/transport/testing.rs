@@ -9,12 +9,14 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::handler::{
-    Disposition, EndReason, Handler, KeySource, Notification, Principal, RequestContext, SessionFacts,
+    Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
+    SessionFacts,
 };
-use super::inbox::{KeyTicket, NameTicket, Ticket};
+use super::inbox::{self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox};
 use crate::clock;
 use crate::coap::{
-    Code, Kind, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead, Token, block, wire,
+    Code, Kind, MAX_PENDING, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead,
+    Token, block, wire,
 };
 use crate::dtls::{
     Admission, ClientConfig, ClientHandshake, CookieJar, FailureReason, HandshakeEvent, Identity, Incoming,
@@ -33,7 +35,7 @@ impl Principal for Thing {
 }
 
 /// Knows every [`Thing`], keeps one number that they may observe at `/version`, `/copy` and, with many zeros before it, `/long` (0 is told to nobody), and answers
-/// `/later` when told to, and has no room at `/full`.
+/// `/later` and `/cold` when told to (`/cold` or never), and has no room at `/full`.
 #[derive(Debug)]
 pub struct House {
     pub version: AtomicU32,
@@ -176,7 +178,18 @@ impl Handler for House {
             }
         } else if request.path_is(&["later"]) {
             self.tickets.lock().unwrap().push(context.defer());
-            Disposition::Deferred { route: Route::Report }
+            Disposition::Deferred {
+                route: Route::Report,
+                overdue: Overdue::Unavailable,
+            }
+        } else if request.path_is(&["cold"]) && context.waiting >= MAX_PENDING {
+            Disposition::NotNow
+        } else if request.path_is(&["cold"]) {
+            self.tickets.lock().unwrap().push(context.defer());
+            Disposition::Deferred {
+                route: Route::Artifact,
+                overdue: Overdue::Lost,
+            }
         } else if request.path_is(&["full"]) {
             Disposition::NotNow
         } else if request.path_is(&["big"]) {
@@ -230,6 +243,70 @@ impl Handler for House {
             device: device.0,
             version: relation.sent,
         });
+    }
+}
+
+/// Takes the tickets of a handler that has no shard.
+pub struct Desk<D> {
+    /// What it says of how many requests wait.
+    pub waiting: usize,
+    mailbox: Mailbox<D>,
+    inbox: Inbox<D>,
+}
+
+impl<D> std::fmt::Debug for Desk<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+impl<D> Default for Desk<D> {
+    fn default() -> Self {
+        let (mailbox, inbox) = mailbox();
+        Self {
+            waiting: 0,
+            mailbox,
+            inbox,
+        }
+    }
+}
+
+impl<D: Send + Sync> Desk<D> {
+    /// The circumstances of a request of `device`.
+    pub fn context<'a>(&'a self, device: &'a D) -> RequestContext<'a, D> {
+        RequestContext {
+            device,
+            serial: 1,
+            peer: "192.0.2.1:5000".parse().unwrap(),
+            now: clock::now(),
+            unix_ms: 1_800_000_000_000,
+            max_message: 1152,
+            waiting: self.waiting,
+            origin: TicketOrigin {
+                mailbox: &self.mailbox,
+                request: 1,
+            },
+        }
+    }
+
+    /// Whether no ticket has brought an answer.
+    pub fn is_empty(&self) -> bool {
+        self.inbox.messages.is_empty()
+    }
+
+    /// Waits for the next answer that a ticket brings, and writes it.
+    pub fn answer(&mut self, reply: &mut Reply<'_>) {
+        let messages = &mut self.inbox.messages;
+        // On a thread of its own, for the test's may be one of a runtime.
+        let message = std::thread::scope(|scope| scope.spawn(|| messages.blocking_recv()).join().unwrap());
+        let Some(inbox::Message::Answer { answer, .. }) = message else {
+            panic!("no answer")
+        };
+        match answer {
+            Answer::Code(code) => reply.code(code),
+            Answer::Written(write) => write(reply),
+            Answer::Nothing => {}
+        }
     }
 }
 

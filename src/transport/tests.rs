@@ -15,7 +15,7 @@ use super::journal::SessionJournal;
 use super::testing::{Device, House, Seen, Thing, Told, big, secret};
 use super::{Bound, EndReason, Shards, TransportConfig, Upstairs, Wake};
 use crate::clock;
-use crate::coap::{Code, Kind};
+use crate::coap::{Code, Kind, ResponseHead};
 use crate::dtls::Psk;
 
 #[test]
@@ -202,6 +202,37 @@ fn a_session_in_the_log_goes_on_with_no_handshake() {
         })
     });
     first.stop();
+    second.stop();
+}
+
+#[test]
+fn a_block_that_was_waited_for_when_the_gateway_ended_is_answered_by_the_next_one() {
+    let log = MemoryLog::default();
+    let first = Gateway::start(1, Some(log.clone()));
+    let mut client = Client::connect(1, first.address);
+    let mid = client.device.request(Code::GET, "cold", None, None);
+    client.exchange(PATIENCE, |_| !first.house.tickets.lock().unwrap().is_empty());
+    log.wait_for(|entries| !entries.is_empty());
+    let second = Gateway::start(1, Some(log.copy()));
+
+    first.house.tickets.lock().unwrap().clear();
+    first.stop();
+    client.exchange(Duration::from_millis(50), |device| !device.messages.is_empty());
+    assert_eq!(client.device.told(), None, "neither bytes nor an error");
+
+    // Its next transmission.
+    client.device.mid -= 1;
+    assert_eq!(client.device.request(Code::GET, "cold", None, None), mid);
+    client.socket.connect(second.address).unwrap();
+    client.exchange(PATIENCE, |_| !second.house.tickets.lock().unwrap().is_empty());
+    let ticket = second.house.tickets.lock().unwrap().pop().unwrap();
+    std::thread::spawn(move || {
+        ticket.complete_with(|reply| reply.respond(&ResponseHead::new(Code::CONTENT), b"bytes"));
+    })
+    .join()
+    .unwrap();
+    let answer = client.receive();
+    assert_eq!((answer.mid, answer.payload.as_str()), (mid, "bytes"));
     second.stop();
 }
 

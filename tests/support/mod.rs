@@ -55,8 +55,34 @@ impl Server {
 
     /// The same folder and ports, a new process; returns once it is ready.
     pub fn start_again(&mut self) {
+        self.start_again_as(self.command());
+    }
+
+    /// The same under strace, which delays system calls as these options say.
+    pub fn start_again_traced(&mut self, options: &[&str]) {
+        let command = self.command();
+        let mut traced = Command::new("strace");
+        // -D: the process that is spawned becomes the server, and not what traces it.
+        traced.args(["-D", "-f", "-qq", "-o", "/dev/null"]).args(options);
+        traced.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => traced.env(name, value),
+                None => traced.env_remove(name),
+            };
+        }
+        traced
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(self.log_file());
+        self.start_again_as(traced);
+    }
+
+    fn start_again_as(&mut self, mut command: Command) {
         assert!(self.process.is_none(), "the server is running");
-        self.process = Some(self.command().spawn().unwrap());
+        let started = command.spawn();
+        let process = started.unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs it"));
+        self.process = Some(process);
         let ready = format!("{}/readyz", self.url());
         eventually("the server is ready", || {
             if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
@@ -68,11 +94,6 @@ impl Server {
 
     /// The command that starts this server; its log goes to a file in the folder.
     pub fn command(&self) -> Command {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.folder.path().join("log"))
-            .unwrap();
         let mut command = tessera();
         command
             .arg("serve")
@@ -82,8 +103,16 @@ impl Server {
             .env("TESSERA__ADMIN__BOOTSTRAP_KEY", KEY)
             .envs(self.settings.iter().map(|(k, v)| (k, v)))
             .stdout(Stdio::null())
-            .stderr(log);
+            .stderr(self.log_file());
         command
+    }
+
+    fn log_file(&self) -> File {
+        File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap()
     }
 
     pub fn data_dir(&self) -> PathBuf {

@@ -33,7 +33,8 @@ async fn an_upload_becomes_an_artifact_once() {
 
     let given = given.killed().await;
     let mut block = [0; 3];
-    given.control.read_block(&artifact.digest, 2, &mut block).unwrap();
+    let blob = given.control.open_blob(&artifact.digest).unwrap();
+    blob.read_at(2, &mut block).unwrap();
     assert_eq!(&block, b"tes");
 }
 

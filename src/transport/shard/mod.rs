@@ -2,11 +2,12 @@
 //! answers go to a [`SendQueue`], time is told.
 //!
 //! - `handshakes`: from a ClientHello to a session.
-//! - `requests`: CoAP messages, their answers now and later.
+//! - `requests`: CoAP messages, their answers now and later. `deferrals`: who waits for one.
 //! - `observers`: notifications.
 //! - `plain`: peers without DTLS.
 //! - `restore`: sessions of an earlier run.
 
+mod deferrals;
 mod handshakes;
 mod observers;
 mod plain;
@@ -16,7 +17,7 @@ mod restore;
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-pub use self::requests::ANSWER_WITHIN;
+pub use self::requests::{ANSWER_WITHIN, ASKED_WITHIN};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,10 +28,10 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use tracing::trace;
 
+use self::deferrals::Deferrals;
 use self::handshakes::Handshaking;
 use self::observers::Sweep;
 use self::plain::Lookup;
-use self::requests::Deferral;
 use self::restore::Unresolved;
 use super::admission::{Network, Seats};
 use super::directory::{Directory, Kind, PeerKey, Place};
@@ -99,8 +100,7 @@ pub struct Shard<H: Handler, K> {
     alarms: Wheel<Alarm>,
     /// Alarms that have gone off and wait for their turn.
     ringing: Vec<Alarm>,
-    /// Deferred requests in the order of their deadlines.
-    deferrals: VecDeque<Deferral>,
+    deferrals: Deferrals,
     /// The next request's number.
     next_request: u64,
     /// Peers that may be due a notification.
@@ -198,7 +198,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             to_resolve: Vec::new(),
             alarms: Wheel::new(now),
             ringing: Vec::new(),
-            deferrals: VecDeque::new(),
+            deferrals: Deferrals::default(),
             next_request: 0,
             due: VecDeque::new(),
             sweep: Sweep::default(),
@@ -237,7 +237,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             Message::Key { handshake, found } => self.handle_key(handshake, found, out),
             Message::Restored { peer, found } => self.handle_restored(peer, found, out),
             Message::Name { lookup, found } => self.handle_name(lookup, found, out),
-            Message::Answer { request, code } => self.handle_answer(request, code, out),
+            Message::Answer { request, answer } => self.handle_answer(request, answer, out),
             Message::WakeEveryone => self.sweep.restart(),
             Message::WakePeers { peers, forced } => {
                 for peer in peers {
@@ -299,14 +299,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             Life::Draining(deadline) => Some(deadline),
             Life::Leaving(_) => Some(self.now),
         };
-        [
-            self.alarms.next_deadline(),
-            self.deferrals.front().map(|deferral| deferral.deadline),
-            drain,
-        ]
-        .into_iter()
-        .flatten()
-        .fold(self.next_tick, Instant::min)
+        [self.alarms.next_deadline(), self.deferrals.next_deadline(), drain]
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick, Instant::min)
     }
 
     /// Whether the shard has been drained.

@@ -1,41 +1,33 @@
 //! CoAP messages of a peer: answered at once, or by a ticket later.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{debug, trace};
 
 use super::super::directory::{Kind, PeerKey};
-use super::super::handler::{Disposition, EndReason, Handler, KeySource, RequestContext};
-use super::super::inbox::TicketOrigin;
+use super::super::handler::{Disposition, EndReason, Handler, KeySource, Overdue, RequestContext};
+use super::super::inbox::{Answer, TicketOrigin};
 use super::super::slots::Slots;
 use super::super::udp::{Path, SendQueue};
+use super::deferrals::Deferral;
 use super::{Link, Peer, Shard};
 use crate::clock;
-use crate::coap::{AutomaticKind, Code, Ignored, Incoming, MessageId, Request, Token};
+use crate::coap::{AutomaticKind, Code, Ignored, Incoming, Reply, Request};
 use crate::dtls::{MAX_RECORD_NUMBER, SealError};
-use crate::telemetry::{
-    CoapCode, CoapMethod, DropReason, GatewayEvent, NotificationResult, Rejection, Route,
-};
+use crate::telemetry::{CoapCode, CoapMethod, DropReason, GatewayEvent, NotificationResult, Rejection};
 
-/// A request whose answer is somebody else's to give.
-#[derive(Debug)]
-pub struct Deferral {
-    /// Names it in its ticket; rises along the queue.
-    number: u64,
-    /// When the device is told to come back.
-    pub deadline: Instant,
-    peer: PeerKey,
-    /// The message that asked; `None` once it was answered.
-    exchange: Option<(MessageId, Token)>,
-    method: CoapMethod,
-    route: Route,
-}
-
-/// How long a ticket may take before the device is told 5.03.
+/// How long a ticket may take before the device is told 5.03, where that is what becomes of it ([`Overdue::Unavailable`]).
 ///
 /// A device gives a request up after ten seconds, counted from its first transmission, and that one may have been lost: the next
 /// comes up to three seconds later (`CONTRACT.md` rule 3 and section 2).
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(6);
+
+/// How long after its newest transmission a request is answered where nothing is said otherwise ([`Overdue::Lost`]).
+///
+/// One kind of device transmits for the last time about 6.4 s after the first and gives up at ten, the other goes on for half
+/// a minute: a request that either still waits for has been heard of within this time, unless its transmissions were lost.
+/// Below the eight seconds for which both were seen to wait for a block (`CONTRACT.md` section 6).
+pub const ASKED_WITHIN: Duration = Duration::from_millis(7_500);
 
 impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// Takes a message that a peer sent, authentic if the peer is.
@@ -124,6 +116,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             now,
             unix_ms,
             max_message,
+            waiting: self.deferrals.of(key),
             origin: TicketOrigin {
                 mailbox: &self.around.mailboxes[usize::from(self.around.index)],
                 request: number,
@@ -139,19 +132,22 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let method = CoapMethod::from_byte(request.method.code().byte());
         let route = match disposition {
             Disposition::Answered { route } | Disposition::Observing { route, .. } => route,
-            Disposition::Deferred { route } => {
+            Disposition::Deferred { route, overdue } => {
                 peer.endpoint.deferred(request);
                 out.bytes.truncate(started.at);
-                let deadline = now + ANSWER_WITHIN;
-                let exchange = Some((request.mid, request.token));
-                self.deferrals.push_back(Deferral {
-                    number,
-                    deadline,
+                let within = match overdue {
+                    Overdue::Unavailable => ANSWER_WITHIN,
+                    Overdue::Lost => ASKED_WITHIN,
+                };
+                let deferral = Deferral {
+                    deadline: now + within,
+                    overdue,
                     peer: key,
-                    exchange,
+                    exchange: (request.mid, request.token),
                     method,
                     route,
-                });
+                };
+                self.deferrals.add(number, deferral);
                 return;
             }
             Disposition::NotNow => return out.bytes.truncate(started.at),
@@ -214,59 +210,93 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     /// A ticket was completed.
-    pub(super) fn handle_answer(&mut self, number: u64, code: Code, out: &mut SendQueue) {
-        if let Ok(index) = self
-            .deferrals
-            .binary_search_by_key(&number, |deferral| deferral.number)
-        {
-            self.complete(index, code, out);
-        }
-        while self
-            .deferrals
-            .front()
-            .is_some_and(|deferral| deferral.exchange.is_none())
-        {
-            self.deferrals.pop_front();
+    pub(super) fn handle_answer(&mut self, number: u64, answer: Answer, out: &mut SendQueue) {
+        let Some(deferral) = self.deferrals.take(number) else {
+            return;
+        };
+        match answer {
+            Answer::Code(code) => self.complete(&deferral, out, |reply| reply.code(code)),
+            Answer::Written(write) => self.complete(&deferral, out, write),
+            Answer::Nothing => match deferral.overdue {
+                Overdue::Unavailable => {
+                    self.complete(&deferral, out, |reply| reply.code(Code::INTERNAL_SERVER_ERROR));
+                }
+                Overdue::Lost => self.forget(&deferral),
+            },
         }
     }
 
-    /// Answers the longest waiting request if its time is up; false when there is none.
+    /// Looks after a request whose time is up; false when there is none.
     pub(super) fn give_up_deferral(&mut self, out: &mut SendQueue) -> bool {
-        match self.deferrals.front() {
-            Some(deferral) if deferral.deadline <= self.now || deferral.exchange.is_none() => {
-                self.complete(0, Code::SERVICE_UNAVAILABLE, out);
-                self.deferrals.pop_front();
-                true
+        let Some((number, deferral)) = self.deferrals.take_due(self.now) else {
+            return false;
+        };
+        match deferral.overdue {
+            Overdue::Unavailable => {
+                self.complete(&deferral, out, |reply| reply.code(Code::SERVICE_UNAVAILABLE));
             }
-            Some(_) | None => false,
+            Overdue::Lost => {
+                let now = self.now;
+                let asked_again = self
+                    .peer_mut(deferral.peer)
+                    .and_then(|peer| peer.endpoint.came_again(deferral.exchange));
+                match asked_again.map(|at| at + ASKED_WITHIN) {
+                    Some(deadline) if deadline > now => {
+                        self.deferrals.add(number, Deferral { deadline, ..deferral });
+                    }
+                    Some(_) | None => self.forget(&deferral),
+                }
+            }
         }
+        true
     }
 
-    fn complete(&mut self, index: usize, code: Code, out: &mut SendQueue) {
-        let Some(waiting) = self.deferrals.get_mut(index) else {
-            return;
-        };
-        let Some(exchange) = waiting.exchange.take() else {
-            return;
-        };
-        let (key, method, route) = (waiting.peer, waiting.method, waiting.route);
+    /// Answers a deferred request with what `write` writes, if its peer still waits for that.
+    fn complete(&mut self, deferral: &Deferral, out: &mut SendQueue, write: impl FnOnce(&mut Reply<'_>)) {
+        let Deferral {
+            peer: key,
+            exchange,
+            method,
+            route,
+            ..
+        } = *deferral;
         let now = self.now;
         let Some(peer) = self.peer_mut(key) else { return };
         let mid = peer.link.next_mid();
+        let max_message = peer.link.max_message();
         let path = peer.path;
         let started = peer.link.begin(out);
-        if peer
+        let write = |reply: &mut Reply<'_>| {
+            write(reply);
+            if reply.message_len() > max_message {
+                debug!(peer = %path.peer, len = reply.message_len(), max_message, "no answer that the device could take");
+                reply.code(Code::INTERNAL_SERVER_ERROR);
+            }
+        };
+        let written = peer
             .endpoint
-            .complete(now, exchange, code, mid, &mut out.bytes)
-            .is_some()
-        {
-            let sent = peer.link.finish(started, path, out);
-            let code = CoapCode::from_byte(code.byte());
+            .complete_with(now, exchange, mid, &mut out.bytes, write);
+        match written {
+            Some(written) => {
+                let sent = peer.link.finish(started, path, out);
+                let code = CoapCode::from_byte(written.code.byte());
+                self.tally
+                    .record(GatewayEvent::RequestAnswered { method, code, route });
+                self.after_sending(key, sent);
+            }
+            None => out.bytes.truncate(started.at),
+        }
+    }
+
+    /// Leaves a deferred request without an answer.
+    fn forget(&mut self, deferral: &Deferral) {
+        let Some(peer) = self.peer_mut(deferral.peer) else {
+            return;
+        };
+        if peer.endpoint.forget(deferral.exchange) {
+            debug!(peer = %peer.path.peer, route = deferral.route.as_str(), "no answer in time");
             self.tally
-                .record(GatewayEvent::RequestAnswered { method, code, route });
-            self.after_sending(key, sent);
-        } else {
-            out.bytes.truncate(started.at);
+                .record(GatewayEvent::RequestRejected(Rejection::Overdue));
         }
     }
 

@@ -15,9 +15,9 @@ use super::super::inbox::{Inbox, Message, mailbox};
 use super::super::journal::{Entry, Journal};
 use super::super::testing::{Device, House, Seen, Thing, secret, told};
 use super::super::udp::{Path, SendQueue};
-use super::requests::ANSWER_WITHIN;
+use super::requests::{ANSWER_WITHIN, ASKED_WITHIN};
 use super::{Peer, Shard, Surroundings};
-use crate::coap::{Code, Kind as MessageKind, Token};
+use crate::coap::{Code, Kind as MessageKind, MessageId, ResponseHead, Token};
 use crate::dtls::{CookieJar, FailureReason, Psk, ServerConfig};
 
 #[test]
@@ -460,6 +460,206 @@ fn a_dropped_ticket_answers_5_00_and_a_forgotten_one_5_03() {
 }
 
 #[test]
+fn a_block_that_is_waited_for_holds_up_no_other_device_and_is_piggybacked_when_it_is_there() {
+    let mut world = World::new(1);
+    world.boot(1);
+    world.boot(2);
+    world.device(1).send(&COLD);
+    world.settle();
+    world.device(2).request(Code::GET, "version", None, None);
+    world.settle();
+    assert_eq!(world.device(2).told().unwrap().payload, "2:1");
+    assert_eq!(world.device(1).told(), None);
+
+    world.pass(Duration::from_secs(7));
+    world.read("bytes");
+    let answer = world.device(1).told().unwrap();
+    assert_eq!(
+        (answer.kind, answer.code, answer.mid, answer.payload.as_str()),
+        (
+            MessageKind::Acknowledgement,
+            Code::CONTENT,
+            MessageId(0x1201),
+            "bytes"
+        )
+    );
+    assert_eq!(answer.token, Token::from([9; 8]));
+}
+
+#[test]
+fn every_transmission_keeps_a_block_alive_for_less_than_eight_seconds_and_then_it_is_as_if_lost() {
+    let mut world = World::new(1);
+    world.boot(1);
+    // A device of the libcoap kind transmits three times, and its first may have been lost.
+    for pause in [2_300, 4_600, 7_000] {
+        world.device(1).send(&COLD);
+        world.settle();
+        world.pass(Duration::from_millis(pause));
+    }
+    assert_eq!(world.house.tickets.lock().unwrap().len(), 1, "read once");
+    world.read("bytes");
+    assert_eq!(world.device(1).told().unwrap().payload, "bytes");
+
+    world.device(1).send(&COLD);
+    world.settle();
+    world.pass(Duration::from_secs(8));
+    world.read("too late");
+    assert_eq!(world.device(1).told(), None, "neither the bytes nor an error");
+    world.device(1).send(&COLD);
+    world.settle();
+    world.read("bytes");
+    assert_eq!(world.device(1).told().unwrap().payload, "bytes");
+}
+
+#[test]
+fn a_read_that_comes_to_nothing_is_as_if_the_request_had_been_lost() {
+    let mut world = World::new(1);
+    world.boot(1);
+    world.device(1).send(&COLD);
+    world.settle();
+    world.house.tickets.lock().unwrap().clear();
+    world.settle();
+    world.pass(ASKED_WITHIN * 2);
+    assert_eq!(world.device(1).told(), None);
+    world.device(1).send(&COLD);
+    world.settle();
+    world.read("bytes");
+    assert_eq!(world.device(1).told().unwrap().payload, "bytes");
+}
+
+#[test]
+fn rule_15_a_block_is_never_sent_once_a_newer_one_was_asked_for() {
+    let mut world = World::new(1);
+    world.boot(1);
+    world.device(1).send(&COLD);
+    let mut next = COLD;
+    next[3] = 0x02;
+    *next.last_mut().unwrap() = 0x16;
+    world.device(1).send(&next);
+    world.settle();
+    let (older, newer) = {
+        let mut tickets = world.house.tickets.lock().unwrap();
+        (tickets.remove(0), tickets.remove(0))
+    };
+    older.complete_with(|_| panic!("nobody waits for it"));
+    world.settle();
+    assert_eq!(world.device(1).told(), None);
+    newer.complete_with(|reply| reply.respond(&ResponseHead::new(Code::CONTENT), b"block 1"));
+    world.settle();
+    let answer = world.device(1).told().unwrap();
+    assert_eq!(
+        (answer.mid, answer.payload.as_str()),
+        (MessageId(0x1202), "block 1")
+    );
+}
+
+#[test]
+fn a_device_that_asks_for_ever_newer_blocks_does_not_have_all_of_them_read() {
+    let mut world = World::new(1);
+    world.boot(1);
+    let ask_for = |world: &mut World, num: u8| {
+        let mut block = COLD;
+        block[3] = num;
+        *block.last_mut().unwrap() = num << 4 | 6;
+        world.device(1).send(&block);
+        world.settle();
+    };
+    for num in 0..12 {
+        ask_for(&mut world, num);
+    }
+    assert_eq!(world.house.tickets.lock().unwrap().len(), 8);
+    // Nobody waits for these, and the last ones are to be sent again.
+    world.house.tickets.lock().unwrap().clear();
+    world.settle();
+    ask_for(&mut world, 11);
+    world.read("block 11");
+    assert_eq!(world.device(1).told().unwrap().payload, "block 11");
+}
+
+#[test]
+fn a_block_read_for_a_session_that_is_over_is_not_sent_to_the_next() {
+    let mut world = World::new(1);
+    world.boot(1);
+    world.device(1).send(&COLD);
+    world.settle();
+    world.reboot(1);
+    world.settle();
+    assert!(world.device(1).session.is_some());
+    let ticket = world.house.tickets.lock().unwrap().pop().unwrap();
+    ticket.complete_with(|_| panic!("its session is over"));
+    world.settle();
+    assert_eq!(world.device(1).told(), None);
+    world.device(1).send(&COLD);
+    world.settle();
+    world.read("bytes");
+    assert_eq!(world.device(1).told().unwrap().payload, "bytes");
+}
+
+#[test]
+fn a_block_that_is_too_long_for_the_device_is_5_00() {
+    let mut world = World::new(1);
+    world.add(1);
+    world.device(1).record_size_limit = Some(100);
+    world.reboot(1);
+    world.settle();
+    world.device(1).send(&COLD);
+    world.settle();
+    world.read(&"x".repeat(100));
+    assert_eq!(world.device(1).told().unwrap().code, Code::INTERNAL_SERVER_ERROR);
+}
+
+#[test]
+fn a_block_that_comes_while_the_gateway_drains_is_answered() {
+    let mut world = World::new(1);
+    world.boot(1);
+    world.device(1).send(&COLD);
+    world.settle();
+    let deadline = world.now + Duration::from_secs(4);
+    world.post(0, Message::Drain { deadline });
+    assert!(!world.shards[0].is_over());
+    world.read("bytes");
+    assert_eq!(world.device(1).told().unwrap().payload, "bytes");
+    world.pass(Duration::from_secs(1));
+    assert!(world.shards[0].is_over());
+}
+
+#[test]
+fn rule_3_a_slow_commit_is_answered_under_the_newest_message_id_and_past_the_limit_with_5_03_once() {
+    for (commit_ms, code) in [(5_900, Code::CHANGED), (6_100, Code::SERVICE_UNAVAILABLE)] {
+        let mut world = World::new(1);
+        world.boot(1);
+        let first = world.device(1).request(Code::POST, "later", None, None);
+        world.settle();
+        world.pass(Duration::from_millis(2_300));
+        world.device(1).mid -= 1;
+        assert_eq!(world.device(1).request(Code::POST, "later", None, None), first);
+        world.settle();
+        world.pass(Duration::from_millis(2_700));
+        let newest = world.device(1).request(Code::POST, "later", None, None);
+        world.settle();
+        assert_eq!(world.device(1).told(), None);
+        world.pass(Duration::from_millis(commit_ms - 5_000));
+        let mut tickets = std::mem::take(&mut *world.house.tickets.lock().unwrap());
+        assert_eq!(tickets.len(), 1, "one report, one commit");
+        tickets.remove(0).complete(Code::CHANGED);
+        world.settle();
+        let answer = world.device(1).told().unwrap();
+        assert_eq!(
+            (answer.kind, answer.code, answer.mid),
+            (MessageKind::Acknowledgement, code, newest)
+        );
+        assert_eq!(world.device(1).told(), None, "once");
+
+        // The answer was lost: it is told again, and nothing is committed again.
+        world.device(1).mid -= 1;
+        world.device(1).request(Code::POST, "later", None, None);
+        world.settle();
+        assert_eq!(world.device(1).told().unwrap().code, code);
+        assert!(world.house.tickets.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
 fn a_device_gone_before_its_ticket_is_answered_disturbs_nobody() {
     let mut world = World::new(1);
     world.boot(1);
@@ -886,6 +1086,16 @@ impl World {
         self.device(number).boot_as(now, identity, key);
     }
 
+    /// Answers what has waited longest.
+    fn read(&mut self, bytes: &str) {
+        let bytes = bytes.to_owned();
+        let ticket = self.house.tickets.lock().unwrap().remove(0);
+        ticket.complete_with(move |reply| {
+            reply.respond(&ResponseHead::new(Code::CONTENT), bytes.as_bytes());
+        });
+        self.settle();
+    }
+
     fn publish(&mut self, version: u32) {
         self.house.version.store(version, Ordering::SeqCst);
         for shard in 0..self.shards.len() {
@@ -999,6 +1209,9 @@ impl World {
         }
     }
 }
+
+/// GET `cold`, CON, message ID 0x1201, Block2 0/0/6.
+const COLD: [u8; 19] = *b"\x48\x01\x12\x01\x09\x09\x09\x09\x09\x09\x09\x09\xb4cold\xc1\x06";
 
 fn address(number: u64) -> SocketAddr {
     SocketAddr::from(([198, 51, 100, 7], 20_000 + number as u16))
