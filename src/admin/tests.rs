@@ -825,6 +825,7 @@ async fn a_connected_device_shows_its_session() {
         shard: 0,
         peer: "192.0.2.1:40000".parse().unwrap(),
         suite: "TLS_PSK_WITH_AES_128_CCM_8",
+        credential: None,
         since_ms: 1_700_000_000_000,
         serial: 1,
     };

@@ -6,7 +6,7 @@ use super::routes::{Target, target};
 use super::{artifact, desired, keepalive, neighbours, report};
 use crate::coap::{Code, Relation, Reply, Request};
 use crate::control::{self, Control, DeviceEntry};
-use crate::fleet::DeviceId;
+use crate::fleet::{CredentialId, DeviceId};
 use crate::telemetry::Route;
 use crate::transport::{
     Disposition, EndReason, Handler, Notification, Principal, RequestContext, SessionFacts,
@@ -82,6 +82,12 @@ pub fn device_key(device: DeviceId) -> u64 {
     device.get().cast_unsigned()
 }
 
+/// The number by which the shards know a credential.
+#[must_use]
+pub fn credential_key(credential: CredentialId) -> u64 {
+    credential.get().cast_unsigned()
+}
+
 impl Handler for DeviceApi {
     type Device = Arc<DeviceEntry>;
 
@@ -92,6 +98,7 @@ impl Handler for DeviceApi {
             shard,
             peer,
             suite,
+            credential,
             since_unix_ms,
             restored: _,
         } = *session;
@@ -99,6 +106,9 @@ impl Handler for DeviceApi {
             shard,
             peer,
             suite,
+            credential: Some(credential.cast_signed())
+                .filter(|&credential| credential > 0)
+                .map(CredentialId::new),
             since_ms: since_unix_ms,
             serial,
         };

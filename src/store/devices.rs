@@ -430,6 +430,22 @@ impl Store {
         rows.iter().map(credential).collect()
     }
 
+    /// Those of some credentials that are there.
+    pub async fn credentials_there(
+        &self,
+        credentials: &[CredentialId],
+    ) -> Result<HashSet<CredentialId>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM credentials WHERE id IN (SELECT value FROM json_each(?))")
+            .bind(numbers_json(
+                credentials.iter().map(|credential| credential.get()),
+            ))
+            .fetch_all(&self.inner.readers)
+            .await?;
+        rows.iter()
+            .map(|row| Ok(CredentialId::new(row.try_get(0)?)))
+            .collect()
+    }
+
     /// What some devices last reported, by package name.
     pub async fn states_of(&self, devices: &[DeviceId]) -> Result<Vec<(DeviceId, PackageState)>, StoreError> {
         let rows = sqlx::query(
@@ -554,7 +570,11 @@ fn open(sealer: &Sealer, identity: &[u8], sealed: &[u8]) -> Result<PskSecret, St
 }
 
 fn ids_json<'a>(ids: impl Iterator<Item = &'a DeviceId>) -> String {
-    let numbers: Vec<String> = ids.map(|id| id.get().to_string()).collect();
+    numbers_json(ids.map(|id| id.get()))
+}
+
+fn numbers_json(numbers: impl Iterator<Item = i64>) -> String {
+    let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
     format!("[{}]", numbers.join(","))
 }
 
