@@ -8,13 +8,17 @@
 mod artifacts;
 mod auth;
 mod body;
+mod bulk;
 mod cohorts;
 mod deployments;
 mod devices;
+mod export;
 mod health;
+mod import;
 mod keys;
 mod packages;
 mod problem;
+mod rows;
 mod serve;
 mod sessions;
 mod shapes;
@@ -103,13 +107,23 @@ pub fn router(state: AdminState) -> Router {
         .route("/deployments/{deployment}/progress", get(deployments::progress))
         .route("/devices", get(devices::list).post(devices::create))
         .route(
+            "/devices:import",
+            post(import::import).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/devices:export", get(export::export))
+        .route("/devices:update", post(bulk::update))
+        .route("/devices:updatePreview", post(bulk::preview))
+        .route(
             "/devices/{device}",
             get(devices::show)
                 .patch(devices::update)
                 .delete(devices::delete)
                 .post(devices::act),
         )
-        .route("/devices/{device}/credentials", post(devices::add_credential))
+        .route(
+            "/devices/{device}/credentials",
+            get(devices::credentials).post(devices::add_credential),
+        )
         .route(
             "/devices/{device}/credentials/{credential}",
             delete(devices::remove_credential),

@@ -1,6 +1,8 @@
 //! The router in this process over a real `Control` on a folder of its own: every call, and every bad input that is
 //! worth an answer of its own.
 
+mod devices;
+
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, header};
@@ -825,7 +827,7 @@ async fn a_connected_device_shows_its_session() {
         shard: 0,
         peer: "192.0.2.1:40000".parse().unwrap(),
         suite: "TLS_PSK_WITH_AES_128_CCM_8",
-        credential: None,
+        credential: Some(access.credential),
         since_ms: 1_700_000_000_000,
         serial: 1,
     };
@@ -838,6 +840,7 @@ async fn a_connected_device_shows_its_session() {
             "device": {"id": made["id"], "name": "lamp-1"},
             "address": "192.0.2.1:40000",
             "cipherSuite": "TLS_PSK_WITH_AES_128_CCM_8",
+            "credential": made["credentials"][0]["id"],
             "since": "2023-11-14T22:13:20Z",
         }])
     );

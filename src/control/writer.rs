@@ -150,12 +150,13 @@ async fn decide_and_commit(
     sightings: &[(DeviceId, Sighting)],
 ) -> Result<Committed, StoreError> {
     let published = shared.view.load_full();
-    let mut batch = Batch::begin(&shared.store, Arc::clone(&published)).await?;
+    let mut batch = Batch::begin(&shared.store, &shared.directory, Arc::clone(&published)).await?;
+    // Before the commands, which may ask what a device was sent: who has just gone is in no directory any more.
+    batch.tx.upsert_sightings(sightings).await?;
     for job in jobs.iter_mut() {
         job.decide(&mut batch).await?;
     }
     batch.tx.upsert_reports(reports).await?;
-    batch.tx.upsert_sightings(sightings).await?;
 
     let begun = clock::now();
     let committed = batch.commit(&published).await?;

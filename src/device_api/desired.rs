@@ -24,14 +24,20 @@ struct Representation<'a> {
 /// Names the manifest in a relation.
 pub const RESOURCE: u8 = 1;
 
-/// Answers a GET, with or without Observe.
-pub fn answer(entry: &DeviceEntry, view: &View, request: &Request<'_>, reply: &mut Reply<'_>) -> Disposition {
+/// Answers a GET, with or without Observe; with the version of the manifest that went out.
+pub fn answer(
+    entry: &DeviceEntry,
+    view: &View,
+    request: &Request<'_>,
+    reply: &mut Reply<'_>,
+) -> (Disposition, u32) {
     let manifest = Representation::new(active(entry, view), request.wanted_format());
     let Ok(slice) = block::slice(manifest.body.len() as u64, request.block2) else {
         reply.code(Code::BAD_REQUEST);
-        return Disposition::Answered {
+        let disposition = Disposition::Answered {
             route: Route::Desired,
         };
+        return (disposition, 0);
     };
     // Less than a block, or as long as a manifest in memory: both fit.
     let body = &manifest.body[slice.range.start as usize..slice.range.end as usize];
@@ -42,7 +48,7 @@ pub fn answer(entry: &DeviceEntry, view: &View, request: &Request<'_>, reply: &m
         ..manifest.head()
     };
     reply.respond(&head, body);
-    if request.observe == Some(ObserveRequest::Register) {
+    let disposition = if request.observe == Some(ObserveRequest::Register) {
         Disposition::Observing {
             route: Route::Desired,
             resource: RESOURCE,
@@ -52,7 +58,8 @@ pub fn answer(entry: &DeviceEntry, view: &View, request: &Request<'_>, reply: &m
         Disposition::Answered {
             route: Route::Desired,
         }
-    }
+    };
+    (disposition, manifest.version)
 }
 
 /// Writes a notification if there is something to tell.

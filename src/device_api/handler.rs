@@ -36,12 +36,10 @@ impl DeviceApi {
         let answered = |route| Disposition::Answered { route };
         match target {
             Target::Desired => {
-                let disposition = desired::answer(device, &self.control.view(), request, reply);
-                if let Disposition::Observing { version, .. } = disposition {
-                    self.control.manifest_sent(device, version);
-                    // The answer to a request that arrived arrives too, or is asked for again.
-                    self.control.manifest_acknowledged(device, version);
-                }
+                let (disposition, version) = desired::answer(device, &self.control.view(), request, reply);
+                self.control.manifest_sent(device, version);
+                // The answer to a request that arrived arrives too, or is asked for again.
+                self.control.manifest_acknowledged(device, version);
                 disposition
             }
             Target::Artifact { package, version } => {
@@ -143,6 +141,8 @@ impl Handler for DeviceApi {
         if relation.resource != desired::RESOURCE {
             return Notification::Unchanged;
         }
+        // After a restart the relation may know of a manifest that was sent a moment before and is not on disk.
+        self.control.manifest_sent(device, relation.sent);
         let notification = desired::notify(device, &self.control.view(), relation, forced, reply);
         if let Notification::Written { version } = notification {
             self.control.manifest_sent(device, version);

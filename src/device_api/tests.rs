@@ -312,6 +312,7 @@ impl Bench {
             name: name.clone(),
             cohort: None,
             tags: Vec::new(),
+            enabled: true,
             credentials: Vec::new(),
         };
         control.create_device(&me(), project, device).await.unwrap();

@@ -5,6 +5,7 @@ mod artifacts;
 mod deployments;
 mod devices;
 mod durability;
+mod import;
 mod keys;
 mod log;
 mod reports;
@@ -215,6 +216,7 @@ fn new_device(name: &str, cohort: Option<CohortId>) -> NewDevice {
         name: DeviceName::parse(name).unwrap(),
         cohort,
         tags: Vec::new(),
+        enabled: true,
         credentials: Vec::new(),
     }
 }
