@@ -69,7 +69,7 @@ pub fn import(args: ImportArgs) -> Result<(), Failure> {
     };
 
     let bar = progress(length);
-    let mut parts = Parts::new(format, BufReader::new(bytes));
+    let mut parts = Parts::new(format, bytes);
     let mut told = Told::new(args.server.output);
     let mut sent_any = false;
     let ended = loop {
@@ -277,7 +277,7 @@ enum PartError {
 /// Cuts a file between two rows. Where a row ends is all that is looked at: what is in it is the server's to read.
 struct Parts<R> {
     format: FileFormat,
-    bytes: io::Bytes<R>,
+    bytes: io::Bytes<BufReader<R>>,
     header: Option<Vec<u8>>,
     /// The line of the file that is read next.
     line: u64,
@@ -296,7 +296,7 @@ impl<R: Read> Parts<R> {
     fn new(format: FileFormat, bytes: R) -> Self {
         Self {
             format,
-            bytes: bytes.bytes(),
+            bytes: BufReader::new(bytes).bytes(),
             header: None,
             line: 1,
         }
