@@ -122,9 +122,13 @@ fn rows_that_were_acknowledged_are_there_after_kill_9_and_the_same_file_goes_on(
 fn a_client_that_sends_all_of_a_file_before_it_reads_is_answered_whole() {
     let server = Server::start();
     let file = "name\n".to_owned() + &(0..20_000).map(|n| format!("lamp-{n}\n")).collect::<String>();
-    let mut stream = begin_import(&server, file.len());
-    stream.write_all(file.as_bytes()).unwrap();
     // The answer, megabytes of secrets made, is far more than the sockets hold.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], server.admin_port));
+    socket.connect(&address.into()).unwrap();
+    let mut stream = import_over(socket.into(), file.len());
+    stream.write_all(file.as_bytes()).unwrap();
     eventually("all of it is imported though nobody reads", || {
         let found = server.done("GET", "devices?name=lamp-19999", Value::Null);
         found["items"][0]["id"].is_string().then_some(())
@@ -542,7 +546,13 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn begin_import(server: &Server, length: usize) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", server.admin_port)).unwrap();
+    import_over(
+        TcpStream::connect(("127.0.0.1", server.admin_port)).unwrap(),
+        length,
+    )
+}
+
+fn import_over(mut stream: TcpStream, length: usize) -> TcpStream {
     stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
     let head = format!(
         "POST /v1/projects/default/devices:import HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer {KEY}\r\n\

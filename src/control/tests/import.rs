@@ -138,6 +138,32 @@ async fn the_highest_number_that_a_device_was_sent_counts_after_a_restart_and_ri
     given.moved(id, old, false).await.unwrap();
 }
 
+#[tokio::test]
+async fn what_a_device_was_sent_counts_for_a_move_that_is_decided_as_it_is_written() {
+    // At the end the writer takes commands and what was seen in one go; which of them wakes it is chance.
+    for _ in 0..10 {
+        let given = Given::with_artifacts().await;
+        let (old, new) = (given.cohort("old").await, given.cohort("new").await);
+        given.deploy(old, "first", &["main@1.0"]).await.unwrap();
+        given.deploy(new, "second", &["main@1.0"]).await.unwrap();
+        let id = given.device("d1", Some(new)).await;
+        let name = DeviceName::parse("d1").unwrap();
+        let entry = given
+            .control
+            .device_by_name(given.project, &name)
+            .await
+            .unwrap()
+            .unwrap();
+        given.control.manifest_sent(&entry, 2);
+        drop(entry);
+        let (moved, ()) = tokio::join!(given.moved(id, old, false), given.control.close());
+        assert!(matches!(
+            moved,
+            Err(ControlError::Refused(Refusal::SequenceGoesBack(_)))
+        ));
+    }
+}
+
 impl Given {
     async fn import(&self, rules: ImportRules, rows: Vec<DeviceRow>) -> Vec<&'static str> {
         let outcomes = self
