@@ -21,7 +21,7 @@ use crate::admin::{self, AdminState, Readiness};
 use crate::clock;
 use crate::config::{Config, LogFormat, MetricsAuth};
 use crate::control::{Change, Control, ControlError, CreatedKey, DeviceEntry, Options};
-use crate::device_api::{DeviceApi, Keys, device_key};
+use crate::device_api::{DeviceApi, Keys, credential_key, device_key};
 use crate::store::{SessionLog, Store, StoreError};
 use crate::telemetry::{self, LogOptions};
 use crate::transport::{
@@ -316,16 +316,18 @@ async fn follow(
     control: Control,
     shards: Arc<Shards<Arc<DeviceEntry>>>,
 ) {
+    let mut retirements_missed = false;
     loop {
         match changes.recv().await {
             Ok(change) => match change {
                 Change::CohortDeployed { .. } => shards.wake(Wake::Everyone),
                 Change::DeviceMoved(device) => shards.wake(Wake::Devices(vec![device_key(device)])),
                 Change::DevicePush(device) => shards.wake(Wake::Push(device_key(device))),
-                Change::DeviceDisabled(device)
-                | Change::DeviceDeleted(device)
-                | Change::CredentialRetired { device, .. } => {
+                Change::DeviceDisabled(device) | Change::DeviceDeleted(device) => {
                     shards.disconnect(device_key(device));
+                }
+                Change::CredentialRetired { device, credential } => {
+                    shards.retire(device_key(device), credential_key(credential));
                 }
                 Change::DeviceUnassigned(_) | Change::DeviceEnabled(_) | Change::ReportsStored(_) => {}
             },
@@ -338,8 +340,21 @@ async fn follow(
                 for device in control.unwelcome() {
                     shards.disconnect(device_key(device));
                 }
+                retirements_missed = true;
             }
             Err(broadcast::error::RecvError::Closed) => return,
+        }
+        if retirements_missed {
+            match control.retired_in_use().await {
+                Ok(retired) => {
+                    for (device, credential) in retired {
+                        shards.retire(device_key(device), credential_key(credential));
+                    }
+                    retirements_missed = false;
+                }
+                // Asked again after the next change.
+                Err(error) => warn!(%error, "which credentials were retired cannot be read"),
+            }
         }
     }
 }

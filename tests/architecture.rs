@@ -61,6 +61,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rustix", &["store/blobs.rs"]),
     ("socket2", &["transport/"]),
     ("toml", &["config/"]),
+    ("csv_core", &["admin/rows.rs"]),
     ("coap_lite", &[]),
     ("webrtc_dtls", &[]),
 ];

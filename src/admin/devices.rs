@@ -24,6 +24,7 @@ pub struct Create {
     cohort: Option<String>,
     #[serde(default)]
     tags: Vec<Tag>,
+    enabled: Option<bool>,
     #[serde(default)]
     credentials: Vec<Object<Credential>>,
 }
@@ -69,16 +70,25 @@ impl TryFrom<String> for CredentialKind {
 
 /// `PATCH /devices/{device}`: what is absent stays as it is.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Update {
     /// Id or name; null takes the device out of its cohort.
     #[serde(default, deserialize_with = "present")]
     cohort: Option<Option<String>>,
     tags: Option<Vec<Tag>>,
+    /// In addition to the tags that it has when this is done.
+    #[serde(default)]
+    add_tags: Vec<Tag>,
+    #[serde(default)]
+    remove_tags: Vec<Tag>,
     enabled: Option<bool>,
+    /// A move to a cohort whose deployment is older than what the device was sent is meant.
+    #[serde(default)]
+    allow_sequence_back: bool,
 }
 
-#[derive(Debug, Deserialize)]
+/// Which devices are listed, or exported.
+#[derive(Debug, Default, Deserialize)]
 pub struct Filter {
     name: Option<String>,
     cohort: Option<String>,
@@ -107,6 +117,7 @@ pub async fn create(
         name: body.name,
         cohort,
         tags: body.tags,
+        enabled: body.enabled.unwrap_or(true),
         credentials,
     };
     let made = state
@@ -134,23 +145,6 @@ pub async fn list(
 ) -> Result<shapes::Listed, Problem> {
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
-    let cohort = match filter.cohort.as_deref() {
-        Some(named) => Some(project.require_cohort_named(named)?.id),
-        None => None,
-    };
-    let online = match filter.online.as_deref() {
-        None => None,
-        Some("true") => Some(true),
-        Some("false") => Some(false),
-        Some(other) => {
-            return Err(Problem::fields(vec![FieldError {
-                field: "online".into(),
-                detail: "the filter is neither true nor false".into(),
-                value: Some(other.into()),
-                accepted: Some("true or false".into()),
-            }]));
-        }
-    };
     let after = match &page.token {
         Some(token) => Some(
             token
@@ -160,13 +154,9 @@ pub async fn list(
         None => None,
     };
     let query = DeviceQuery {
-        name: parsed("name", filter.name, DeviceName::parse)?,
-        prefix: filter.search,
-        cohort: cohort.map(Some),
-        tag: parsed("tag", filter.tag, Tag::parse)?,
-        online,
         after,
         limit: page.limit,
+        ..filter.query(project)?
     };
     let found = state.control.devices(reader.project, &query).await?;
     let rows = found
@@ -200,12 +190,19 @@ pub async fn update(
         Some(None) => Some(None),
         Some(Some(named)) => Some(Some(cohort_in_body(view.in_project(deployer.project)?, &named)?)),
     };
+    if body.tags.is_some() && !(body.add_tags.is_empty() && body.remove_tags.is_empty()) {
+        let detail = "tags are all the tags to have; accepted: either that, or addTags and removeTags";
+        return Err(Problem::fields(vec![FieldError::other("/tags", detail)]));
+    }
     let patch = DevicePatch {
         cohort,
         tags: body.tags,
+        add_tags: body.add_tags,
+        remove_tags: body.remove_tags,
         enabled: body.enabled,
+        allow_sequence_back: body.allow_sequence_back,
     };
-    state
+    let updated = state
         .control
         .update_device(&deployer.actor, deployer.project, id, patch)
         .await?;
@@ -215,7 +212,11 @@ pub async fn update(
         .await?
         .ok_or_else(|| unknown(&named))?;
     let view = state.control.view();
-    Ok(Json(device(view.in_project(deployer.project)?, &record)))
+    let mut shape = device(view.in_project(deployer.project)?, &record);
+    if let Some(back) = &updated.back {
+        shape["lint"] = json!([shapes::sequence_back(back)]);
+    }
+    Ok(Json(shape))
 }
 
 pub async fn delete(
@@ -254,6 +255,17 @@ pub async fn act(
     ))
 }
 
+pub async fn credentials(
+    State(state): State<AdminState>,
+    reader: Reader,
+    page: Page,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<shapes::Listed, Problem> {
+    let record = find(&state, reader.project, &named).await?;
+    let (rows, next) = page.cut(record.credentials.iter().map(shapes::credential))?;
+    Ok(shapes::Listed::new(rows, next))
+}
+
 pub async fn add_credential(
     State(state): State<AdminState>,
     deployer: Deployer,
@@ -284,8 +296,42 @@ pub async fn remove_credential(
     Ok(StatusCode::NO_CONTENT)
 }
 
+impl Filter {
+    /// What is asked of the store; the limit is the caller's to set.
+    pub fn query(self, project: &Project) -> Result<DeviceQuery, Problem> {
+        let cohort = match self.cohort.as_deref() {
+            None => None,
+            // No cohort has an empty name.
+            Some("") => Some(None),
+            Some(named) => Some(Some(project.require_cohort_named(named)?.id)),
+        };
+        let online = match self.online.as_deref() {
+            None => None,
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            Some(other) => {
+                return Err(Problem::fields(vec![FieldError {
+                    field: "online".into(),
+                    detail: "the filter is neither true nor false".into(),
+                    value: Some(other.into()),
+                    accepted: Some("true or false".into()),
+                }]));
+            }
+        };
+        Ok(DeviceQuery {
+            name: parsed("name", self.name, DeviceName::parse)?,
+            prefix: self.search,
+            cohort,
+            tag: parsed("tag", self.tag, Tag::parse)?,
+            online,
+            ..DeviceQuery::default()
+        })
+    }
+}
+
 impl Credential {
-    fn checked(self, at: &str) -> Result<NewCredential, Problem> {
+    /// The credential to be made, if its values can be. `at` is where it stands in the body.
+    pub fn checked(self, at: &str) -> Result<NewCredential, Problem> {
         let CredentialKind::Psk = self.kind;
         let identity = self
             .identity
@@ -345,7 +391,7 @@ fn parsed<T>(
 }
 
 /// A credential just made; a secret that was made with it is shown this once.
-fn created(made: &CreatedCredential) -> Value {
+pub fn created(made: &CreatedCredential) -> Value {
     let mut shape = shapes::credential(&made.credential);
     if let Some(secret) = &made.made {
         shape["secret"] = json!(String::from_utf8_lossy(secret.as_bytes()));
@@ -359,7 +405,8 @@ fn unknown(named: &str) -> Problem {
     ))
 }
 
-fn cohort_in_body(project: &Project, named: &str) -> Result<CohortId, Problem> {
+/// The cohort that a body names, by id or name.
+pub fn cohort_in_body(project: &Project, named: &str) -> Result<CohortId, Problem> {
     match project.require_cohort_named(named) {
         Ok(cohort) => Ok(cohort.id),
         Err(refusal) => Err(Problem::in_body(&refusal, "/cohort")),
@@ -401,6 +448,14 @@ fn device(project: &Project, record: &DeviceRecord) -> Value {
         "session": record.session.as_ref().map(super::sessions::shape),
         "credentials": record.credentials.iter().map(shapes::credential).collect::<Vec<_>>(),
         "packages": packages,
+        "lastSeenAt": record.sighting.last_seen_ms.map(shapes::time),
+        "manifestSent": some_number(record.sighting.manifest_sent),
+        "manifestAcknowledged": some_number(record.sighting.manifest_acknowledged),
         "createdAt": shapes::time(device.created_ms),
     })
+}
+
+/// A sequence number, if there is one.
+fn some_number(sequence: u32) -> Option<u32> {
+    Some(sequence).filter(|&sequence| sequence > 0)
 }

@@ -9,16 +9,20 @@
 mod artifacts;
 mod auth;
 mod body;
+mod bulk;
 mod cohorts;
 mod deployments;
 mod devices;
+mod export;
 mod health;
 mod idempotency;
+mod import;
 mod keys;
 mod pace;
 mod packages;
 mod problem;
 mod query;
+mod rows;
 mod seats;
 mod serve;
 mod sessions;
@@ -109,6 +113,13 @@ pub fn router(state: AdminState) -> Router {
         .route("/deployments/{deployment}/progress", get(deployments::progress))
         .route("/devices", get(devices::list).post(devices::create))
         .route(
+            "/devices:import",
+            post(import::import).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/devices:export", get(export::export))
+        .route("/devices:update", post(bulk::update))
+        .route("/devices:updatePreview", post(bulk::preview))
+        .route(
             "/devices/{device}",
             get(devices::show)
                 .patch(devices::update)
@@ -116,7 +127,10 @@ pub fn router(state: AdminState) -> Router {
                 .post(devices::act),
         )
         .route("/devices/{device}/events", get(timeline::list))
-        .route("/devices/{device}/credentials", post(devices::add_credential))
+        .route(
+            "/devices/{device}/credentials",
+            get(devices::credentials).post(devices::add_credential),
+        )
         .route(
             "/devices/{device}/credentials/{credential}",
             delete(devices::remove_credential),

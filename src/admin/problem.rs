@@ -12,7 +12,7 @@ use tracing::error;
 
 use super::shapes;
 use crate::control::{ControlError, UploadError};
-use crate::fleet::{Invalid, Refusal, RefusalClass};
+use crate::fleet::{Differing, Invalid, Refusal, RefusalClass, SequenceGoesBack};
 
 /// What a call is answered when it is refused or fails.
 #[derive(Debug)]
@@ -49,6 +49,34 @@ impl FieldError {
             detail: format!("the {} {}", invalid.what, invalid.wrong),
             value: Some(invalid.value.clone()),
             accepted: Some(invalid.accepted.to_owned()),
+        }
+    }
+
+    /// `field` names what is not there, or is not possible.
+    pub fn refused(field: impl Into<String>, refusal: &Refusal) -> FieldError {
+        match refusal {
+            Refusal::Invalid(invalid) => FieldError::invalid(field, invalid),
+            Refusal::Unknown {
+                kind,
+                value,
+                accepted,
+            } => FieldError {
+                field: field.into(),
+                detail: format!("there is no {kind} {value:?}"),
+                value: Some(value.clone()),
+                accepted: Some(accepted.clone()),
+            },
+            other => FieldError::other(field, other.to_string()),
+        }
+    }
+
+    /// A part of a device that exists is not as a file says.
+    fn differs(differing: &Differing) -> FieldError {
+        FieldError {
+            field: differing.field.into(),
+            detail: format!("it is {} there", differing.stored),
+            value: Some(differing.given.clone()),
+            accepted: Some("what is there, or any value with update=true".into()),
         }
     }
 
@@ -204,6 +232,50 @@ impl Problem {
         )
     }
 
+    /// 409: devices would see the sequence number fall, and nothing was said about that.
+    pub fn sequence_back(back: &[SequenceGoesBack], more: u64) -> Problem {
+        let first = back.first().map(ToString::to_string).unwrap_or_default();
+        let others = back.len().saturating_sub(1) as u64 + more;
+        let others = match others {
+            0 => String::new(),
+            n => format!(", and {n} more likewise"),
+        };
+        let mut problem = Problem::new(
+            StatusCode::CONFLICT,
+            SequenceGoesBack::RULE,
+            format!(
+                "{first}{others}; deploy the same set to that cohort anew, which gives it a higher number, or say \
+                 allowSequenceBack; nothing was changed"
+            ),
+        );
+        let lint: Vec<Value> = back.iter().map(shapes::sequence_back).collect();
+        problem.members.insert("lint".into(), json!(lint));
+        problem
+    }
+
+    /// 422: the body names things that do not exist.
+    pub fn unknown_references(errors: Vec<FieldError>) -> Problem {
+        let mut problem = Problem::fields(errors);
+        problem.name = "unknown-reference";
+        problem
+    }
+
+    /// With a member of its own kind.
+    pub fn add(&mut self, name: &str, value: Value) {
+        self.members.insert(name.into(), value);
+    }
+
+    /// As a part of a larger answer.
+    pub fn member(self) -> Value {
+        let mut body = self.members;
+        body.insert("type".into(), json!(format!("urn:tessera:problem:{}", self.name)));
+        body.insert("detail".into(), json!(self.detail));
+        if !self.errors.is_empty() {
+            body.insert("errors".into(), json!(self.errors));
+        }
+        Value::Object(body)
+    }
+
     /// 503: try again later.
     pub fn unavailable(detail: impl Into<String>) -> Problem {
         let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
@@ -264,7 +336,15 @@ impl Problem {
                 problem.members.insert("bytes".into(), json!(bytes));
                 problem.members.insert("limitBytes".into(), json!(limit));
             }
-            Refusal::Invalid(_)
+            Refusal::SequenceGoesBack(back) => {
+                let found = shapes::sequence_back(back);
+                problem.members.insert("lint".into(), json!([found]));
+            }
+            Refusal::DeviceDiffers { differences, .. } => {
+                problem.errors = differences.iter().map(FieldError::differs).collect();
+            }
+            Refusal::SecretDiffers { .. }
+            | Refusal::Invalid(_)
             | Refusal::Unknown { .. }
             | Refusal::Taken { .. }
             | Refusal::IdentityTaken { .. }
@@ -330,6 +410,9 @@ impl Problem {
             "too-many" => "Too many",
             "sequence-exhausted" => "No sequence number is left",
             "last-admin-key" => "The last admin key stays",
+            "sequence-goes-back" => "A device would see the sequence number fall",
+            "device-differs" => "The device exists with other content",
+            "secret-differs" => "The device has the identity with another secret",
             _ => "The request was refused",
         }
     }

@@ -30,6 +30,7 @@ pub fn shape(session: &SessionFacts) -> Value {
     json!({
         "address": session.peer.to_string(),
         "cipherSuite": session.suite,
+        "credential": session.credential,
         "since": shapes::time(session.since_ms),
     })
 }

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::fleet::{
     ApiKey, Artifact, Changed, Cohort, Credential, DeployedArtifact, Deployment, DeviceState, Difference,
-    Finding, Package, PackageState,
+    Finding, Package, PackageState, SequenceGoesBack,
 };
 
 /// Milliseconds of Unix time as RFC 3339, in UTC with milliseconds.
@@ -139,6 +139,14 @@ pub fn difference(difference: &Difference) -> Value {
 
 pub fn finding(finding: &Finding) -> Value {
     json!({"rule": finding.rule, "severity": finding.severity.as_str(), "message": finding.message})
+}
+
+pub fn sequence_back(back: &SequenceGoesBack) -> Value {
+    let mut shape = finding(&back.finding());
+    shape["device"] = json!(back.device.as_str());
+    shape["sent"] = json!(back.sent);
+    shape["sequence"] = json!(back.sequence.get());
+    shape
 }
 
 pub fn package_state(state: &PackageState) -> Value {

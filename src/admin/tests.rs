@@ -1,6 +1,7 @@
 //! The router in this process over a real `Control` on a folder of its own: every call, and every bad input that is
 //! worth an answer of its own.
 
+mod devices;
 mod once;
 mod strict;
 
@@ -829,6 +830,7 @@ async fn a_connected_device_shows_its_session() {
         shard: 0,
         peer: "192.0.2.1:40000".parse().unwrap(),
         suite: "TLS_PSK_WITH_AES_128_CCM_8",
+        credential: Some(access.credential),
         since_ms: 1_700_000_000_000,
         serial: 1,
     };
@@ -841,6 +843,7 @@ async fn a_connected_device_shows_its_session() {
             "device": {"id": made["id"], "name": "lamp-1"},
             "address": "192.0.2.1:40000",
             "cipherSuite": "TLS_PSK_WITH_AES_128_CCM_8",
+            "credential": made["credentials"][0]["id"],
             "since": "2023-11-14T22:13:20Z",
         }])
     );

@@ -152,16 +152,6 @@ impl Client {
         }
     }
 
-    /// Changes something.
-    pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Failure> {
-        self.send(
-            "PATCH",
-            path,
-            &[("Content-Type", "application/json")],
-            body.to_string(),
-        )
-    }
-
     /// Deletes something.
     pub fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.send("DELETE", path, &[], ())
@@ -180,6 +170,29 @@ impl Client {
         self.send("PUT", path, &headers, SendBody::from_reader(&mut bytes))
     }
 
+    /// Sends a file, or a part of one, and reads the lines that are answered, each a JSON document.
+    pub fn post_lines(&self, path: &str, content_type: &str, bytes: &[u8]) -> Result<Vec<Value>, Failure> {
+        let mut answer = self.call("POST", path, &[("Content-Type", content_type)], bytes)?;
+        let text = self.text(&mut answer)?;
+        if !answer.status().is_success() {
+            return Err(self.refused(path, answer.status().as_u16(), &text));
+        }
+        let lines = text.lines().map(serde_json::from_str);
+        lines
+            .collect::<Result<_, _>>()
+            .map_err(|error| self.strange(path, &error.to_string()))
+    }
+
+    /// Reads a file, to be copied from the reader.
+    pub fn get_file(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+        let mut answer = self.call("GET", path, &[], ())?;
+        if !answer.status().is_success() {
+            let text = self.text(&mut answer)?;
+            return Err(self.refused(path, answer.status().as_u16(), &text));
+        }
+        Ok(answer.into_body().into_reader())
+    }
+
     fn send(
         &self,
         method: &str,
@@ -187,6 +200,24 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl AsSendBody,
     ) -> Result<Value, Failure> {
+        let mut answer = self.call(method, path, headers, body)?;
+        let text = self.text(&mut answer)?;
+        if !answer.status().is_success() {
+            return Err(self.refused(path, answer.status().as_u16(), &text));
+        }
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|error| self.strange(path, &error.to_string()))
+    }
+
+    fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsSendBody,
+    ) -> Result<Response<Body>, Failure> {
         let url = format!("{}/{path}", self.base);
         let mut request = Request::builder()
             .method(method)
@@ -199,16 +230,14 @@ impl Client {
         let request = request
             .body(body)
             .map_err(|error| Failure::Usage(format!("{url} is not a URL that can be called: {error}")))?;
-        let answer = self.agent.run(request).map_err(|source| Failure::Unreachable {
+        self.agent.run(request).map_err(|source| Failure::Unreachable {
             url: self.url.clone(),
             source: Box::new(source),
-        })?;
-        self.read(path, answer)
+        })
     }
 
-    fn read(&self, path: &str, mut answer: Response<Body>) -> Result<Value, Failure> {
-        let status = answer.status();
-        let text = answer
+    fn text(&self, answer: &mut Response<Body>) -> Result<String, Failure> {
+        answer
             .body_mut()
             .with_config()
             .limit(MAX_ANSWER)
@@ -216,19 +245,13 @@ impl Client {
             .map_err(|source| Failure::Unreachable {
                 url: self.url.clone(),
                 source: Box::new(source),
-            })?;
-        if status.is_success() {
-            if text.is_empty() {
-                return Ok(Value::Null);
-            }
-            return serde_json::from_str(&text).map_err(|error| self.strange(path, &error.to_string()));
-        }
-        match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => {
-                let status = status.as_u16();
-                Err(Failure::Refused(Box::new(Problem { status, ..problem })))
-            }
-            Err(_) => Err(self.strange(path, &format!("status {status}"))),
+            })
+    }
+
+    fn refused(&self, path: &str, status: u16, text: &str) -> Failure {
+        match serde_json::from_str::<Problem>(text) {
+            Ok(problem) => Failure::Refused(Box::new(Problem { status, ..problem })),
+            Err(_) => self.strange(path, &format!("status {status}")),
         }
     }
 

@@ -148,6 +148,54 @@ fn a_refused_upload_is_a_refusal_and_not_a_broken_connection() {
 }
 
 #[test]
+fn a_part_of_a_file_is_sent_as_it_is_and_answered_in_lines() {
+    let server = Script::answering(&[
+        (200, "{\"line\": 2}\n{\"summary\": {}}\n"),
+        (200, "{\"line\": 2}\n{\"summ"),
+        (
+            422,
+            r#"{"title": "A value is not accepted", "detail": "the header", "status": 422}"#,
+        ),
+    ]);
+    let client = server.client();
+    let lines = client
+        .post_lines("devices:import", "text/csv", b"name\nlamp-1\n")
+        .unwrap();
+    assert_eq!(lines, [json!({"line": 2}), json!({"summary": {}})]);
+    let cut = client
+        .post_lines("devices:import", "text/csv", b"name\n")
+        .unwrap_err();
+    assert!(matches!(cut, Failure::Strange { .. }), "{cut}");
+    let refused = client
+        .post_lines("devices:import", "text/csv", b"nom\n")
+        .unwrap_err();
+    assert_eq!(refused.exit_code(), 2);
+    let asked = server.asked();
+    assert_eq!(asked[0].line, "POST /v1/projects/default/devices:import HTTP/1.1");
+    assert_eq!(asked[0].header("content-type"), Some("text/csv"));
+    assert_eq!(asked[0].body, b"name\nlamp-1\n");
+}
+
+#[test]
+fn a_file_is_read_to_its_end_or_refused() {
+    let server = Script::answering(&[
+        (200, "name\nlamp-1\n"),
+        (404, r#"{"title": "There is no such thing", "status": 404}"#),
+    ]);
+    let client = server.client();
+    let mut file = String::new();
+    client
+        .get_file("devices:export?format=csv")
+        .unwrap()
+        .read_to_string(&mut file)
+        .unwrap();
+    assert_eq!(file, "name\nlamp-1\n");
+    let refused = client.get_file("devices:export?cohort=nowhere").err().unwrap();
+    assert_eq!(refused.exit_code(), 3);
+    assert_eq!(server.asked()[0].header("authorization"), Some("Bearer secret"));
+}
+
+#[test]
 fn somebody_elses_server_is_named_as_such() {
     let server = Script::answering(&[(404, "<html>nothing here</html>"), (200, "hello"), (200, "{}")]);
     let client = server.client();

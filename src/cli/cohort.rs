@@ -20,6 +20,13 @@ pub enum CohortCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Delete a cohort that has neither devices nor deployments
+    Delete {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// List cohorts
     List {
         #[command(flatten)]
@@ -42,6 +49,13 @@ pub fn run(command: CohortCommand) -> Result<(), Failure> {
             server
                 .output
                 .one(&client.post("cohorts", &json!({ "name": name }))?, COHORT);
+            Ok(())
+        }
+        CohortCommand::Delete { name, server } => {
+            let client = Client::new(&server)?;
+            let cohort = client.named("cohort", "cohorts", &name)?;
+            client.delete(&format!("cohorts/{}", field(&cohort, "/id")))?;
+            say(&format!("cohort {name} is deleted"));
             Ok(())
         }
         CohortCommand::List { server } => {

@@ -1,14 +1,12 @@
 //! `tessera deploy`: what would change, a question where it matters, then the deployment.
 
-use std::io::{self, IsTerminal};
-
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs, package_version};
 use super::cohort::glyph;
 use super::failure::Failure;
-use super::output::{Column, Output, ago, bytes, field, print, rfc3339, say};
+use super::output::{Column, Output, ago, bytes, confirm_by_typing, field, print, rfc3339, say};
 use crate::clock;
 
 /// Arguments of `tessera deploy`.
@@ -77,7 +75,7 @@ pub fn run(args: DeployArgs) -> Result<(), Failure> {
 
 /// The name of a deployment that was given none. Names are unique, and a rollback has the packages of an earlier
 /// deployment, which are shown beside the name anyway: so it is the time, to the second.
-fn default_name(rfc3339: &str) -> String {
+pub fn default_name(rfc3339: &str) -> String {
     rfc3339.replace('T', " ")
 }
 
@@ -144,21 +142,11 @@ fn confirm(preview: &Value, args: &DeployArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let reasons = reasons.join(", ");
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::Usage(format!(
-            "the deployment {reasons}: say --yes if that is meant"
-        )));
-    }
-    say(&format!(
-        "the deployment {reasons}; type the cohort's name to go on:"
-    ));
-    let mut answer = String::new();
-    let typed = io::stdin().read_line(&mut answer).is_ok() && answer.trim() == args.cohort;
-    if typed {
-        Ok(())
-    } else {
-        Err(Failure::Failed("nothing was deployed".to_owned()))
-    }
+    confirm_by_typing(
+        &format!("the deployment {reasons}"),
+        ("the cohort's name", &args.cohort),
+        "nothing was deployed",
+    )
 }
 
 fn grave(preview: &Value) -> Vec<&'static str> {

@@ -1,15 +1,22 @@
 //! `tessera device`.
 
-use std::fs;
-use std::path::PathBuf;
+mod bulk;
+mod credential;
+mod file;
+mod show;
 
-use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs, segment};
 use super::failure::Failure;
-use super::output::{Column, Output, ago, field, print, say, table};
+use super::output::{Column, confirm_by_typing, field, say};
 use super::timeline::{self, TimelineArgs};
+use bulk::{AssignArgs, Selection};
+use credential::CredentialCommand;
+use file::ImportArgs;
 
 /// Verbs of `tessera device`.
 #[derive(Debug, Subcommand)]
@@ -33,32 +40,58 @@ pub enum DeviceCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Put devices in a cohort; their update starts at once
-    Assign {
-        /// Their names
-        #[arg(required = true)]
-        names: Vec<String>,
-        /// The cohort, by name or id
-        #[arg(long, required_unless_present = "no_cohort")]
-        cohort: Option<String>,
-        /// Take them out of their cohort
-        #[arg(long, conflicts_with = "cohort")]
-        no_cohort: bool,
+    /// Make the fleet have the devices of a file; the same file again changes nothing
+    Import(ImportArgs),
+    /// Write devices to standard output, to be imported again; secrets are not in it
+    Export {
+        /// The form of the file
+        #[arg(long, value_enum, default_value = "csv")]
+        format: FileFormat,
+        #[command(flatten)]
+        filters: Filters,
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Put devices in a cohort; their update starts at once
+    Assign(AssignArgs),
+    /// Add tags to devices, or remove them
+    Tag {
+        #[command(flatten)]
+        selection: Selection,
+        /// A tag to add; may be given more than once
+        #[arg(long, value_name = "TAG", required_unless_present = "remove")]
+        add: Vec<String>,
+        /// A tag to remove; may be given more than once
+        #[arg(long, value_name = "TAG")]
+        remove: Vec<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Let devices connect again
+    Enable {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// End the sessions of devices and let them connect no more
+    Disable {
+        #[command(flatten)]
+        selection: Selection,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// The pre-shared keys of a device: add the next one, then remove the one before
+    #[command(subcommand)]
+    Credential(CredentialCommand),
     /// List devices
     List {
-        /// Only those of this cohort, by name or id
-        #[arg(long)]
-        cohort: Option<String>,
-        /// Only those with this tag
-        #[arg(long)]
-        tag: Option<String>,
+        #[command(flatten)]
+        filters: Filters,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Show a device: credentials, session, packages
+    /// Show a device: credentials, session, packages, what happened to it
     Show {
         /// Its name
         name: String,
@@ -68,6 +101,89 @@ pub enum DeviceCommand {
     /// What happened to a device, newest first: sessions, manifests, reports, its log, changes
     #[command(alias = "timeline")]
     Log(TimelineArgs),
+    /// Delete devices, with their credentials and all that is known about them
+    Delete {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// The form of a file of devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FileFormat {
+    /// Comma-separated values, with a header
+    Csv,
+    /// A JSON document a line
+    Ndjson,
+}
+
+impl FileFormat {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv",
+            Self::Ndjson => "application/x-ndjson",
+        }
+    }
+
+    /// What the name of a file says about it.
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "csv" => Some(Self::Csv),
+            "ndjson" | "jsonl" => Some(Self::Ndjson),
+            _ => None,
+        }
+    }
+}
+
+/// Which devices are listed or exported: those that are all of what is given.
+#[derive(Debug, Default, Args)]
+pub struct Filters {
+    /// Only those of this cohort, by name or id
+    #[arg(long)]
+    cohort: Option<String>,
+    /// Only those of no cohort
+    #[arg(long, conflicts_with = "cohort")]
+    no_cohort: bool,
+    /// Only those with this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// Only those whose name starts so
+    #[arg(long, value_name = "PREFIX")]
+    search: Option<String>,
+    /// Only those that are connected
+    #[arg(long)]
+    online: bool,
+    /// Only those that are not connected
+    #[arg(long, conflicts_with = "online")]
+    offline: bool,
+}
+
+impl Filters {
+    /// As a query, without its question mark.
+    fn query(&self) -> Vec<String> {
+        let mut query = Vec::new();
+        let pair = |key: &str, value: &str| format!("{key}={}", segment(value));
+        query.extend(self.cohort.as_ref().map(|cohort| pair("cohort", cohort)));
+        query.extend(self.no_cohort.then(|| pair("cohort", "")));
+        query.extend(self.tag.as_ref().map(|tag| pair("tag", tag)));
+        query.extend(self.search.as_ref().map(|prefix| pair("search", prefix)));
+        query.extend(self.online.then(|| pair("online", "true")));
+        query.extend(self.offline.then(|| pair("online", "false")));
+        query
+    }
 }
 
 /// Runs a verb.
@@ -82,14 +198,7 @@ pub fn run(command: DeviceCommand) -> Result<(), Failure> {
             server,
         } => {
             let client = Client::new(&server)?;
-            let mut credential = json!({ "type": "psk" });
-            if let Some(identity) = identity {
-                credential["identity"] = identity.into();
-            }
-            if let Some(path) = secret_file {
-                let secret = fs::read_to_string(&path).map_err(|source| Failure::File { path, source })?;
-                credential["secret"] = secret.trim_end_matches(['\r', '\n']).into();
-            }
+            let credential = credential::body(identity, secret_file)?;
             let mut body = json!({ "name": name, "tags": tags, "credentials": [credential] });
             if let Some(cohort) = cohort {
                 body["cohort"] = cohort.into();
@@ -101,97 +210,65 @@ pub fn run(command: DeviceCommand) -> Result<(), Failure> {
             }
             Ok(())
         }
-        DeviceCommand::Assign {
-            names,
-            cohort,
-            no_cohort: _,
+        DeviceCommand::Import(args) => file::import(args),
+        DeviceCommand::Export {
+            format,
+            filters,
             server,
-        } => assign(&names, cohort, &server),
-        DeviceCommand::List { cohort, tag, server } => {
-            let mut filters = Vec::new();
-            filters.extend(cohort.map(|cohort| format!("cohort={}", segment(&cohort))));
-            filters.extend(tag.map(|tag| format!("tag={}", segment(&tag))));
-            let path = match filters.as_slice() {
+        } => file::export(&Client::new(&server)?, format, &filters),
+        DeviceCommand::Assign(args) => bulk::assign(args),
+        DeviceCommand::Tag {
+            selection,
+            add,
+            remove,
+            server,
+        } => {
+            let change = json!({ "addTags": add, "removeTags": remove });
+            bulk::change(&selection, change, "tags", &server)
+        }
+        DeviceCommand::Enable { selection, server } => {
+            bulk::change(&selection, json!({ "enabled": true }), "enables", &server)
+        }
+        DeviceCommand::Disable { selection, server } => {
+            bulk::change(&selection, json!({ "enabled": false }), "disables", &server)
+        }
+        DeviceCommand::Credential(command) => credential::run(command),
+        DeviceCommand::List { filters, server } => {
+            let path = match filters.query().as_slice() {
                 [] => "devices".to_owned(),
-                filters => format!("devices?{}", filters.join("&")),
+                query => format!("devices?{}", query.join("&")),
             };
             server.output.list(&Client::new(&server)?.list(&path)?, DEVICE);
             Ok(())
         }
-        DeviceCommand::Show { name, server } => {
-            let client = Client::new(&server)?;
-            let found = client.named("device", "devices", &name)?;
-            show(
-                &client.get(&format!("devices/{}", field(&found, "/id")))?,
-                server.output,
-            );
-            Ok(())
-        }
+        DeviceCommand::Show { name, server } => show::run(&name, &server),
+        DeviceCommand::Delete { names, yes, server } => delete(&names, yes, &server),
         DeviceCommand::Log(args) => timeline::run(&args),
     }
 }
 
-/// Assigns each device; one that fails does not keep the others from being assigned.
-fn assign(names: &[String], cohort: Option<String>, server: &ServerArgs) -> Result<(), Failure> {
+/// Deletes each device, once all of them are found.
+fn delete(names: &[String], yes: bool, server: &ServerArgs) -> Result<(), Failure> {
     let client = Client::new(server)?;
-    let body = json!({ "cohort": cohort });
-    let mut assigned = Vec::new();
-    let mut failures = Vec::new();
+    let mut ids = Vec::new();
     for name in names {
-        let answer = client
-            .named("device", "devices", name)
-            .and_then(|device| client.patch(&format!("devices/{}", field(&device, "/id")), &body));
-        match answer {
-            Ok(device) => assigned.push(device),
-            Err(failure) => failures.push((name, failure)),
-        }
+        ids.push(field(&client.named("device", "devices", name)?, "/id"));
     }
-    if !assigned.is_empty() {
-        server.output.list(&assigned, DEVICE);
-    }
-    match failures.len() {
-        0 => Ok(()),
-        1 if names.len() == 1 => Err(failures.remove(0).1),
-        failed => {
-            failures
-                .iter()
-                .for_each(|(name, failure)| say(&format!("{name}: {}", failure.to_text())));
-            Err(Failure::Failed(format!(
-                "{failed} of {} devices were not assigned",
+    if !yes {
+        let what = match names {
+            [name] => format!("device {name} and all that is known about it are deleted"),
+            names => format!(
+                "{} devices and all that is known about them are deleted",
                 names.len()
-            )))
-        }
+            ),
+        };
+        confirm_by_typing(&what, ("delete", "delete"), "nothing was deleted")?;
     }
-}
-
-fn show(device: &Value, output: Output) {
-    output.one(device, SHOWN);
-    if output != Output::Table {
-        return;
+    for (id, name) in ids.iter().zip(names) {
+        client.delete(&format!("devices/{id}"))?;
+        say(&format!("device {name} is deleted"));
     }
-    let packages = device["packages"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    if packages.is_empty() {
-        return;
-    }
-    let mut rows = vec![
-        ["PACKAGE", "HAVE", "WANT", "STATE", "REASON", "REPORTED"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    for package in packages {
-        rows.push(vec![
-            field(package, "/package"),
-            field(package, "/version"),
-            field(package, "/want"),
-            field(package, "/state"),
-            field(package, "/reason"),
-            ago(package, "/at"),
-        ]);
-    }
-    print(&format!("\n{}", table(rows)));
+    Ok(())
 }
 
 fn online(device: &Value) -> String {
@@ -247,30 +324,6 @@ const DEVICE: &[Column] = &[
     ("ID", |device| field(device, "/id")),
 ];
 
-const SHOWN: &[Column] = &[
-    ("NAME", |device| field(device, "/name")),
-    ("ID", |device| field(device, "/id")),
-    ("COHORT", |device| field(device, "/cohort/name")),
-    ("TAGS", |device| field(device, "/tags")),
-    ("ENABLED", |device| field(device, "/enabled")),
-    ("CREATED", |device| ago(device, "/createdAt")),
-    ("IDENTITIES", |device| {
-        let credentials = device["credentials"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let shown: Vec<String> = credentials
-            .iter()
-            .map(|credential| field(credential, "/identity"))
-            .collect();
-        shown.join(", ")
-    }),
-    ("ONLINE", online),
-    ("ADDRESS", |device| field(device, "/session/address")),
-    ("CIPHER SUITE", |device| field(device, "/session/cipherSuite")),
-    ("CONNECTED", |device| ago(device, "/session/since")),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,5 +344,16 @@ mod tests {
         ] {
             assert_eq!(have_and_want(&package), shown);
         }
+    }
+
+    #[test]
+    fn filters_are_a_query_that_says_no_cohort_too() {
+        let filters = Filters {
+            tag: Some("a/b".to_owned()),
+            no_cohort: true,
+            offline: true,
+            ..Filters::default()
+        };
+        assert_eq!(filters.query(), ["cohort=", "tag=a%2Fb", "online=false"]);
     }
 }

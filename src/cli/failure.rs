@@ -91,11 +91,13 @@ pub struct FieldProblem {
 }
 
 impl Problem {
-    fn summary(&self) -> String {
-        let mut text = self.title.clone();
-        if !self.detail.is_empty() {
-            text = format!("{text}: {}", self.detail);
-        }
+    /// What is wrong, and each field of it that says more.
+    pub fn summary(&self) -> String {
+        let mut text = match (self.title.as_str(), self.detail.as_str()) {
+            (title, "") => title.to_owned(),
+            ("", detail) => detail.to_owned(),
+            (title, detail) => format!("{title}: {detail}"),
+        };
         for error in self.errors.iter().filter(|error| error.adds_to(&self.detail)) {
             text.push_str(&format!("\n  {}", error.field));
             if let Some(value) = &error.value {

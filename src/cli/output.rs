@@ -69,6 +69,19 @@ pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Asks whether `what` is meant, which is said by typing a word. Where nobody can be asked, that is a mistake of who called.
+pub fn confirm_by_typing(what: &str, (name, word): (&str, &str), undone: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::Usage(format!("{what}: say --yes if that is meant")));
+    }
+    say(&format!("{what}; type {name} to go on:"));
+    let mut answer = String::new();
+    match io::stdin().read_line(&mut answer).is_ok() && answer.trim() == word {
+        true => Ok(()),
+        false => Err(Failure::Failed(undone.to_owned())),
+    }
+}
+
 /// Aligns rows of cells in columns.
 pub fn table(rows: Vec<Vec<String>>) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

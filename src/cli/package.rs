@@ -37,6 +37,14 @@ pub enum PackageCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Delete a version that no deployment names, or a package that has no versions
+    Delete {
+        /// The package, like main, or the version, like main@1.4.0
+        #[arg(value_name = "PACKAGE[@VERSION]")]
+        named: String,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
     /// List packages, or the versions of one
     List {
         /// The package
@@ -70,6 +78,17 @@ pub fn run(command: PackageCommand) -> Result<(), Failure> {
             let client = Client::new(&server)?;
             let artifact = upload(&client, &package, &version, &file)?;
             server.output.one(&artifact, ARTIFACT);
+            Ok(())
+        }
+        PackageCommand::Delete { named, server } => {
+            let path = match named.split_once('@') {
+                None => format!("packages/{}", segment(&named)),
+                Some((package, version)) => {
+                    format!("packages/{}/artifacts/{}", segment(package), segment(version))
+                }
+            };
+            Client::new(&server)?.delete(&path)?;
+            say(&format!("{named} is deleted"));
             Ok(())
         }
         PackageCommand::List {

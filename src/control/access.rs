@@ -128,6 +128,23 @@ impl Control {
         unwelcome.map(|entry| entry.id()).collect()
     }
 
+    /// Credentials that live sessions were established with and that are no longer there, with their devices.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn retired_in_use(&self) -> Result<Vec<(DeviceId, CredentialId)>, ControlError> {
+        let sessions = self.sessions().into_iter();
+        let in_use: Vec<_> = sessions
+            .filter_map(|(entry, session)| Some((entry.id(), session.credential?)))
+            .collect();
+        let credentials: Vec<_> = in_use.iter().map(|&(_, credential)| credential).collect();
+        let there = self.shared.store.credentials_there(&credentials).await?;
+        let gone = in_use
+            .into_iter()
+            .filter(|(_, credential)| !there.contains(credential));
+        Ok(gone.collect())
+    }
+
     pub(super) fn is_online(&self, id: DeviceId) -> bool {
         self.entry(id).is_some_and(|entry| entry.session().is_some())
     }

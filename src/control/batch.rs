@@ -1,5 +1,6 @@
 //! A batch: what the writer decides and commits at once.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::change::Change;
+use super::directory::Directory;
 use super::error::ControlError;
 use super::once;
 use super::view::View;
@@ -61,6 +63,7 @@ pub struct Batch {
     pub store: Store,
     /// When the batch was begun, in milliseconds of Unix time.
     pub at_ms: i64,
+    directory: Arc<Directory>,
     view: Arc<View>,
     /// The devices that were changed, newest last.
     pub devices: Vec<Device>,
@@ -82,11 +85,16 @@ impl Batch {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn begin(store: &Store, view: Arc<View>) -> Result<Self, StoreError> {
+    pub async fn begin(
+        store: &Store,
+        directory: &Arc<Directory>,
+        view: Arc<View>,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             tx: store.begin().await?,
             store: store.clone(),
             at_ms: clock::unix_ms(),
+            directory: Arc::clone(directory),
             view,
             devices: Vec::new(),
             changes: Vec::new(),
@@ -106,6 +114,21 @@ impl Batch {
     /// The state, to be changed. The published one is not touched.
     pub fn view_mut(&mut self) -> &mut View {
         Arc::make_mut(&mut self.view)
+    }
+
+    /// The highest sequence number that some devices were ever sent: what is on disk, and what the shards have sent since.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn highest_sent(&mut self, devices: &[DeviceId]) -> Result<HashMap<DeviceId, u32>, StoreError> {
+        let mut sent = self.tx.highest_sent(devices).await?;
+        for &id in devices {
+            if let Some(entry) = self.directory.get(id) {
+                let highest = sent.entry(id).or_default();
+                *highest = entry.manifest_sent().max(*highest);
+            }
+        }
+        Ok(sent)
     }
 
     /// Notes who did what.

@@ -8,7 +8,7 @@ use super::batch::{Batch, BeforeAfter, Decision, Stop};
 use super::change::Change;
 use crate::fleet::{
     Actor, CohortId, Credential, CredentialId, Device, DeviceId, DeviceName, Kind, ProjectId, ProjectName,
-    PskIdentity, PskSecret, Refusal, Tag, TimelineEvent,
+    PskIdentity, PskSecret, Refusal, SequenceGoesBack, Tag, TimelineEvent,
 };
 use crate::store::{NewCredentialRow, StoreError};
 
@@ -21,6 +21,8 @@ pub struct NewDevice {
     pub cohort: Option<CohortId>,
     /// Its tags.
     pub tags: Vec<Tag>,
+    /// Whether it may connect.
+    pub enabled: bool,
     /// Its credentials.
     pub credentials: Vec<NewCredential>,
 }
@@ -59,8 +61,27 @@ pub struct DevicePatch {
     pub cohort: Option<Option<CohortId>>,
     /// All tags to have.
     pub tags: Option<Vec<Tag>>,
+    /// Tags to have besides: added to what is there when it is done, so that two operators do not undo each other's work.
+    pub add_tags: Vec<Tag>,
+    /// Tags not to have.
+    pub remove_tags: Vec<Tag>,
     /// Whether it may connect.
     pub enabled: Option<bool>,
+    /// A move may make the device see the sequence number fall.
+    pub allow_sequence_back: bool,
+}
+
+/// What became of a device that was to be changed.
+#[derive(Debug, Clone)]
+pub struct DeviceUpdate {
+    /// The device.
+    pub device: Device,
+    /// Whether anything is other than before.
+    pub changed: bool,
+    /// Whether it joined a cohort: it is told at once if it is connected.
+    pub joined: bool,
+    /// The sequence number falls for it, which was allowed.
+    pub back: Option<SequenceGoesBack>,
 }
 
 /// Makes devices; each is refused or made by itself.
@@ -91,12 +112,10 @@ impl Decision for CreateDevices {
             .tx
             .taken_names(self.project, self.new.iter().map(|new| &new.name))
             .await?;
-        let mut holders = Holders::ask(batch, &identities).await?;
-
-        let (mut devices, mut credentials) = (Vec::new(), Vec::new());
+        let mut intake = Intake::new(self.project, Holders::ask(batch, &identities).await?);
         let mut answers = Vec::with_capacity(self.new.len());
         for (new, defaulted) in self.new.into_iter().zip(defaulted) {
-            let checked = defaulted.and_then(|()| {
+            let made = defaulted.and_then(|()| {
                 if names.contains(new.name.as_str()) {
                     return Err(Refusal::Taken {
                         kind: Kind::Device,
@@ -104,128 +123,220 @@ impl Decision for CreateDevices {
                         by: None,
                     });
                 }
-                check_count("credentials", new.credentials.len(), CREDENTIALS_OF_A_DEVICE)?;
-                let tags = checked_tags(new.tags)?;
-                holders.check(self.project, &new.credentials)?;
-                batch.view_mut().fleet.device_created(self.project, new.cohort)?;
-                Ok(tags)
+                intake.create(batch, &self.actor, new)
             });
-            let tags = match checked {
-                Ok(tags) => tags,
-                Err(refusal) => {
-                    answers.push(Err(refusal));
-                    continue;
-                }
-            };
-            let device = Device {
-                id: DeviceId::new(batch.view_mut().fleet.take_id()),
-                project: self.project,
-                name: new.name,
-                cohort: new.cohort,
-                tags,
-                enabled: true,
-                revision: 0,
-                created_ms: batch.at_ms,
-            };
-            names.insert(device.name.to_string());
-            holders.take(&device, &new.credentials);
-            let made = make_credentials(batch, device.id, new.credentials, &mut credentials);
-            let identities: Vec<_> = made
-                .iter()
-                .map(|made| made.credential.identity.to_string())
-                .collect();
-            let mut after = describe(&device);
-            after["credentials"] = json!(identities);
-            let created = BeforeAfter::created(after);
-            batch.audit(
-                &self.actor,
-                Some(self.project),
-                "device.create",
-                device.id,
-                created,
-            );
-            devices.push(device.clone());
-            answers.push(Ok(CreatedDevice {
-                device,
-                credentials: made,
-            }));
+            if let Ok(made) = &made {
+                names.insert(made.device.name.to_string());
+            }
+            answers.push(made);
         }
-        batch.tx.insert_devices(&devices).await?;
-        batch.tx.insert_credentials(&credentials).await?;
+        intake.insert(batch).await?;
         Ok(answers)
     }
 }
 
-/// Changes a device.
-pub struct UpdateDevice {
+/// Devices on their way into the database, which takes many at once.
+pub struct Intake {
+    project: ProjectId,
+    /// Who has which PSK identity.
+    pub holders: Holders,
+    devices: Vec<Device>,
+    credentials: Vec<NewCredentialRow>,
+}
+
+impl Intake {
+    pub fn new(project: ProjectId, holders: Holders) -> Self {
+        Self {
+            project,
+            holders,
+            devices: Vec::new(),
+            credentials: Vec::new(),
+        }
+    }
+
+    /// Makes a device whose name nobody has and whose identities are all given.
+    pub fn create(
+        &mut self,
+        batch: &mut Batch,
+        actor: &Actor,
+        new: NewDevice,
+    ) -> Result<CreatedDevice, Refusal> {
+        check_count("credentials", new.credentials.len(), CREDENTIALS_OF_A_DEVICE)?;
+        let tags = checked_tags(new.tags)?;
+        self.holders.check(self.project, &new.credentials)?;
+        batch.view_mut().fleet.device_created(self.project, new.cohort)?;
+        let device = Device {
+            id: DeviceId::new(batch.view_mut().fleet.take_id()),
+            project: self.project,
+            name: new.name,
+            cohort: new.cohort,
+            tags,
+            enabled: new.enabled,
+            revision: 0,
+            created_ms: batch.at_ms,
+        };
+        self.holders.take(&device, &new.credentials);
+        let credentials = make_credentials(batch, device.id, new.credentials, &mut self.credentials);
+        let identities: Vec<_> = credentials
+            .iter()
+            .map(|made| made.credential.identity.to_string())
+            .collect();
+        let mut after = describe(&device);
+        after["credentials"] = json!(identities);
+        let created = BeforeAfter::created(after);
+        batch.audit(actor, Some(self.project), "device.create", device.id, created);
+        self.devices.push(device.clone());
+        Ok(CreatedDevice { device, credentials })
+    }
+
+    /// Gives a device that is there, or is on its way, credentials whose identities are all given and checked.
+    pub fn add_credentials(
+        &mut self,
+        batch: &mut Batch,
+        actor: &Actor,
+        device: &Device,
+        new: Vec<NewCredential>,
+    ) -> Vec<CreatedCredential> {
+        self.holders.take(device, &new);
+        let made = make_credentials(batch, device.id, new, &mut self.credentials);
+        for made in &made {
+            let identity = made.credential.identity.to_string();
+            let created = BeforeAfter::created(json!({ "device": device.id, "identity": identity }));
+            let project = Some(self.project);
+            batch.audit(actor, project, "credential.create", made.credential.id, created);
+        }
+        made
+    }
+
+    /// Writes what has come in.
+    pub async fn insert(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        batch.tx.insert_devices(&self.devices).await?;
+        batch.tx.insert_credentials(&self.credentials).await?;
+        self.devices.clear();
+        self.credentials.clear();
+        Ok(())
+    }
+}
+
+/// Changes devices, all in the same way; each is refused or changed by itself.
+pub struct UpdateDevices {
     pub actor: Actor,
     pub project: ProjectId,
-    pub id: DeviceId,
+    pub ids: Vec<DeviceId>,
     pub patch: DevicePatch,
 }
 
-impl Decision for UpdateDevice {
-    type Answer = Device;
+impl Decision for UpdateDevices {
+    type Answer = Vec<Result<DeviceUpdate, Refusal>>;
 
-    async fn decide(self, batch: &mut Batch) -> Result<Device, Stop> {
-        let before = require_device(batch, self.project, self.id).await?;
-        let mut device = before.clone();
-        device.cohort = self.patch.cohort.unwrap_or(device.cohort);
-        device.enabled = self.patch.enabled.unwrap_or(device.enabled);
-        if let Some(tags) = self.patch.tags {
-            device.tags = checked_tags(tags)?;
+    async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
+        batch.view().fleet().in_project(self.project)?;
+        let there = batch.tx.devices(self.project, &self.ids).await?;
+        let mut there: HashMap<_, _> = there.into_iter().map(|device| (device.id, device)).collect();
+        let sent = match self.patch.cohort {
+            Some(Some(_)) => batch.highest_sent(&self.ids).await?,
+            Some(None) | None => HashMap::new(),
+        };
+        let mut answers = Vec::with_capacity(self.ids.len());
+        for id in self.ids {
+            let Some(before) = there.get_mut(&id) else {
+                answers.push(Err(no_device(id)));
+                continue;
+            };
+            let sent = sent.get(&id).copied().unwrap_or(0);
+            let update = match update(batch, &self.actor, before, sent, &self.patch).await {
+                Ok(update) => Ok(update),
+                Err(Stop::Refused(refusal)) => Err(refusal),
+                Err(stop @ (Stop::Failed(_) | Stop::FailedAlone(_))) => return Err(stop),
+            };
+            // The same device may be named twice.
+            if let Ok(update) = &update {
+                *before = update.device.clone();
+            }
+            answers.push(update);
         }
-        if device == before {
-            return Ok(device);
-        }
-        device.revision += 1;
-        batch
-            .view_mut()
-            .fleet
-            .device_moved(self.project, before.cohort, device.cohort)?;
-        batch.tx.update_device(&device).await?;
-        let by = self.actor.to_string();
-        if device.cohort != before.cohort {
-            let project = batch.view().fleet().in_project(self.project)?;
-            let named = |id: Option<CohortId>| id.and_then(|id| Some(project.cohort(id)?.name.clone()));
-            let (from, to) = (named(before.cohort), named(device.cohort));
-            batch.happened(
-                device.id,
-                TimelineEvent::Moved {
-                    from,
-                    to,
-                    by: by.clone(),
-                },
-            );
-            batch.changes.push(match device.cohort {
-                Some(_) => Change::DeviceMoved(device.id),
-                None => Change::DeviceUnassigned(device.id),
-            });
-        }
-        if device.enabled != before.enabled {
-            batch.happened(
-                device.id,
-                match device.enabled {
-                    true => TimelineEvent::Enabled { by },
-                    false => TimelineEvent::Disabled { by },
-                },
-            );
-            batch.changes.push(match device.enabled {
-                true => Change::DeviceEnabled(device.id),
-                false => Change::DeviceDisabled(device.id),
-            });
-        }
-        let change = BeforeAfter::changed(describe(&before), describe(&device));
-        batch.audit(
-            &self.actor,
-            Some(self.project),
-            "device.update",
-            device.id,
-            change,
-        );
-        batch.devices.push(device.clone());
-        Ok(device)
+        Ok(answers)
     }
+}
+
+/// Changes a device, of which `sent` is the highest sequence number that it was sent. Refuses before it writes.
+pub async fn update(
+    batch: &mut Batch,
+    actor: &Actor,
+    before: &Device,
+    sent: u32,
+    patch: &DevicePatch,
+) -> Result<DeviceUpdate, Stop> {
+    let mut device = before.clone();
+    device.cohort = patch.cohort.unwrap_or(device.cohort);
+    device.enabled = patch.enabled.unwrap_or(device.enabled);
+    if let Some(tags) = &patch.tags {
+        device.tags.clone_from(tags);
+    }
+    device.tags.retain(|tag| !patch.remove_tags.contains(tag));
+    device.tags.extend(patch.add_tags.iter().cloned());
+    device.tags = checked_tags(device.tags)?;
+    if device == *before {
+        return Ok(DeviceUpdate {
+            device,
+            changed: false,
+            joined: false,
+            back: None,
+        });
+    }
+    let moved = device.cohort != before.cohort;
+    let mut back = None;
+    if let Some(to) = device.cohort.filter(|_| moved) {
+        let project = batch.view().fleet().in_project(device.project)?;
+        back = SequenceGoesBack::check(&device.name, sent, project.require_cohort(to)?).err();
+    }
+    if let Some(back) = back.take_if(|_| !patch.allow_sequence_back) {
+        return Err(Refusal::SequenceGoesBack(back).into());
+    }
+    device.revision += 1;
+    batch
+        .view_mut()
+        .fleet
+        .device_moved(device.project, before.cohort, device.cohort)?;
+    batch.tx.update_device(&device).await?;
+    let by = actor.to_string();
+    if moved {
+        let project = batch.view().fleet().in_project(device.project)?;
+        let named = |id: Option<CohortId>| id.and_then(|id| Some(project.cohort(id)?.name.clone()));
+        let moved = TimelineEvent::Moved {
+            from: named(before.cohort),
+            to: named(device.cohort),
+            by: by.clone(),
+        };
+        batch.happened(device.id, moved);
+        batch.changes.push(match device.cohort {
+            Some(_) => Change::DeviceMoved(device.id),
+            None => Change::DeviceUnassigned(device.id),
+        });
+    }
+    if device.enabled != before.enabled {
+        batch.happened(
+            device.id,
+            match device.enabled {
+                true => TimelineEvent::Enabled { by },
+                false => TimelineEvent::Disabled { by },
+            },
+        );
+        batch.changes.push(match device.enabled {
+            true => Change::DeviceEnabled(device.id),
+            false => Change::DeviceDisabled(device.id),
+        });
+    }
+    let change = BeforeAfter::changed(describe(before), describe(&device));
+    let project = Some(device.project);
+    batch.audit(actor, project, "device.update", device.id, change);
+    batch.devices.push(device.clone());
+    Ok(DeviceUpdate {
+        joined: moved && device.cohort.is_some(),
+        changed: true,
+        device,
+        back,
+    })
 }
 
 /// Removes a device.
@@ -390,14 +501,14 @@ impl Decision for PushDevice {
 }
 
 /// Who has which PSK identity, in the store and in the batch.
-struct Holders(HashMap<PskIdentity, (ProjectId, DeviceName)>);
+pub struct Holders(HashMap<PskIdentity, (ProjectId, DeviceName)>);
 
 impl Holders {
-    async fn ask(batch: &mut Batch, identities: &[PskIdentity]) -> Result<Self, StoreError> {
+    pub async fn ask(batch: &mut Batch, identities: &[PskIdentity]) -> Result<Self, StoreError> {
         Ok(Self(batch.tx.taken_identities(identities).await?))
     }
 
-    fn check(&self, project: ProjectId, new: &[NewCredential]) -> Result<(), Refusal> {
+    pub fn check(&self, project: ProjectId, new: &[NewCredential]) -> Result<(), Refusal> {
         let mut own = HashSet::new();
         for identity in new.iter().filter_map(|new| new.identity.as_ref()) {
             let holder = self.0.get(identity);
@@ -427,15 +538,20 @@ async fn require_device(batch: &mut Batch, project: ProjectId, id: DeviceId) -> 
     batch.view().fleet().in_project(project)?;
     match batch.tx.device(project, id).await? {
         Some(device) => Ok(device),
-        None => Err(Stop::Refused(Refusal::Unknown {
-            kind: Kind::Device,
-            value: id.to_string(),
-            accepted: "the id of a device of this project".to_owned(),
-        })),
+        None => Err(no_device(id).into()),
     }
 }
 
-fn default_identities(
+fn no_device(id: DeviceId) -> Refusal {
+    Refusal::Unknown {
+        kind: Kind::Device,
+        value: id.to_string(),
+        accepted: "the id of a device of this project".to_owned(),
+    }
+}
+
+/// Gives the credentials without an identity the one that follows from the device's name.
+pub fn default_identities(
     device: &DeviceName,
     project: &ProjectName,
     new: &mut [NewCredential],
@@ -479,14 +595,14 @@ fn make_credentials(
     created
 }
 
-fn checked_tags(mut tags: Vec<Tag>) -> Result<Vec<Tag>, Refusal> {
+pub fn checked_tags(mut tags: Vec<Tag>) -> Result<Vec<Tag>, Refusal> {
     tags.sort();
     tags.dedup();
     check_count("tags", tags.len(), TAGS_OF_A_DEVICE)?;
     Ok(tags)
 }
 
-fn check_count(what: &'static str, given: usize, limit: usize) -> Result<(), Refusal> {
+pub fn check_count(what: &'static str, given: usize, limit: usize) -> Result<(), Refusal> {
     match given > limit {
         true => Err(Refusal::TooMany { what, given, limit }),
         false => Ok(()),
@@ -499,5 +615,5 @@ fn describe(device: &Device) -> Value {
 
 /// A reasoned guess.
 const TAGS_OF_A_DEVICE: usize = 32;
-/// Rotating keys needs two; a reasoned guess beyond.
-const CREDENTIALS_OF_A_DEVICE: usize = 8;
+/// The most credentials of a device. Rotating keys needs two; a reasoned guess beyond.
+pub const CREDENTIALS_OF_A_DEVICE: usize = 8;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use dashmap::{DashMap, Entry};
 
 use super::timeline::Allowance;
-use crate::fleet::{ArtifactId, CohortId, Device, DeviceId, DeviceName, ProjectId};
+use crate::fleet::{ArtifactId, CohortId, CredentialId, Device, DeviceId, DeviceName, ProjectId};
 
 /// A device that somebody is talking to.
 pub struct DeviceEntry {
@@ -44,6 +44,8 @@ pub struct SessionFacts {
     pub peer: SocketAddr,
     /// The cipher suite, or `none` for CoAP without security.
     pub suite: &'static str,
+    /// The credential that the device proved; none for CoAP without security.
+    pub credential: Option<CredentialId>,
     /// Since when, in milliseconds of Unix time.
     pub since_ms: i64,
     /// Which of the device's sessions: a later one has a higher number.

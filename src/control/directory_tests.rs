@@ -142,6 +142,7 @@ fn session(serial: u64) -> SessionFacts {
         shard: 0,
         peer,
         suite: "none",
+        credential: None,
         since_ms: 0,
         serial,
     }

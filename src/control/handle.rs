@@ -13,11 +13,12 @@ use super::change::Change;
 use super::cohorts::{CreateCohort, DeleteCohort};
 use super::deployments::{CreateDeployment, Preview, encode};
 use super::devices::{
-    AddCredential, CreateDevices, CreatedCredential, CreatedDevice, DeleteDevice, DevicePatch, NewCredential,
-    NewDevice, PushDevice, RemoveCredential, UpdateDevice,
+    AddCredential, CreateDevices, CreatedCredential, CreatedDevice, DeleteDevice, DevicePatch, DeviceUpdate,
+    NewCredential, NewDevice, PushDevice, RemoveCredential, UpdateDevices,
 };
 use super::directory::{DeviceEntry, Directory};
 use super::error::ControlError;
+use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
 use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage};
@@ -480,19 +481,55 @@ impl Control {
     /// Changes a device.
     ///
     /// # Errors
-    /// It, or the cohort, is not there, or there are too many tags.
+    /// It, or the cohort, is not there, there are too many tags, or it would see the sequence number fall and that is not
+    /// allowed.
     pub async fn update_device(
         &self,
         actor: &Actor,
         project: ProjectId,
         id: DeviceId,
         patch: DevicePatch,
-    ) -> Result<Device, ControlError> {
-        self.order(UpdateDevice {
+    ) -> Result<DeviceUpdate, ControlError> {
+        let mut updated = self.update_devices(actor, project, vec![id], patch).await?;
+        Ok(updated.pop().expect("one was asked for")?)
+    }
+
+    /// Changes many devices in one commit; each may be refused by itself.
+    ///
+    /// # Errors
+    /// There is no such project.
+    pub async fn update_devices(
+        &self,
+        actor: &Actor,
+        project: ProjectId,
+        ids: Vec<DeviceId>,
+        patch: DevicePatch,
+    ) -> Result<Vec<Result<DeviceUpdate, Refusal>>, ControlError> {
+        self.order(UpdateDevices {
             actor: actor.clone(),
             project,
-            id,
+            ids,
             patch,
+        })
+        .await
+    }
+
+    /// Makes the fleet have these devices, in one commit; each may be refused by itself.
+    ///
+    /// # Errors
+    /// There is no such project.
+    pub async fn import_devices(
+        &self,
+        actor: &Actor,
+        project: ProjectId,
+        rules: ImportRules,
+        rows: Vec<DeviceRow>,
+    ) -> Result<Vec<Result<RowOutcome, Refusal>>, ControlError> {
+        self.order(ImportDevices {
+            actor: actor.clone(),
+            project,
+            rules,
+            rows,
         })
         .await
     }

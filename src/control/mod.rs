@@ -15,7 +15,9 @@ mod devices;
 mod directory;
 mod error;
 mod handle;
+mod import;
 mod keys;
+mod moves;
 mod once;
 mod packages;
 mod reads;
@@ -29,11 +31,16 @@ mod writer;
 pub use access::DeviceAccess;
 pub use change::Change;
 pub use deployments::Preview;
-pub use devices::{CreatedCredential, CreatedDevice, DevicePatch, NewCredential, NewDevice};
+pub use devices::{
+    CREDENTIALS_OF_A_DEVICE, CreatedCredential, CreatedDevice, DevicePatch, DeviceUpdate, NewCredential,
+    NewDevice,
+};
 pub use directory::{DeviceEntry, SessionFacts};
 pub use error::ControlError;
 pub use handle::{Control, Options, Started};
+pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;
+pub use moves::MovePreview;
 pub use once::{Before, Claim};
 pub use reads::{DevicePage, DeviceQuery, DeviceRecord, Progress};
 pub use report::{QueueFull, Report, ReportDone, ReportSlot};

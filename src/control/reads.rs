@@ -24,6 +24,10 @@ pub struct DeviceQuery {
     pub tag: Option<Tag>,
     /// Only those that are connected, or that are not.
     pub online: Option<bool>,
+    /// Only these.
+    pub among: Option<Vec<DeviceId>>,
+    /// Only those with one of these names.
+    pub named: Option<Vec<DeviceName>>,
     /// Only those after this one.
     pub after: Option<DeviceId>,
     /// How many at most; 1 to 1000.
@@ -104,7 +108,8 @@ impl Control {
             prefix: query.prefix.clone(),
             cohort: query.cohort,
             tag: query.tag.clone(),
-            among: None,
+            among: query.among.clone(),
+            named: query.named.clone(),
             after: query.after,
             by_name: query.prefix.is_some() && query.online.is_none(),
             limit: limit + 1,
@@ -115,6 +120,7 @@ impl Control {
                 // Who is connected is known here and not in the store, which is asked about them some at a time.
                 let mut online: Vec<_> = self.sessions().iter().map(|(entry, _)| entry.id()).collect();
                 online.retain(|&id| query.after.is_none_or(|after| id > after));
+                online.retain(|id| query.among.as_ref().is_none_or(|among| among.contains(id)));
                 online.sort_unstable();
                 let mut found = Vec::new();
                 for among in online.chunks(PAGE) {

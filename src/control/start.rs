@@ -43,7 +43,7 @@ pub async fn first_steps(
     options: Options,
 ) -> Result<(Arc<View>, Option<CreatedKey>), ControlError> {
     let published = Arc::new(view);
-    let mut batch = Batch::begin(store, Arc::clone(&published)).await?;
+    let mut batch = Batch::begin(store, &Arc::default(), Arc::clone(&published)).await?;
     if batch.view().projects().next().is_none() {
         let (name, at_ms) = (ProjectName::parse("default").map_err(Refusal::from)?, batch.at_ms);
         let project = batch.view_mut().fleet.create_project(name, at_ms)?;

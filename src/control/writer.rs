@@ -165,12 +165,13 @@ async fn decide_and_commit(
     moments: Vec<Moment>,
 ) -> Result<Committed, StoreError> {
     let published = shared.view.load_full();
-    let mut batch = Batch::begin(&shared.store, Arc::clone(&published)).await?;
+    let mut batch = Batch::begin(&shared.store, &shared.directory, Arc::clone(&published)).await?;
+    // Before the commands, which may ask what a device was sent: who has just gone is in no directory any more.
+    batch.tx.upsert_sightings(sightings).await?;
     for job in jobs.iter_mut() {
         job.decide(&mut batch).await?;
     }
     batch.tx.upsert_reports(reports).await?;
-    batch.tx.upsert_sightings(sightings).await?;
     batch.moments.extend(moments);
 
     let begun = clock::now();

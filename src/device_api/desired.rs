@@ -25,8 +25,13 @@ struct Representation<'a> {
 /// Names the manifest in a relation.
 pub const RESOURCE: u8 = 1;
 
-/// Answers a GET, with or without Observe.
-pub fn answer(entry: &DeviceEntry, view: &View, request: &Request<'_>, reply: &mut Reply<'_>) -> Disposition {
+/// Answers a GET, with or without Observe; with the version of the manifest that went out, 0 for none.
+pub fn answer(
+    entry: &DeviceEntry,
+    view: &View,
+    request: &Request<'_>,
+    reply: &mut Reply<'_>,
+) -> (Disposition, u32) {
     let route = Route::Desired;
     let observes = request.observe == Some(ObserveRequest::Register);
     let mut manifest = Representation::new(active(entry, view), request.wanted_format());
@@ -42,6 +47,7 @@ pub fn answer(entry: &DeviceEntry, view: &View, request: &Request<'_>, reply: &m
         reply.respond(&manifest.head(), manifest.body);
     } else if !exists {
         reply.code(Code::BAD_REQUEST);
+        return (Disposition::Answered { route }, 0);
     } else if request.block2.is_none() {
         // Nobody asked for a block size, so one is chosen that the device has room for.
         let mut sizes = (0..Szx::MAX.get()).rev().filter_map(Szx::new).map(Block::first);
@@ -51,7 +57,7 @@ pub fn answer(entry: &DeviceEntry, view: &View, request: &Request<'_>, reply: &m
             let _ = manifest.write(Some(block), reply);
         }
     }
-    if observes {
+    let disposition = if observes {
         Disposition::Observing {
             route,
             resource: RESOURCE,
@@ -59,7 +65,8 @@ pub fn answer(entry: &DeviceEntry, view: &View, request: &Request<'_>, reply: &m
         }
     } else {
         Disposition::Answered { route }
-    }
+    };
+    (disposition, manifest.version)
 }
 
 /// Writes a notification if there is something to tell.

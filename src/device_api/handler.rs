@@ -6,7 +6,7 @@ use super::routes::{Target, target};
 use super::{artifact, desired, keepalive, log, neighbours, report};
 use crate::coap::{Code, Relation, Reply, Request};
 use crate::control::{self, Control, DeviceEntry};
-use crate::fleet::{DeviceId, TimelineEvent};
+use crate::fleet::{CredentialId, DeviceId, TimelineEvent};
 use crate::telemetry::Route;
 use crate::transport::{
     Disposition, EndReason, Handler, Notification, Principal, RequestContext, SessionFacts,
@@ -35,12 +35,10 @@ impl DeviceApi {
         let answered = |route| Disposition::Answered { route };
         match target(request) {
             Target::Desired => {
-                let disposition = desired::answer(device, &self.control.view(), request, reply);
-                if let Disposition::Observing { version, .. } = disposition {
-                    self.control.manifest_sent(device, version);
-                    // The answer to a request that arrived arrives too, or is asked for again.
-                    self.control.manifest_acknowledged(device, version);
-                }
+                let (disposition, version) = desired::answer(device, &self.control.view(), request, reply);
+                self.control.manifest_sent(device, version);
+                // The answer to a request that arrived arrives too, or is asked for again.
+                self.control.manifest_acknowledged(device, version);
                 disposition
             }
             Target::Artifact { package, version } => {
@@ -84,6 +82,12 @@ pub fn device_key(device: DeviceId) -> u64 {
     device.get().cast_unsigned()
 }
 
+/// The number by which the shards know a credential.
+#[must_use]
+pub fn credential_key(credential: CredentialId) -> u64 {
+    credential.get().cast_unsigned()
+}
+
 impl Handler for DeviceApi {
     type Device = Arc<DeviceEntry>;
 
@@ -94,6 +98,7 @@ impl Handler for DeviceApi {
             shard,
             peer,
             suite,
+            credential,
             since_unix_ms,
             restored,
         } = *session;
@@ -101,6 +106,9 @@ impl Handler for DeviceApi {
             shard,
             peer,
             suite,
+            credential: Some(credential.cast_signed())
+                .filter(|&credential| credential > 0)
+                .map(CredentialId::new),
             since_ms: since_unix_ms,
             serial,
         };
@@ -146,6 +154,8 @@ impl Handler for DeviceApi {
         if relation.resource != desired::RESOURCE {
             return Notification::Unchanged;
         }
+        // After a restart the relation may know of a manifest that was sent a moment before and is not on disk.
+        self.control.manifest_sent(device, relation.sent);
         let notification = desired::notify(device, &self.control.view(), relation, forced, reply);
         if let Notification::Written { version } = notification {
             self.control.manifest_sent(device, version);

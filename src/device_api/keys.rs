@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use super::handler::credential_key;
 use crate::control::{Control, DeviceEntry};
 use crate::fleet::DeviceName;
 use crate::transport::{FailureReason, Identity, KeySource, KeyTicket, NameTicket, Psk};
@@ -35,7 +36,7 @@ impl KeySource for Keys {
         self.runtime.spawn(async move {
             match control.device_by_identity(identity.as_bytes()).await {
                 Ok(Some(access)) => match Psk::new(access.secret.as_bytes()) {
-                    Ok(psk) => ticket.found(access.entry, psk),
+                    Ok(psk) => ticket.found(access.entry, credential_key(access.credential), psk),
                     Err(error) => {
                         tracing::warn!(%error, %identity, "a stored key is unusable");
                         ticket.unknown();

@@ -19,5 +19,5 @@ mod neighbours;
 mod report;
 mod routes;
 
-pub use handler::{DeviceApi, device_key};
+pub use handler::{DeviceApi, credential_key, device_key};
 pub use keys::Keys;

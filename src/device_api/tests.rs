@@ -183,6 +183,35 @@ async fn a_version_is_pushed_once_and_nothing_to_do_never() {
 }
 
 #[tokio::test]
+async fn a_manifest_that_was_polled_was_sent_as_much_as_one_that_was_observed() {
+    let mut bench = Bench::deployed(5000).await;
+    assert_eq!(bench.entry.manifest_sent(), 0);
+    bench.ask(desired());
+    assert_eq!(
+        (bench.entry.manifest_sent(), bench.entry.manifest_acknowledged()),
+        (1, 1)
+    );
+    bench.assign(None).await;
+    bench.ask(desired());
+    assert_eq!(bench.entry.manifest_sent(), 1, "nothing to do is no manifest");
+}
+
+#[tokio::test]
+async fn what_a_relation_knows_from_before_a_restart_was_sent() {
+    let mut bench = Bench::deployed(5000).await;
+    bench.ask(Outgoing {
+        observe: Some(ObserveRequest::Register),
+        ..desired()
+    });
+    let mut relation = *bench.endpoint.relations().next().unwrap();
+    relation.sent = 7;
+    bench.endpoint = Endpoint::restore([relation]);
+    bench.assign(None).await;
+    assert_eq!(bench.pushed(false), None);
+    assert_eq!(bench.entry.manifest_sent(), 7);
+}
+
+#[tokio::test]
 async fn rfc7959_2_4_every_block_has_exactly_the_size_asked_for() {
     let bytes = pattern(5000);
     let mut bench = Bench::deployed(5000).await;
@@ -559,6 +588,7 @@ impl Bench {
             name: name.clone(),
             cohort: None,
             tags: Vec::new(),
+            enabled: true,
             credentials: Vec::new(),
         };
         control.create_device(&me(), project, device).await.unwrap();

@@ -2,7 +2,9 @@
 //!
 //! A device throws away a manifest whole when any part of it is outside its small fixed buffers, and tells nobody.
 
-use super::model::Deployment;
+use super::model::{Cohort, Deployment};
+use super::name::{CohortName, DeploymentName, DeviceName};
+use super::number::Sequence;
 
 /// What the devices of a cohort can take. The default is the SDK's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +144,53 @@ pub fn lint(deployment: &Deployment, profile: &DeviceProfile) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A device would see the sequence number fall: it was sent a manifest of a later deployment than the one of the cohort
+/// that it is to join.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "device {device:?} was sent sequence number {sent}, and deployment {deployment:?} of cohort {cohort:?} has {sequence}"
+)]
+pub struct SequenceGoesBack {
+    /// The device.
+    pub device: DeviceName,
+    /// The highest number it was sent.
+    pub sent: u32,
+    /// The cohort it is to join.
+    pub cohort: CohortName,
+    /// What that cohort deploys.
+    pub deployment: DeploymentName,
+    /// Its number.
+    pub sequence: Sequence,
+}
+
+impl SequenceGoesBack {
+    /// The rule.
+    pub const RULE: &'static str = "sequence-goes-back";
+
+    /// Checks a move of a device, which was sent `sent` (0 is nothing), into a cohort.
+    ///
+    /// # Errors
+    /// The number would fall.
+    pub fn check(device: &DeviceName, sent: u32, to: &Cohort) -> Result<(), Self> {
+        match to.active().filter(|active| active.sequence.get() < sent) {
+            None => Ok(()),
+            Some(active) => Err(Self {
+                device: device.clone(),
+                sent,
+                cohort: to.name.clone(),
+                deployment: active.name.clone(),
+                sequence: active.sequence,
+            }),
+        }
+    }
+
+    /// What is shown before the move, and after it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        confirm(Self::RULE, self.to_string())
+    }
 }
 
 fn confirm(rule: &'static str, message: String) -> Finding {

@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::difference::Difference;
 use super::id::DeploymentId;
-use super::name::{PackageName, Version};
+use super::lint::SequenceGoesBack;
+use super::name::{DeviceName, PackageName, Version};
 use super::number::Digest;
 
 /// A value that does not follow the rules of its kind.
@@ -85,6 +86,17 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// A part of a device that is not as a file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Differing {
+    /// Which part: "cohort".
+    pub field: &'static str,
+    /// What it is.
+    pub stored: String,
+    /// What the file says.
+    pub given: String,
 }
 
 /// Why the fleet did not change.
@@ -213,6 +225,35 @@ pub enum Refusal {
     #[error("the project has used its last sequence number; devices keep it in a signed 32-bit integer")]
     SequenceExhausted,
 
+    /// The device would be sent a lower sequence number than it was sent before.
+    #[error(
+        "{0}; deploy the same set to that cohort anew, which gives it a higher number, or say that the number may go back"
+    )]
+    SequenceGoesBack(SequenceGoesBack),
+
+    /// A file describes a device that exists, and differently.
+    #[error(
+        "device {device:?} exists already, with other content: {}",
+        differing(differences)
+    )]
+    DeviceDiffers {
+        /// The device.
+        device: DeviceName,
+        /// Where it differs.
+        differences: Vec<Differing>,
+    },
+
+    /// A file gives a secret for an identity that the device has with another one.
+    #[error(
+        "device {device:?} has the PSK identity {identity:?} with another secret; secrets are not exchanged: add a credential with another identity, and retire this one"
+    )]
+    SecretDiffers {
+        /// The device.
+        device: DeviceName,
+        /// The identity, as text.
+        identity: String,
+    },
+
     /// Revoking this key would leave nobody able to administer the gateway.
     #[error("API key {value:?} is the last admin key; create another one first")]
     LastAdminKey {
@@ -232,6 +273,9 @@ impl Refusal {
             | Self::OtherBytes { .. }
             | Self::InUse { .. }
             | Self::Stale { .. }
+            | Self::SequenceGoesBack(_)
+            | Self::DeviceDiffers { .. }
+            | Self::SecretDiffers { .. }
             | Self::LastAdminKey { .. } => RefusalClass::Conflict,
             Self::Invalid(_)
             | Self::EmptyDeployment
@@ -258,6 +302,9 @@ impl Refusal {
             Self::ManifestTooLarge { .. } => "manifest-too-large",
             Self::TooMany { .. } => "too-many",
             Self::SequenceExhausted => "sequence-exhausted",
+            Self::SequenceGoesBack(_) => SequenceGoesBack::RULE,
+            Self::DeviceDiffers { .. } => "device-differs",
+            Self::SecretDiffers { .. } => "secret-differs",
             Self::LastAdminKey { .. } => "last-admin-key",
         }
     }
@@ -284,6 +331,14 @@ fn needed_by(by: &[String], more: u64) -> String {
         text.push_str(&format!(" and {more} more"));
     }
     text
+}
+
+fn differing(differences: &[Differing]) -> String {
+    let each = differences.iter().map(|differing| {
+        let Differing { field, stored, given } = differing;
+        format!("{field} is {stored}, not {given}")
+    });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 fn deployment_or_none(id: Option<DeploymentId>) -> String {

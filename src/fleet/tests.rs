@@ -1,8 +1,8 @@
 use super::{ArtifactOutcome, ArtifactRef, DeploymentOrder, NewArtifact, NewPackage};
 use crate::fleet::{
-    ArtifactSize, Change, CohortId, CohortName, Deployment, DeploymentName, DeviceProfile, Difference,
-    Digest, Direction, Fleet, ImageKind, Kind, PackageName, ProjectId, ProjectName, Refusal, RefusalClass,
-    Sequence, Version, lint,
+    ArtifactSize, Change, CohortId, CohortName, Deployment, DeploymentName, DeviceName, DeviceProfile,
+    Difference, Digest, Direction, Fleet, ImageKind, Kind, PackageName, ProjectId, ProjectName, Refusal,
+    RefusalClass, Sequence, SequenceGoesBack, Severity, Version, lint,
 };
 use std::sync::Arc;
 
@@ -274,6 +274,41 @@ fn a_cohort_is_kept_while_devices_are_in_it() {
     assert_eq!(
         fleet.fleet.project(project).unwrap().cohort(two).unwrap().devices,
         1
+    );
+}
+
+#[test]
+fn a_sequence_number_falls_where_the_cohort_is_at_a_lower_one_than_the_device_was_sent() {
+    let mut given = Given::with_artifacts();
+    let (empty, lamps) = (given.cohort("empty"), given.cohort("lamps"));
+    given.deploy(lamps, "first", &["main@1.0"]).unwrap();
+    given.deploy(lamps, "second", &["main@1.0"]).unwrap();
+    let project = given.fleet.project(given.project).unwrap();
+    let device = DeviceName::parse("d1").unwrap();
+    let check = |to, sent| SequenceGoesBack::check(&device, sent, project.cohort(to).unwrap());
+    for (to, sent) in [(lamps, 0), (lamps, 1), (lamps, 2), (empty, 9)] {
+        assert_eq!(check(to, sent), Ok(()), "{to} {sent}");
+    }
+    let back = check(lamps, 3).unwrap_err();
+    let finding = back.finding();
+    assert_eq!(
+        (finding.rule, finding.severity, finding.message.as_str()),
+        (
+            "sequence-goes-back",
+            Severity::Confirm,
+            "device \"d1\" was sent sequence number 3, and deployment \"second\" of cohort \"lamps\" has 2"
+        )
+    );
+    let refusal = Refusal::SequenceGoesBack(back);
+    assert_eq!(
+        (refusal.name(), refusal.class()),
+        ("sequence-goes-back", RefusalClass::Conflict)
+    );
+    assert!(
+        refusal
+            .to_string()
+            .contains("deploy the same set to that cohort anew"),
+        "{refusal}"
     );
 }
 

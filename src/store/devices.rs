@@ -66,6 +66,8 @@ pub struct DeviceFilter {
     pub tag: Option<Tag>,
     /// Only these.
     pub among: Option<Vec<DeviceId>>,
+    /// Only those with one of these names.
+    pub named: Option<Vec<DeviceName>>,
     /// Only those after this one.
     pub after: Option<DeviceId>,
     /// By name rather than by id: what a prefix wants.
@@ -125,6 +127,77 @@ impl WriteTransaction {
             }
         }
         Ok(taken)
+    }
+
+    /// The devices of these names.
+    pub async fn devices_named(
+        &mut self,
+        project: ProjectId,
+        names: impl Iterator<Item = &DeviceName>,
+    ) -> Result<Vec<Device>, StoreError> {
+        let mut select = QueryBuilder::<Sqlite>::new(SELECT_DEVICE_COLUMNS);
+        select
+            .push(" FROM devices d WHERE d.project_id = ")
+            .push_bind(project.get())
+            .push(" AND d.name IN (SELECT value FROM json_each(")
+            .push_bind(serde_json::to_string(&names.collect::<Vec<_>>()).map_err(corrupt)?)
+            .push("))");
+        let rows = select.build().fetch_all(self.connection()).await?;
+        rows.iter().map(device).collect()
+    }
+
+    /// The devices with these ids.
+    pub async fn devices(&mut self, project: ProjectId, ids: &[DeviceId]) -> Result<Vec<Device>, StoreError> {
+        let mut select = QueryBuilder::<Sqlite>::new(SELECT_DEVICE_COLUMNS);
+        select
+            .push(" FROM devices d WHERE d.id IN (SELECT value FROM json_each(")
+            .push_bind(ids_json(ids.iter()))
+            .push(")) AND d.project_id = ")
+            .push_bind(project.get());
+        let rows = select.build().fetch_all(self.connection()).await?;
+        rows.iter().map(device).collect()
+    }
+
+    /// The credentials of some devices, oldest first.
+    pub async fn credentials_of(&mut self, devices: &[DeviceId]) -> Result<Vec<Credential>, StoreError> {
+        let rows = sqlx::query(SELECT_CREDENTIALS_OF)
+            .bind(ids_json(devices.iter()))
+            .fetch_all(self.connection())
+            .await?;
+        rows.iter().map(credential).collect()
+    }
+
+    /// The secrets of some credentials.
+    pub async fn secrets_of(
+        &mut self,
+        credentials: &[CredentialId],
+    ) -> Result<HashMap<CredentialId, PskSecret>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, identity, sealed FROM credentials WHERE id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(numbers_json(credentials.iter().map(|id| id.get())))
+        .fetch_all(self.connection())
+        .await?;
+        let sealer = &self.store.inner.sealer;
+        rows.iter()
+            .map(|row| {
+                let secret = open(sealer, row.try_get(1)?, row.try_get(2)?)?;
+                Ok((CredentialId::new(row.try_get(0)?), secret))
+            })
+            .collect()
+    }
+
+    /// The highest sequence number that some devices were sent, as far as it is on disk.
+    pub async fn highest_sent(&mut self, devices: &[DeviceId]) -> Result<HashMap<DeviceId, u32>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT device_id, manifest_sent FROM sightings WHERE device_id IN (SELECT value FROM json_each(?))",
+        )
+        .bind(ids_json(devices.iter()))
+        .fetch_all(self.connection())
+        .await?;
+        rows.iter()
+            .map(|row| Ok((DeviceId::new(row.try_get(0)?), row.try_get(1)?)))
+            .collect()
     }
 
     /// Keeps devices and their tags.
@@ -393,6 +466,13 @@ impl Store {
                 .push_bind(ids)
                 .push("))");
         }
+        if let Some(named) = &filter.named {
+            let names = serde_json::to_string(named).map_err(corrupt)?;
+            select
+                .push(" AND d.name IN (SELECT value FROM json_each(")
+                .push_bind(names)
+                .push("))");
+        }
         let order = match (filter.by_name, &filter.tag) {
             (true, _) => "d.name",
             (false, Some(_)) => "w.device_id",
@@ -420,14 +500,27 @@ impl Store {
 
     /// The credentials of some devices, oldest first.
     pub async fn credentials_of(&self, devices: &[DeviceId]) -> Result<Vec<Credential>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, device_id, identity, created_ms FROM credentials \
-             WHERE device_id IN (SELECT value FROM json_each(?)) ORDER BY id",
-        )
-        .bind(ids_json(devices.iter()))
-        .fetch_all(&self.inner.readers)
-        .await?;
+        let rows = sqlx::query(SELECT_CREDENTIALS_OF)
+            .bind(ids_json(devices.iter()))
+            .fetch_all(&self.inner.readers)
+            .await?;
         rows.iter().map(credential).collect()
+    }
+
+    /// Those of some credentials that are there.
+    pub async fn credentials_there(
+        &self,
+        credentials: &[CredentialId],
+    ) -> Result<HashSet<CredentialId>, StoreError> {
+        let rows = sqlx::query("SELECT id FROM credentials WHERE id IN (SELECT value FROM json_each(?))")
+            .bind(numbers_json(
+                credentials.iter().map(|credential| credential.get()),
+            ))
+            .fetch_all(&self.inner.readers)
+            .await?;
+        rows.iter()
+            .map(|row| Ok(CredentialId::new(row.try_get(0)?)))
+            .collect()
     }
 
     /// What some devices last reported, by package name.
@@ -554,7 +647,11 @@ fn open(sealer: &Sealer, identity: &[u8], sealed: &[u8]) -> Result<PskSecret, St
 }
 
 fn ids_json<'a>(ids: impl Iterator<Item = &'a DeviceId>) -> String {
-    let numbers: Vec<String> = ids.map(|id| id.get().to_string()).collect();
+    numbers_json(ids.map(|id| id.get()))
+}
+
+fn numbers_json(numbers: impl Iterator<Item = i64>) -> String {
+    let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
     format!("[{}]", numbers.join(","))
 }
 
@@ -581,6 +678,8 @@ impl<'a, T> Iterator for Chunks<'a, T> {
 const STATEMENT_ROWS: [usize; 4] = [512, 64, 8, 1];
 /// A device reports on one package, a few at most; one that makes names up must not fill the disk.
 const PACKAGES_OF_A_DEVICE: i64 = 32;
+const SELECT_CREDENTIALS_OF: &str = "SELECT id, device_id, identity, created_ms FROM credentials \
+    WHERE device_id IN (SELECT value FROM json_each(?)) ORDER BY id";
 const SELECT_DEVICE_COLUMNS: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, \
     (SELECT group_concat(t.tag) FROM device_tags t WHERE t.device_id = d.id)";
 const SELECT_DEVICE_BY_ID: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, \

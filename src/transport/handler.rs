@@ -176,6 +176,8 @@ pub struct SessionFacts {
     pub peer: SocketAddr,
     /// The cipher suite's IANA name, `"none"` for plain CoAP.
     pub suite: &'static str,
+    /// The credential that was proven, as the [`KeySource`] numbers them; 0 for plain CoAP.
+    pub credential: u64,
     /// When it was established, in milliseconds since 1970.
     pub since_unix_ms: i64,
     /// Whether it was carried over a restart.

@@ -20,10 +20,10 @@ pub enum Message<D> {
     /// The key lookup of a handshake is done.
     Key {
         handshake: PeerId,
-        found: Option<(D, Psk)>,
+        found: Option<Found<D>>,
     },
-    /// The key lookup of a restored session is done; what is wanted of it is the device.
-    Restored { peer: PeerId, found: Option<D> },
+    /// The key lookup of a restored session is done; what is wanted of it is the device and the credential.
+    Restored { peer: PeerId, found: Option<(D, u64)> },
     /// A name lookup is done.
     Name { lookup: PeerId, found: Option<D> },
     /// A deferred request's answer.
@@ -36,6 +36,8 @@ pub enum Message<D> {
     Replaced { peer: PeerKey },
     /// The device with this key may not be connected, nor become so by a handshake in flight.
     Revoked { device: u64 },
+    /// The device with this key may not be connected with this credential, nor become so by a handshake in flight.
+    Retired { device: u64, credential: u64 },
     /// Record numbers up to here are durably reserved.
     Reserved { peer: PeerId, end: u64 },
     /// No handshakes from here on.
@@ -52,6 +54,16 @@ pub enum Answer {
     Written(Box<dyn FnOnce(&mut Reply<'_>) + Send>),
     /// Nothing: the ticket was dropped.
     Nothing,
+}
+
+/// Whose identity it is.
+pub struct Found<D> {
+    /// The device.
+    pub device: D,
+    /// Which of its credentials has the identity.
+    pub credential: u64,
+    /// The key.
+    pub key: Psk,
 }
 
 /// A datagram that reached the wrong shard.
@@ -162,9 +174,14 @@ impl<D> KeyTicket<D> {
         }
     }
 
-    /// This device has the identity, and this is its key.
-    pub fn found(mut self, device: D, key: Psk) {
-        self.complete(Some((device, key)));
+    /// This device has the identity, and this is its key. `credential` names the credential among all others: it is what
+    /// can be retired by itself ([`super::Shards::retire`]).
+    pub fn found(mut self, device: D, credential: u64, key: Psk) {
+        self.complete(Some(Found {
+            device,
+            credential,
+            key,
+        }));
     }
 
     /// Nobody has the identity.
@@ -172,13 +189,13 @@ impl<D> KeyTicket<D> {
         self.complete(None);
     }
 
-    fn complete(&mut self, found: Option<(D, Psk)>) {
+    fn complete(&mut self, found: Option<Found<D>>) {
         match self.waiting.take() {
             Some(Waiting::Handshake(handshake)) => self.mailbox.post(Message::Key { handshake, found }),
             Some(Waiting::Restored(peer)) => {
                 self.mailbox.post(Message::Restored {
                     peer,
-                    found: found.map(|(device, _)| device),
+                    found: found.map(|found| (found.device, found.credential)),
                 });
             }
             None => {}

@@ -153,6 +153,17 @@ impl<D: Send + 'static> Shards<D> {
         }
     }
 
+    /// Ends the session that the device established with this credential, if it has one: the credential is no longer good. A
+    /// session that another credential established goes on.
+    pub fn retire(&self, key: u64, credential: u64) {
+        for mailbox in &self.mailboxes {
+            mailbox.post(Message::Retired {
+                device: key,
+                credential,
+            });
+        }
+    }
+
     /// No handshakes from here on; sessions go on.
     pub fn stop_accepting(&self) {
         for mailbox in &self.mailboxes {

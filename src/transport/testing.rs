@@ -100,6 +100,9 @@ pub fn big() -> Vec<u8> {
     (0..40_000_u32).map(|n| ((n * n) >> 7) as u8).collect()
 }
 
+/// The credential of device 1 is one more than this.
+pub const CREDENTIAL: u64 = 100;
+
 pub fn secret(number: u64) -> Psk {
     Psk::new(format!("secret-{number}").as_bytes()).unwrap()
 }
@@ -110,7 +113,7 @@ impl KeySource for House {
     fn psk(&self, identity: &Identity, ticket: KeyTicket<Thing>) {
         let identity = identity.to_string();
         if let Some(number) = Self::number(&identity, "device-") {
-            ticket.found(Thing(number), secret(number));
+            ticket.found(Thing(number), number + CREDENTIAL, secret(number));
         } else if let Some(number) = Self::number(&identity, "slow-") {
             self.slow.lock().unwrap().push((number, ticket));
         } else {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 use super::journal::SessionJournal;
-use super::testing::{Device, House, Seen, Thing, Told, big, secret};
+use super::testing::{CREDENTIAL, Device, House, Seen, Thing, Told, big, secret};
 use super::{Bound, EndReason, Shards, TransportConfig, Upstairs, Wake};
 use crate::clock;
 use crate::coap::{Code, Kind, ResponseHead};
@@ -248,6 +248,24 @@ fn a_session_that_ended_is_not_restored() {
     first.stop();
     let second = Gateway::start(1, Some(log.clone()));
     assert_eq!(log.entries.lock().unwrap().len(), 0);
+    second.stop();
+}
+
+#[test]
+fn a_credential_retired_after_a_restart_ends_the_session_that_it_established_before() {
+    let log = MemoryLog::default();
+    let first = Gateway::start(2, Some(log.clone()));
+    let mut client = Client::connect(1, first.address);
+    client.ask(Code::GET, "version", Some(0));
+    first.stop();
+    let second = Gateway::start(2, Some(log));
+    client.socket.connect(second.address).unwrap();
+    assert_eq!(client.ask(Code::GET, "version", None).payload, "1:1");
+    second.shards.retire(1, CREDENTIAL + 9);
+    assert_eq!(client.ask(Code::GET, "version", None).payload, "1:1");
+    second.shards.retire(1, CREDENTIAL + 1);
+    client.exchange(PATIENCE, |device| device.closed);
+    assert!(client.device.closed);
     second.stop();
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{Given, credential, me, new_device, session};
-use crate::control::{ControlError, DevicePatch, DeviceQuery, NewCredential, NewDevice};
+use crate::control::{ControlError, DevicePatch, DeviceQuery, NewCredential, NewDevice, SessionFacts};
 use crate::fleet::{CohortId, DeviceName, Kind, Refusal, Tag};
 
 #[tokio::test]
@@ -123,6 +123,49 @@ async fn a_disabled_device_and_a_retired_credential_are_not_let_in() {
         .unwrap();
     assert!(!entry.enabled());
     assert!(given.control.device_by_identity(b"two").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_credential_that_is_gone_is_found_among_those_that_sessions_were_opened_with() {
+    let given = Given::new().await;
+    let mut entries = Vec::new();
+    for (serial, name) in ["d1", "d2", "d3"].into_iter().enumerate() {
+        let new = NewDevice {
+            credentials: vec![credential(name, None)],
+            ..new_device(name, None)
+        };
+        given
+            .control
+            .create_device(&me(), given.project, new)
+            .await
+            .unwrap();
+        let access = given
+            .control
+            .device_by_identity(name.as_bytes())
+            .await
+            .unwrap()
+            .unwrap();
+        let facts = SessionFacts {
+            // The third came without security.
+            credential: Some(access.credential).filter(|_| name != "d3"),
+            ..session(serial as u64)
+        };
+        given.control.connected(&access.entry, facts);
+        entries.push((access.entry, access.credential));
+    }
+    assert_eq!(given.control.retired_in_use().await.unwrap(), []);
+    for (entry, credential) in &entries[1..] {
+        given
+            .control
+            .remove_credential(&me(), given.project, entry.id(), *credential)
+            .await
+            .unwrap();
+    }
+    let (entry, credential) = &entries[1];
+    assert_eq!(
+        given.control.retired_in_use().await.unwrap(),
+        [(entry.id(), *credential)]
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod artifacts;
 mod deployments;
 mod devices;
 mod durability;
+mod import;
 mod keys;
 mod log;
 mod reports;
@@ -216,6 +217,7 @@ fn new_device(name: &str, cohort: Option<CohortId>) -> NewDevice {
         name: DeviceName::parse(name).unwrap(),
         cohort,
         tags: Vec::new(),
+        enabled: true,
         credentials: Vec::new(),
     }
 }
@@ -233,6 +235,7 @@ fn session(serial: u64) -> SessionFacts {
         shard: 0,
         peer,
         suite: "none",
+        credential: None,
         since_ms: 1,
         serial,
     }

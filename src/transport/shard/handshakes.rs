@@ -13,13 +13,13 @@ use tracing::{debug, trace};
 use super::super::admission::{Network, NoSeat};
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
-use super::super::inbox::{KeyTicket, Message};
+use super::super::inbox::{Found, KeyTicket, Message};
 use super::super::journal::{Entry, SavedPeer};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
 use super::{Alarm, Link, Peer, Shard, security};
 use crate::dtls::{
-    Admission, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, Psk, RESERVATION,
+    Admission, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, RESERVATION,
     ServerHandshake, VerifiedHello,
 };
 use crate::telemetry::{DropReason, GatewayEvent, HandshakeResult, Retransmitter};
@@ -31,6 +31,8 @@ pub struct Handshaking<D> {
     network: Network,
     began: Instant,
     device: Option<D>,
+    /// Which of its credentials the device proves.
+    credential: u64,
     /// The flight that came while the key was looked up.
     kept: Vec<Box<[u8]>>,
     wanted: Option<WantedKey>,
@@ -122,6 +124,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     network,
                     began: self.now,
                     device: None,
+                    credential: 0,
                     kept: Vec::new(),
                     wanted: None,
                     alarm: None,
@@ -157,7 +160,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     /// Takes the outcome of a key lookup.
-    pub(super) fn handle_key(&mut self, id: PeerId, found: Option<(H::Device, Psk)>, out: &mut SendQueue) {
+    pub(super) fn handle_key(&mut self, id: PeerId, found: Option<Found<H::Device>>, out: &mut SendQueue) {
         let Some(handshaking) = self.handshakes.get_mut(id) else {
             if let Some(network) = self.seats_of_lookups.remove(&id) {
                 self.seats.leave(network);
@@ -172,11 +175,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         }
         let kept = std::mem::take(&mut handshaking.kept);
         let provided = match found {
-            Some((device, key)) => {
-                handshaking.device = Some(device);
+            Some(found) => {
+                handshaking.device = Some(found.device);
+                handshaking.credential = found.credential;
                 handshaking
                     .machine
-                    .provide_key(self.now, Some(&key), &mut self.around.rng)
+                    .provide_key(self.now, Some(&found.key), &mut self.around.rng)
             }
             None => handshaking
                 .machine
@@ -273,7 +277,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             return;
         };
         let Handshaking {
-            path, began, device, ..
+            path,
+            began,
+            device,
+            credential,
+            ..
         } = handshaking;
         // A key that nobody has opens no Finished.
         let Some(device) = device else { return };
@@ -312,16 +320,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             shard: self.around.index,
             peer: path.peer,
             suite: session.suite().name(),
+            credential,
             since_unix_ms: self.unix_ms,
             restored: false,
         };
-        let peer = Peer::new(
+        let mut peer = Peer::new(
             Link::Secure(session),
             Some(device.clone()),
             path,
             serial,
             self.now,
         );
+        peer.credential = credential;
         let key = PeerKey {
             kind: Kind::Secure,
             id: self.sessions.insert(peer),
@@ -358,8 +368,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         }
     }
 
-    /// Gives up the handshakes that were handed this device's key. Where a key is being looked up, it will be once more.
-    pub(super) fn abandon_handshakes_of(&mut self, device: u64) {
+    /// Gives up the handshakes that were handed the key of such a device and credential. Where a key is being looked up, it
+    /// will be once more.
+    pub(super) fn abandon_handshakes(&mut self, such: impl Fn(&H::Device, u64) -> bool) {
         let mut from = 0;
         while let Some(id) = self.handshakes.at_or_after(from) {
             from = id.slot() + 1;
@@ -369,8 +380,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             if let Some(wanted) = &mut handshaking.wanted {
                 wanted.outdated = true;
             }
-            let is_of_device = handshaking.device.as_ref().is_some_and(|of| of.key() == device);
-            if is_of_device && let Some(old) = self.leave_handshake(id) {
+            let credential = handshaking.credential;
+            let is_such = handshaking
+                .device
+                .as_ref()
+                .is_some_and(|device| such(device, credential));
+            if is_such && let Some(old) = self.leave_handshake(id) {
                 let failure = old.machine.abandon();
                 self.report_failure(old.path, old.began, &failure);
             }

@@ -43,8 +43,8 @@ use super::slots::{PeerId, Slots};
 use super::udp::{Path, SendQueue};
 use crate::coap::{Endpoint, MessageId, Wheel};
 use crate::dtls::{
-    ContentType, CookieJar, Identity, Ignored, Incoming, RecordHeader, RecordStart, SealError, ServerConfig,
-    Session, records,
+    ContentType, CookieJar, Ignored, Incoming, RecordHeader, RecordStart, SealError, ServerConfig, Session,
+    records,
 };
 use crate::telemetry::{DropReason, GatewayEvent, Security, SessionEnd, Tally};
 
@@ -96,7 +96,7 @@ pub struct Shard<H: Handler, K> {
     /// Restored sessions whose device is not known yet.
     unresolved: HashMap<PeerId, Unresolved>,
     /// Restored sessions whose device has not been asked for yet.
-    to_resolve: Vec<(PeerId, Identity)>,
+    to_resolve: Vec<PeerId>,
     alarms: Wheel<Alarm>,
     /// Alarms that have gone off and wait for their turn.
     ringing: Vec<Alarm>,
@@ -120,6 +120,8 @@ struct Peer<D> {
     endpoint: Endpoint,
     /// `None` for a restored session whose device is being looked up.
     device: Option<D>,
+    /// The credential that was proven; 0 where there is none or it is being looked up.
+    credential: u64,
     path: Path,
     serial: u64,
     heard: Instant,
@@ -246,6 +248,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             }
             Message::Replaced { peer } => self.end(peer, EndReason::Replaced),
             Message::Revoked { device } => self.revoke(device, out),
+            Message::Retired { device, credential } => self.retire(device, credential, out),
             Message::Reserved { peer, end } => {
                 let (shard, journal) = (self.around.index, self.around.journal.as_ref());
                 if let Some(of) = self.sessions.get_mut(peer)
@@ -473,10 +476,31 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
 
     /// Ends what a device has here: its peers, and the handshakes whose key it is.
     fn revoke(&mut self, device: u64, out: &mut SendQueue) {
-        self.abandon_handshakes_of(device);
+        self.abandon_handshakes(|of, _| of.key() == device);
         let directory = self.around.directory.clone();
         for place in directory.find(device) {
             if place.shard == self.around.index {
+                self.say_goodbye(place.peer, out);
+                self.end(place.peer, EndReason::Revoked);
+            }
+        }
+    }
+
+    /// Ends what a device has here by one credential. A restored session whose credential is being looked up is looked up
+    /// again: what was read may be what was before.
+    fn retire(&mut self, device: u64, credential: u64, out: &mut SendQueue) {
+        self.abandon_handshakes(|of, by| of.key() == device && by == credential);
+        let directory = self.around.directory.clone();
+        for place in directory.find(device) {
+            if place.shard != self.around.index {
+                continue;
+            }
+            if let Some(unresolved) = self.unresolved.get_mut(&place.peer.id) {
+                unresolved.outdated = true;
+            } else if self
+                .peer_mut(place.peer)
+                .is_some_and(|peer| peer.credential == credential)
+            {
                 self.say_goodbye(place.peer, out);
                 self.end(place.peer, EndReason::Revoked);
             }
@@ -628,6 +652,7 @@ impl<D> Peer<D> {
             link,
             endpoint: Endpoint::new(),
             device,
+            credential: 0,
             path,
             serial,
             heard: now,

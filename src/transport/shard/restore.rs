@@ -16,6 +16,7 @@ use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
 use super::{Link, Peer, Shard};
 use crate::coap::{ContentFormat, Endpoint, ObserveSeq, Relation, Token};
+use crate::dtls::Identity;
 use crate::telemetry::{DropReason, GatewayEvent, Security};
 
 /// A session whose device is being looked up.
@@ -23,6 +24,9 @@ use crate::telemetry::{DropReason, GatewayEvent, Security};
 pub struct Unresolved {
     /// The device's key when the session was established.
     pub device: u64,
+    /// A credential of the device was retired since it was asked: what is found may be what was before that.
+    pub outdated: bool,
+    identity: Identity,
     since_unix_ms: i64,
     kept: Option<(Path, Box<[u8]>)>,
 }
@@ -55,11 +59,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.tally.record(GatewayEvent::SessionStarted(Security::Dtls));
             let unresolved = Unresolved {
                 device: saved.device,
+                outdated: false,
+                identity: saved.identity,
                 since_unix_ms: saved.since_unix_ms,
                 kept: None,
             };
             self.unresolved.insert(id, unresolved);
-            self.to_resolve.push((id, saved.identity));
+            self.to_resolve.push(id);
             let mut older = None;
             self.update_here(path.peer, |here| older = here.established.replace(id));
             self.around.directory.claim(path.peer, place);
@@ -86,7 +92,19 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     /// Takes the answer to whose a restored session is.
-    pub(super) fn handle_restored(&mut self, id: PeerId, found: Option<H::Device>, out: &mut SendQueue) {
+    pub(super) fn handle_restored(
+        &mut self,
+        id: PeerId,
+        found: Option<(H::Device, u64)>,
+        out: &mut SendQueue,
+    ) {
+        let outdated = self
+            .unresolved
+            .get_mut(&id)
+            .map(|unresolved| &mut unresolved.outdated);
+        if outdated.is_some_and(std::mem::take) && found.is_some() {
+            return self.resolve(id);
+        }
         self.resolve_next();
         let key = PeerKey {
             kind: Kind::Secure,
@@ -98,7 +116,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let Some(unresolved) = self.unresolved.get(&id) else {
             return;
         };
-        let Some(device) = found.filter(|device| device.key() == unresolved.device) else {
+        let Some((device, credential)) = found.filter(|(device, _)| device.key() == unresolved.device) else {
             debug!(peer = %peer.path.peer, "a restored session's device is gone");
             self.say_goodbye(key, out);
             return self.end(key, EndReason::Revoked);
@@ -109,10 +127,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             shard: self.around.index,
             peer: peer.path.peer,
             suite: session.suite().name(),
+            credential,
             since_unix_ms: unresolved.since_unix_ms,
             restored: true,
         };
         peer.device = Some(device.clone());
+        peer.credential = credential;
         let kept = self.unresolved.remove(&id).and_then(|unresolved| unresolved.kept);
         self.around.handler.connected(&device, &facts);
         if let Some((path, mut datagram)) = kept {
@@ -137,10 +157,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     fn resolve_next(&mut self) {
-        if let Some((id, identity)) = self.to_resolve.pop() {
-            self.around
-                .keys
-                .psk(&identity, KeyTicket::for_restored(self.mailbox().clone(), id));
+        while let Some(id) = self.to_resolve.pop() {
+            // One that has ended meanwhile asks nothing.
+            if self.is_unresolved(id) {
+                return self.resolve(id);
+            }
+        }
+    }
+
+    fn resolve(&mut self, id: PeerId) {
+        if let Some(unresolved) = self.unresolved.get(&id) {
+            let ticket = KeyTicket::for_restored(self.mailbox().clone(), id);
+            self.around.keys.psk(&unresolved.identity, ticket);
         }
     }
 

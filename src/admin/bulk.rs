@@ -1,0 +1,319 @@
+//! `/devices:update` and `/devices:updatePreview`: many devices changed in the same way, and what will follow.
+//!
+//! 1. Which devices: those named, or those with a tag or of a cohort.
+//! 2. A move is looked at whole before anything is changed: if a device would see the sequence number fall, and nothing was
+//!    said about that, it is refused whole.
+//! 3. Then some hundred devices a commit.
+
+use std::collections::HashSet;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::{Deployer, Reader};
+use super::body::{Body, present};
+use super::devices::cohort_in_body;
+use super::problem::{FieldError, Problem};
+use super::{AdminState, shapes};
+use crate::control::{DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
+use crate::fleet::{CohortId, DeviceId, DeviceName, Project, ProjectId, Tag};
+
+/// The body of both.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Update {
+    /// These, by id or name.
+    devices: Option<Vec<String>>,
+    /// Those with this tag.
+    tag: Option<Tag>,
+    /// Those of this cohort, by id or name; null: those of none.
+    #[serde(default, deserialize_with = "present")]
+    from_cohort: Option<Option<String>>,
+    /// The cohort to be in; null takes them out of theirs.
+    #[serde(default, deserialize_with = "present")]
+    cohort: Option<Option<String>>,
+    #[serde(default)]
+    add_tags: Vec<Tag>,
+    #[serde(default)]
+    remove_tags: Vec<Tag>,
+    enabled: Option<bool>,
+    #[serde(default)]
+    allow_sequence_back: bool,
+}
+
+/// What will follow, without anything being changed.
+pub async fn preview(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Body(body): Body<Update>,
+) -> Result<Json<Value>, Problem> {
+    let order = Order::read(&state, reader.project, body)?;
+    let (preview, _) = order.look(&state).await?;
+    Ok(Json(shape(&preview)))
+}
+
+pub async fn update(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Body(body): Body<Update>,
+) -> Result<Json<Value>, Problem> {
+    let order = Order::read(&state, deployer.project, body)?;
+    let (preview, ids) = order.look(&state).await?;
+    if !preview.back.is_empty() && !order.patch.allow_sequence_back {
+        return Err(Problem::sequence_back(&preview.back, preview.more_back));
+    }
+    let (mut changed, mut joined, mut online) = (0_u64, 0_u64, 0_u64);
+    let (mut lint, mut refused) = (Vec::new(), Vec::new());
+    for some in ids.chunks(DEVICES_AT_ONCE) {
+        let updates = state
+            .control
+            .update_devices(
+                &deployer.actor,
+                deployer.project,
+                some.to_vec(),
+                order.patch.clone(),
+            )
+            .await?;
+        for (id, update) in some.iter().zip(updates) {
+            match update {
+                Ok(update) => {
+                    changed += u64::from(update.changed);
+                    joined += u64::from(update.joined);
+                    let is_online = || state.control.entry(*id).is_some_and(|e| e.session().is_some());
+                    online += u64::from(update.joined && is_online());
+                    lint.extend(update.back.as_ref().map(shapes::sequence_back));
+                }
+                Err(refusal) => {
+                    let mut line = Problem::from(refusal).member();
+                    line["device"] = json!(id);
+                    refused.push(line);
+                }
+            }
+        }
+    }
+    let devices = ids.len() as u64;
+    Ok(Json(json!({
+        "devices": devices,
+        "changed": changed,
+        "unchanged": devices - changed - refused.len() as u64,
+        "joined": joined,
+        "online": online,
+        "lint": lint,
+        "refused": refused,
+    })))
+}
+
+/// Which devices, and what to do with them.
+struct Order {
+    project: ProjectId,
+    devices: Devices,
+    patch: DevicePatch,
+}
+
+enum Devices {
+    Named(Vec<String>),
+    Found(DeviceQuery),
+}
+
+impl Order {
+    fn read(state: &AdminState, project: ProjectId, body: Update) -> Result<Self, Problem> {
+        let view = state.control.view();
+        let tenant = view.in_project(project)?;
+        let devices = match (body.devices, body.tag, body.from_cohort) {
+            (Some(named), None, None) if named.len() <= DEVICES_NAMED => Devices::Named(named),
+            (Some(named), None, None) => {
+                return Err(Problem::fields(vec![FieldError {
+                    field: "/devices".into(),
+                    detail: "more devices than can be named at once".into(),
+                    value: Some(named.len().to_string()),
+                    accepted: Some(format!("up to {DEVICES_NAMED}, or tag, or fromCohort")),
+                }]));
+            }
+            (None, None, None) => {
+                let detail = "which devices is not said; accepted: devices (a list of names or ids), or tag, or fromCohort, or \
+                              tag and fromCohort";
+                return Err(Problem::fields(vec![FieldError::other("/devices", detail)]));
+            }
+            (Some(_), ..) => {
+                let detail = "devices are named and looked for at once; accepted: either devices, or tag and fromCohort";
+                return Err(Problem::fields(vec![FieldError::other("/devices", detail)]));
+            }
+            (None, tag, from) => {
+                let cohort = match from {
+                    None => None,
+                    Some(None) => Some(None),
+                    Some(Some(named)) => Some(Some(find_cohort(tenant, &named, "/fromCohort")?)),
+                };
+                Devices::Found(DeviceQuery {
+                    tag,
+                    cohort,
+                    limit: DEVICES_AT_ONCE,
+                    ..DeviceQuery::default()
+                })
+            }
+        };
+        let cohort = match body.cohort {
+            None => None,
+            Some(None) => Some(None),
+            Some(Some(named)) => Some(Some(cohort_in_body(tenant, &named)?)),
+        };
+        let nothing = cohort.is_none()
+            && body.enabled.is_none()
+            && body.add_tags.is_empty()
+            && body.remove_tags.is_empty();
+        if nothing {
+            let detail = "nothing is to be changed; accepted: cohort, addTags, removeTags, enabled";
+            return Err(Problem::fields(vec![FieldError::other("the body", detail)]));
+        }
+        if let Some(both) = body.add_tags.iter().find(|tag| body.remove_tags.contains(tag)) {
+            return Err(Problem::fields(vec![FieldError {
+                field: "/removeTags".into(),
+                detail: "the tag is to be added as well".into(),
+                value: Some(both.to_string()),
+                accepted: Some("a tag in one of the two lists".into()),
+            }]));
+        }
+        Ok(Self {
+            project,
+            devices,
+            patch: DevicePatch {
+                cohort,
+                tags: None,
+                add_tags: body.add_tags,
+                remove_tags: body.remove_tags,
+                enabled: body.enabled,
+                allow_sequence_back: body.allow_sequence_back,
+            },
+        })
+    }
+
+    /// Looks at each device once: what will follow, and which they are.
+    async fn look(&self, state: &AdminState) -> Result<(MovePreview, Vec<DeviceId>), Problem> {
+        let view = state.control.view();
+        let to = match self.patch.cohort.flatten() {
+            Some(id) => Some(view.in_project(self.project)?.require_cohort(id)?.clone()),
+            None => None,
+        };
+        drop(view);
+        let mut preview = MovePreview::new(to);
+        let mut ids = Vec::new();
+        let mut look = |records: &[DeviceRecord]| {
+            for record in records {
+                // Where nobody is moved, everybody stays.
+                match self.patch.cohort {
+                    Some(_) => preview.add(record),
+                    None => preview.stays(),
+                }
+                ids.push(record.device.id);
+            }
+        };
+        match &self.devices {
+            Devices::Named(names) => look(&named(state, self.project, names).await?),
+            Devices::Found(query) => {
+                let mut query = query.clone();
+                loop {
+                    let page = state.control.devices(self.project, &query).await?;
+                    look(&page.devices);
+                    match page.next {
+                        Some(next) => query.after = Some(next),
+                        None => break,
+                    }
+                }
+            }
+        }
+        Ok((preview, ids))
+    }
+}
+
+/// The devices of these ids or names, each once; all of them or none.
+async fn named(
+    state: &AdminState,
+    project: ProjectId,
+    given: &[String],
+) -> Result<Vec<DeviceRecord>, Problem> {
+    let query = DeviceQuery {
+        limit: DEVICES_NAMED,
+        ..DeviceQuery::default()
+    };
+    let ids: Vec<DeviceId> = given.iter().filter_map(|text| text.parse().ok()).collect();
+    let mut found = Vec::new();
+    if !ids.is_empty() {
+        let query = DeviceQuery {
+            among: Some(ids),
+            ..query.clone()
+        };
+        found = state.control.devices(project, &query).await?.devices;
+    }
+    let by_id: HashSet<String> = found.iter().map(|record| record.device.id.to_string()).collect();
+    let others = given.iter().filter(|text| !by_id.contains(*text));
+    let names: Vec<DeviceName> = others.filter_map(|text| DeviceName::parse(text).ok()).collect();
+    if !names.is_empty() {
+        let query = DeviceQuery {
+            named: Some(names),
+            ..query
+        };
+        found.extend(state.control.devices(project, &query).await?.devices);
+    }
+    found.sort_by_key(|record| record.device.id);
+    found.dedup_by_key(|record| record.device.id);
+    let there: HashSet<String> = found
+        .iter()
+        .flat_map(|record| [record.device.name.to_string(), record.device.id.to_string()])
+        .collect();
+    let missing = given
+        .iter()
+        .enumerate()
+        .filter(|(_, text)| !there.contains(*text));
+    let errors: Vec<_> = missing
+        .take(MISSING_SHOWN)
+        .map(|(at, text)| FieldError {
+            field: format!("/devices/{at}"),
+            detail: format!("there is no device {text:?}; nothing was changed"),
+            value: Some(text.clone()),
+            accepted: Some("the id or the name of a device".into()),
+        })
+        .collect();
+    match errors.is_empty() {
+        true => Ok(found),
+        false => Err(Problem::unknown_references(errors)),
+    }
+}
+
+fn find_cohort(project: &Project, named: &str, field: &str) -> Result<CohortId, Problem> {
+    match project.require_cohort_named(named) {
+        Ok(cohort) => Ok(cohort.id),
+        Err(refusal) => Err(Problem::in_body(&refusal, field)),
+    }
+}
+
+fn shape(preview: &MovePreview) -> Value {
+    let deployment = preview.deployment().map(|deployment| {
+        json!({
+            "id": deployment.id,
+            "name": deployment.name.as_str(),
+            "sequence": deployment.sequence.get(),
+        })
+    });
+    json!({
+        "devices": preview.devices,
+        "joining": preview.joining,
+        "leaving": preview.leaving,
+        "unchanged": preview.unchanged,
+        "online": preview.online,
+        "cohort": preview.to.as_ref().map(|cohort| json!({"id": cohort.id, "name": cohort.name.as_str()})),
+        "deployment": deployment,
+        "bytesPerDevice": preview.bytes_per_device,
+        "bytesTotal": preview.bytes_total,
+        "lint": preview.back.iter().map(shapes::sequence_back).collect::<Vec<_>>(),
+        "moreLint": preview.more_back,
+    })
+}
+
+/// Devices of a commit: what the writer does in some ten milliseconds, so that nobody else waits for longer.
+const DEVICES_AT_ONCE: usize = 500;
+/// Devices that can be named in one body: their names fit into it.
+const DEVICES_NAMED: usize = 1000;
+/// Missing devices that an answer names.
+const MISSING_SHOWN: usize = 20;

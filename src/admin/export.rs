@@ -1,0 +1,159 @@
+//! `/devices:export`: devices as a file that can be imported again. Secrets are never in it.
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::AdminState;
+use super::auth::Reader;
+use super::devices::Filter;
+use super::import::COLUMNS;
+use super::problem::{FieldError, Problem};
+use super::rows::{Format, write_record};
+use crate::control::{CREDENTIALS_OF_A_DEVICE, ControlError, DeviceQuery, DeviceRecord};
+use crate::fleet::{CohortId, Project, ProjectId, Tag};
+
+#[derive(Debug, Deserialize)]
+pub struct Form {
+    format: Option<String>,
+}
+
+/// A page at a time, as fast as it is read.
+pub async fn export(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Query(form): Query<Form>,
+    Query(filter): Query<Filter>,
+) -> Result<Response, Problem> {
+    let format = match form.format.as_deref() {
+        None | Some("csv") => Format::Csv,
+        Some("ndjson") => Format::Ndjson,
+        Some(other) => {
+            return Err(Problem::fields(vec![FieldError {
+                field: "format".into(),
+                detail: "there is no such format".into(),
+                value: Some(other.chars().take(80).collect()),
+                accepted: Some("csv or ndjson".into()),
+            }]));
+        }
+    };
+    let query = {
+        let view = state.control.view();
+        filter.query(view.in_project(reader.project)?)?
+    };
+    let query = DeviceQuery {
+        limit: DEVICES_AT_ONCE,
+        ..query
+    };
+    let mut first = Vec::new();
+    if format == Format::Csv {
+        write_record(
+            COLUMNS
+                .iter()
+                .copied()
+                .chain(further_identities().iter().map(String::as_str)),
+            &mut first,
+        );
+    }
+    let pages = stream::try_unfold((first, Some(query)), move |(mut out, query)| {
+        let state = state.clone();
+        async move {
+            let Some(query) = query else {
+                return Ok::<_, ControlError>(None);
+            };
+            let next = page(&state, reader.project, format, query, &mut out).await?;
+            Ok(Some((Bytes::from(out), (Vec::new(), next))))
+        }
+    });
+    let extension = match format {
+        Format::Csv => "csv",
+        Format::Ndjson => "ndjson",
+    };
+    let headers = [
+        (header::CONTENT_TYPE, format.media_type().to_owned()),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"devices.{extension}\""),
+        ),
+    ];
+    Ok((headers, Body::from_stream(pages)).into_response())
+}
+
+/// Appends a page, and says how the next one is asked for.
+async fn page(
+    state: &AdminState,
+    project: ProjectId,
+    format: Format,
+    query: DeviceQuery,
+    out: &mut Vec<u8>,
+) -> Result<Option<DeviceQuery>, ControlError> {
+    let found = state.control.devices(project, &query).await?;
+    let view = state.control.view();
+    let tenant = view.in_project(project)?;
+    for record in &found.devices {
+        match format {
+            Format::Csv => write_csv(tenant, record, out),
+            Format::Ndjson => write_ndjson(tenant, record, out),
+        }
+    }
+    Ok(found.next.map(|next| DeviceQuery {
+        after: Some(next),
+        ..query
+    }))
+}
+
+fn write_csv(project: &Project, record: &DeviceRecord, out: &mut Vec<u8>) {
+    let device = &record.device;
+    let tags: Vec<&str> = device.tags.iter().map(Tag::as_str).collect();
+    let mut fields = vec![
+        device.name.to_string(),
+        cohort_name(project, device.cohort).unwrap_or_default().to_owned(),
+        tags.join(";"),
+        device.enabled.to_string(),
+    ];
+    let identities = record
+        .credentials
+        .iter()
+        .map(|credential| credential.identity.to_string());
+    fields.extend(identities);
+    // Every record has as many fields as the header.
+    fields.resize(COLUMNS.len() + CREDENTIALS_OF_A_DEVICE - 1, String::new());
+    write_record(fields.iter().map(String::as_str), out);
+}
+
+fn write_ndjson(project: &Project, record: &DeviceRecord, out: &mut Vec<u8>) {
+    let device = &record.device;
+    let credentials = record.credentials.iter();
+    let credentials: Vec<_> = credentials
+        .map(|credential| json!({"type": "psk", "identity": credential.identity.to_string()}))
+        .collect();
+    let line = json!({
+        "name": device.name.as_str(),
+        "cohort": cohort_name(project, device.cohort),
+        "tags": device.tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
+        "enabled": device.enabled,
+        "credentials": credentials,
+    });
+    out.extend_from_slice(line.to_string().as_bytes());
+    out.push(b'\n');
+}
+
+fn cohort_name(project: &Project, cohort: Option<CohortId>) -> Option<&str> {
+    cohort
+        .and_then(|id| project.cohort(id))
+        .map(|cohort| cohort.name.as_str())
+}
+
+/// The columns after [`COLUMNS`]: as many identities as a device can have, so that the header is always the same.
+fn further_identities() -> Vec<String> {
+    (2..=CREDENTIALS_OF_A_DEVICE)
+        .map(|number| format!("identity{number}"))
+        .collect()
+}
+
+/// Devices read at a time.
+const DEVICES_AT_ONCE: usize = 500;

@@ -1,0 +1,680 @@
+//! `/devices:import`: devices out of a file, row by row, as it arrives.
+//!
+//! 1. The header of a CSV file is read first; one that is wrong refuses the file (422) before anything is done.
+//! 2. From there on the answer is a stream of lines (NDJSON) beside the upload. Some hundred rows are a commit, and only after it
+//!    its lines are written: a line for each row that was refused or has something to show, then one with the counts so far.
+//!    What a line tells is on disk.
+//! 3. The last line has the counts of all, and says whether the file was read to its end. An upload that breaks off keeps what was
+//!    committed; a row that has not arrived whole is no row.
+//!
+//! The upload does not wait for whoever reads the answer, so that a client may send all of it first: lines are kept up to a
+//! bound.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body as Stream, BodyDataStream, Bytes};
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
+
+use super::auth::Deployer;
+use super::body::{Object, parse, present};
+use super::devices::{Credential, cohort_in_body, created};
+use super::problem::{FieldError, Problem};
+use super::rows::{Content, Format, ROW_BYTES, Row, Rows};
+use super::{AdminState, shapes};
+use crate::control::{CREDENTIALS_OF_A_DEVICE, Control, DeviceRow, ImportRules, NewCredential, RowOutcome};
+use crate::fleet::{Actor, DeviceName, Invalid, Project, ProjectId, PskIdentity, PskSecret, Tag};
+
+/// The columns that every export has, in this order; the identities of further credentials follow.
+pub const COLUMNS: [&str; 5] = ["name", "cohort", "tags", "enabled", "identity"];
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Form {
+    update: Option<String>,
+    allow_sequence_back: Option<String>,
+}
+
+pub async fn import(
+    State(state): State<AdminState>,
+    deployer: Deployer,
+    Query(form): Query<Form>,
+    headers: HeaderMap,
+    body: Stream,
+) -> Result<Response, Problem> {
+    let rules = ImportRules {
+        update: flag("update", form.update.as_deref())?,
+        allow_sequence_back: flag("allowSequenceBack", form.allow_sequence_back.as_deref())?,
+    };
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.map_or_else(String::new, |value| {
+        String::from_utf8_lossy(value.as_bytes()).into_owned()
+    });
+    let format = Format::of_media_type(&kind)
+        .ok_or_else(|| Problem::unsupported_media_type(&kind, "text/csv or application/x-ndjson"))?;
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > FILE_BYTES) {
+        return Err(Problem::too_large("the file", FILE_BYTES));
+    }
+    let Ok(Ok(turn)) = tokio::time::timeout(TURN, IMPORTS.acquire()).await else {
+        return Err(Problem::unavailable(format!(
+            "{IMPORTS_AT_ONCE} imports are under way already; nothing was done"
+        )));
+    };
+
+    let mut upload = Upload {
+        body: body.into_data_stream(),
+        rows: Rows::new(format),
+        bytes: 0,
+        at_end: false,
+        broken: false,
+    };
+    let columns = match format {
+        Format::Ndjson => None,
+        Format::Csv => loop {
+            if let Some(header) = upload.rows.pop() {
+                break Some(Columns::read(header)?);
+            }
+            if upload.at_end {
+                return Err(Problem::malformed(
+                    "the file is empty; accepted: a CSV file whose first line names its columns",
+                ));
+            }
+            upload.read().await?;
+        },
+    };
+    let (lines, answer) = lines();
+    let import = Import {
+        control: state.control,
+        actor: deployer.actor,
+        project: deployer.project,
+        rules,
+        columns,
+        upload,
+        lines,
+        counts: Counts::default(),
+    };
+    tokio::spawn(import.run(turn));
+    Ok(([(header::CONTENT_TYPE, Format::Ndjson.media_type())], answer).into_response())
+}
+
+/// The file on its way.
+struct Upload {
+    body: BodyDataStream,
+    rows: Rows,
+    bytes: u64,
+    at_end: bool,
+    /// Nothing more will come, or nobody knows when.
+    broken: bool,
+}
+
+impl Upload {
+    /// Waits for more of it.
+    async fn read(&mut self) -> Result<(), Problem> {
+        let chunk = match tokio::time::timeout(STALL, self.body.next()).await {
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(None) => {
+                self.at_end = true;
+                self.rows.finish();
+                return Ok(());
+            }
+            Ok(Some(Err(error))) => {
+                self.broken = true;
+                return Err(Problem::malformed(format!("the upload broke off: {error}")));
+            }
+            Err(_) => {
+                self.broken = true;
+                return Err(Problem::too_slow(format!(
+                    "nothing came for {} s",
+                    STALL.as_secs()
+                )));
+            }
+        };
+        self.bytes += chunk.len() as u64;
+        if self.bytes > FILE_BYTES {
+            return Err(Problem::too_large("the file", FILE_BYTES));
+        }
+        self.rows.push(&chunk);
+        Ok(())
+    }
+
+    /// Passes over what is left, so that a client that sends all of it before it reads gets to read why it was for nothing.
+    async fn pass_over(&mut self) {
+        let mut left = FILE_BYTES;
+        while left > 0
+            && !self.broken
+            && let Ok(Some(Ok(chunk))) = tokio::time::timeout(STALL, self.body.next()).await
+        {
+            left = left.saturating_sub(chunk.len() as u64);
+        }
+    }
+}
+
+/// An import under way.
+struct Import {
+    control: Control,
+    actor: Actor,
+    project: ProjectId,
+    rules: ImportRules,
+    /// What the fields of a record are; none where a row is JSON.
+    columns: Option<Columns>,
+    upload: Upload,
+    lines: Lines,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    rows: u64,
+    created: u64,
+    updated: u64,
+    unchanged: u64,
+    refused: u64,
+}
+
+/// Why an import ended before its file did.
+enum Stopped {
+    /// There is a reason to be told.
+    For(Problem),
+    /// Nobody is left to be told.
+    Gone,
+}
+
+impl From<Problem> for Stopped {
+    fn from(problem: Problem) -> Self {
+        Self::For(problem)
+    }
+}
+
+impl Import {
+    async fn run(mut self, _turn: SemaphorePermit<'static>) {
+        let stopped = match self.read_all().await {
+            Ok(()) => None,
+            Err(Stopped::For(problem)) => Some(problem),
+            Err(Stopped::Gone) => return,
+        };
+        let mut last = json!({"summary": self.counts.shape(), "complete": stopped.is_none()});
+        if let Some(problem) = stopped {
+            self.upload.pass_over().await;
+            last["problem"] = problem.member();
+            if let Some(line) = self.upload.rows.begun() {
+                last["brokenLine"] = json!(line);
+            }
+        }
+        self.lines.last(&last);
+    }
+
+    async fn read_all(&mut self) -> Result<(), Stopped> {
+        loop {
+            while self.upload.rows.len() >= ROWS_AT_ONCE {
+                self.commit().await?;
+            }
+            if self.upload.at_end {
+                break;
+            }
+            let read = self.upload.read().await;
+            if let Err(problem) = read {
+                // What has arrived whole was sent to be imported, whatever came of the rest.
+                while self.upload.rows.len() > 0 {
+                    self.commit().await?;
+                }
+                return Err(problem.into());
+            }
+        }
+        while self.upload.rows.len() > 0 {
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Decides the next rows in one commit, and tells what became of them.
+    async fn commit(&mut self) -> Result<(), Stopped> {
+        let mut rows: Vec<Row> = Vec::new();
+        while rows.len() < ROWS_AT_ONCE
+            && let Some(row) = self.upload.rows.pop()
+        {
+            rows.push(row);
+        }
+        let Some((first, last)) = rows
+            .first()
+            .zip(rows.last())
+            .map(|(first, last)| (first.line, last.line))
+        else {
+            return Ok(());
+        };
+        let mut told: Vec<(u64, Value, Result<(), Problem>)> = Vec::new();
+        let (mut places, mut devices) = (Vec::new(), Vec::new());
+        {
+            let view = self.control.view();
+            let project = view.in_project(self.project).map_err(Problem::from)?;
+            for row in rows {
+                let line = row.line;
+                let (name, read) = self.read_row(project, row);
+                match read {
+                    Ok(device) => {
+                        places.push(told.len());
+                        devices.push(device);
+                        told.push((line, name, Ok(())));
+                    }
+                    Err(problem) => told.push((line, name, Err(problem))),
+                }
+            }
+        }
+        let outcomes = self
+            .control
+            .import_devices(&self.actor, self.project, self.rules, devices)
+            .await;
+        let outcomes = outcomes.map_err(|error| {
+            let mut problem = Problem::from(error);
+            problem.add("line", json!(first));
+            problem
+        })?;
+        let mut shown: Vec<Option<Value>> = told.iter().map(|_| None).collect();
+        for (place, outcome) in places.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(outcome) => shown[place] = self.counts.count(&outcome),
+                Err(refusal) => told[place].2 = Err(refusal.into()),
+            }
+        }
+        let mut out = Vec::new();
+        for ((line, name, result), shown) in told.into_iter().zip(shown) {
+            self.counts.rows += 1;
+            let told = match (result, shown) {
+                (Err(problem), _) => {
+                    self.counts.refused += 1;
+                    json!({"line": line, "name": name, "outcome": "refused", "problem": problem.member()})
+                }
+                (Ok(()), Some(mut shown)) => {
+                    shown["line"] = json!(line);
+                    shown["name"] = name;
+                    shown
+                }
+                (Ok(()), None) => continue,
+            };
+            out.extend_from_slice(told.to_string().as_bytes());
+            out.push(b'\n');
+        }
+        let so_far = json!({"progress": self.counts.shape(), "line": last});
+        out.extend_from_slice(so_far.to_string().as_bytes());
+        out.push(b'\n');
+        self.lines.send(Bytes::from(out)).await
+    }
+
+    /// What a row says, and of which device, as far as that can be read.
+    fn read_row(&self, project: &Project, row: Row) -> (Value, Result<DeviceRow, Problem>) {
+        match (row.content, &self.columns) {
+            (Content::Fields(fields), Some(columns)) => {
+                (columns.name(&fields), columns.device(project, &fields))
+            }
+            (Content::Line(bytes), _) => {
+                let named = serde_json::from_slice::<Value>(&bytes).ok();
+                let name = named.as_ref().and_then(|line| line["name"].as_str());
+                (json!(name.map(shortened)), JsonRow::device(project, &bytes))
+            }
+            (Content::Fields(_), None) | (Content::TooLong, _) => {
+                let detail = format!(
+                    "the row has more than {ROW_BYTES} bytes, or more fields than there are columns; is a quotation mark left open?"
+                );
+                (
+                    Value::Null,
+                    Err(Problem::fields(vec![FieldError::other("the row", detail)])),
+                )
+            }
+        }
+    }
+}
+
+impl Counts {
+    fn shape(&self) -> Value {
+        json!({
+            "rows": self.rows,
+            "created": self.created,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
+            "refused": self.refused,
+        })
+    }
+
+    /// Counts a row that was not refused, and returns what is to be shown of it: secrets that were made, this once, and what was
+    /// warned of.
+    fn count(&mut self, outcome: &RowOutcome) -> Option<Value> {
+        let (word, credentials, back) = match outcome {
+            RowOutcome::Created(made) => {
+                self.created += 1;
+                ("created", &made.credentials, None)
+            }
+            RowOutcome::Updated {
+                credentials, back, ..
+            } => {
+                self.updated += 1;
+                ("updated", credentials, back.as_ref())
+            }
+            RowOutcome::Unchanged => {
+                self.unchanged += 1;
+                return None;
+            }
+        };
+        let made = credentials.iter().filter(|made| made.made.is_some());
+        let made: Vec<Value> = made.map(created).collect();
+        if made.is_empty() && back.is_none() {
+            return None;
+        }
+        let mut shown = json!({"outcome": word});
+        if !made.is_empty() {
+            shown["credentials"] = json!(made);
+        }
+        if let Some(back) = back {
+            shown["lint"] = json!([shapes::sequence_back(back)]);
+        }
+        Some(shown)
+    }
+}
+
+/// A line of an NDJSON file: what `POST /devices` takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonRow {
+    name: DeviceName,
+    #[serde(default, deserialize_with = "present")]
+    cohort: Option<Option<String>>,
+    tags: Option<Vec<Tag>>,
+    enabled: Option<bool>,
+    credentials: Option<Vec<Object<Credential>>>,
+}
+
+impl JsonRow {
+    fn device(project: &Project, bytes: &[u8]) -> Result<DeviceRow, Problem> {
+        let row: JsonRow = parse(bytes)?;
+        let cohort = match row.cohort {
+            None => None,
+            Some(None) => Some(None),
+            Some(Some(named)) => Some(Some(cohort_in_body(project, &named)?)),
+        };
+        let credentials = row.credentials.map(|credentials| {
+            let each = credentials.into_iter().enumerate();
+            each.map(|(at, Object(one))| one.checked(&format!("/credentials/{at}")))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        Ok(DeviceRow {
+            name: row.name,
+            cohort,
+            tags: row.tags,
+            enabled: row.enabled,
+            credentials: credentials.transpose()?,
+        })
+    }
+}
+
+/// What the fields of a CSV record are.
+struct Columns(Vec<(String, Column)>);
+
+/// Which part of a device a column is; credentials are numbered from 0.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Name,
+    Cohort,
+    Tags,
+    Enabled,
+    Identity(usize),
+    Secret(usize),
+    SecretHex(usize),
+}
+
+impl Columns {
+    /// Reads the header. A file with a column that nobody knows, or the same one twice, or none for the name, is refused whole.
+    fn read(header: Row) -> Result<Self, Problem> {
+        let Content::Fields(fields) = header.content else {
+            let detail = format!(
+                "the first line is longer than {ROW_BYTES} bytes or has too many columns; accepted: a CSV file whose first line \
+                 names its columns"
+            );
+            return Err(Problem::malformed(detail));
+        };
+        let mut columns: Vec<(String, Column)> = Vec::new();
+        let mut errors = Vec::new();
+        let wrong = |text: &str, detail: &str| FieldError {
+            field: "the header".into(),
+            detail: detail.into(),
+            value: Some(shortened(text)),
+            accepted: Some(format!(
+                "name, cohort, tags, enabled, identity, secret, secretHex, and identity2 to identity{CREDENTIALS_OF_A_DEVICE}, \
+                 secret2 …, secretHex2 …"
+            )),
+        };
+        for field in fields {
+            let Ok(text) = String::from_utf8(field.clone()) else {
+                errors.push(wrong(
+                    &String::from_utf8_lossy(&field),
+                    "the column's name is not UTF-8",
+                ));
+                continue;
+            };
+            match Column::named(text.trim()) {
+                None => errors.push(wrong(&text, "there is no such column")),
+                Some(column) if columns.iter().any(|(_, other)| *other == column) => {
+                    errors.push(wrong(&text, "the column is there twice"));
+                }
+                Some(column) => columns.push((text.trim().to_owned(), column)),
+            }
+        }
+        if !columns.iter().any(|(_, column)| *column == Column::Name) {
+            errors.push(wrong("", "there is no column `name`"));
+        }
+        match errors.is_empty() {
+            true => Ok(Self(columns)),
+            false => Err(Problem::fields(errors)),
+        }
+    }
+
+    fn name(&self, fields: &[Vec<u8>]) -> Value {
+        let at = self.0.iter().position(|(_, column)| *column == Column::Name);
+        let name = at.and_then(|at| fields.get(at));
+        json!(name.map(|name| shortened(&String::from_utf8_lossy(name))))
+    }
+
+    /// The device that a record describes; all that is wrong with it otherwise.
+    fn device(&self, project: &Project, fields: &[Vec<u8>]) -> Result<DeviceRow, Problem> {
+        if fields.len() != self.0.len() {
+            let (has, wants) = (fields.len(), self.0.len());
+            let detail = format!("the row has {has} fields and the header {wants}");
+            return Err(Problem::fields(vec![FieldError::other("the row", detail)]));
+        }
+        let mut errors = Vec::new();
+        let (mut name, mut cohort, mut tags, mut enabled) = (None, None, None, None);
+        let mut credentials: [Option<NewCredential>; CREDENTIALS_OF_A_DEVICE] = Default::default();
+        for ((title, column), field) in self.0.iter().zip(fields) {
+            let Ok(text) = str::from_utf8(field) else {
+                errors.push(FieldError {
+                    field: title.clone(),
+                    detail: "the field is not UTF-8".into(),
+                    value: None,
+                    accepted: Some("UTF-8".into()),
+                });
+                continue;
+            };
+            let mut checked = |result: Result<(), Invalid>| {
+                errors.extend(
+                    result
+                        .err()
+                        .map(|invalid| FieldError::invalid(title.clone(), &invalid)),
+                );
+            };
+            match column {
+                Column::Name => checked(DeviceName::parse(text).map(|parsed| name = Some(parsed))),
+                Column::Tags => {
+                    let parts = text.split(';').map(str::trim).filter(|tag| !tag.is_empty());
+                    let parsed: Result<Vec<_>, _> = parts.map(Tag::parse).collect();
+                    checked(parsed.map(|parsed| tags = Some(parsed)));
+                }
+                Column::Cohort if text.is_empty() => cohort = Some(None),
+                Column::Cohort => match project.require_cohort_named(text) {
+                    Ok(found) => cohort = Some(Some(found.id)),
+                    Err(refusal) => errors.push(FieldError::refused(title.clone(), &refusal)),
+                },
+                Column::Enabled => match text {
+                    "" => {}
+                    "true" => enabled = Some(true),
+                    "false" => enabled = Some(false),
+                    other => errors.push(FieldError {
+                        field: title.clone(),
+                        detail: "it is neither true nor false".into(),
+                        value: Some(shortened(other)),
+                        accepted: Some("true, false, or nothing".into()),
+                    }),
+                },
+                Column::Identity(_) | Column::Secret(_) | Column::SecretHex(_) if text.is_empty() => {}
+                Column::Identity(number) => checked(PskIdentity::new(field).map(|identity| {
+                    credentials[*number].get_or_insert_default().identity = Some(identity);
+                })),
+                Column::Secret(number) | Column::SecretHex(number) => {
+                    let credential = credentials[*number].get_or_insert_default();
+                    if credential.secret.is_some() {
+                        let detail = "secret and secretHex are the same thing twice; accepted: one of them";
+                        errors.push(FieldError::other(title.clone(), detail));
+                        continue;
+                    }
+                    let secret = match column {
+                        Column::SecretHex(_) => PskSecret::from_hex(text),
+                        Column::Secret(_)
+                        | Column::Name
+                        | Column::Cohort
+                        | Column::Tags
+                        | Column::Enabled
+                        | Column::Identity(_) => PskSecret::new(field),
+                    };
+                    checked(secret.map(|secret| credential.secret = Some(secret)));
+                }
+            }
+        }
+        let credentials: Vec<NewCredential> = credentials.into_iter().flatten().collect();
+        match name {
+            Some(name) if errors.is_empty() => Ok(DeviceRow {
+                name,
+                cohort,
+                tags,
+                enabled,
+                credentials: Some(credentials).filter(|credentials| !credentials.is_empty()),
+            }),
+            Some(_) | None => Err(Problem::fields(errors)),
+        }
+    }
+}
+
+impl Column {
+    fn named(text: &str) -> Option<Self> {
+        let word = text.trim_end_matches(|character: char| character.is_ascii_digit());
+        let number = match &text[word.len()..] {
+            "" => 0,
+            digits => {
+                let number: usize = digits.parse().ok()?;
+                number
+                    .checked_sub(1)
+                    .filter(|at| (1..CREDENTIALS_OF_A_DEVICE).contains(at))?
+            }
+        };
+        match (word, number) {
+            ("name", 0) => Some(Self::Name),
+            ("cohort", 0) => Some(Self::Cohort),
+            ("tags", 0) => Some(Self::Tags),
+            ("enabled", 0) => Some(Self::Enabled),
+            ("identity", number) => Some(Self::Identity(number)),
+            ("secret", number) => Some(Self::Secret(number)),
+            ("secretHex", number) => Some(Self::SecretHex(number)),
+            _ => None,
+        }
+    }
+}
+
+/// Where the lines of the answer are put.
+struct Lines {
+    lines: mpsc::UnboundedSender<(Bytes, Option<OwnedSemaphorePermit>)>,
+    /// For as many bytes as may wait to be read.
+    room: Arc<Semaphore>,
+}
+
+/// Where lines are put, and the body of the answer.
+fn lines() -> (Lines, Stream) {
+    let (lines, read) = mpsc::unbounded_channel::<(Bytes, Option<OwnedSemaphorePermit>)>();
+    let body = stream::unfold(read, |mut read| async {
+        // What is taken makes room.
+        let (bytes, _room) = read.recv().await?;
+        Some((Ok::<_, Infallible>(bytes), read))
+    });
+    let room = Arc::new(Semaphore::new(ANSWER_BYTES as usize));
+    (Lines { lines, room }, Stream::from_stream(body))
+}
+
+impl Lines {
+    /// Waits for room.
+    async fn send(&self, bytes: Bytes) -> Result<(), Stopped> {
+        let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(ANSWER_BYTES);
+        let room = Arc::clone(&self.room).acquire_many_owned(size);
+        let room = tokio::select! {
+            room = tokio::time::timeout(STALL, room) => match room {
+                Ok(room) => room.ok(),
+                Err(_) => {
+                    // These lines tell of what is on disk: they are kept all the same.
+                    self.put(bytes, None)?;
+                    return Err(Stopped::For(Problem::too_slow(format!(
+                        "nobody read the answer for {} s, of which {ANSWER_BYTES} bytes are kept at most; read it while \
+                         the file is sent, or send it in parts",
+                        STALL.as_secs()
+                    ))));
+                }
+            },
+            () = self.lines.closed() => return Err(Stopped::Gone),
+        };
+        self.put(bytes, room)
+    }
+
+    fn put(&self, bytes: Bytes, room: Option<OwnedSemaphorePermit>) -> Result<(), Stopped> {
+        self.lines.send((bytes, room)).map_err(|_| Stopped::Gone)
+    }
+
+    /// The last line has room in any case. Where nobody reads any more, nobody misses it.
+    fn last(&self, line: &Value) {
+        let _ = self.lines.send((Bytes::from(format!("{line}\n")), None));
+    }
+}
+
+fn flag(name: &str, text: Option<&str>) -> Result<bool, Problem> {
+    match text {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(Problem::fields(vec![FieldError {
+            field: name.into(),
+            detail: "it is neither true nor false".into(),
+            value: Some(shortened(other)),
+            accepted: Some("true or false".into()),
+        }])),
+    }
+}
+
+/// As much of a value as a message repeats.
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// The largest file, in bytes: a million devices with all there is to say about them.
+const FILE_BYTES: u64 = 256 << 20;
+/// Rows of a commit: what the writer decides in some ten milliseconds, so that nobody else waits for longer.
+const ROWS_AT_ONCE: usize = 500;
+/// Bytes of the answer that wait to be read, at most: the made secrets of 100 000 devices are below 20 MB, so that a client may
+/// send such a file before it reads.
+const ANSWER_BYTES: u32 = 32 << 20;
+/// How long nothing may come, and how long nothing may be read when there is no room. A guess, as for other uploads.
+const STALL: Duration = Duration::from_secs(30);
+/// Imports under way, each of which may keep [`ANSWER_BYTES`].
+const IMPORTS_AT_ONCE: usize = 4;
+static IMPORTS: Semaphore = Semaphore::const_new(IMPORTS_AT_ONCE);
+/// How long an import waits for its turn before its client is told to come again.
+const TURN: Duration = Duration::from_secs(10);
