@@ -25,13 +25,13 @@ const ACCEPTED: &[(&str, &[&str])] = &[
     ("/keys", &["limit", "pageToken"]),
 ];
 
-/// Refuses a call whose query holds what the call does not take.
+/// Refuses a call of the API whose query holds what the call does not take. Not a probe: what asks for one may add to its
+/// address what it likes, and must not find the gateway dead for it. What is nowhere is told that it is nowhere.
 pub async fn refuse_unknown(request: Request, next: Next) -> Response {
     if let Some(query) = request.uri().query() {
         let route = request.extensions().get::<MatchedPath>();
-        // What is nowhere is told that it is nowhere.
-        if let Some(route) = route
-            && let Err(problem) = check(query, accepted(request.method(), route.as_str()))
+        if let Some(below) = route.and_then(|route| route.as_str().strip_prefix(super::PROJECT))
+            && let Err(problem) = check(query, accepted(request.method(), below))
         {
             return problem.into_response();
         }
@@ -39,11 +39,10 @@ pub async fn refuse_unknown(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-fn accepted(method: &Method, route: &str) -> &'static [&'static str] {
+fn accepted(method: &Method, below: &str) -> &'static [&'static str] {
     if method != Method::GET && method != Method::HEAD {
         return &[];
     }
-    let below = route.strip_prefix(super::PROJECT).unwrap_or(route);
     ACCEPTED
         .iter()
         .find(|(route, _)| *route == below)
