@@ -9,6 +9,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 use support::{CoapClient, Device, KEY, Server, eventually, noise, tessera};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 #[test]
 fn what_a_device_logs_is_read_over_the_api_and_with_the_command_line() {
@@ -102,7 +104,8 @@ fn an_update_can_be_followed_in_the_timeline() {
         let has = |kind: &str| events.iter().any(|event| event["type"] == kind);
         (has("downloadFinished") && has("manifestAcknowledged") && has("report")).then_some(events)
     });
-    let times: Vec<&str> = seen.iter().map(|event| event["at"].as_str().unwrap()).collect();
+    let time = |event: &Value| OffsetDateTime::parse(event["at"].as_str().unwrap(), &Rfc3339).unwrap();
+    let times: Vec<_> = seen.iter().map(time).collect();
     assert!(times.is_sorted_by(|a, b| a >= b), "newest first: {times:?}");
     let of = |kind: &str| -> Vec<&Value> { seen.iter().filter(|event| event["type"] == kind).collect() };
     assert_eq!(of("manifestSent")[0]["sequence"], 1, "{seen:#?}");

@@ -53,6 +53,18 @@ struct EntryRow {
     changed: bool,
 }
 
+/// The device, the strand, and the columns of its newest entry if it has one.
+type FoundTail = (
+    i64,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+);
+
 impl WriteTransaction {
     /// Adds to the timelines of devices, in the order of `moments`. What belongs to devices that are gone is passed over.
     ///
@@ -115,8 +127,10 @@ impl WriteTransaction {
         wanted.dedup();
         let mut tails = BTreeMap::new();
         for chunk in Chunks(&wanted) {
+            // One row of JSON for all of them: a row by itself costs a hand-over between two threads.
             let mut select = QueryBuilder::<Sqlite>::new(
-                "SELECT d.id, v.column2, t.seq, t.kind, t.at_ms, t.count, t.last_ms, t.facts FROM (",
+                "SELECT json_group_array(json_array(\
+                 d.id, v.column2, t.seq, t.kind, t.at_ms, t.count, t.last_ms, t.facts)) FROM (",
             );
             select.push_values(chunk, |mut values, (device, strand)| {
                 values.push_bind(device.get()).push_bind(strand_number(*strand));
@@ -126,24 +140,23 @@ impl WriteTransaction {
                  LEFT JOIN timeline t ON t.device_id = d.id AND t.strand = v.column2 AND t.seq = \
                  (SELECT max(m.seq) FROM timeline m WHERE m.device_id = d.id AND m.strand = v.column2)",
             );
-            for row in select.build().fetch_all(self.connection()).await? {
-                let key = (DeviceId::new(row.try_get(0)?), strand_of(row.try_get(1)?)?);
-                let tail = match row.try_get(2)? {
-                    None => Tail::default(),
-                    Some(seq) => Tail {
-                        stored: seq,
-                        rows: VecDeque::from([EntryRow {
-                            seq,
-                            kind: row.try_get(3)?,
-                            at_ms: row.try_get(4)?,
-                            count: row.try_get(5)?,
-                            last_ms: row.try_get(6)?,
-                            facts: row.try_get(7)?,
-                            changed: false,
-                        }]),
-                    },
-                };
-                tails.insert(key, tail);
+            let row = select.build().fetch_one(self.connection()).await?;
+            let found: Vec<FoundTail> = serde_json::from_str(row.try_get(0)?).map_err(corrupt)?;
+            for (device, strand, seq, kind, at_ms, count, last_ms, facts) in found {
+                let mut tail = Tail::default();
+                if let Some(seq) = seq {
+                    tail.stored = seq;
+                    tail.rows.push_back(EntryRow {
+                        seq,
+                        kind: kind.unwrap_or_default(),
+                        at_ms: at_ms.unwrap_or_default(),
+                        count: count.unwrap_or_default(),
+                        last_ms: last_ms.unwrap_or_default(),
+                        facts: facts.unwrap_or_default(),
+                        changed: false,
+                    });
+                }
+                tails.insert((DeviceId::new(device), strand_of(strand)?), tail);
             }
         }
         Ok(tails)
