@@ -83,7 +83,7 @@ fn contract_2_requests_in_flight_together_are_all_answered() {
         b"\xb2.u\x01c\x0amain@1.0.0\x61\x2a\x61\x06",
     ));
     device.send(&con(GET, 3, b"desired", DESIRED));
-    device.send(&con(POST, 4, b"log", b"\xb4logs\x11\x3c\xff\xa0"));
+    device.send(&con(POST, 4, b"log", b"\xb4logs\x11\x3c\xff\xa1\x63msg\x62up"));
     device.send(&con(
         POST,
         5,
@@ -104,7 +104,13 @@ fn contract_2_requests_in_flight_together_are_all_answered() {
 #[test]
 fn contract_2_a_non_confirmable_request_gets_no_ack() {
     let mut device = Device::new("non");
-    device.send(&message(NON, POST, 1, b"log", b"\xb4logs\x11\x3c\xff\xa0"));
+    device.send(&message(
+        NON,
+        POST,
+        1,
+        b"log",
+        b"\xb4logs\x11\x3c\xff\xa1\x63msg\x62up",
+    ));
     device.send(&message(NON, GET, 2, b"get", DESIRED));
     device.send(&con(GET, 3, b"con", DESIRED));
     loop {

