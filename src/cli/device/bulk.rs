@@ -199,10 +199,12 @@ fn what_follows(preview: &Value) -> String {
     }
     let leaving = number(preview, "leaving");
     if leaving > 0 {
-        lines.push(format!(
-            "{} leave their cohort; nothing is pushed, they learn it when they next ask",
-            devices(leaving)
-        ));
+        lines.push(match leaving {
+            1 => "1 device leaves its cohort; nothing is pushed, it learns it when it next asks".to_owned(),
+            n => {
+                format!("{n} devices leave their cohort; nothing is pushed, they learn it when they next ask")
+            }
+        });
     }
     let unchanged = number(preview, "unchanged");
     if unchanged > 0 {

@@ -88,13 +88,23 @@ pub fn import(args: ImportArgs) -> Result<(), Failure> {
         sent_any = true;
         let lines = match client.post_lines(&path, format.media_type(), &part.bytes) {
             Ok(lines) => lines,
-            Err(failure) => break Err(failure),
+            Err(failure) => {
+                if let Failure::Unreachable { .. } | Failure::Strange { .. } = failure {
+                    say(&format!(
+                        "what became of lines {} to {} did not arrive: devices may have been made of them, and secrets that \
+                         were made with them will not be shown; those need another credential",
+                        part.starts_at,
+                        parts.line - 1
+                    ));
+                }
+                break Err(failure);
+            }
         };
         let ended = bar.suspend(|| told.part(&part, lines));
         if let Err(failure) = ended {
             break Err(failure);
         }
-        bar.inc(part.bytes.len() as u64);
+        bar.inc(part.row_bytes as u64);
         bar.set_message(format!("{} rows", told.counts[0]));
     };
     bar.finish_and_clear();
@@ -231,8 +241,9 @@ impl Told {
             Output::Ndjson => print(&format!("{}\n", json!({ "summary": counts }))),
             Output::Table => {
                 let [rows, created, updated, unchanged, refused] = self.counts;
+                let word = if rows == 1 { "row" } else { "rows" };
                 say(&format!(
-                    "{rows} rows: {created} created, {updated} updated, {unchanged} unchanged, {refused} refused"
+                    "{rows} {word}: {created} created, {updated} updated, {unchanged} unchanged, {refused} refused"
                 ));
                 if self.secrets_shown {
                     say("the secrets are not shown again");
@@ -242,9 +253,27 @@ impl Told {
     }
 }
 
+/// What is wrong with a row, in a line.
 fn problem(line: &Value) -> String {
     let problem: Problem = serde_json::from_value(line["problem"].clone()).unwrap_or_default();
-    problem.summary()
+    if problem.errors.is_empty() {
+        return problem.detail;
+    }
+    let each = problem.errors.iter().map(|error| {
+        let mut text = format!("{}: {}", error.field, error.detail);
+        if let Some(Value::String(value)) = error
+            .value
+            .as_ref()
+            .filter(|value| !text.contains(&value.to_string()))
+        {
+            text.push_str(&format!(" ({value:?})"));
+        }
+        if let Some(accepted) = &error.accepted {
+            text.push_str(&format!("; accepted: {accepted}"));
+        }
+        text
+    });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Rows of a file that are sent at once.
@@ -252,6 +281,8 @@ fn problem(line: &Value) -> String {
 struct Part {
     /// The header, and the rows.
     bytes: Vec<u8>,
+    /// How many of them are rows.
+    row_bytes: usize,
     /// How many lines the header has.
     header_lines: u64,
     /// The line of the file at which the rows start.
@@ -279,6 +310,8 @@ struct Parts<R> {
     format: FileFormat,
     bytes: io::Bytes<BufReader<R>>,
     header: Option<Vec<u8>>,
+    /// Whether a part was cut before.
+    cut_any: bool,
     /// The line of the file that is read next.
     line: u64,
 }
@@ -298,6 +331,7 @@ impl<R: Read> Parts<R> {
             format,
             bytes: BufReader::new(bytes).bytes(),
             header: None,
+            cut_any: false,
             line: 1,
         }
     }
@@ -317,11 +351,18 @@ impl<R: Read> Parts<R> {
         }
         let mut part = self.header();
         let header = part.bytes.len();
+        // Once in the file, however often it is sent.
+        let first = if std::mem::replace(&mut self.cut_any, true) {
+            0
+        } else {
+            header
+        };
         for _ in 0..ROWS_AT_ONCE {
             if part.bytes.len() > PART_BYTES || !self.row(&mut part.bytes)? {
                 break;
             }
         }
+        part.row_bytes = part.bytes.len() - header + first;
         Ok(Some(part).filter(|part| part.bytes.len() > header))
     }
 
@@ -331,6 +372,7 @@ impl<R: Read> Parts<R> {
         Part {
             header_lines: bytes.iter().filter(|&&byte| byte == b'\n').count() as u64,
             bytes,
+            row_bytes: 0,
             starts_at: self.line,
         }
     }
@@ -409,6 +451,8 @@ mod tests {
             .map(|part| String::from_utf8_lossy(&part.bytes).matches("lamp-").count())
             .collect();
         assert_eq!(rows, [500, 500, 1]);
+        let sent: usize = parts.iter().map(|part| part.row_bytes).sum();
+        assert_eq!(sent, file.len(), "as far as a progress bar goes");
         let header = "\u{feff}\"na\"\"me\",identity\n";
         assert!(parts.iter().all(|part| part.bytes.starts_with(header.as_bytes())));
         assert!(parts[2].bytes.ends_with(b"\nlast,5\" pipe"));
@@ -419,6 +463,20 @@ mod tests {
             (parts[1].line_of(2), parts[1].line_of(4), parts[1].line_of(1)),
             (1002, 1004, 1)
         );
+    }
+
+    #[test]
+    fn a_refused_row_is_one_line_with_the_value_and_what_would_be_accepted() {
+        let line = json!({"problem": {"detail": "2 fields are wrong", "errors": [
+            {"field": "cohort", "detail": "there is no cohort \"nope\"", "value": "nope", "accepted": "there are: lamps"},
+            {"field": "tags", "detail": "the tag contains ' '", "value": "q q"},
+        ]}});
+        assert_eq!(
+            problem(&line),
+            "cohort: there is no cohort \"nope\"; accepted: there are: lamps; tags: the tag contains ' ' (\"q q\")"
+        );
+        let line = json!({"problem": {"detail": "PSK identity \"one\" is in use already"}});
+        assert_eq!(problem(&line), "PSK identity \"one\" is in use already");
     }
 
     #[test]
