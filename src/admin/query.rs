@@ -10,19 +10,39 @@ use axum::response::{IntoResponse, Response};
 
 use super::problem::{FieldError, Problem};
 
-/// What `GET` takes, by the route as it is written in [`super::router`], below the project; every other call takes
-/// nothing.
-const ACCEPTED: &[(&str, &[&str])] = &[
-    ("/packages", &["name", "limit", "pageToken"]),
-    ("/packages/{package}/artifacts", &["limit", "pageToken"]),
-    ("/cohorts", &["name", "limit", "pageToken"]),
-    ("/cohorts/{cohort}/deployments", &["limit", "pageToken"]),
+/// What a call takes, by its method and its route as it is written in [`super::router`], below the project; every other
+/// call takes nothing.
+const ACCEPTED: &[(Method, &str, &[&str])] = &[
+    (Method::GET, "/packages", &["name", "limit", "pageToken"]),
     (
+        Method::GET,
+        "/packages/{package}/artifacts",
+        &["limit", "pageToken"],
+    ),
+    (Method::GET, "/cohorts", &["name", "limit", "pageToken"]),
+    (
+        Method::GET,
+        "/cohorts/{cohort}/deployments",
+        &["limit", "pageToken"],
+    ),
+    (
+        Method::GET,
         "/devices",
         &["name", "cohort", "tag", "search", "online", "limit", "pageToken"],
     ),
-    ("/sessions", &["limit", "pageToken"]),
-    ("/keys", &["limit", "pageToken"]),
+    (Method::POST, "/devices:import", &["update", "allowSequenceBack"]),
+    (
+        Method::GET,
+        "/devices:export",
+        &["format", "name", "cohort", "tag", "search", "online"],
+    ),
+    (
+        Method::GET,
+        "/devices/{device}/events",
+        &["type", "limit", "pageToken"],
+    ),
+    (Method::GET, "/sessions", &["limit", "pageToken"]),
+    (Method::GET, "/keys", &["limit", "pageToken"]),
 ];
 
 /// Refuses a call of the API whose query holds what the call does not take. Not a probe: what asks for one may add to its
@@ -40,13 +60,16 @@ pub async fn refuse_unknown(request: Request, next: Next) -> Response {
 }
 
 fn accepted(method: &Method, below: &str) -> &'static [&'static str] {
-    if method != Method::GET && method != Method::HEAD {
-        return &[];
-    }
+    // What is answered to HEAD is what GET would be answered.
+    let method = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
     ACCEPTED
         .iter()
-        .find(|(route, _)| *route == below)
-        .map_or(&[], |(_, names)| names)
+        .find(|(of, route, _)| of == method && *route == below)
+        .map_or(&[], |(_, _, names)| names)
 }
 
 fn check(query: &str, accepted: &[&str]) -> Result<(), Problem> {

@@ -160,7 +160,7 @@ async fn what_operators_do_to_a_device_is_in_its_timeline_with_their_name() {
     let patch = |cohort, enabled| DevicePatch {
         cohort,
         enabled,
-        tags: None,
+        ..DevicePatch::default()
     };
     given.update(device, patch(Some(Some(south)), None)).await;
     given.update(device, patch(Some(None), Some(false))).await;
