@@ -17,7 +17,7 @@ use super::super::inbox::{KeyTicket, Message};
 use super::super::journal::{Entry, SavedPeer};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
-use super::{Alarm, Link, Peer, Shard, security};
+use super::{Alarm, Link, Origin, Peer, Shard, security};
 use crate::dtls::{
     Admission, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, Psk, RESERVATION,
     ServerHandshake, VerifiedHello,
@@ -294,12 +294,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         }
         self.make_room();
         let serial = self.around.serials.fetch_add(1, Ordering::Relaxed);
+        let mut is_logged = false;
         if let Some(journal) = &self.around.journal {
             session.reserve(RESERVATION);
-            journal.record(Entry::Established(Box::new(SavedPeer {
+            is_logged = journal.record(Entry::Established(Box::new(SavedPeer {
                 serial,
                 device: device.key(),
-                identity,
+                identity: identity.clone(),
                 peer: path.peer,
                 local: path.local,
                 since_unix_ms: self.unix_ms,
@@ -315,13 +316,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             since_unix_ms: self.unix_ms,
             restored: false,
         };
-        let peer = Peer::new(
+        let mut peer = Peer::new(
             Link::Secure(session),
             Some(device.clone()),
             path,
             serial,
             self.now,
         );
+        peer.origin = Some(Origin {
+            identity,
+            since_unix_ms: self.unix_ms,
+        });
+        peer.is_logged = is_logged;
         let key = PeerKey {
             kind: Kind::Secure,
             id: self.sessions.insert(peer),

@@ -14,7 +14,7 @@ use super::super::inbox::{KeyTicket, Message};
 use super::super::journal::{RestoredPeer, SavedRelation};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
-use super::{Link, Peer, Shard};
+use super::{Link, Origin, Peer, Shard};
 use crate::coap::{ContentFormat, Endpoint, ObserveSeq, Relation, Token};
 use crate::telemetry::{DropReason, GatewayEvent, Security};
 
@@ -23,7 +23,6 @@ use crate::telemetry::{DropReason, GatewayEvent, Security};
 pub struct Unresolved {
     /// The device's key when the session was established.
     pub device: u64,
-    since_unix_ms: i64,
     kept: Option<(Path, Box<[u8]>)>,
 }
 
@@ -42,6 +41,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             };
             let mut peer = Peer::new(Link::Secure(session), None, path, saved.serial, now);
             peer.endpoint = Endpoint::restore(saved.relations.iter().filter_map(relation));
+            peer.origin = Some(Origin {
+                identity: saved.identity.clone(),
+                since_unix_ms: saved.since_unix_ms,
+            });
+            peer.is_logged = true;
             for _ in peer.endpoint.relations() {
                 self.tally.record(GatewayEvent::ObserverAdded);
             }
@@ -55,7 +59,6 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.tally.record(GatewayEvent::SessionStarted(Security::Dtls));
             let unresolved = Unresolved {
                 device: saved.device,
-                since_unix_ms: saved.since_unix_ms,
                 kept: None,
             };
             self.unresolved.insert(id, unresolved);
@@ -109,7 +112,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             shard: self.around.index,
             peer: peer.path.peer,
             suite: session.suite().name(),
-            since_unix_ms: unresolved.since_unix_ms,
+            since_unix_ms: peer
+                .origin
+                .as_ref()
+                .map_or(self.unix_ms, |origin| origin.since_unix_ms),
             restored: true,
         };
         peer.device = Some(device.clone());
