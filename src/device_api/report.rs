@@ -73,7 +73,8 @@ fn read(request: &Request<'_>) -> Result<StateReport, Code> {
     })
 }
 
-/// The answer that a device waits for. A report that never reached the writer is 5.03: the device may try again.
+/// The answer that a device waits for. A report that was not stored, for want of space or because it never reached the
+/// writer, is 5.03: the device may try again.
 struct Pending(Option<Ticket<Arc<DeviceEntry>>>);
 
 impl Pending {
@@ -81,7 +82,7 @@ impl Pending {
         let code = if stored.is_ok() {
             Code::CHANGED
         } else {
-            Code::INTERNAL_SERVER_ERROR
+            Code::SERVICE_UNAVAILABLE
         };
         self.complete(code);
     }
