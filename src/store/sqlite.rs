@@ -107,7 +107,16 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn begin(&self) -> Result<WriteTransaction, StoreError> {
-        let transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let writer = &self.inner.writer;
+        let transaction = match writer.begin_with(BEGIN).await {
+            Ok(transaction) => transaction,
+            // A commit that failed, on a full disk for one, leaves a connection that believes itself in a transaction which
+            // SQLite has ended, and begins no other. A fresh one does not.
+            Err(_) => {
+                writer.acquire().await?.close().await?;
+                writer.begin_with(BEGIN).await?
+            }
+        };
         Ok(WriteTransaction {
             transaction,
             store: self.clone(),
@@ -264,6 +273,8 @@ pub fn key_file(folder: &Path) -> PathBuf {
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "fleet", include_str!("migrations/0001_fleet.sql"))];
 /// What is sealed to tell one installation key from another.
 pub const KEY_CHECK: &[u8] = b"key-check";
+/// The lock for writing first: who has it cannot be told to try again.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Reads that wait for a checkpoint; nobody else writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A reasoned guess: handshakes and pages of lists. Each is a thread.
