@@ -60,7 +60,13 @@ pub async fn upload(
         })?;
         let Some(chunk) = next else { break };
         let chunk = chunk.map_err(|error| Problem::malformed(format!("the upload broke off: {error}")))?;
-        upload.write(&chunk).await?;
+        if let Err(error) = upload.write(&chunk).await {
+            drop(upload);
+            let rest = chunks.take_while(|chunk| std::future::ready(chunk.is_ok()));
+            // Whether it came or not, the answer is the same.
+            let _ = tokio::time::timeout(DISCARD, rest.for_each(|_| std::future::ready(()))).await;
+            return Err(error.into());
+        }
     }
     let outcome = state
         .control
@@ -233,6 +239,10 @@ const VALUE_SHOWN_CHARS: usize = 80;
 
 /// How long an upload may stand still. A guess: longer than any TCP retransmission that still succeeds.
 const STALL: Duration = Duration::from_secs(60);
+
+/// How long the rest of an upload that has failed is received and thrown away: many clients look at the answer only once they
+/// have sent everything, and see nothing but a broken connection if they cannot. A guess.
+const DISCARD: Duration = Duration::from_secs(10);
 
 /// How much is read from disk at a time.
 const PIECE_BYTES: u64 = 256 * 1024;

@@ -30,7 +30,7 @@ pub enum StoreError {
     },
     /// The database is gone, though the folder was served before.
     #[error(
-        "{file:?} is missing or empty, and {evidence:?} is from when it was not; restore a backup, or begin anew in another folder"
+        "{file:?} is missing or empty, and {evidence:?} is from when it was not: the database is damaged; restore a backup, or begin anew in another folder"
     )]
     DatabaseMissing {
         /// The database.

@@ -27,24 +27,26 @@ pub async fn inspect(folder: &Path) -> Result<Option<Sealer>, StoreError> {
     let key = key_file(folder);
     let sealer = Sealer::read(&key)?;
     let file = folder.join(DATABASE);
-    if size(&file)? == 0 {
-        if let Some(evidence) = evidence(folder)? {
-            return Err(StoreError::DatabaseMissing { file, evidence });
-        }
-    } else if size(&beside(&file, "-journal"))? == 0 {
-        let looked = look(&file, &key, sealer.as_ref()).await;
-        looked.map_err(|error| error.in_file(&file))?;
-    }
     // With a rollback journal beside it, the very first start was cut off before it could store anything: the database
     // goes over to a write-ahead log before it holds a table.
+    let holds_facts = if size(&file)? > 0 && size(&beside(&file, "-journal"))? == 0 {
+        let looked = look(&file, &key, sealer.as_ref()).await;
+        looked.map_err(|error| error.in_file(&file))?
+    } else {
+        false
+    };
+    // SQLite takes a file that is shorter than a page for a database that is yet to be made.
+    if !holds_facts && let Some(evidence) = evidence(folder)? {
+        return Err(StoreError::DatabaseMissing { file, evidence });
+    }
     if let Some(sealer) = &sealer {
         sessions::inspect(folder, sealer)?;
     }
     Ok(sealer)
 }
 
-/// Looks into a database.
-async fn look(file: &Path, key: &Path, sealer: Option<&Sealer>) -> Result<(), StoreError> {
+/// Looks into a database; whether it holds what every one does that was served from.
+async fn look(file: &Path, key: &Path, sealer: Option<&Sealer>) -> Result<bool, StoreError> {
     // What a write-ahead log holds belongs to the database. Without one, SQLite is told to leave nothing beside it.
     let has_log = size(&beside(file, "-wal"))? > 0;
     let options = SqliteConnectOptions::new()
@@ -63,7 +65,8 @@ async fn ask(
     file: &Path,
     key: &Path,
     sealer: Option<&Sealer>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let mut holds_facts = false;
     let tables = sqlx::query("SELECT name FROM sqlite_schema WHERE type = 'table'")
         .fetch_all(&mut *database)
         .await?;
@@ -96,6 +99,7 @@ async fn ask(
             (Some(row), Some(sealer)) => {
                 let opened = sealer.open_sealed(KEY_CHECK, row.try_get(0)?);
                 opened.map_err(|_| StoreError::KeyForeign { path: key.to_owned() })?;
+                holds_facts = true;
             }
             (None, _) => {}
         }
@@ -112,7 +116,7 @@ async fn ask(
             });
         }
     }
-    Ok(())
+    Ok(holds_facts)
 }
 
 /// What is in the folder only if there was a database with facts: a session log, or an artifact's bytes.
