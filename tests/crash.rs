@@ -1,7 +1,20 @@
 //! What was acknowledged is there after `kill -9`; what a restart costs; how the process ends and refuses to begin.
+//!
+//! - `matrix`: killed at every write, sync and rename of a short life.
+//! - `full_disk`: no space left, and space again.
+//! - `damage`: folders that are refused, and left as they are.
+//! - `device`: a device that survives the server.
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "crash/damage.rs"]
+mod damage;
+#[path = "crash/device.rs"]
+mod device;
+#[path = "crash/full_disk.rs"]
+mod full_disk;
+#[path = "crash/matrix.rs"]
+mod matrix;
 mod support;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Whether it lives, whether it takes work, and what it counts.
 
+use std::error::Error;
+
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -21,10 +23,20 @@ pub async fn ready(State(state): State<AdminState>) -> Response {
     }
     match state.control.check().await {
         Ok(()) => "ready\n".into_response(),
-        Err(error) => {
-            Problem::unavailable(format!("the store does not take writes: {error}")).into_response()
-        }
+        Err(error) => Problem::unavailable(format!("the store does not take writes: {}", reasons(&error)))
+            .into_response(),
     }
+}
+
+/// An error with what caused it: who asks has no other way to know, and it names no more than files.
+fn reasons(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 /// `GET /metrics`: Prometheus text exposition format.

@@ -373,6 +373,9 @@ impl Problem {
                     error = error as &dyn std::error::Error,
                     "an upload could not be stored"
                 );
+                if error.is_disk_full() {
+                    return Problem::disk_full();
+                }
                 Problem::store_failed(error.to_string())
             }
         }
@@ -396,6 +399,8 @@ impl Problem {
             "too-large" => "The body is too large",
             "unsupported-media-type" => "The body is of another kind than is accepted",
             "unavailable" => "The gateway cannot do this at the moment",
+            "disk-full" => "The disk is full",
+            "database-damaged" => "The database is damaged",
             "store-failed" => "The change could not be written to disk",
             "name-taken" => "The name is taken",
             "identity-taken" => "The PSK identity is taken",
@@ -415,6 +420,21 @@ impl Problem {
             "secret-differs" => "The device has the identity with another secret",
             _ => "The request was refused",
         }
+    }
+
+    /// 507: no space is left on the disk.
+    pub fn disk_full() -> Problem {
+        Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "disk-full",
+            "no space is left on the disk of the data folder; nothing was stored. Free some or enlarge the disk, and try again: \
+             the gateway need not be restarted",
+        )
+    }
+
+    /// 500: the database is not one any more.
+    fn database_damaged(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "database-damaged", detail)
     }
 
     /// 500: the disk says no.
@@ -440,12 +460,15 @@ impl From<ControlError> for Problem {
         match error {
             ControlError::Refused(refusal) => refusal.into(),
             ControlError::Upload(error) => Problem::from_upload(&error),
-            ControlError::StoreFailed(_) => {
-                error!(
-                    error = &error as &dyn std::error::Error,
-                    "a change could not be stored"
-                );
-                Problem::store_failed(error.to_string())
+            ControlError::StoreFailed(ref cause) => {
+                error!(error = &error as &dyn std::error::Error, "the store failed");
+                if cause.is_disk_full() {
+                    Problem::disk_full()
+                } else if cause.is_damage() {
+                    Problem::database_damaged(cause.to_string())
+                } else {
+                    Problem::store_failed(error.to_string())
+                }
             }
             ControlError::TooManyUploads(_) | ControlError::ShuttingDown => {
                 Problem::unavailable(error.to_string())

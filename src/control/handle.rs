@@ -187,7 +187,10 @@ impl Control {
         // In a task of its own, which keeps the lock though whoever asked goes away: one check is in flight at most.
         let control = self.clone();
         let check = tokio::spawn(async move {
-            let found = control.order(Check).await;
+            let found = match control.order(Check).await {
+                Ok(()) => control.check_blobs().await,
+                Err(error) => Err(error),
+            };
             *last = Some(Checked {
                 at: crate::clock::now(),
                 found: found.clone(),
@@ -609,6 +612,13 @@ impl Control {
         })
         .await?;
         Ok(self.entry(device).is_some_and(|entry| entry.session().is_some()))
+    }
+
+    /// A commit may yet find room, in what the database has of the disk already, when nothing else does.
+    async fn check_blobs(&self) -> Result<(), ControlError> {
+        let store = self.shared.store.clone();
+        let checked = tokio::task::spawn_blocking(move || store.check_blobs()).await;
+        Ok(checked.map_err(|_| ControlError::ShuttingDown)??)
     }
 
     pub(super) async fn order<D: Decision>(&self, decision: D) -> Result<D::Answer, ControlError> {

@@ -79,7 +79,8 @@ fn read(path: Option<&str>, request: &Request<'_>) -> Result<(String, StateRepor
     })
 }
 
-/// The answer that a device waits for. A report that never reached the writer is 5.03: the device may try again.
+/// The answer that a device waits for. A report that was not stored, for want of space or because it never reached the
+/// writer, is 5.03: the device may try again.
 struct Pending(Option<Ticket<Arc<DeviceEntry>>>);
 
 impl Pending {
@@ -87,7 +88,7 @@ impl Pending {
         let code = if stored.is_ok() {
             Code::CHANGED
         } else {
-            Code::INTERNAL_SERVER_ERROR
+            Code::SERVICE_UNAVAILABLE
         };
         self.complete(code);
     }

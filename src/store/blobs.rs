@@ -8,10 +8,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSliceMut, Write};
+use std::fs::{self, File};
+use std::io::{self, IoSliceMut};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,8 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 use sha2::Digest as _;
 
-use super::error::StoreError;
+use super::disk::{Disk, DiskFile, Existing};
+use super::error::{StoreError, is_disk_full};
 use super::folder;
 use super::readers::{Place, Readers, ReadersBusy};
 use crate::fleet::{Digest, IMAGE_HEAD_BYTES};
@@ -30,6 +31,7 @@ use crate::fleet::{Digest, IMAGE_HEAD_BYTES};
 /// The folder of artifact bytes.
 #[derive(Debug)]
 pub struct Blobs {
+    disk: Arc<dyn Disk>,
     stored: PathBuf,
     uploads: PathBuf,
     next_upload: AtomicU64,
@@ -45,15 +47,18 @@ impl Blobs {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn open_in(data: &Path) -> Result<Self, StoreError> {
+    pub fn open_in(disk: Arc<dyn Disk>, data: &Path) -> Result<Self, StoreError> {
         let (stored, uploads) = (data.join("blobs"), data.join("uploads"));
-        folder::create(&stored)?;
-        folder::create(&uploads)?;
-        let swept = folder::sweep(&uploads)?;
+        folder::create(&*disk, &stored)?;
+        folder::create(&*disk, &uploads)?;
+        // Also when they were there: whoever made them may have failed right after.
+        disk.sync_folder(data).map_err(StoreError::io("sync", data))?;
+        let swept = folder::sweep(&*disk, &uploads)?;
         if swept > 0 {
             tracing::info!(swept, "unfinished uploads were removed");
         }
         Ok(Self {
+            disk,
             stored,
             uploads,
             next_upload: AtomicU64::new(0),
@@ -78,7 +83,7 @@ impl Blobs {
                     .and_then(|name| name.to_str())
                     .and_then(|name| name.parse().ok());
                 if digest.is_some_and(|digest| !named.contains(&digest)) {
-                    fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+                    self.disk.remove(&path).map_err(StoreError::io("remove", &path))?;
                 }
             }
         }
@@ -92,19 +97,30 @@ impl Blobs {
     pub fn begin(&self, limit: u64) -> Result<Upload, UploadError> {
         let number = self.next_upload.fetch_add(1, Ordering::Relaxed);
         let path = self.uploads.join(number.to_string());
-        let file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)?;
+        let file = self.disk.create(&path, Existing::Refuse)?;
         Ok(Upload {
-            unfinished: Unfinished(Some(path)),
+            unfinished: self.unfinished(path),
             file,
             hash: sha2::Sha256::new(),
             head: Vec::with_capacity(IMAGE_HEAD_BYTES),
             length: 0,
             limit,
         })
+    }
+
+    /// Whether the disk takes bytes.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let number = self.next_upload.fetch_add(1, Ordering::Relaxed);
+        let path = self.uploads.join(number.to_string());
+        let write = || -> io::Result<()> {
+            let mut file = self.disk.create(&path, Existing::Refuse)?;
+            let _unfinished = self.unfinished(path.clone());
+            file.write_all(&[0; CHECK_BYTES])
+        };
+        write().map_err(StoreError::io("write", &path))
     }
 
     /// Gives bytes their name. The same bytes again change nothing.
@@ -115,16 +131,21 @@ impl Blobs {
         let path = self.path(&upload.digest);
         let shelf = path.parent().expect("a blob's path has a folder");
         if !path.exists() {
-            folder::create(shelf)?;
+            folder::create(&*self.disk, shelf)?;
             let unfinished = upload.unfinished.keep();
-            fs::rename(&unfinished, &path).map_err(|error| {
+            self.disk.rename(&unfinished, &path).map_err(|error| {
                 // The name is free still, the bytes are not wanted.
-                let _ = fs::remove_file(&unfinished);
+                let _ = self.disk.remove(&unfinished);
                 StoreError::io("rename to", &path)(error)
             })?;
         }
-        // Also when the name was there: whoever made it may have failed right here.
-        folder::sync(shelf).map_err(StoreError::io("sync", shelf))
+        // Also when the name or the shelf was there: whoever made it may have failed right here.
+        for folder in [shelf, &self.stored] {
+            self.disk
+                .sync_folder(folder)
+                .map_err(StoreError::io("sync", folder))?;
+        }
+        Ok(())
     }
 
     /// Removes bytes that no fact names any more. Who reads them reads on.
@@ -138,7 +159,7 @@ impl Blobs {
             self.open.store(Arc::new(open));
         }
         let path = self.path(digest);
-        match fs::remove_file(&path) {
+        match self.disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::io("remove", path)(error))
             }
@@ -211,6 +232,13 @@ impl Blobs {
         open.insert(*digest, Arc::clone(&blob));
         self.open.store(Arc::new(open));
         Ok(blob)
+    }
+
+    fn unfinished(&self, path: PathBuf) -> Unfinished {
+        Unfinished {
+            disk: Arc::clone(&self.disk),
+            path: Some(path),
+        }
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -346,7 +374,7 @@ impl Blob {
 #[derive(Debug)]
 pub struct Upload {
     unfinished: Unfinished,
-    file: File,
+    file: Box<dyn DiskFile>,
     hash: sha2::Sha256,
     head: Vec<u8>,
     length: u64,
@@ -375,7 +403,7 @@ impl Upload {
     ///
     /// # Errors
     /// There are none, they are not what the sender declared, or the disk fails.
-    pub fn finish(self, declared: Option<Digest>) -> Result<StoredBlob, UploadError> {
+    pub fn finish(mut self, declared: Option<Digest>) -> Result<StoredBlob, UploadError> {
         if self.length == 0 {
             return Err(UploadError::Empty);
         }
@@ -383,7 +411,7 @@ impl Upload {
         if let Some(declared) = declared.filter(|&declared| declared != actual) {
             return Err(UploadError::WrongDigest { declared, actual });
         }
-        self.file.sync_all()?;
+        self.file.sync()?;
         Ok(StoredBlob {
             unfinished: self.unfinished,
             digest: actual,
@@ -407,19 +435,22 @@ pub struct StoredBlob {
 
 /// A file that is removed unless it is kept.
 #[derive(Debug)]
-struct Unfinished(Option<PathBuf>);
+struct Unfinished {
+    disk: Arc<dyn Disk>,
+    path: Option<PathBuf>,
+}
 
 impl Unfinished {
     fn keep(mut self) -> PathBuf {
-        self.0.take().expect("a file is kept once")
+        self.path.take().expect("a file is kept once")
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
+        if let Some(path) = &self.path {
             // What cannot be removed now is swept at the next start.
-            let _ = fs::remove_file(path);
+            let _ = self.disk.remove(path);
         }
     }
 }
@@ -453,8 +484,18 @@ pub enum UploadError {
     ),
 }
 
+impl UploadError {
+    /// Whether it would not have failed with more space on the disk.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io(error) if is_disk_full(error))
+    }
+}
+
 /// A reasoned guess: a fleet downloads few artifacts at a time, and file descriptors are few by default.
 const OPEN_FILES: usize = 64;
+/// A disk with less space is full: a reasoned guess, a good many commits.
+const CHECK_BYTES: usize = 64 * 1024;
 
 /// A thousand of the largest blocks: a device takes seconds for them, a disk some ten milliseconds.
 const READ_AHEAD_BYTES: u64 = 1024 * 1024;
@@ -472,13 +513,14 @@ mod tests {
     use rustix::fs::{Advice, fadvise};
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+    use super::super::disk::LocalDisk;
     use super::{Blobs, BlockRead, OPEN_FILES, UploadError};
     use crate::fleet::Digest;
 
     #[test]
     fn bytes_are_found_under_their_digest_at_any_offset() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_in(data.path()).unwrap();
+        let blobs = Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap();
         let digest = store(&blobs, b"0123456789");
         assert_eq!(digest, Digest::of(b"0123456789"));
         let mut block = [0; 4];
@@ -495,7 +537,7 @@ mod tests {
     #[test]
     fn bytes_that_are_not_in_memory_are_never_waited_for_and_found_there_once_a_reader_has_read_them() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Arc::new(Blobs::open_in(data.path()).unwrap());
+        let blobs = Arc::new(Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap());
         let digest = store(&blobs, b"0123456789");
         let mut block = [0; 4];
         assert!(!blobs.read_now(&digest, 3, &mut block), "the file is not open");
@@ -517,7 +559,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_an_error_that_says_so() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Arc::new(Blobs::open_in(data.path()).unwrap());
+        let blobs = Arc::new(Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap());
         let digest = store(&blobs, b"0123456789");
         let past = read(&blobs, digest, 7).unwrap_err();
         assert_eq!(past.kind(), io::ErrorKind::UnexpectedEof);
@@ -533,7 +575,7 @@ mod tests {
     #[test]
     fn a_disk_that_does_not_answer_holds_up_nobody_who_asks_for_what_is_in_memory() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Arc::new(Blobs::open_in(data.path()).unwrap());
+        let blobs = Arc::new(Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap());
         let (warm, cold) = (store(&blobs, b"warm bytes"), store(&blobs, b"cold bytes"));
         assert_eq!(read(&blobs, warm, 0).unwrap(), &b"warm"[..]);
         let stall = blobs.stall_readers();
@@ -550,7 +592,7 @@ mod tests {
     #[test]
     fn reads_that_wait_are_bounded_and_all_of_them_are_done() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Arc::new(Blobs::open_in(data.path()).unwrap());
+        let blobs = Arc::new(Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap());
         let digest = store(&blobs, b"0123456789");
         let stall = blobs.stall_readers();
         let (sender, outcomes) = mpsc::channel();
@@ -568,7 +610,7 @@ mod tests {
     #[test]
     fn the_same_bytes_are_stored_once() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_in(data.path()).unwrap();
+        let blobs = Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap();
         assert_eq!(store(&blobs, b"same"), store(&blobs, b"same"));
         assert_eq!(files(data.path()).len(), 1);
     }
@@ -576,7 +618,7 @@ mod tests {
     #[test]
     fn an_upload_that_breaks_off_leaves_nothing_behind() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_in(data.path()).unwrap();
+        let blobs = Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap();
         let mut upload = blobs.begin(100).unwrap();
         upload.write(b"half").unwrap();
         assert_eq!(files(data.path()).len(), 1);
@@ -587,7 +629,7 @@ mod tests {
     #[test]
     fn a_wrong_digest_an_empty_upload_and_one_past_the_limit_leave_nothing_behind() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_in(data.path()).unwrap();
+        let blobs = Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap();
 
         let mut upload = blobs.begin(100).unwrap();
         upload.write(b"abc").unwrap();
@@ -617,12 +659,12 @@ mod tests {
     #[test]
     fn what_a_killed_process_left_is_swept_at_the_next_start() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_in(data.path()).unwrap();
+        let blobs = Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap();
         let (named, unnamed) = (store(&blobs, b"named"), store(&blobs, b"unnamed"));
         drop(blobs);
         fs::write(data.path().join("uploads/17"), b"half").unwrap();
 
-        let blobs = Blobs::open_in(data.path()).unwrap();
+        let blobs = Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap();
         blobs.sweep_unnamed(&HashSet::from([named])).unwrap();
         assert_eq!(files(data.path()), [named.to_string()]);
         assert!(blobs.open(&named).is_ok());
@@ -632,7 +674,7 @@ mod tests {
     #[test]
     fn files_beyond_the_limit_are_closed_and_can_be_opened_again() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_in(data.path()).unwrap();
+        let blobs = Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap();
         let digests: Vec<_> = (0..OPEN_FILES + 9)
             .map(|i| store(&blobs, &i.to_be_bytes()))
             .collect();
@@ -649,7 +691,7 @@ mod tests {
     #[test]
     fn who_reads_a_blob_that_is_removed_reads_on() {
         let data = tempfile::tempdir().unwrap();
-        let blobs = Blobs::open_in(data.path()).unwrap();
+        let blobs = Blobs::open_in(Arc::new(LocalDisk), data.path()).unwrap();
         let digest = store(&blobs, b"bytes");
         let blob = blobs.open(&digest).unwrap();
         blobs.remove(&digest).unwrap();

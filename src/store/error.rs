@@ -1,7 +1,9 @@
 //! What can go wrong with durable facts.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::sessions::SessionLogError;
 
 /// The store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -16,16 +18,45 @@ pub enum StoreError {
     },
     /// A newer program wrote this database.
     #[error(
-        "the database in {folder:?} has schema {found} and this program knows {known}; start the newer program that wrote it, or restore a backup"
+        "{file:?} has schema {found} and this program knows {known}; start the newer program that wrote it, or restore a backup"
     )]
     Newer {
-        /// The folder.
-        folder: PathBuf,
+        /// The database.
+        file: PathBuf,
         /// The newest migration in the database.
         found: i64,
         /// The newest migration this program knows.
         known: i64,
     },
+    /// The database is gone, though the folder was served before.
+    #[error(
+        "{file:?} is missing or empty, and {evidence:?} is from when it was not: the database is damaged; restore a backup, or begin anew in another folder"
+    )]
+    DatabaseMissing {
+        /// The database.
+        file: PathBuf,
+        /// What only a database can have led to.
+        evidence: PathBuf,
+    },
+    /// The database is not one any more.
+    #[error("the database {file:?} is damaged; stop the gateway and restore a backup")]
+    Damaged {
+        /// The database.
+        file: PathBuf,
+        /// How that was noticed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The session log cannot be used.
+    #[error(transparent)]
+    SessionLog(#[from] SessionLogError),
+    /// No space is left for the database.
+    #[error("no space is left on the disk of the data folder; free some, and try again")]
+    DiskFull(
+        /// What did not fit.
+        #[source]
+        Box<dyn std::error::Error + Send + Sync>,
+    ),
     /// A file or folder could not be read or written.
     #[error("could not {doing} {path:?}")]
     Io {
@@ -53,10 +84,16 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// A sealed secret does not open with this installation key.
+    /// The installation key is another installation's.
     #[error(
-        "a sealed secret does not open with this folder's installation key; restore the key that belongs to this database"
+        "{path:?} is not the key that the secrets in the database were sealed with; restore the one that belongs to it from a backup"
     )]
+    KeyForeign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A sealed secret does not open.
+    #[error("a sealed secret does not open with this folder's installation key")]
     Unsealable,
     /// A record in the database makes no sense.
     #[error("the database holds a record that makes no sense: {0}")]
@@ -72,7 +109,17 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(Box::new(error))
+        let code = error.as_database_error().and_then(|error| error.code());
+        let code = code.and_then(|code| code.parse().ok()).unwrap_or(0);
+        let error = Box::new(error);
+        match (code & PRIMARY, code) {
+            (SQLITE_FULL, _) | (_, SQLITE_IOERR_SHMSIZE) => Self::DiskFull(error),
+            (SQLITE_CORRUPT | SQLITE_NOTADB, _) => Self::Damaged {
+                file: DATABASE.into(),
+                source: error,
+            },
+            _ => Self::Database(error),
+        }
     }
 }
 
@@ -82,4 +129,60 @@ impl StoreError {
         let path = path.into();
         move |source| Self::Io { doing, path, source }
     }
+
+    /// Says which file it is about, where that is known better than by its name.
+    pub(super) fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Damaged { source, .. } => Self::Damaged {
+                file: path.to_owned(),
+                source,
+            },
+            other => other,
+        }
+    }
+
+    /// Whether it would not have failed with more space on the disk.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DiskFull(_) => true,
+            Self::Io { source, .. } => is_disk_full(source),
+            Self::Locked { .. }
+            | Self::Newer { .. }
+            | Self::DatabaseMissing { .. }
+            | Self::Damaged { .. }
+            | Self::SessionLog(_)
+            | Self::BadKey { .. }
+            | Self::KeyMissing { .. }
+            | Self::KeyForeign { .. }
+            | Self::Unsealable
+            | Self::Corrupt(_)
+            | Self::Database(_) => false,
+        }
+    }
+
+    /// Whether the database cannot be trusted any more.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Corrupt(_))
+    }
 }
+
+/// Whether a file did not fit.
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// The database's name in the data folder.
+pub const DATABASE: &str = "tessera.db";
+
+// SQLite's result codes (sqlite.org/rescode.html): the low byte of an extended code is the primary one.
+const PRIMARY: i32 = 0xff;
+const SQLITE_CORRUPT: i32 = 11;
+const SQLITE_FULL: i32 = 13;
+const SQLITE_NOTADB: i32 = 26;
+/// The index of the write-ahead log could not grow.
+const SQLITE_IOERR_SHMSIZE: i32 = 10 | 19 << 8;

@@ -1,10 +1,11 @@
 //! The data folder: one process at a time, readable by its owner only.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::disk::Disk;
 use super::error::StoreError;
 
 /// A data folder that no other process can use while this lives.
@@ -20,8 +21,8 @@ impl Folder {
     ///
     /// # Errors
     /// Another process has it, or it cannot be made, closed to others or written.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        create(path)?;
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
+        create(disk, path)?;
         make_private(path).map_err(StoreError::io("close to other users (set mode 0700 on)", path))?;
         let file = path.join("lock");
         let lock = OpenOptions::new()
@@ -48,25 +49,22 @@ impl Folder {
     }
 }
 
-/// Creates a folder that only its owner can look into, and its parents.
+/// Creates a folder that only its owner can look into, and its parents. Each that is made is durable.
 ///
 /// # Errors
 /// It cannot be made.
-pub fn create(path: &Path) -> Result<(), StoreError> {
+pub fn create(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(StoreError::io("create", path))?;
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
-            sync(parent).map_err(StoreError::io("sync", parent))
-        }
-        Some(_) | None => Ok(()),
-    }
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    create(disk, parent)?;
+    disk.create_folder(path).map_err(StoreError::io("create", path))?;
+    disk.sync_folder(parent).map_err(StoreError::io("sync", parent))
 }
 
 /// Keeps others out of a folder that was there already: what is in it follows the umask.
@@ -78,23 +76,15 @@ fn make_private(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
-/// Makes names in a folder durable.
-///
-/// # Errors
-/// The disk fails.
-pub fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 /// Removes every file in a folder.
 ///
 /// # Errors
 /// The folder cannot be read, or a file not be removed.
-pub fn sweep(folder: &Path) -> Result<usize, StoreError> {
+pub fn sweep(disk: &dyn Disk, folder: &Path) -> Result<usize, StoreError> {
     let mut swept = 0;
     for entry in fs::read_dir(folder).map_err(StoreError::io("read", folder))? {
         let path = entry.map_err(StoreError::io("read", folder))?.path();
-        fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        disk.remove(&path).map_err(StoreError::io("remove", &path))?;
         swept += 1;
     }
     Ok(swept)
@@ -103,6 +93,7 @@ pub fn sweep(folder: &Path) -> Result<usize, StoreError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::disk::LocalDisk;
     use super::*;
 
     #[test]
@@ -111,7 +102,7 @@ mod tests {
         let path = parent.path().join("data");
         fs::create_dir(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        let _folder = Folder::open(&path).unwrap();
+        let _folder = Folder::open(&LocalDisk, &path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
     }
 }

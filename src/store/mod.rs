@@ -10,16 +10,21 @@
 //!   sessions.log       the keys of live sessions, sealed; never part of a backup
 //! ```
 //!
-//! 1. [`Store::open`] locks, sweeps, migrates.
+//! 1. [`Store::open`] locks, looks at everything, and only then changes something: sweeps, migrates.
 //! 2. The writer of `control` takes a [`WriteTransaction`], reads and writes in it, commits once for a whole batch.
 //! 3. Everybody else reads through methods of [`Store`], on connections of their own.
 
 mod blobs;
 mod devices;
+mod disk;
 mod error;
 mod facts;
 mod first_answers;
 mod folder;
+mod inspect;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod power_cuts;
 mod readers;
 mod seal;
 mod sessions;

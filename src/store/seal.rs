@@ -4,17 +4,16 @@
 //! secrets cannot be exchanged for one another in the database.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
+use super::disk::{Disk, Existing};
 use super::error::StoreError;
-use super::folder;
 
 /// Seals and opens with one installation's key.
 pub struct Sealer {
@@ -23,11 +22,11 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// Reads the installation key, or makes one if there is none.
+    /// Reads the installation key; `None` if there is none.
     ///
     /// # Errors
-    /// The file cannot be read or written, or holds no key.
-    pub fn open(path: &Path) -> Result<(Self, KeyOrigin), StoreError> {
+    /// The file cannot be read, or holds no key.
+    pub fn read(path: &Path) -> Result<Option<Self>, StoreError> {
         match fs::read(path) {
             Ok(bytes) => {
                 let bytes = Zeroizing::new(bytes);
@@ -36,11 +35,32 @@ impl Sealer {
                     path: path.to_owned(),
                     found,
                 })?;
-                Ok((sealer, KeyOrigin::Found))
+                Ok(Some(sealer))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((Self::make(path)?, KeyOrigin::Made)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StoreError::io("read", path)(error)),
         }
+    }
+
+    /// Makes an installation key. It is written whole or not at all: nothing may be sealed with one that a power cut could
+    /// take away.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn make(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
+        let random = SystemRandom::new();
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        random.fill(&mut *bytes).expect("the system has randomness");
+        let unfinished = path.with_extension("new");
+        let write = || -> io::Result<()> {
+            let mut file = disk.create(&unfinished, Existing::Empty)?;
+            file.write_all(&*bytes)?;
+            file.sync()?;
+            disk.rename(&unfinished, path)?;
+            disk.sync_folder(path.parent().unwrap_or(Path::new(".")))
+        };
+        write().map_err(StoreError::io("write", path))?;
+        Ok(Self::new(&*bytes).expect("32 bytes are a key"))
     }
 
     /// Seals `plaintext`, bound to `belongs_to`.
@@ -82,28 +102,6 @@ impl Sealer {
             .len();
         bytes.truncate(length);
         Ok(bytes)
-    }
-
-    /// A key is written whole or not at all: nothing may be sealed with one that a power cut could take away.
-    fn make(path: &Path) -> Result<Self, StoreError> {
-        let random = SystemRandom::new();
-        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        random.fill(&mut *bytes).expect("the system has randomness");
-        let unfinished = path.with_extension("new");
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(&unfinished)?;
-            file.write_all(&*bytes)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, path)?;
-            folder::sync(path.parent().unwrap_or(Path::new(".")))
-        };
-        write().map_err(StoreError::io("write", path))?;
-        Ok(Self::new(&*bytes).expect("32 bytes are a key"))
     }
 
     fn new(bytes: &[u8]) -> Option<Self> {
@@ -174,15 +172,6 @@ impl fmt::Debug for Sealer {
     }
 }
 
-/// Whether the installation key was there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyOrigin {
-    /// It was.
-    Found,
-    /// It was made.
-    Made,
-}
-
 const KEY_BYTES: usize = 32;
 
 #[cfg(test)]
@@ -190,13 +179,14 @@ const KEY_BYTES: usize = 32;
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{KeyOrigin, Sealer};
+    use super::super::disk::LocalDisk;
+    use super::Sealer;
     use crate::store::StoreError;
 
     #[test]
     fn what_is_sealed_opens_only_for_what_it_belongs_to() {
         let folder = tempfile::tempdir().unwrap();
-        let (sealer, _) = Sealer::open(&folder.path().join("key")).unwrap();
+        let sealer = Sealer::make(&LocalDisk, &folder.path().join("key")).unwrap();
         let sealed = sealer.seal(b"one", b"secret");
         assert!(!sealed.windows(6).any(|window| window == b"secret"));
         assert_ne!(
@@ -218,18 +208,17 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_made_once_and_is_for_its_owner_only() {
+    fn the_key_is_found_again_and_is_for_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        let (sealer, origin) = Sealer::open(&path).unwrap();
-        assert_eq!(origin, KeyOrigin::Made);
+        assert!(Sealer::read(&path).unwrap().is_none());
+        let sealer = Sealer::make(&LocalDisk, &path).unwrap();
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
         let sealed = sealer.seal(b"x", b"secret");
-        let (again, origin) = Sealer::open(&path).unwrap();
-        assert_eq!(origin, KeyOrigin::Found);
+        let again = Sealer::read(&path).unwrap().unwrap();
         assert_eq!(&*again.open_sealed(b"x", &sealed).unwrap(), b"secret");
     }
 
@@ -239,7 +228,7 @@ mod tests {
         let path = folder.path().join("key");
         std::fs::write(&path, b"short").unwrap();
         assert!(matches!(
-            Sealer::open(&path),
+            Sealer::read(&path),
             Err(StoreError::BadKey { found: 5, .. })
         ));
     }

@@ -11,30 +11,35 @@
 //! What the entries say is none of this module's business, nor when they have to be durable.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::folder;
-use super::seal::NumberedSealer;
+use super::disk::{Disk, DiskFile, Existing};
+use super::folder::Folder;
+use super::seal::{NumberedSealer, Sealer};
 use super::sqlite::Store;
 
 /// The session log of a data folder.
 pub struct SessionLog {
     path: PathBuf,
-    /// Seals the file's key, and keeps the folder locked: two processes on one log would use nonces twice.
-    store: Store,
+    disk: Arc<dyn Disk>,
+    /// Seals the file's key.
+    sealer: Arc<Sealer>,
+    /// Kept locked: two processes on one log would use nonces twice.
+    _folder: Arc<Folder>,
+    /// Absent until the first rewrite, and from a failure on: who cannot say what of a file survives must not append to it.
     open: Option<OpenLog>,
     size: u64,
 }
 
 /// A log that entries can be appended to.
 struct OpenLog {
-    file: File,
+    file: Box<dyn DiskFile>,
     sealer: NumberedSealer,
     next: u64,
     /// Collects entries for one write.
@@ -44,17 +49,38 @@ struct OpenLog {
 /// Why a session log cannot be used.
 #[derive(Debug, Error)]
 pub enum SessionLogError {
-    /// Not one of ours, or of another version.
+    /// Not one of ours.
     #[error(
-        "{path:?} is not a session log that this program reads; start the newer program that wrote it, or remove the file, which costs every device a handshake"
+        "{path:?} is not a session log; move it away, which costs every device a handshake, or restore what was there"
     )]
     Foreign {
         /// The file.
         path: PathBuf,
     },
+    /// Of another version.
+    #[error(
+        "{path:?} is a session log of version {found} and this program reads version {known}; start the newer program that wrote it, or move the file away, which costs every device a handshake"
+    )]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u8,
+        /// Ours.
+        known: u8,
+    },
+    /// The disk fails.
+    #[error("could not read {path:?}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Its key does not open.
     #[error(
-        "{path:?} does not open with this folder's installation key; restore the key, or remove the file, which costs every device a handshake"
+        "{path:?} does not open with this folder's installation key; restore the key, or move the file away, which costs every device a handshake"
     )]
     WrongKey {
         /// The file.
@@ -75,23 +101,35 @@ impl Store {
     /// The folder's session log, which need not exist. Nothing is read or written yet. There must be one of them only.
     #[must_use]
     pub fn session_log(&self) -> SessionLog {
-        SessionLog {
-            path: self.inner.folder.path().join("sessions.log"),
-            store: self.clone(),
-            open: None,
-            size: 0,
-        }
+        let inner = &self.inner;
+        SessionLog::new(
+            Arc::clone(&inner.folder),
+            Arc::clone(&inner.disk),
+            Arc::clone(&inner.sealer),
+        )
     }
 }
 
 impl SessionLog {
+    /// The session log of a folder. Nothing is read or written yet.
+    pub(super) fn new(folder: Arc<Folder>, disk: Arc<dyn Disk>, sealer: Arc<Sealer>) -> Self {
+        Self {
+            path: file_in(folder.path()),
+            disk,
+            sealer,
+            _folder: folder,
+            open: None,
+            size: 0,
+        }
+    }
+
     /// Gives every entry to `each`, in order, and returns how many bytes at the end make no entry.
     ///
     /// # Errors
     /// The file cannot be read, is no session log, or was written with another key; or what `each` returns.
     pub fn read(&mut self, each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
-        if let Some(log) = &mut self.open {
-            log.write()?;
+        if self.open.is_some() {
+            self.while_it_lasts(OpenLog::write)?;
         }
         let file = match File::open(&self.path) {
             Ok(file) => file,
@@ -103,7 +141,7 @@ impl SessionLog {
             return Ok(0);
         }
         let mut file = BufReader::new(file);
-        let sealer = self.read_header(&mut file, &mut left)?;
+        let sealer = read_header(&self.path, &self.sealer, &mut file, &mut left).map_err(said)?;
         let mut entry = Zeroizing::new(vec![0; ENTRY_MAX]);
         for number in 0.. {
             let mut length = [0; LENGTH];
@@ -132,14 +170,9 @@ impl SessionLog {
     /// The disk fails, or an entry is too large; the file is as it was, or the log is closed.
     pub fn rewrite(&mut self, entries: &mut dyn Iterator<Item = Zeroizing<Vec<u8>>>) -> io::Result<()> {
         let (sealer, key) = NumberedSealer::make();
-        let sealed = self.store.inner.sealer.seal(BELONGS_TO, &*key);
+        let sealed = self.sealer.seal(BELONGS_TO, &*key);
         let unfinished = self.path.with_extension("log.new");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
+        let file = self.disk.create(&unfinished, Existing::Empty)?;
         let mut log = OpenLog {
             file,
             sealer,
@@ -156,12 +189,12 @@ impl SessionLog {
                 size += log.append(&entry)?;
             }
             log.write()?;
-            log.file.sync_all()?;
-            fs::rename(&unfinished, &self.path)
+            log.file.sync()?;
+            self.disk.rename(&unfinished, &self.path)
         };
         if let Err(error) = fill() {
             // It would take the space that the log itself may be short of.
-            let _ = fs::remove_file(&unfinished);
+            let _ = self.disk.remove(&unfinished);
             return Err(error);
         }
         // Until the folder is synced either file may be the one that a power cut leaves: neither takes entries.
@@ -175,21 +208,22 @@ impl SessionLog {
     /// Appends an entry. It is durable only after [`Self::sync`].
     ///
     /// # Errors
-    /// The disk fails, the entry is too large, or the log is closed: before the first [`Self::rewrite`], after
-    /// [`Self::clear`].
+    /// The disk fails, which closes the log; the entry is too large; or the log is closed: before the first
+    /// [`Self::rewrite`], after a failure or [`Self::clear`].
     pub fn append(&mut self, entry: &[u8]) -> io::Result<()> {
-        self.size += self.opened()?.append(entry)?;
+        self.size += self.while_it_lasts(|log| log.append(entry))?;
         Ok(())
     }
 
     /// Makes everything appended durable.
     ///
     /// # Errors
-    /// The disk fails, or the log is closed.
+    /// The disk fails, which closes the log; or it is closed.
     pub fn sync(&mut self) -> io::Result<()> {
-        let log = self.opened()?;
-        log.write()?;
-        log.file.sync_data()
+        self.while_it_lasts(|log| {
+            log.write()?;
+            log.file.sync()
+        })
     }
 
     /// Durably forgets every entry, for which no space is needed, and closes the log. A file that was replaced is forgotten
@@ -200,9 +234,15 @@ impl SessionLog {
     pub fn clear(&mut self) -> io::Result<()> {
         self.open = None;
         self.size = 0;
-        let file = OpenOptions::new().write(true).open(&self.path)?;
-        file.set_len(0)?;
-        file.sync_all()?;
+        match self.disk.open(&self.path) {
+            Ok(mut file) => {
+                file.empty()?;
+                file.sync()?;
+            }
+            // Somebody took it away, which forgets as well.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         self.sync_folder()
     }
 
@@ -213,42 +253,91 @@ impl SessionLog {
     }
 
     fn sync_folder(&self) -> io::Result<()> {
-        folder::sync(self.path.parent().unwrap_or(Path::new(".")))
+        self.disk
+            .sync_folder(self.path.parent().unwrap_or(Path::new(".")))
     }
 
-    fn opened(&mut self) -> io::Result<&mut OpenLog> {
-        self.open
-            .as_mut()
-            .ok_or_else(|| io::Error::other(SessionLogError::Closed))
-    }
-
-    fn read_header(&self, file: &mut impl Read, left: &mut u64) -> io::Result<NumberedSealer> {
-        let path = || self.path.clone();
-        let foreign = || io::Error::other(SessionLogError::Foreign { path: path() });
-        let wrong_key = || io::Error::other(SessionLogError::WrongKey { path: path() });
-        let cut_short = |error: io::Error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => foreign(),
-            _ => error,
-        };
-        let mut magic = [0; MAGIC.len()];
-        file.read_exact(&mut magic).map_err(cut_short)?;
-        if magic != *MAGIC {
-            return Err(foreign());
+    /// Does something with the open log, which an error closes.
+    fn while_it_lasts<T>(&mut self, act: impl FnOnce(&mut OpenLog) -> io::Result<T>) -> io::Result<T> {
+        let log = self.open.as_mut().ok_or_else(|| said(SessionLogError::Closed))?;
+        let done = act(log);
+        if done.is_err() {
+            self.open = None;
         }
-        let mut length = [0; 2];
-        file.read_exact(&mut length).map_err(cut_short)?;
-        let mut sealed = vec![0; usize::from(u16::from_be_bytes(length))];
-        file.read_exact(&mut sealed).map_err(cut_short)?;
-        *left = left.saturating_sub((magic.len() + length.len() + sealed.len()) as u64);
-        let key = self.store.inner.sealer.open_sealed(BELONGS_TO, &sealed);
-        NumberedSealer::new(&key.map_err(|_| wrong_key())?).ok_or_else(wrong_key)
+        done
     }
+}
+
+/// Whether a folder's session log is one that can be read, if there is one. Changes nothing.
+///
+/// # Errors
+/// It cannot be read, is no session log, or was written with another key.
+pub fn inspect(folder: &Path, sealer: &Sealer) -> Result<(), SessionLogError> {
+    let path = file_in(folder);
+    let unreadable = |source| SessionLogError::Unreadable {
+        path: path.clone(),
+        source,
+    };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut left = file.metadata().map_err(unreadable)?.len();
+    if left == 0 {
+        return Ok(());
+    }
+    read_header(&path, sealer, &mut BufReader::new(file), &mut left).map(drop)
+}
+
+/// Where a folder's session log is.
+pub fn file_in(folder: &Path) -> PathBuf {
+    folder.join("sessions.log")
+}
+
+fn read_header(
+    path: &Path,
+    sealer: &Sealer,
+    file: &mut impl Read,
+    left: &mut u64,
+) -> Result<NumberedSealer, SessionLogError> {
+    let path = || path.to_owned();
+    let unread = |source: io::Error| match source.kind() {
+        io::ErrorKind::UnexpectedEof => SessionLogError::Foreign { path: path() },
+        _ => SessionLogError::Unreadable { path: path(), source },
+    };
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact(&mut magic).map_err(unread)?;
+    let (name, version) = (&magic[..MAGIC.len() - 1], magic[MAGIC.len() - 1]);
+    let (known_name, known) = (&MAGIC[..MAGIC.len() - 1], MAGIC[MAGIC.len() - 1]);
+    if name != known_name {
+        return Err(SessionLogError::Foreign { path: path() });
+    }
+    if version != known {
+        return Err(SessionLogError::OtherVersion {
+            path: path(),
+            found: version,
+            known,
+        });
+    }
+    let mut length = [0; 2];
+    file.read_exact(&mut length).map_err(unread)?;
+    let mut sealed = vec![0; usize::from(u16::from_be_bytes(length))];
+    file.read_exact(&mut sealed).map_err(unread)?;
+    *left = left.saturating_sub((magic.len() + length.len() + sealed.len()) as u64);
+    let wrong_key = || SessionLogError::WrongKey { path: path() };
+    let key = sealer.open_sealed(BELONGS_TO, &sealed);
+    NumberedSealer::new(&key.map_err(|_| wrong_key())?).ok_or_else(wrong_key)
+}
+
+fn said(error: SessionLogError) -> io::Error {
+    io::Error::other(error)
 }
 
 impl OpenLog {
     fn append(&mut self, entry: &[u8]) -> io::Result<u64> {
         if entry.len() + TAG > ENTRY_MAX {
-            return Err(io::Error::other(SessionLogError::TooLarge(entry.len())));
+            return Err(said(SessionLogError::TooLarge(entry.len())));
         }
         let length = (entry.len() + TAG) as u32;
         self.pending.extend_from_slice(&length.to_be_bytes());
@@ -292,6 +381,8 @@ const WRITE_SIZE: usize = 1 << 20;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,12 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Row, SqlSafeStr, Sqlite, SqliteConnection, Transaction};
 
 use super::blobs::{Blob, Blobs, ReadSlot, StoredBlob, Upload, UploadError};
-use super::error::StoreError;
+use super::disk::{Disk, LocalDisk};
+use super::error::{DATABASE, StoreError};
 use super::folder::Folder;
+use super::inspect::inspect;
 use super::readers::ReadersBusy;
-use super::seal::{KeyOrigin, Sealer};
+use super::seal::Sealer;
 use crate::fleet::Digest;
 
 /// The store, open and locked.
@@ -29,24 +31,40 @@ pub struct Store {
 pub(super) struct Inner {
     pub(super) readers: SqlitePool,
     writer: SqlitePool,
-    pub(super) sealer: Sealer,
+    pub(super) sealer: Arc<Sealer>,
     blobs: Arc<Blobs>,
+    pub(super) disk: Arc<dyn Disk>,
     /// Last, so that the lock goes last.
-    pub(super) folder: Folder,
+    pub(super) folder: Arc<Folder>,
 }
 
 impl Store {
     /// Opens the data folder, creating what is missing. The folder stays locked until the last clone is dropped.
     ///
     /// # Errors
-    /// Another process has it, a newer program wrote it, its key is gone, or the disk fails; see [`StoreError`].
+    /// Another process has it, a newer program wrote it, something in it is damaged or gone, or the disk fails; see
+    /// [`StoreError`]. What is found wrong is found before anything is changed.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
-        let folder = Folder::open(folder)?;
-        let blobs = Arc::new(Blobs::open_in(folder.path())?);
-        let key_path = folder.path().join("installation.key");
-        let (sealer, key) = Sealer::open(&key_path)?;
+        let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+        let folder = Folder::open(&*disk, folder)?;
+        let file = folder.path().join(DATABASE);
+        let sealer = match inspect(folder.path()).await? {
+            Some(sealer) => sealer,
+            None => Sealer::make(&*disk, &key_file(folder.path()))?,
+        };
+        let blobs = Arc::new(Blobs::open_in(Arc::clone(&disk), folder.path())?);
+        let store = Self::connect(disk, folder, sealer, blobs).await;
+        store.map_err(|error| error.in_file(&file))
+    }
 
-        let options = connect_options(&folder.path().join("tessera.db"));
+    async fn connect(
+        disk: Arc<dyn Disk>,
+        folder: Folder,
+        sealer: Sealer,
+        blobs: Arc<Blobs>,
+    ) -> Result<Self, StoreError> {
+        let file = folder.path().join(DATABASE);
+        let options = connect_options(&file);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
@@ -54,8 +72,8 @@ impl Store {
             .max_lifetime(None)
             .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
             .await?;
-        migrate(&writer, folder.path()).await?;
-        check_key(&writer, &sealer, key, &key_path).await?;
+        migrate(&writer, &file).await?;
+        keep_key_check(&writer, &sealer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .test_before_acquire(false)
@@ -68,9 +86,10 @@ impl Store {
             inner: Arc::new(Inner {
                 readers,
                 writer,
-                sealer,
+                sealer: Arc::new(sealer),
                 blobs,
-                folder,
+                disk,
+                folder: Arc::new(folder),
             }),
         };
         let rows = sqlx::query("SELECT DISTINCT sha256 FROM artifacts")
@@ -89,7 +108,16 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn begin(&self) -> Result<WriteTransaction, StoreError> {
-        let transaction = self.inner.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let writer = &self.inner.writer;
+        let transaction = match writer.begin_with(BEGIN).await {
+            Ok(transaction) => transaction,
+            // A commit that failed, on a full disk for one, leaves a connection that believes itself in a transaction which
+            // SQLite has ended, and begins no other. A fresh one does not.
+            Err(_) => {
+                writer.acquire().await?.close().await?;
+                writer.begin_with(BEGIN).await?
+            }
+        };
         Ok(WriteTransaction {
             transaction,
             store: self.clone(),
@@ -108,6 +136,14 @@ impl Store {
     /// The disk fails.
     pub fn begin_upload(&self, limit: u64) -> Result<Upload, UploadError> {
         self.inner.blobs.begin(limit)
+    }
+
+    /// Whether the disk takes bytes. Whether the database takes facts is for a transaction to find out.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_blobs(&self) -> Result<(), StoreError> {
+        self.inner.blobs.check()
     }
 
     /// Gives uploaded bytes their name, before a fact names them.
@@ -201,7 +237,7 @@ fn connect_options(file: &Path) -> SqliteConnectOptions {
         .log_statements("trace".parse().expect("trace is a level"))
 }
 
-async fn migrate(pool: &SqlitePool, folder: &Path) -> Result<(), StoreError> {
+async fn migrate(pool: &SqlitePool, file: &Path) -> Result<(), StoreError> {
     let migrations: Vec<_> = MIGRATIONS
         .iter()
         .map(|&(version, description, sql)| {
@@ -214,47 +250,37 @@ async fn migrate(pool: &SqlitePool, folder: &Path) -> Result<(), StoreError> {
             )
         })
         .collect();
-    let known = MIGRATIONS.iter().map(|migration| migration.0).max().unwrap_or(0);
     Migrator::with_migrations(migrations)
         .run(pool)
         .await
         .map_err(|error| match error {
-            MigrateError::VersionMissing(found) if found > known => StoreError::Newer {
-                folder: folder.to_owned(),
+            MigrateError::VersionMissing(found) if found > newest_migration() => StoreError::Newer {
+                file: file.to_owned(),
                 found,
-                known,
+                known: newest_migration(),
             },
+            MigrateError::Execute(error) => error.into(),
             error => StoreError::Database(Box::new(error)),
         })
 }
 
-/// Notices a lost or exchanged installation key at start, and not when the first device connects.
-async fn check_key(
-    pool: &SqlitePool,
-    sealer: &Sealer,
-    origin: KeyOrigin,
-    path: &Path,
-) -> Result<(), StoreError> {
-    let row = sqlx::query("SELECT value FROM meta WHERE name = 'key-check'")
-        .fetch_optional(pool)
+/// The newest migration that this program knows.
+pub fn newest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.0).max().unwrap_or(0)
+}
+
+/// Seals something known at the first start, by which a foreign installation key is told at the next.
+async fn keep_key_check(pool: &SqlitePool, sealer: &Sealer) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO meta (name, value) VALUES ('key-check', ?) ON CONFLICT DO NOTHING")
+        .bind(sealer.seal(KEY_CHECK, KEY_CHECK))
+        .execute(pool)
         .await?;
-    match (row, origin) {
-        (Some(_), KeyOrigin::Made) => {
-            // The key just made opens nothing; away with it, so that the next start says the same.
-            std::fs::remove_file(path).map_err(StoreError::io("remove", path))?;
-            Err(StoreError::KeyMissing {
-                path: path.to_owned(),
-            })
-        }
-        (Some(row), KeyOrigin::Found) => sealer.open_sealed(KEY_CHECK, row.try_get(0)?).map(drop),
-        (None, _) => {
-            sqlx::query("INSERT INTO meta (name, value) VALUES ('key-check', ?)")
-                .bind(sealer.seal(KEY_CHECK, KEY_CHECK))
-                .execute(pool)
-                .await?;
-            Ok(())
-        }
-    }
+    Ok(())
+}
+
+/// Where a folder's installation key is.
+pub fn key_file(folder: &Path) -> PathBuf {
+    folder.join("installation.key")
 }
 
 const MIGRATIONS: &[(i64, &str, &str)] = &[
@@ -266,7 +292,10 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("migrations/0004_first_answers.sql"),
     ),
 ];
-const KEY_CHECK: &[u8] = b"key-check";
+/// What is sealed to tell one installation key from another.
+pub const KEY_CHECK: &[u8] = b"key-check";
+/// The lock for writing first: who has it cannot be told to try again.
+const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Reads that wait for a checkpoint; nobody else writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A reasoned guess: handshakes and pages of lists. Each is a thread.

@@ -40,6 +40,8 @@ pub enum Message<D> {
     Retired { device: u64, credential: u64 },
     /// Record numbers up to here are durably reserved.
     Reserved { peer: PeerId, end: u64 },
+    /// The session log begins from nothing: it has to be told of every session.
+    LogAnew,
     /// No handshakes from here on.
     StopAccepting,
     /// Answer what is pending, at the latest until then; then say goodbye and stop.

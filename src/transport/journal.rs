@@ -7,22 +7,25 @@
 //!    hands the sessions out.
 //!
 //! Bytes, encryption and syncing are a [`SessionJournal`]'s. When it fails, the log is cleared, so that nothing is ever
-//! restored from before the failure, and sessions go on without it.
+//! restored from before the failure, and sessions go on without it. It is tried again from time to time; once it can be
+//! written, the shards are told to log every live session anew ([`Message::LogAnew`]).
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
 use super::inbox::{Mailbox, Message};
 use super::slots::PeerId;
+use crate::clock;
 use crate::dtls::{Identity, MAX_RECORD_NUMBER, RESERVATION, SavedSession, Session};
 
 /// The bytes of the session log: encrypted, appended, synced. Owned by the journal's thread.
@@ -156,7 +159,7 @@ pub enum EntryError {
 #[derive(Clone, Debug)]
 pub struct Journal {
     notes: SyncSender<Note>,
-    /// Cleared once the log was given up.
+    /// Cleared while the log is given up.
     is_kept: Arc<AtomicBool>,
 }
 
@@ -177,7 +180,7 @@ impl Journal {
         (Self { notes, is_kept }, entries)
     }
 
-    /// Whether sessions may yet be restored from it; false once it was cleared after a failure.
+    /// Whether sessions may be restored from it; false from the clearing after a failure until it can be written again.
     pub fn is_kept(&self) -> bool {
         self.is_kept.load(Ordering::Acquire)
     }
@@ -229,14 +232,14 @@ pub fn start<D: Send + 'static>(
     )?;
     info!(sessions = restored.len(), "session log read");
     let (notes, inbox) = sync_channel(NOTES_MAX);
-    let is_kept = Arc::new(AtomicBool::new(true));
+    let keeper = Keeper::new(bytes, mailboxes);
     let journal = Journal {
         notes,
-        is_kept: is_kept.clone(),
+        is_kept: keeper.is_kept.clone(),
     };
     let thread = std::thread::Builder::new()
         .name("session-log".into())
-        .spawn(move || keep(bytes, &inbox, &mailboxes, &is_kept))?;
+        .spawn(move || keep(keeper, &inbox))?;
     Ok((journal, thread, restored))
 }
 
@@ -380,54 +383,167 @@ fn replay(bytes: &mut dyn SessionJournal) -> io::Result<HashMap<u64, SavedPeer>>
 }
 
 /// The journal's thread: until the last [`Journal`] is gone.
-fn keep<D>(
-    mut bytes: Box<dyn SessionJournal>,
-    notes: &Receiver<Note>,
-    mailboxes: &[Mailbox<D>],
-    is_kept: &AtomicBool,
-) {
-    let mut compacted_size = bytes.size();
-    let mut healthy = true;
-    let mut waiting = Vec::new();
-    while let Ok(first) = notes.recv() {
-        let group = std::iter::once(first).chain(notes.try_iter()).take(GROUP_MAX);
+fn keep<D>(mut keeper: Keeper<D>, notes: &Receiver<Note>) {
+    loop {
+        let first = match keeper.tries_again_at() {
+            None => notes.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => notes.recv_timeout(at.saturating_duration_since(clock::now())),
+        };
+        let now = clock::now();
+        // Before the next entries, which are in the log then.
+        keeper.try_again(now);
+        match first {
+            Ok(first) => {
+                let group = std::iter::once(first).chain(notes.try_iter());
+                keeper.write(group.take(GROUP_MAX), now);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Writes entries, and knows what to do when that fails.
+struct Keeper<D> {
+    bytes: Box<dyn SessionJournal>,
+    mailboxes: Vec<Mailbox<D>>,
+    is_kept: Arc<AtomicBool>,
+    keeping: Keeping,
+    compacted_size: u64,
+    /// Who waits for record numbers, and up to where.
+    waiting: Vec<(u16, PeerId, u64)>,
+    /// Whether the operator knows that it fails.
+    is_told: bool,
+}
+
+/// Whether the log is one.
+#[derive(Clone, Copy, Debug)]
+enum Keeping {
+    /// Entries are written.
+    Kept,
+    /// A write failed, and what is there could not be cleared. Something may yet be restored from it, so nobody may send
+    /// beyond it: those who wait for record numbers go on waiting.
+    Stuck {
+        /// When clearing is tried again.
+        again: Instant,
+    },
+    /// A write failed and nothing can be restored: every record number may be used.
+    Off {
+        /// When writing is tried again.
+        again: Instant,
+    },
+}
+
+impl<D> Keeper<D> {
+    fn new(bytes: Box<dyn SessionJournal>, mailboxes: Vec<Mailbox<D>>) -> Self {
+        Self {
+            compacted_size: bytes.size(),
+            bytes,
+            mailboxes,
+            is_kept: Arc::new(AtomicBool::new(true)),
+            keeping: Keeping::Kept,
+            waiting: Vec::new(),
+            is_told: false,
+        }
+    }
+
+    /// Makes entries durable, and tells who waits for them.
+    fn write(&mut self, group: impl Iterator<Item = Note>, now: Instant) {
         let mut written = Ok(());
-        for Note { entry, waiting: who } in group {
-            if let (Entry::Reserved { end, .. }, Some((shard, peer))) = (&entry, who) {
-                waiting.push((shard, peer, *end));
+        for Note { entry, waiting } in group {
+            if let (Entry::Reserved { end, .. }, Some((shard, peer))) = (&entry, waiting) {
+                self.waiting.push((shard, peer, *end));
             }
-            if healthy && written.is_ok() {
-                written = bytes.append(&entry.to_bytes());
+            if matches!(self.keeping, Keeping::Kept) && written.is_ok() {
+                written = self.bytes.append(&entry.to_bytes());
             }
         }
-        if healthy && let Err(failure) = written.and_then(|()| bytes.sync()) {
-            error!(%failure, "the session log cannot be written: sessions will not outlive this process");
-            match bytes.clear() {
+        if matches!(self.keeping, Keeping::Kept) {
+            match written.and_then(|()| self.bytes.sync()) {
+                Ok(()) => self.is_told = false,
+                Err(failure) => {
+                    if !std::mem::replace(&mut self.is_told, true) {
+                        error!(%failure, "the session log cannot be written: until it can be, sessions will not outlive this process");
+                    }
+                    self.clear(now);
+                }
+            }
+        }
+        self.grant();
+        let size = self.bytes.size();
+        if matches!(self.keeping, Keeping::Kept)
+            && size > COMPACT_AT.max(self.compacted_size.saturating_mul(COMPACT_GROWTH))
+        {
+            if let Err(failure) = compact(self.bytes.as_mut()) {
+                warn!(%failure, "the session log could not be compacted");
+            }
+            self.compacted_size = self.bytes.size();
+        }
+    }
+
+    /// When a log that failed is tried again.
+    fn tries_again_at(&self) -> Option<Instant> {
+        match self.keeping {
+            Keeping::Kept => None,
+            Keeping::Stuck { again } | Keeping::Off { again } => Some(again),
+        }
+    }
+
+    /// Tries a log that failed again, if it is time.
+    fn try_again(&mut self, now: Instant) {
+        match self.keeping {
+            Keeping::Stuck { again } if again <= now => {
+                self.clear(now);
+                self.grant();
+            }
+            Keeping::Off { again } if again <= now => match self.bytes.rewrite(&mut std::iter::empty()) {
                 Ok(()) => {
-                    healthy = false;
-                    is_kept.store(false, Ordering::Release);
+                    info!("the session log can be written again: every session is logged anew");
+                    self.keeping = Keeping::Kept;
+                    self.compacted_size = self.bytes.size();
+                    self.is_kept.store(true, Ordering::Release);
+                    // After everything granted while the log was off, which a session forgets with this.
+                    for mailbox in &self.mailboxes {
+                        mailbox.post(Message::LogAnew);
+                    }
                 }
                 Err(failure) => {
-                    // Something may yet be restored from what is there, so nobody may send beyond it. Tried again with
-                    // the next group, for which those who wait go on waiting: they ask once only.
-                    error!(%failure, "and it cannot be cleared: sessions end when their record numbers run out");
-                    continue;
+                    debug!(%failure, "the session log cannot be written yet");
+                    self.keeping = Keeping::Off {
+                        again: now + TRY_AGAIN,
+                    };
                 }
-            }
+            },
+            Keeping::Kept | Keeping::Stuck { .. } | Keeping::Off { .. } => {}
         }
-        for (shard, peer, end) in waiting.drain(..) {
-            if let Some(mailbox) = mailboxes.get(usize::from(shard)) {
-                let end = if healthy { end } else { MAX_RECORD_NUMBER };
+    }
+
+    /// Forgets what was written, so that nothing is restored from before a failure.
+    fn clear(&mut self, now: Instant) {
+        let again = now + TRY_AGAIN;
+        self.keeping = match self.bytes.clear() {
+            Ok(()) => {
+                self.is_kept.store(false, Ordering::Release);
+                Keeping::Off { again }
+            }
+            Err(failure) => {
+                error!(%failure, "the session log cannot be cleared: until it can be, sessions end when their record numbers run out");
+                Keeping::Stuck { again }
+            }
+        };
+    }
+
+    /// Gives record numbers to those who wait for them, if it is safe to.
+    fn grant(&mut self) {
+        let is_kept = match self.keeping {
+            Keeping::Kept => true,
+            Keeping::Off { .. } => false,
+            Keeping::Stuck { .. } => return,
+        };
+        for (shard, peer, end) in self.waiting.drain(..) {
+            if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
+                let end = if is_kept { end } else { MAX_RECORD_NUMBER };
                 mailbox.post(Message::Reserved { peer, end });
-            }
-        }
-        if healthy && bytes.size() > COMPACT_AT.max(compacted_size.saturating_mul(COMPACT_GROWTH)) {
-            match compact(bytes.as_mut()) {
-                Ok(()) => compacted_size = bytes.size(),
-                Err(failure) => {
-                    warn!(%failure, "the session log could not be compacted");
-                    compacted_size = bytes.size();
-                }
             }
         }
     }
@@ -562,6 +678,9 @@ const ENDED: u8 = 5;
 const SMALLEST_RESERVATION: u64 = 17;
 /// Entries that may wait for the disk: a second's worth of a large fleet's receive marks.
 const NOTES_MAX: usize = 65_536;
+/// How long after a failure the log is tried again: a guess, a moment for whoever frees space, and next to nothing to pay
+/// where nobody does.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// Entries in one sync at most.
 const GROUP_MAX: usize = 8192;
 /// A log smaller than this, in bytes, is left alone.
@@ -739,12 +858,10 @@ mod tests {
 
     #[test]
     fn a_log_that_fails_is_cleared_and_sessions_go_on_without_it() {
-        let log = Log {
-            full: true,
-            ..Log::of(&[Entry::Established(Box::new(established(1)))])
-        };
+        let log = Log::of(&[Entry::Established(Box::new(established(1)))]);
         let (mut inboxes, mailboxes) = mailboxes();
         let (journal, thread, _) = start(Box::new(log.clone()), mailboxes).unwrap();
+        log.full.store(true, Ordering::SeqCst);
         journal.reserve(1, 5 * RESERVATION, 0, PeerId::new(4, 1).unwrap());
         let watching = journal.is_kept.clone();
         drop(journal);
@@ -767,12 +884,13 @@ mod tests {
     #[test]
     fn a_log_that_can_neither_be_written_nor_cleared_grants_nothing() {
         let log = Log {
-            full: true,
             stuck: true,
             ..Log::of(&[])
         };
+        let full = log.full.clone();
         let (mut inboxes, mailboxes) = mailboxes();
         let (journal, thread, _) = start(Box::new(log), mailboxes).unwrap();
+        full.store(true, Ordering::SeqCst);
         journal.reserve(1, 5 * RESERVATION, 0, PeerId::new(4, 1).unwrap());
         let watching = journal.is_kept.clone();
         drop(journal);
@@ -784,22 +902,19 @@ mod tests {
     #[test]
     fn a_log_that_can_be_cleared_at_last_grants_what_was_asked_for_before() {
         let log = Log {
-            full: true,
             stuck: true,
             ..Log::of(&[])
         };
-        let free = log.clears.clone();
+        log.full.store(true, Ordering::SeqCst);
         let (mut inboxes, mailboxes) = mailboxes();
-        let (journal, thread, _) = start(Box::new(log), mailboxes).unwrap();
-        journal.reserve(1, 5 * RESERVATION, 0, PeerId::new(4, 1).unwrap());
-        while free.load(Ordering::SeqCst) == 0 {
-            std::thread::yield_now();
-        }
+        let mut keeper = Keeper::new(Box::new(log.clone()), mailboxes);
+        let now = clock::now();
+        keeper.write(std::iter::once(reservation(5 * RESERVATION)), now);
+        let again = keeper.tries_again_at().unwrap();
+        keeper.try_again(again);
         assert!(inboxes.messages.try_recv().is_err());
-        free.store(MENDED, Ordering::SeqCst);
-        journal.record(Entry::Ended { serial: 9 });
-        drop(journal);
-        thread.join().unwrap();
+        log.clears.store(MENDED, Ordering::SeqCst);
+        keeper.try_again(keeper.tries_again_at().unwrap());
         assert!(matches!(
             inboxes.messages.try_recv().unwrap(),
             Message::Reserved {
@@ -807,6 +922,51 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn a_log_that_failed_is_tried_again_and_asks_for_every_session() {
+        let log = Log::of(&[Entry::Established(Box::new(established(1)))]);
+        let (mut inboxes, mailboxes) = mailboxes();
+        let mut keeper = Keeper::new(Box::new(log.clone()), mailboxes);
+        let now = clock::now();
+        log.full.store(true, Ordering::SeqCst);
+        keeper.write(std::iter::once(reservation(5 * RESERVATION)), now);
+        assert!(!keeper.is_kept.load(Ordering::SeqCst));
+        let granted = inboxes.messages.try_recv().unwrap();
+        assert!(matches!(
+            granted,
+            Message::Reserved {
+                end: MAX_RECORD_NUMBER,
+                ..
+            }
+        ));
+
+        let again = keeper.tries_again_at().unwrap();
+        assert!(again > now);
+        keeper.try_again(again);
+        assert!(inboxes.messages.try_recv().is_err(), "the disk is still full");
+        assert!(!keeper.is_kept.load(Ordering::SeqCst));
+
+        log.full.store(false, Ordering::SeqCst);
+        let again = keeper.tries_again_at().unwrap();
+        keeper.try_again(again);
+        assert!(matches!(inboxes.messages.try_recv().unwrap(), Message::LogAnew));
+        assert!(keeper.is_kept.load(Ordering::SeqCst));
+        assert!(keeper.tries_again_at().is_none());
+        keeper.write(std::iter::once(reservation(7 * RESERVATION)), again);
+        assert!(matches!(
+            inboxes.messages.try_recv().unwrap(),
+            Message::Reserved { end, .. } if end == 7 * RESERVATION
+        ));
+        assert_eq!(log.synced.lock().unwrap().len(), 1, "written from the start");
+    }
+
+    fn reservation(end: u64) -> Note {
+        Note {
+            entry: Entry::Reserved { serial: 1, end },
+            waiting: Some((0, PeerId::new(4, 1).unwrap())),
+        }
     }
 
     fn mailboxes() -> (
@@ -849,7 +1009,7 @@ mod tests {
         synced: Arc<Mutex<Vec<Vec<u8>>>>,
         appended: Vec<Vec<u8>>,
         torn: u64,
-        full: bool,
+        full: Arc<AtomicBool>,
         stuck: bool,
         /// How often somebody tried to clear it; [`MENDED`] or more and it can be, stuck or not.
         clears: Arc<AtomicU32>,
@@ -865,6 +1025,13 @@ mod tests {
                 ..Self::default()
             }
         }
+
+        fn has_room(&self) -> io::Result<()> {
+            if self.full.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            Ok(())
+        }
     }
 
     impl SessionJournal for Log {
@@ -878,6 +1045,8 @@ mod tests {
         }
 
         fn rewrite(&mut self, entries: &mut dyn Iterator<Item = Zeroizing<Vec<u8>>>) -> io::Result<()> {
+            self.has_room()?;
+            self.appended.clear();
             *self.synced.lock().unwrap() = entries.map(|entry| entry.to_vec()).collect();
             Ok(())
         }
@@ -888,9 +1057,7 @@ mod tests {
         }
 
         fn sync(&mut self) -> io::Result<()> {
-            if self.full {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
+            self.has_room()?;
             self.synced.lock().unwrap().append(&mut self.appended);
             Ok(())
         }
@@ -899,6 +1066,7 @@ mod tests {
             if self.clears.fetch_add(1, Ordering::SeqCst) < MENDED && self.stuck {
                 return Err(io::ErrorKind::ReadOnlyFilesystem.into());
             }
+            self.appended.clear();
             self.synced.lock().unwrap().clear();
             Ok(())
         }

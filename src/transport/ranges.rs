@@ -37,6 +37,11 @@ impl Ranges {
         self.asked += 1;
     }
 
+    /// Whether ranges are asked for and not granted.
+    pub fn is_waiting(self) -> bool {
+        self.asked > 0
+    }
+
     /// The log has synced a range, when the session was about to use `next` of those below `granted` before it.
     pub fn granted(&mut self, next: u64, granted: u64) {
         self.asked = self.asked.saturating_sub(1);

@@ -38,7 +38,14 @@ impl Server {
 
     /// Settings are `TESSERA__SECTION__KEY` variables with their values.
     pub fn start_with(settings: &[(&str, &str)]) -> Server {
-        let mut server = Server {
+        let mut server = Server::not_started(settings);
+        server.start_again();
+        server
+    }
+
+    /// A folder and ports, and no process yet.
+    pub fn not_started(settings: &[(&str, &str)]) -> Server {
+        Server {
             process: None,
             folder: tempfile::tempdir().unwrap(),
             coaps_port: free_port(),
@@ -48,9 +55,47 @@ impl Server {
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
-        };
-        server.start_again();
-        server
+        }
+    }
+
+    /// Starts it with another program before its command line, which may end it at any time; false if it did before the
+    /// server was ready.
+    pub fn start_under(&mut self, prefix: &[String]) -> bool {
+        let command = self.command();
+        let mut under = Command::new(&prefix[0]);
+        under
+            .args(&prefix[1..])
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => under.env(name, value),
+                None => under.env_remove(name),
+            };
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        under.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let started = under.spawn();
+        self.process =
+            Some(started.unwrap_or_else(|error| {
+                panic!("{} does not start: {error}; tests/run installs it", prefix[0])
+            }));
+        let ready = format!("{}/readyz", self.url());
+        eventually("the server is ready or gone", || {
+            if self.process.as_mut().unwrap().try_wait().unwrap().is_some() {
+                return Some(false);
+            }
+            ureq::get(&ready).call().is_ok().then_some(true)
+        })
+    }
+
+    /// Waits for its end, which something else brings about.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.take().unwrap().wait().unwrap()
     }
 
     /// The same folder and ports, a new process; returns once it is ready.
@@ -140,13 +185,15 @@ impl Server {
 
     /// SIGTERM, and how it ended.
     pub fn terminate(&mut self) -> ExitStatus {
-        let mut process = self.process.take().unwrap();
-        let sent = Command::new("kill")
-            .args(["-TERM", &process.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-        process.wait().unwrap()
+        assert!(self.ask_to_end());
+        self.wait()
+    }
+
+    /// SIGTERM; false if it is gone.
+    pub fn ask_to_end(&self) -> bool {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).output();
+        sent.unwrap().status.success()
     }
 
     /// A call to the API below `/v1/projects/default`; the status and the JSON answer (`null` where there is none).

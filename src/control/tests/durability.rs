@@ -224,7 +224,7 @@ async fn a_lost_or_exchanged_installation_key_is_noticed_at_start() {
     std::fs::write(&key, [7; 32]).unwrap();
     assert!(matches!(
         Store::open(copy.path()).await,
-        Err(StoreError::Unsealable)
+        Err(StoreError::KeyForeign { .. })
     ));
     std::fs::copy(given.folder.path().join("installation.key"), &key).unwrap();
     Store::open(copy.path()).await.unwrap();

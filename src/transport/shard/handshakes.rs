@@ -17,7 +17,7 @@ use super::super::inbox::{Found, KeyTicket, Message};
 use super::super::journal::{Entry, SavedPeer};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
-use super::{Alarm, Link, Peer, Shard, security};
+use super::{Alarm, Link, Origin, Peer, Shard, security};
 use crate::dtls::{
     Admission, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, RESERVATION,
     ServerHandshake, VerifiedHello,
@@ -302,12 +302,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         }
         self.make_room();
         let serial = self.around.serials.fetch_add(1, Ordering::Relaxed);
+        let mut is_logged = false;
         if let Some(journal) = &self.around.journal {
             session.reserve(RESERVATION);
-            journal.record(Entry::Established(Box::new(SavedPeer {
+            is_logged = journal.record(Entry::Established(Box::new(SavedPeer {
                 serial,
                 device: device.key(),
-                identity,
+                identity: identity.clone(),
                 peer: path.peer,
                 local: path.local,
                 since_unix_ms: self.unix_ms,
@@ -332,6 +333,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.now,
         );
         peer.credential = credential;
+        peer.origin = Some(Origin {
+            identity,
+            since_unix_ms: self.unix_ms,
+        });
+        peer.is_logged = is_logged;
         let key = PeerKey {
             kind: Kind::Secure,
             id: self.sessions.insert(peer),

@@ -6,9 +6,11 @@
 //! - `observers`: notifications.
 //! - `plain`: peers without DTLS.
 //! - `restore`: sessions of an earlier run.
+//! - `log_anew`: sessions told to a session log that had failed.
 
 mod deferrals;
 mod handshakes;
+mod log_anew;
 mod observers;
 mod plain;
 mod requests;
@@ -30,6 +32,7 @@ use tracing::trace;
 
 use self::deferrals::Deferrals;
 use self::handshakes::Handshaking;
+use self::log_anew::Unlogged;
 use self::observers::Sweep;
 use self::plain::Lookup;
 use self::restore::Unresolved;
@@ -37,14 +40,14 @@ use super::admission::{Network, Seats};
 use super::directory::{Directory, Kind, PeerKey, Place};
 use super::handler::{EndReason, Handler, KeySource, Principal};
 use super::inbox::{Forwarded, Mailbox, Message};
-use super::journal::{Entry, Journal};
+use super::journal::{Entry, Journal, SavedRelation};
 use super::ranges::Ranges;
 use super::slots::{PeerId, Slots};
 use super::udp::{Path, SendQueue};
 use crate::coap::{Endpoint, MessageId, Wheel};
 use crate::dtls::{
-    ContentType, CookieJar, Ignored, Incoming, RecordHeader, RecordStart, SealError, ServerConfig, Session,
-    records,
+    ContentType, CookieJar, Identity, Ignored, Incoming, RecordHeader, RecordStart, SealError, ServerConfig,
+    Session, records,
 };
 use crate::telemetry::{DropReason, GatewayEvent, Security, SessionEnd, Tally};
 
@@ -108,6 +111,7 @@ pub struct Shard<H: Handler, K> {
     sweep: Sweep,
     /// Sessions that received or observed something since the last tick, for the session log.
     moved: Vec<PeerId>,
+    unlogged: Unlogged,
     next_tick: Instant,
     accepting: bool,
     life: Life,
@@ -122,6 +126,8 @@ struct Peer<D> {
     device: Option<D>,
     /// The credential that was proven; 0 where there is none or it is being looked up.
     credential: u64,
+    /// How it came, for the session log; `None` without DTLS.
+    origin: Option<Origin>,
     path: Path,
     serial: u64,
     heard: Instant,
@@ -133,8 +139,17 @@ struct Peer<D> {
     has_moved: bool,
     /// Its relations changed since they were logged.
     relations_changed: bool,
+    /// The session log has been told of it.
+    is_logged: bool,
     /// What it has asked the session log for.
     ranges: Ranges,
+}
+
+/// How a session came to be.
+#[derive(Debug)]
+struct Origin {
+    identity: Identity,
+    since_unix_ms: i64,
 }
 
 /// What carries a peer's messages.
@@ -205,6 +220,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             due: VecDeque::new(),
             sweep: Sweep::default(),
             moved: Vec::new(),
+            unlogged: Unlogged::default(),
             next_tick: now + TICK,
             accepting: true,
             life: Life::Running,
@@ -258,8 +274,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                         .granted(session.next_record_number(), session.reservation());
                     session.reserve(end);
                     of.ask_for_ranges(peer, shard, journal);
+                    self.log_late(peer);
                 }
             }
+            Message::LogAnew => self.log_everybody_anew(),
             Message::StopAccepting => self.accepting = false,
             Message::Drain { deadline } => {
                 self.accepting = false;
@@ -286,6 +304,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         while budget > 0 && self.give_up_deferral(out) {
             budget -= 1;
         }
+        self.log_anew(&mut budget);
         if self.now >= self.next_tick {
             self.next_tick = self.now + TICK;
             self.tick();
@@ -302,10 +321,15 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             Life::Draining(deadline) => Some(deadline),
             Life::Leaving(_) => Some(self.now),
         };
-        [self.alarms.next_deadline(), self.deferrals.next_deadline(), drain]
-            .into_iter()
-            .flatten()
-            .fold(self.next_tick, Instant::min)
+        [
+            self.alarms.next_deadline(),
+            self.deferrals.next_deadline(),
+            self.unlogged.next_deadline(),
+            drain,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.next_tick, Instant::min)
     }
 
     /// Whether the shard has been drained.
@@ -602,7 +626,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 id,
             };
             // A session that will be restored must not end for its device.
-            if !self.around.journal.as_ref().is_some_and(Journal::is_kept) {
+            let is_logged = self.sessions.get(id).is_some_and(|peer| peer.is_logged);
+            if !(is_logged && self.around.journal.as_ref().is_some_and(Journal::is_kept)) {
                 self.say_goodbye(key, out);
             }
             self.end(key, EndReason::Shutdown);
@@ -653,6 +678,7 @@ impl<D> Peer<D> {
             endpoint: Endpoint::new(),
             device,
             credential: 0,
+            origin: None,
             path,
             serial,
             heard: now,
@@ -660,6 +686,7 @@ impl<D> Peer<D> {
             is_due: false,
             has_moved: false,
             relations_changed: false,
+            is_logged: false,
             ranges: Ranges::new(),
         }
     }
@@ -667,21 +694,25 @@ impl<D> Peer<D> {
     /// Writes what the peer observes to the session log, if that has changed.
     fn log_relations(&mut self, journal: &Journal) {
         if self.relations_changed {
-            let serial = self.serial;
-            let in_flight = self.endpoint.in_flight();
-            let relations = self.endpoint.relations().map(|relation| {
-                let mut saved = restore::save_relation(relation);
-                if in_flight == Some(relation.resource) {
-                    // After a restart nobody repeats it, so it has to go out anew.
-                    saved.sent = 0;
-                }
-                saved
-            });
-            // A device that is silent now can be heard of again after a restart.
-            let lapsed = self.endpoint.lapsed().map(restore::save_relation);
-            let relations = relations.chain(lapsed).collect();
+            let (serial, relations) = (self.serial, self.saved_relations());
             self.relations_changed = !journal.record(Entry::Observes { serial, relations });
         }
+    }
+
+    /// What the peer observes, as the session log keeps it.
+    fn saved_relations(&self) -> Vec<SavedRelation> {
+        let in_flight = self.endpoint.in_flight();
+        let relations = self.endpoint.relations().map(|relation| {
+            let mut saved = restore::save_relation(relation);
+            if in_flight == Some(relation.resource) {
+                // After a restart nobody repeats it, so it has to go out anew.
+                saved.sent = 0;
+            }
+            saved
+        });
+        // A device that is silent now can be heard of again after a restart.
+        let lapsed = self.endpoint.lapsed().map(restore::save_relation);
+        relations.chain(lapsed).collect()
     }
 
     /// Asks the session log for further ranges of record numbers when it is time.

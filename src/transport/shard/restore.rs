@@ -14,9 +14,8 @@ use super::super::inbox::{KeyTicket, Message};
 use super::super::journal::{RestoredPeer, SavedRelation};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
-use super::{Link, Peer, Shard};
+use super::{Link, Origin, Peer, Shard};
 use crate::coap::{ContentFormat, Endpoint, ObserveSeq, Relation, Token};
-use crate::dtls::Identity;
 use crate::telemetry::{DropReason, GatewayEvent, Security};
 
 /// A session whose device is being looked up.
@@ -26,8 +25,6 @@ pub struct Unresolved {
     pub device: u64,
     /// A credential of the device was retired since it was asked: what is found may be what was before that.
     pub outdated: bool,
-    identity: Identity,
-    since_unix_ms: i64,
     kept: Option<(Path, Box<[u8]>)>,
 }
 
@@ -46,6 +43,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             };
             let mut peer = Peer::new(Link::Secure(session), None, path, saved.serial, now);
             peer.endpoint = Endpoint::restore(saved.relations.iter().filter_map(relation));
+            peer.origin = Some(Origin {
+                identity: saved.identity.clone(),
+                since_unix_ms: saved.since_unix_ms,
+            });
+            peer.is_logged = true;
             for _ in peer.endpoint.relations() {
                 self.tally.record(GatewayEvent::ObserverAdded);
             }
@@ -60,8 +62,6 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             let unresolved = Unresolved {
                 device: saved.device,
                 outdated: false,
-                identity: saved.identity,
-                since_unix_ms: saved.since_unix_ms,
                 kept: None,
             };
             self.unresolved.insert(id, unresolved);
@@ -128,7 +128,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             peer: peer.path.peer,
             suite: session.suite().name(),
             credential,
-            since_unix_ms: unresolved.since_unix_ms,
+            since_unix_ms: peer
+                .origin
+                .as_ref()
+                .map_or(self.unix_ms, |origin| origin.since_unix_ms),
             restored: true,
         };
         peer.device = Some(device.clone());
@@ -166,9 +169,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     fn resolve(&mut self, id: PeerId) {
-        if let Some(unresolved) = self.unresolved.get(&id) {
+        let origin = self.sessions.get(id).and_then(|peer| peer.origin.as_ref());
+        if let Some(origin) = origin {
             let ticket = KeyTicket::for_restored(self.mailbox().clone(), id);
-            self.around.keys.psk(&unresolved.identity, ticket);
+            self.around.keys.psk(&origin.identity, ticket);
         }
     }
 
