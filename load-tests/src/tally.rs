@@ -20,6 +20,7 @@ pub struct Tally {
     reports_refused: u64,
     retransmissions: u64,
     failures: u64,
+    crashes: u64,
     /// From the first device's start to the end.
     pub took: Duration,
 }
@@ -55,6 +56,7 @@ impl Tally {
             reports_refused: 0,
             retransmissions: 0,
             failures: 0,
+            crashes: 0,
             took: Duration::ZERO,
         }
     }
@@ -63,10 +65,8 @@ impl Tally {
     pub fn note(&mut self, device: usize, at: Instant, event: &Event) {
         let seat = &mut self.devices[device];
         match event {
-            Event::Connected => {
-                self.connections += 1;
-                seat.online = true;
-            }
+            Event::Established => self.connections += 1,
+            Event::Connected => seat.online = true,
             Event::Disconnected(ending) => {
                 *self.endings.entry(word(*ending)).or_default() += 1;
                 seat.online = false;
@@ -80,6 +80,11 @@ impl Tally {
             Event::Downloaded { bytes } => self.bytes += bytes,
             Event::UpdateFailed(_) => {
                 self.failures += 1;
+                seat.began = None;
+            }
+            Event::Crashed => {
+                self.crashes += 1;
+                seat.online = false;
                 seat.began = None;
             }
             Event::Rebooted { .. } => seat.online = false,
@@ -133,6 +138,7 @@ impl Tally {
             ("retransmissions", self.retransmissions.to_string()),
             ("updates", updates.len().to_string()),
             ("updates failed", self.failures.to_string()),
+            ("crashes", self.crashes.to_string()),
             ("update, p50", percentile(&updates, 50)),
             ("update, p99", percentile(&updates, 99)),
         ];
@@ -158,6 +164,7 @@ fn word(ending: Ending) -> &'static str {
         Ending::NoAnswer => "ended: no answer",
         Ending::Reset => "ended: reset",
         Ending::Silence => "ended: silence",
+        Ending::Malformed => "ended: malformed",
         Ending::Closed => "ended: closed",
         Ending::Exhausted => "ended: exhausted",
     }
