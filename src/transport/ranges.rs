@@ -32,6 +32,11 @@ impl Ranges {
         more.then(|| in_hand.saturating_add(RESERVATION).min(MAX_RECORD_NUMBER))
     }
 
+    /// Whether the log has been asked for a range and has not granted it yet.
+    pub fn is_waiting(self) -> bool {
+        self.asked > 0
+    }
+
     /// The log took the question.
     pub fn asked(&mut self) {
         self.asked += 1;

@@ -31,6 +31,13 @@ pub struct Deferral {
     route: Route,
 }
 
+impl Deferral {
+    /// Whether the device still waits for it.
+    pub fn is_open(&self) -> bool {
+        self.exchange.is_some()
+    }
+}
+
 /// How long a ticket may take before the device is told 5.03.
 ///
 /// A device gives a request up after ten seconds, counted from its first transmission, and that one may have been lost: the next
