@@ -19,6 +19,7 @@ pub struct Tally {
     reports: u64,
     reports_refused: u64,
     retransmissions: u64,
+    requests_failed: u64,
     failures: u64,
     crashes: u64,
     /// From the first device's start to the end.
@@ -55,6 +56,7 @@ impl Tally {
             reports: 0,
             reports_refused: 0,
             retransmissions: 0,
+            requests_failed: 0,
             failures: 0,
             crashes: 0,
             took: Duration::ZERO,
@@ -101,6 +103,7 @@ impl Tally {
                 }
             }
             Event::Retransmitted => self.retransmissions += 1,
+            Event::RequestFailed => self.requests_failed += 1,
         }
     }
 
@@ -136,6 +139,7 @@ impl Tally {
             ("reports answered", self.reports.to_string()),
             ("reports refused", self.reports_refused.to_string()),
             ("retransmissions", self.retransmissions.to_string()),
+            ("requests failed", self.requests_failed.to_string()),
             ("updates", updates.len().to_string()),
             ("updates failed", self.failures.to_string()),
             ("crashes", self.crashes.to_string()),

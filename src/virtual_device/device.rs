@@ -124,6 +124,8 @@ pub enum Event {
     },
     /// A request was sent again because its answer did not come.
     Retransmitted,
+    /// A request came to nothing: no answer, one that the port takes for none, or the end of its session.
+    RequestFailed,
 }
 
 /// How a session ended.
@@ -385,6 +387,7 @@ impl VirtualDevice {
     /// A request of ours came to nothing. Only a block is asked for again: reports are sent once, and the observation comes
     /// with the next session.
     fn failed(&mut self, now: Instant, ask: &Ask) {
+        self.events.push_back(Event::RequestFailed);
         match ask {
             Ask::Fetch { block, transfer, .. } => self.update.block_failed(now, block.get(), *transfer),
             Ask::Report(_) | Ask::Observe | Ask::Poll | Ask::Keepalive => {}

@@ -174,6 +174,16 @@ fn a_key_that_does_not_fit_never_connects() {
     );
 }
 
+#[test]
+fn a_device_is_small_enough_for_a_hundred_thousand_of_them() {
+    let bytes = size_of::<VirtualDevice>() + size_of::<Online>();
+    println!(
+        "{bytes} bytes, {} of them the random generator's",
+        size_of::<StdRng>()
+    );
+    assert!(bytes <= 1536, "{bytes} bytes");
+}
+
 /// Device, gateway and the link between them.
 struct World {
     now: Instant,

@@ -447,7 +447,7 @@ impl<'r> Show<'r> {
             Event::UpdateFailed(_) => seat.last = "the download failed, to be repeated",
             Event::Crashed => seat.last = "crashed",
             Event::Rebooted { .. } => seat.last = "rebooting",
-            Event::Retransmitted => {}
+            Event::Retransmitted | Event::RequestFailed => {}
             Event::Reported { report, code } => {
                 // By the version, not by the state: a report that is lost is never repeated.
                 if code.is_success() && report.version != seat.version {
