@@ -217,7 +217,8 @@ impl Device {
 
     fn connected() -> Self {
         let mut device = Self::new();
-        (device.told(), device.sent());
+        device.told();
+        device.sent();
         device
     }
 

@@ -24,7 +24,7 @@ fn rule_1_an_empty_acknowledgement_costs_zephyr_the_request_and_libcoap_nothing(
             let mut empty = Vec::new();
             write_empty(&mut empty, Kind::Acknowledgement, asked.mid);
             // The same as a confirmable message of the gateway's own.
-            answer[0] = answer[0] & 0xCF;
+            answer[0] &= 0xCF;
             answer[2..4].copy_from_slice(&[0x66, 0x66]);
             vec![(Duration::ZERO, empty), (Duration::from_millis(100), answer)]
         })
