@@ -18,6 +18,9 @@ fn every_device_converges_over_a_good_link_without_losing_a_session_or_a_downloa
     for seed in 0..12 {
         let mut world = World::new(seed, 0);
         world.deploy_twice_and_roll_back();
+        // Keepalives only, four times as long as one of the ports waits for them.
+        let end = world.now + Duration::from_secs(120);
+        world.run_until("idle", |world| world.now >= end);
         for seat in &world.seats {
             let is_loss = |event: &&Event| {
                 matches!(
