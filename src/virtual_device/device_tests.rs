@@ -175,6 +175,31 @@ fn a_key_that_does_not_fit_never_connects() {
 }
 
 #[test]
+fn a_gateway_that_never_answers_hears_hellos_at_the_pace_of_the_port() {
+    for (port, expected) in [
+        // Given up with the third flight, and begun again five seconds later.
+        (Port::Zephyr, [0, 1000, 3000, 8001, 9001, 11_001]),
+        // Ten seconds for the first request, handshake included, and one until the next attempt.
+        (Port::Libcoap, [0, 1000, 3000, 7000, 11_000, 12_000]),
+    ] {
+        let start = Instant::now();
+        let (identity, psk) = (Identity::new(b"d1").unwrap(), Psk::new(b"secret").unwrap());
+        let model = Arc::new(Model::of(port));
+        let mut device = VirtualDevice::new(model, identity, psk, "1.0.0", start, 1);
+        let (mut now, mut sent, mut hello) = (start, Vec::new(), Vec::new());
+        while sent.len() < expected.len() {
+            now = now.max(device.poll_timeout().unwrap());
+            device.handle_timeout(now);
+            while device.poll_transmit(&mut hello) {
+                sent.push((now - start).as_millis());
+                hello.clear();
+            }
+        }
+        assert_eq!(sent, expected, "{port:?}");
+    }
+}
+
+#[test]
 fn a_device_is_small_enough_for_a_hundred_thousand_of_them() {
     let bytes = size_of::<VirtualDevice>() + size_of::<Online>();
     println!(
