@@ -56,6 +56,13 @@ pub enum Cbor {
 }
 
 impl Report {
+    /// Whether the SDK's buffer of 64 bytes has room for it; what does not fit is never sent.
+    #[must_use]
+    pub fn fits(&self) -> bool {
+        let target = self.target.as_ref().map_or(0, String::len);
+        self.package.len() + self.version.len() + target <= TEXTS_MAX
+    }
+
     /// The CBOR bytes.
     #[must_use]
     pub fn encode(&self, cbor: Cbor) -> Vec<u8> {
@@ -92,6 +99,9 @@ impl Report {
         Ok(())
     }
 }
+
+/// Bytes of package and versions together that the buffer has room for.
+const TEXTS_MAX: usize = 45;
 
 #[cfg(test)]
 mod tests {

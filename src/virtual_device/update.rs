@@ -33,6 +33,10 @@ pub struct Update {
     /// When the manifest is fetched unasked; `None` until the first session.
     poll_at: Option<Instant>,
     actions: VecDeque<Action>,
+    /// A report does not fit the SDK's buffer: until then it is tried again and again, and nothing else is done.
+    stalled_until: Option<Instant>,
+    /// What waits for that.
+    stalled: VecDeque<Action>,
 }
 
 /// The timer behind the pause after a failed block.
@@ -99,6 +103,8 @@ pub struct Pace {
     pub refused: Duration,
     /// Between two fetches of the manifest that nothing has occasioned.
     pub poll: Duration,
+    /// How long the SDK tries to send a report that does not fit its buffer.
+    pub stall: Duration,
     /// How long a reboot takes before the first ClientHello.
     pub start: Duration,
 }
@@ -121,6 +127,8 @@ impl Pace {
             },
             // `CONFIG_GOLIOTH_OTA_MANIFEST_SUBSCRIPTION_POLL_INTERVAL_S`.
             poll: Duration::from_secs(24 * 60 * 60),
+            // `fw_update.c:59-64`: five times, after 5, 10, 20, 40 and 80 s.
+            stall: Duration::from_secs(155),
             start: Duration::from_secs(1),
         }
     }
@@ -136,6 +144,7 @@ impl Pace {
             backoff: self.backoff / times,
             reconnect: self.reconnect / times,
             refused: self.refused / times,
+            stall: self.stall / times,
             start: self.start / times,
             ..self
         }
@@ -209,6 +218,8 @@ impl Update {
             transfer: 0,
             poll_at: None,
             actions: VecDeque::new(),
+            stalled_until: None,
+            stalled: VecDeque::new(),
         }
     }
 
@@ -216,12 +227,12 @@ impl Update {
     pub fn connected(&mut self, now: Instant) {
         match self.boot {
             Boot::Known => {
-                self.report(State::Idle, Reason::Ready, None);
-                self.report(State::Idle, Reason::Ready, None);
+                self.report(now, State::Idle, Reason::Ready, None);
+                self.report(now, State::Idle, Reason::Ready, None);
             }
             Boot::Unproven => {
-                self.report(State::Updating, Reason::Success, None);
-                self.report(State::Idle, Reason::Ready, None);
+                self.report(now, State::Updating, Reason::Success, None);
+                self.report(now, State::Idle, Reason::Ready, None);
             }
             Boot::Over => {}
         }
@@ -304,6 +315,10 @@ impl Update {
 
     /// Carries on with whatever was put off until `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.stalled_until.is_some_and(|until| until <= now) {
+            self.stalled_until = None;
+            self.actions.append(&mut self.stalled);
+        }
         if let Some(poll_at) = &mut self.poll_at
             && *poll_at <= now
         {
@@ -339,7 +354,7 @@ impl Update {
         {
             backoff.until = None;
             let target = backoff.target.clone();
-            self.start(target);
+            self.start(now, target);
         }
     }
 
@@ -356,7 +371,10 @@ impl Update {
             Phase::Downloading(download) => download.retry.map(|retry| retry.at),
             Phase::Installing { at, .. } => Some(*at),
         };
-        [of_phase, self.poll_at].into_iter().flatten().min()
+        [of_phase, self.poll_at, self.stalled_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The version that runs.
@@ -380,21 +398,21 @@ impl Update {
             .filter(|component| component.version != self.version);
         let Some(target) = wanted.cloned() else {
             self.backoff = None;
-            self.report(State::Idle, Reason::Ready, None);
+            self.report(now, State::Idle, Reason::Ready, None);
             return;
         };
         match &self.backoff {
             Some(backoff) if backoff.target == target && backoff.until.is_some_and(|until| until > now) => {}
-            Some(backoff) if backoff.target == target => self.start(target),
+            Some(backoff) if backoff.target == target => self.start(now, target),
             _ => {
                 self.backoff = None;
-                self.start(target);
+                self.start(now, target);
             }
         }
     }
 
-    fn start(&mut self, target: Component) {
-        self.report(State::Downloading, Reason::Ready, Some(&target.version));
+    fn start(&mut self, now: Instant, target: Component) {
+        self.report(now, State::Downloading, Reason::Ready, Some(&target.version));
         self.transfer += 1;
         let download = Download {
             target,
@@ -404,7 +422,7 @@ impl Update {
             failures: 0,
             retry: None,
         };
-        self.actions.push_back(download.fetch(0, self.transfer));
+        self.push(download.fetch(0, self.transfer));
         self.phase = Phase::Downloading(Box::new(download));
     }
 
@@ -416,6 +434,8 @@ impl Update {
         self.waiting = None;
         self.poll_at = None;
         self.actions.clear();
+        self.stalled_until = None;
+        self.stalled.clear();
     }
 
     fn downloaded(&mut self, now: Instant, download: Download) {
@@ -429,20 +449,20 @@ impl Update {
             self.failed(now, target, Reason::IntegrityCheckFailure);
             return;
         }
-        self.actions.push_back(Action::Downloaded { bytes: received });
-        self.report(State::Downloaded, Reason::Ready, Some(&target.version));
-        self.report(State::Updating, Reason::Ready, Some(&target.version));
+        self.push(Action::Downloaded { bytes: received });
+        self.report(now, State::Downloaded, Reason::Ready, Some(&target.version));
+        self.report(now, State::Updating, Reason::Ready, Some(&target.version));
         self.phase = Phase::Installing {
             version: target.version,
-            at: now + self.pace.reboot,
+            at: self.stalled_until.unwrap_or(now) + self.pace.reboot,
         };
     }
 
     fn failed(&mut self, now: Instant, target: Component, reason: Reason) {
-        self.actions.push_back(Action::Failed(reason));
-        self.report(State::Downloading, reason, Some(&target.version));
-        self.report(State::Idle, Reason::Ready, Some(&target.version));
-        self.report(State::Idle, Reason::AwaitingRetry, Some(&target.version));
+        self.push(Action::Failed(reason));
+        self.report(now, State::Downloading, reason, Some(&target.version));
+        self.report(now, State::Idle, Reason::Ready, Some(&target.version));
+        self.report(now, State::Idle, Reason::AwaitingRetry, Some(&target.version));
         let pause = match &self.backoff {
             Some(backoff) if backoff.target == target => (backoff.pause * 2).min(self.pace.backoff_max),
             _ => self.pace.backoff,
@@ -457,14 +477,27 @@ impl Update {
         }
     }
 
-    fn report(&mut self, state: State, reason: Reason, target: Option<&str>) {
-        self.actions.push_back(Action::Report(Report {
+    fn report(&mut self, now: Instant, state: State, reason: Reason, target: Option<&str>) {
+        let report = Report {
             state,
             reason,
             package: self.package.clone(),
             version: self.version.clone(),
             target: target.map(str::to_owned),
-        }));
+        };
+        if report.fits() {
+            self.push(Action::Report(report));
+        } else {
+            self.stalled_until = Some(self.stalled_until.unwrap_or(now) + self.pace.stall);
+        }
+    }
+
+    /// What comes after a report that cannot be sent waits until the SDK has stopped trying.
+    fn push(&mut self, action: Action) {
+        match self.stalled_until {
+            Some(_) => self.stalled.push_back(action),
+            None => self.actions.push_back(action),
+        }
     }
 }
 

@@ -173,6 +173,34 @@ fn a_periodic_timer_does_no_harm_to_a_retry_that_ends_before_it() {
 }
 
 #[test]
+fn a_report_that_does_not_fit_stalls_the_update_for_155_seconds_and_is_never_sent() {
+    let package = "sixteen-bytes-ok";
+    let pace = Pace::of(Port::Libcoap);
+    for (target, fits) in [("2345678901234", true), ("23456789012345", false)] {
+        let start = Instant::now();
+        let mut update = Update::new(package, "1.0.0-rc.1234567", pace, RetryTimer::OneShot);
+        update.connected(start);
+        said(&mut update);
+        update.manifest(start, manifest(package, target, b"abcd"));
+        if fits {
+            assert_eq!(said(&mut update), [format!("1/0 t={target}"), "block 0".into()]);
+            continue;
+        }
+        assert_eq!(said(&mut update), [""; 0]);
+        let later = start + Duration::from_secs(155);
+        assert_eq!(update.poll_timeout(), Some(later));
+        update.handle_timeout(later);
+        assert_eq!(said(&mut update), ["block 0"]);
+        // And twice more before the reboot.
+        update.block(later, 0, 1, b"abcd", false);
+        update.handle_timeout(later + Duration::from_secs(2 * 155));
+        assert_eq!(said(&mut update), ["downloaded 4"]);
+        update.handle_timeout(later + Duration::from_secs(2 * 155 + 5));
+        assert_eq!(said(&mut update), [format!("reboot {target}")]);
+    }
+}
+
+#[test]
 fn the_manifest_is_fetched_once_a_day() {
     let (mut update, now) = booted("1.0.0");
     let day = Duration::from_secs(24 * 3600);
