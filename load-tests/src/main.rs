@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use tessera::clock;
-use tessera::virtual_device::{Event, Keepalive, Model, Pace, VirtualDevice};
+use tessera::virtual_device::{Event, Model, Pace, Port, VirtualDevice};
 use tokio::sync::mpsc;
 
 use crate::credentials::Credentials;
@@ -64,7 +64,7 @@ struct DriveArgs {
     /// Shorten the devices' own pauses by this factor
     #[arg(long, default_value_t = 1, value_name = "N")]
     faster: u32,
-    /// Behave as the SDK's Zephyr port does between requests: empty messages as keepalives
+    /// Behave as the SDK's Zephyr port does, not as its libcoap port
     #[arg(long)]
     zephyr: bool,
     /// Threads
@@ -101,15 +101,11 @@ fn main() -> ExitCode {
 
 fn drive(args: &DriveArgs) -> Result<Tally, Box<dyn std::error::Error>> {
     let fleet = credentials::read(&args.devices)?;
+    let port = if args.zephyr { Port::Zephyr } else { Port::Libcoap };
     let model = Arc::new(Model {
         package: args.package.clone(),
-        keepalive: if args.zephyr {
-            Keepalive::Ping
-        } else {
-            Keepalive::Delete
-        },
-        pace: Pace::default().faster(args.faster),
-        ..Model::default()
+        pace: Pace::of(port).faster(args.faster),
+        ..Model::of(port)
     });
     let began = clock::now();
     let devices = fleet

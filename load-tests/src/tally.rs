@@ -19,7 +19,9 @@ pub struct Tally {
     reports: u64,
     reports_refused: u64,
     retransmissions: u64,
+    requests_failed: u64,
     failures: u64,
+    crashes: u64,
     /// From the first device's start to the end.
     pub took: Duration,
 }
@@ -54,7 +56,9 @@ impl Tally {
             reports: 0,
             reports_refused: 0,
             retransmissions: 0,
+            requests_failed: 0,
             failures: 0,
+            crashes: 0,
             took: Duration::ZERO,
         }
     }
@@ -63,10 +67,8 @@ impl Tally {
     pub fn note(&mut self, device: usize, at: Instant, event: &Event) {
         let seat = &mut self.devices[device];
         match event {
-            Event::Connected => {
-                self.connections += 1;
-                seat.online = true;
-            }
+            Event::Established => self.connections += 1,
+            Event::Connected => seat.online = true,
             Event::Disconnected(ending) => {
                 *self.endings.entry(word(*ending)).or_default() += 1;
                 seat.online = false;
@@ -80,6 +82,11 @@ impl Tally {
             Event::Downloaded { bytes } => self.bytes += bytes,
             Event::UpdateFailed(_) => {
                 self.failures += 1;
+                seat.began = None;
+            }
+            Event::Crashed => {
+                self.crashes += 1;
+                seat.online = false;
                 seat.began = None;
             }
             Event::Rebooted { .. } => seat.online = false,
@@ -96,6 +103,7 @@ impl Tally {
                 }
             }
             Event::Retransmitted => self.retransmissions += 1,
+            Event::RequestFailed => self.requests_failed += 1,
         }
     }
 
@@ -131,8 +139,10 @@ impl Tally {
             ("reports answered", self.reports.to_string()),
             ("reports refused", self.reports_refused.to_string()),
             ("retransmissions", self.retransmissions.to_string()),
+            ("requests failed", self.requests_failed.to_string()),
             ("updates", updates.len().to_string()),
             ("updates failed", self.failures.to_string()),
+            ("crashes", self.crashes.to_string()),
             ("update, p50", percentile(&updates, 50)),
             ("update, p99", percentile(&updates, 99)),
         ];
@@ -158,6 +168,7 @@ fn word(ending: Ending) -> &'static str {
         Ending::NoAnswer => "ended: no answer",
         Ending::Reset => "ended: reset",
         Ending::Silence => "ended: silence",
+        Ending::Malformed => "ended: malformed",
         Ending::Closed => "ended: closed",
         Ending::Exhausted => "ended: exhausted",
     }

@@ -185,6 +185,16 @@ impl<'a> Heard<'a> {
     ///
     /// [`FormatError`] for bytes that are no message.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        Self::parse_short_sighted(bytes, usize::MAX)
+    }
+
+    /// Reads a message as a client does that loses sight of every option from the first one on whose value is longer
+    /// than `longest` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError`] for bytes that are no message.
+    pub fn parse_short_sighted(bytes: &'a [u8], longest: usize) -> Result<Self, FormatError> {
         let message = Message::parse(bytes)?;
         let Message {
             kind,
@@ -207,7 +217,7 @@ impl<'a> Heard<'a> {
                 size2: None,
                 payload,
             };
-            response.read_options(&message);
+            response.read_options(&message, longest);
             return Ok(Self::Response(response));
         }
         Ok(match kind {
@@ -221,8 +231,11 @@ impl<'a> Heard<'a> {
 
 impl Response<'_> {
     /// A value that cannot be is as good as no option: what matters for the answer then does not fit.
-    fn read_options(&mut self, message: &Message<'_>) {
-        for option in message.options() {
+    fn read_options(&mut self, message: &Message<'_>, longest: usize) {
+        for option in message
+            .options()
+            .take_while(|option| option.value.len() <= longest)
+        {
             match option.number {
                 number::OBSERVE => self.observe = uint(option.value).and_then(ObserveSeq::new),
                 number::CONTENT_FORMAT => {
@@ -248,8 +261,24 @@ impl Exchange {
         patience: Duration,
         rng: &mut dyn CryptoRng,
     ) -> Self {
-        // RFC 7252 section 4.8: ACK_TIMEOUT to ACK_TIMEOUT · ACK_RANDOM_FACTOR.
-        let wait = Duration::from_millis(rng.random_range(2000..=3000));
+        let wait = first_wait(rng);
+        Self {
+            mid,
+            token,
+            wait,
+            resend_at: now + wait,
+            give_up_at: now + patience,
+            acknowledged: false,
+        }
+    }
+
+    /// A request has been sent for the first time; it is sent again `times`, and given up when the wait after that is
+    /// over (RFC 7252 section 4.2).
+    #[must_use]
+    pub fn repeated(now: Instant, mid: MessageId, token: Token, times: u32, rng: &mut dyn CryptoRng) -> Self {
+        let wait = first_wait(rng);
+        // The waits are 1, 2, 4 … times the first one.
+        let patience = wait * (2_u32.saturating_pow(times.saturating_add(1)) - 1);
         Self {
             mid,
             token,
@@ -371,6 +400,11 @@ impl Download {
             None => Step::Mismatch,
         }
     }
+}
+
+/// RFC 7252 section 4.8: ACK_TIMEOUT to ACK_TIMEOUT · ACK_RANDOM_FACTOR.
+fn first_wait(rng: &mut dyn CryptoRng) -> Duration {
+    Duration::from_millis(rng.random_range(2000..=3000))
 }
 
 #[cfg(test)]

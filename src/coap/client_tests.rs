@@ -84,6 +84,34 @@ fn rfc7252_4_2_silence_doubles_the_wait_and_then_gives_up() {
 }
 
 #[test]
+fn rfc7252_4_2_a_request_repeated_three_times_is_given_up_after_fifteen_waits() {
+    let (start, mut rng) = (Instant::now(), StdRng::seed_from_u64(3));
+    let mut exchange = Exchange::repeated(start, MessageId(1), Token::EMPTY, 3, &mut rng);
+    let first = exchange.poll_timeout() - start;
+    for factor in [1, 3, 7] {
+        assert_eq!(exchange.poll_timeout(), start + first * factor);
+        assert_eq!(
+            exchange.handle_timeout(start + first * factor),
+            Some(Overdue::Resend)
+        );
+    }
+    assert_eq!(exchange.poll_timeout(), start + first * 15);
+    assert_eq!(exchange.handle_timeout(start + first * 15), Some(Overdue::GiveUp));
+}
+
+#[test]
+fn a_short_sighted_client_sees_nothing_from_the_first_long_option_on() {
+    // Observe, a Location-Path of 13 bytes, Block2.
+    let bytes = b"\x60\x45\x00\x05\x61\x07\x2d\x00abcdefghijklm\xd1\x02\x0e\xff!";
+    let seen = |longest| match Heard::parse_short_sighted(bytes, longest).unwrap() {
+        Heard::Response(response) => (response.observe.is_some(), response.block2.is_some()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(seen(13), (true, true));
+    assert_eq!(seen(12), (true, false));
+}
+
+#[test]
 fn an_answer_is_known_by_token_and_an_acknowledgement_by_its_message_id_too() {
     let (now, mut rng) = (Instant::now(), StdRng::seed_from_u64(1));
     let token = Token::new(&[0xaa]).unwrap();

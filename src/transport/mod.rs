@@ -6,6 +6,7 @@
 //! - `shards`: bind, start, wake, stop.
 //! - `event_loop`: a shard's thread. `udp`: batches of datagrams. `inbox`: how other threads reach it.
 //! - `shard`: what happens to its peers, sans-IO. `slots`: where they are. `admission`: who may start a handshake.
+//! - `unplugged`: a shard without sockets and thread, for simulations.
 //! - `directory`: what the shards know of each other.
 //! - `journal`: what of it outlives the process. `ranges`: how far ahead of their use record numbers are reserved there.
 
@@ -26,6 +27,7 @@ mod testing;
 #[allow(clippy::unwrap_used)]
 mod tests;
 mod udp;
+mod unplugged;
 
 pub use crate::dtls::{
     CipherSuite, FailureReason, Identity, IdentityError, Psk, PskError, ServerConfig, Timers,
@@ -40,3 +42,4 @@ pub use shard::{ANSWER_WITHIN, ASKED_WITHIN};
 pub use shards::{BindError, Bound, ShardPanicked, Shards, StartError, TransportConfig, Upstairs, Wake};
 #[cfg(test)]
 pub use testing::Desk;
+pub use unplugged::{Time, Unplugged};

@@ -32,14 +32,14 @@ impl Ranges {
         more.then(|| in_hand.saturating_add(RESERVATION).min(MAX_RECORD_NUMBER))
     }
 
+    /// Whether the log has been asked for a range and has not granted it yet.
+    pub fn is_waiting(self) -> bool {
+        self.asked > 0
+    }
+
     /// The log took the question.
     pub fn asked(&mut self) {
         self.asked += 1;
-    }
-
-    /// Whether ranges are asked for and not granted.
-    pub fn is_waiting(self) -> bool {
-        self.asked > 0
     }
 
     /// The log has synced a range, when the session was about to use `next` of those below `granted` before it.

@@ -134,15 +134,7 @@ impl TransportConfig {
 impl<D: Send + 'static> Shards<D> {
     /// Tells the shards that observers may be due. Returns at once.
     pub fn wake(&self, wake: Wake) {
-        match wake {
-            Wake::Everyone => {
-                for mailbox in &self.mailboxes {
-                    mailbox.post(Message::WakeEveryone);
-                }
-            }
-            Wake::Devices(keys) => self.wake_peers(&keys, false),
-            Wake::Push(key) => self.wake_peers(&[key], true),
-        }
+        post_wake(wake, &self.mailboxes, &self.directory);
     }
 
     /// Ends what the device has: its operator disabled it or took its credential. Every shard is asked, because a
@@ -203,18 +195,6 @@ impl<D: Send + 'static> Shards<D> {
             Ok(())
         } else {
             Err(ShardPanicked { panicked })
-        }
-    }
-
-    fn wake_peers(&self, keys: &[u64], forced: bool) {
-        let mut by_shard: HashMap<u16, Vec<_>> = HashMap::new();
-        for place in keys.iter().flat_map(|key| self.directory.find(*key)) {
-            by_shard.entry(place.shard).or_default().push(place.peer);
-        }
-        for (shard, peers) in by_shard {
-            if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
-                mailbox.post(Message::WakePeers { peers, forced });
-            }
         }
     }
 }
@@ -378,6 +358,29 @@ impl<D> std::fmt::Debug for Shards<D> {
         f.debug_struct("Shards")
             .field("shards", &self.mailboxes.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Leaves word with the shards that have the observers.
+pub fn post_wake<D>(wake: Wake, mailboxes: &[Mailbox<D>], directory: &Directory) {
+    let (keys, forced) = match wake {
+        Wake::Everyone => {
+            for mailbox in mailboxes {
+                mailbox.post(Message::WakeEveryone);
+            }
+            return;
+        }
+        Wake::Devices(keys) => (keys, false),
+        Wake::Push(key) => (vec![key], true),
+    };
+    let mut by_shard: HashMap<u16, Vec<_>> = HashMap::new();
+    for place in keys.iter().flat_map(|key| directory.find(*key)) {
+        by_shard.entry(place.shard).or_default().push(place.peer);
+    }
+    for (shard, peers) in by_shard {
+        if let Some(mailbox) = mailboxes.get(usize::from(shard)) {
+            mailbox.post(Message::WakePeers { peers, forced });
+        }
     }
 }
 

@@ -154,6 +154,12 @@ impl<T> Slots<T> {
             })
     }
 
+    /// All of them, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::successors(self.at_or_after(0), |id| self.at_or_after(id.slot + 1))
+            .filter_map(|id| self.get(id))
+    }
+
     /// How many places are occupied.
     #[must_use]
     pub fn len(&self) -> usize {

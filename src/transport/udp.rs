@@ -296,7 +296,6 @@ impl SendQueue {
     }
 
     /// The datagrams waiting, oldest first.
-    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = (Path, &[u8])> {
         self.departures
             .iter()

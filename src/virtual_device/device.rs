@@ -1,24 +1,22 @@
-//! The device: a DTLS client, one CoAP request at a time, and the update behaviour on top.
+//! The device: a DTLS client, one of the SDK's ports, and the update behaviour on top.
 //!
 //! 1. down: switched off, rebooting or waiting for the next attempt
 //! 2. handshaking
-//! 3. up: requests are sent one after the other, each repeated until it is answered or the session is given up;
-//!    confirmable messages of the gateway are acknowledged whatever they hold; silence brings keepalives
+//! 3. up: the port's CoAP client ([`super::port`]) sends what the update behaviour wants and tells what came of it
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::manifest::{Manifest, ManifestError};
-use super::message::{self, Ask};
-use super::report::{Reason, Report};
+use super::message::{Ask, Dialect};
+use super::port::{Answer, Opening, Port, Stack, Told};
+use super::report::{Cbor, Reason, Report};
 use super::update::{Action, Pace, Update};
-use crate::coap::client::{Exchange, Freshness, Heard, Overdue, Response};
-use crate::coap::wire::write_empty;
-use crate::coap::{BlockNum, Code, Kind, MessageId, Szx, Token};
+use crate::coap::{BlockNum, Code, MessageId, Szx, Token};
 use crate::dtls::{ClientConfig, ClientHandshake, HandshakeEvent, Identity, Incoming, Psk, Session, records};
 
 /// One simulated device. Nothing in it waits: see the module's four verbs.
@@ -41,44 +39,49 @@ pub struct VirtualDevice {
 /// What all devices of a kind have in common.
 #[derive(Debug)]
 pub struct Model {
+    /// The SDK's port.
+    pub port: Port,
     /// How the device handshakes.
     pub dtls: Arc<ClientConfig>,
+    /// How its build deals in CBOR.
+    pub cbor: Cbor,
     /// The package it updates; the SDK's default is `main`.
     pub package: String,
     /// Block size of its downloads.
     pub block_size: Szx,
-    /// How it keeps its session alive.
-    pub keepalive: Keepalive,
     /// Its pauses.
     pub pace: Pace,
 }
 
-impl Default for Model {
-    fn default() -> Self {
+impl Model {
+    /// A stock build of the SDK for this port.
+    #[must_use]
+    pub fn of(port: Port) -> Self {
         Self {
-            dtls: Arc::new(ClientConfig::default()),
+            port,
+            dtls: port.dtls(),
+            cbor: Cbor::Stock,
             package: "main".to_owned(),
             block_size: Szx::MAX,
-            keepalive: Keepalive::Delete,
-            pace: Pace::default(),
+            pace: Pace::of(port),
         }
     }
-}
 
-/// The two keepalives in the field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keepalive {
-    /// The libcoap port: a confirmable DELETE without a path.
-    Delete,
-    /// The Zephyr port: an empty non-confirmable message; a session that has heard nothing for
-    /// [`RECEIVE_TIMEOUT`] is given up.
-    Ping,
+    fn dialect(&self) -> Dialect {
+        Dialect {
+            port: self.port,
+            cbor: self.cbor,
+            block_size: self.block_size,
+        }
+    }
 }
 
 /// What a device tells whoever looks after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A session stands.
+    /// A handshake is done.
+    Established,
+    /// The device calls itself connected: for one port the same, for the other an answer later.
     Connected,
     /// A session or an attempt at one has ended; the device comes back by itself.
     Disconnected(Ending),
@@ -112,6 +115,8 @@ pub enum Event {
         /// The answer.
         code: Code,
     },
+    /// The program ran into an assertion, and starts again with the version that it had.
+    Crashed,
     /// The device has restarted and runs this version.
     Rebooted {
         /// The version.
@@ -119,6 +124,8 @@ pub enum Event {
     },
     /// A request was sent again because its answer did not come.
     Retransmitted,
+    /// A request came to nothing: no answer, one that the port takes for none, or the end of its session.
+    RequestFailed,
 }
 
 /// How a session ended.
@@ -132,6 +139,8 @@ pub enum Ending {
     Reset,
     /// Nothing was heard for too long.
     Silence,
+    /// A message arrived that is none.
+    Malformed,
     /// The gateway closed the session.
     Closed,
     /// No record could be sealed any more.
@@ -144,30 +153,19 @@ enum Link {
     Down {
         until: Instant,
     },
-    Handshaking(Box<ClientHandshake>),
+    Handshaking {
+        handshake: Box<ClientHandshake>,
+        began: Instant,
+    },
     Up(Box<Online>),
 }
 
 #[derive(Debug)]
 struct Online {
     session: Session,
-    mid: MessageId,
-    queue: VecDeque<Ask>,
-    /// The one request that waits for its answer.
-    asked: Option<Asked>,
+    stack: Stack,
     /// All blocks of one transfer carry the same token; a resumed one takes another.
-    transfer: Option<Token>,
-    keepalive_at: Instant,
-    heard_at: Instant,
-    freshness: Freshness,
-}
-
-/// A request that waits for its answer.
-#[derive(Debug)]
-struct Asked {
-    ask: Ask,
-    exchange: Exchange,
-    bytes: Vec<u8>,
+    transfers: Vec<(u32, Token)>,
 }
 
 impl VirtualDevice {
@@ -184,7 +182,7 @@ impl VirtualDevice {
         let mut rng = StdRng::seed_from_u64(seed);
         let token = u64::from(rng.random::<u32>());
         Self {
-            update: Update::new(&model.package, version, model.pace),
+            update: Update::new(&model.package, version, model.pace, model.port.retry_timer()),
             model,
             identity,
             psk,
@@ -201,7 +199,7 @@ impl VirtualDevice {
     pub fn handle_datagram(&mut self, now: Instant, datagram: &mut [u8]) {
         match &mut self.link {
             Link::Down { .. } => {}
-            Link::Handshaking(handshake) => match handshake.handle_datagram(now, datagram) {
+            Link::Handshaking { handshake, .. } => match handshake.handle_datagram(now, datagram) {
                 Ok(()) => self.established(now),
                 Err(failure) => self.handshake_failed(now, failure.reason().as_str()),
             },
@@ -220,12 +218,12 @@ impl VirtualDevice {
         match &mut self.link {
             Link::Down { until } if *until <= now => self.handshake(now),
             Link::Down { .. } => {}
-            Link::Handshaking(handshake) => {
+            Link::Handshaking { handshake, .. } => {
                 if let Err(failure) = handshake.handle_timeout(now) {
                     self.handshake_failed(now, failure.reason().as_str());
                 }
             }
-            Link::Up(_) => self.online_timeout(now),
+            Link::Up(online) => online.stack.handle_timeout(now, &mut self.rng),
         }
         self.proceed(now);
     }
@@ -237,7 +235,7 @@ impl VirtualDevice {
             return true;
         }
         match &mut self.link {
-            Link::Handshaking(handshake) => handshake.poll_transmit(out),
+            Link::Handshaking { handshake, .. } => handshake.poll_transmit(out),
             Link::Down { .. } | Link::Up(_) => false,
         }
     }
@@ -252,8 +250,8 @@ impl VirtualDevice {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let link = match &self.link {
             Link::Down { until } => Some(*until),
-            Link::Handshaking(handshake) => handshake.poll_timeout(),
-            Link::Up(online) => Some(online.timeout(self.model.keepalive)),
+            Link::Handshaking { handshake, .. } => handshake.poll_timeout(),
+            Link::Up(online) => Some(online.stack.poll_timeout()),
         };
         [link, self.update.poll_timeout()].into_iter().flatten().min()
     }
@@ -273,20 +271,23 @@ impl VirtualDevice {
     fn handshake(&mut self, now: Instant) {
         let (identity, psk) = (self.identity.clone(), self.psk.clone());
         let handshake = ClientHandshake::new(&self.model.dtls, identity, psk, now, &mut self.rng);
-        self.link = Link::Handshaking(Box::new(handshake));
+        self.link = Link::Handshaking {
+            handshake: Box::new(handshake),
+            began: now,
+        };
     }
 
     fn handshake_failed(&mut self, now: Instant, reason: &'static str) {
         self.events
             .push_back(Event::Disconnected(Ending::HandshakeFailed(reason)));
         self.link = Link::Down {
-            until: now + self.model.pace.reconnect,
+            until: now + self.model.pace.refused,
         };
     }
 
     /// Moves from the handshake to the session it brought, if it did.
     fn established(&mut self, now: Instant) {
-        let Link::Handshaking(handshake) = &mut self.link else {
+        let Link::Handshaking { handshake, began } = &mut self.link else {
             return;
         };
         let Some(HandshakeEvent::Established(established)) = handshake.poll_event() else {
@@ -296,138 +297,106 @@ impl VirtualDevice {
         while handshake.poll_transmit(&mut datagram) {
             self.outbox.push_back(std::mem::take(&mut datagram));
         }
-        let online = Online {
-            session: established.session,
+        let opening = Opening {
+            now,
+            began: *began,
             mid: MessageId(self.rng.random()),
-            queue: VecDeque::new(),
-            asked: None,
-            transfer: None,
-            keepalive_at: now + self.model.pace.keepalive,
-            heard_at: now,
-            freshness: Freshness::default(),
+            dialect: self.model.dialect(),
+            pace: self.model.pace,
         };
-        self.link = Link::Up(Box::new(online));
-        self.events.push_back(Event::Connected);
-        self.update.connected(now);
+        self.link = Link::Up(Box::new(Online {
+            session: established.session,
+            stack: Stack::new(&opening, &mut self.rng),
+            transfers: Vec::new(),
+        }));
+        self.events.push_back(Event::Established);
     }
 
     fn record(&mut self, now: Instant, record: &mut [u8]) {
         let Link::Up(online) = &mut self.link else { return };
         match online.session.handle_record(record) {
-            Incoming::Data(bytes) => {
-                online.heard_at = now;
-                self.message(now, bytes);
-            }
-            Incoming::Closed => self.disconnect(now, Ending::Closed),
+            Incoming::Data(bytes) => online.stack.handle_message(now, bytes, &mut self.rng),
+            Incoming::Closed => online.stack.handle_close(),
             Incoming::ResendFlight | Incoming::Ignored(_) => {}
         }
+        // The session may be over, and the next record then nobody's.
+        self.hear(now);
     }
 
-    fn message(&mut self, now: Instant, bytes: &[u8]) {
-        let Link::Up(online) = &mut self.link else { return };
-        let keepalive = self.model.pace.keepalive;
-        match Heard::parse(bytes) {
-            Ok(Heard::Response(response)) => {
-                if response.kind == Kind::Confirmable {
-                    online.send_empty(
-                        now,
-                        Kind::Acknowledgement,
-                        response.mid,
-                        keepalive,
-                        &mut self.outbox,
-                    );
-                }
-                self.response(now, &response);
-            }
-            Ok(Heard::Ping { mid }) => {
-                online.send_empty(now, Kind::Reset, mid, keepalive, &mut self.outbox);
-            }
-            Ok(Heard::Acknowledgement { mid }) => {
-                if let Some(asked) = &mut online.asked {
-                    asked.exchange.acknowledge(mid);
-                }
-            }
-            Ok(Heard::Reset { mid }) => {
-                if online
-                    .asked
-                    .as_ref()
-                    .is_some_and(|asked| asked.exchange.mid() == mid)
-                {
-                    self.disconnect(now, Ending::Reset);
-                }
-            }
-            Ok(Heard::Request { .. }) | Err(_) => {}
+    /// Takes what the port has to tell, carries out what follows from it, and seals what it wants to send, until there is
+    /// nothing left.
+    fn proceed(&mut self, now: Instant) {
+        loop {
+            self.hear(now);
+            self.transmit(now);
+            let Some(action) = self.update.poll_action() else {
+                return;
+            };
+            self.act(now, action);
         }
     }
 
-    fn response(&mut self, now: Instant, response: &Response<'_>) {
-        let Link::Up(online) = &mut self.link else { return };
-        if let Some(asked) = online
-            .asked
-            .take_if(|asked| asked.exchange.is_answered_by(response))
+    fn hear(&mut self, now: Instant) {
+        while let Link::Up(online) = &mut self.link
+            && let Some(told) = online.stack.poll_told()
         {
-            self.answered(now, &asked.ask, response);
-        } else if self.observation == Some(response.token) {
-            self.notified(now, response);
+            match told {
+                Told::Connected => {
+                    self.events.push_back(Event::Connected);
+                    self.update.connected(now);
+                }
+                Told::Answered { ask, answer } => self.answered(now, ask, answer),
+                Told::Failed(ask) => self.failed(now, &ask),
+                Told::Notified(payload) => self.manifest(now, &payload),
+                Told::Retransmitted => self.events.push_back(Event::Retransmitted),
+                Told::Ended(why) => self.disconnect(now, why),
+                Told::Crashed => {
+                    self.events.push_back(Event::Crashed);
+                    self.update.crashed();
+                    self.restart(now);
+                }
+            }
         }
     }
 
     /// The answer to a request of ours.
-    fn answered(&mut self, now: Instant, ask: &Ask, response: &Response<'_>) {
+    fn answered(&mut self, now: Instant, ask: Ask, answer: Answer) {
         match ask {
             Ask::Report(report) => {
-                self.events.push_back(Event::Reported {
-                    report: report.clone(),
-                    code: response.code,
-                });
+                let code = answer.code;
+                self.events.push_back(Event::Reported { report, code });
             }
-            Ask::Observe => {
-                if response.code == Code::CONTENT {
-                    self.notified(now, response);
-                } else {
-                    self.events.push_back(Event::ObservationRefused(response.code));
+            Ask::Observe if !answer.code.is_success() => {
+                self.events.push_back(Event::ObservationRefused(answer.code));
+            }
+            Ask::Observe => self.manifest(now, &answer.payload),
+            Ask::Poll if answer.code.is_success() => self.manifest(now, &answer.payload),
+            Ask::Poll | Ask::Keepalive => {}
+            Ask::Fetch { block, transfer, .. } if answer.code.is_success() => {
+                if let Some((received, total)) = self.update.progress() {
+                    let received = received + answer.payload.len() as u64;
+                    self.events.push_back(Event::Progress { received, total });
                 }
+                self.update
+                    .block(now, block.get(), transfer, &answer.payload, answer.more);
             }
-            Ask::Fetch { block, .. } => self.fetched(now, *block, response),
-            Ask::Keepalive => {}
+            Ask::Fetch { block, transfer, .. } => self.update.block_failed(now, block.get(), transfer),
         }
     }
 
-    fn fetched(&mut self, now: Instant, asked: BlockNum, response: &Response<'_>) {
-        let block = response.block2;
-        let as_asked = block.is_none_or(|block| block.num == asked && block.szx == self.model.block_size);
-        if response.code != Code::CONTENT || !as_asked {
-            self.end_transfer();
-            self.update.block_failed(now);
-            return;
-        }
-        if let Some((received, total)) = self.update.progress() {
-            let received = received + response.payload.len() as u64;
-            self.events.push_back(Event::Progress { received, total });
-        }
-        let more = block.is_some_and(|block| block.more);
-        if !more {
-            self.end_transfer();
-        }
-        self.update.block(now, response.payload, more);
-    }
-
-    fn end_transfer(&mut self) {
-        if let Link::Up(online) = &mut self.link {
-            online.transfer = None;
+    /// A request of ours came to nothing. Only a block is asked for again: reports are sent once, and the observation comes
+    /// with the next session.
+    fn failed(&mut self, now: Instant, ask: &Ask) {
+        self.events.push_back(Event::RequestFailed);
+        match ask {
+            Ask::Fetch { block, transfer, .. } => self.update.block_failed(now, block.get(), *transfer),
+            Ask::Report(_) | Ask::Observe | Ask::Poll | Ask::Keepalive => {}
         }
     }
 
-    /// The manifest, as the answer to the registration or as a notification.
-    fn notified(&mut self, now: Instant, response: &Response<'_>) {
-        let Link::Up(online) = &mut self.link else { return };
-        if response
-            .observe
-            .is_some_and(|seq| !online.freshness.admit(now, seq))
-        {
-            return;
-        }
-        match Manifest::decode(response.payload) {
+    /// The manifest, as an answer or as a notification.
+    fn manifest(&mut self, now: Instant, payload: &[u8]) {
+        match Manifest::decode(payload, self.model.cbor) {
             Ok(manifest) => {
                 self.events.push_back(Event::Manifest {
                     sequence: manifest.sequence,
@@ -438,188 +407,112 @@ impl VirtualDevice {
         }
     }
 
-    fn online_timeout(&mut self, now: Instant) {
-        let Link::Up(online) = &mut self.link else { return };
-        if self.model.keepalive == Keepalive::Ping && online.heard_at + RECEIVE_TIMEOUT <= now {
-            self.disconnect(now, Ending::Silence);
-            return;
+    /// Does what the update behaviour wants.
+    fn act(&mut self, now: Instant, action: Action) {
+        match (action, &mut self.link) {
+            (Action::Report(report), Link::Up(online)) => {
+                let token = next_token(&mut self.token);
+                online.stack.ask(now, Ask::Report(report), token, &mut self.rng);
+            }
+            (Action::Observe, Link::Up(online)) => {
+                let token = *self
+                    .observation
+                    .get_or_insert_with(|| next_token(&mut self.token));
+                online.stack.ask(now, Ask::Observe, token, &mut self.rng);
+            }
+            (Action::Poll, Link::Up(online)) => {
+                let token = next_token(&mut self.token);
+                online.stack.ask(now, Ask::Poll, token, &mut self.rng);
+            }
+            (Action::Fetch { uri, block, transfer }, Link::Up(online)) => match BlockNum::new(block) {
+                Some(block) => {
+                    let token = online.token_of(transfer, &mut self.token);
+                    let ask = Ask::Fetch { uri, block, transfer };
+                    online.stack.ask(now, ask, token, &mut self.rng);
+                }
+                None => self.update.block_failed(now, block, transfer),
+            },
+            (
+                Action::Report(_) | Action::Observe | Action::Poll,
+                Link::Down { .. } | Link::Handshaking { .. },
+            ) => {}
+            (Action::Fetch { block, transfer, .. }, Link::Down { .. } | Link::Handshaking { .. }) => {
+                self.update.block_failed(now, block, transfer);
+            }
+            (Action::Downloaded { bytes }, _) => self.events.push_back(Event::Downloaded { bytes }),
+            (Action::Failed(reason), _) => self.events.push_back(Event::UpdateFailed(reason)),
+            (Action::Reboot { version }, _) => {
+                self.events.push_back(Event::Rebooted { version });
+                self.restart(now);
+            }
         }
-        match online
-            .asked
-            .as_mut()
-            .and_then(|asked| asked.exchange.handle_timeout(now))
+    }
+
+    /// Seals what the port has written.
+    fn transmit(&mut self, now: Instant) {
+        while let Link::Up(online) = &mut self.link
+            && let Some(message) = online.stack.poll_transmit()
         {
-            None => {}
-            Some(Overdue::GiveUp) => {
-                self.disconnect(now, Ending::NoAnswer);
-                return;
+            let mut datagram = Vec::with_capacity(message.len() + online.session.overhead());
+            if online.session.seal(&message, &mut datagram).is_ok() {
+                self.outbox.push_back(datagram);
+            } else {
+                online.stack.end(Ending::Exhausted);
+                self.hear(now);
             }
-            Some(Overdue::Resend) => {
-                self.events.push_back(Event::Retransmitted);
-                let bytes = online
-                    .asked
-                    .as_ref()
-                    .map(|asked| asked.bytes.clone())
-                    .unwrap_or_default();
-                if !online.send(now, &bytes, self.model.pace.keepalive, &mut self.outbox) {
-                    self.disconnect(now, Ending::Exhausted);
-                    return;
-                }
-            }
-        }
-        let Link::Up(online) = &mut self.link else { return };
-        if online.keepalive_at <= now {
-            online.keepalive_at = now + self.model.pace.keepalive;
-            match self.model.keepalive {
-                Keepalive::Delete if online.asked.is_none() => online.queue.push_back(Ask::Keepalive),
-                Keepalive::Delete => {}
-                Keepalive::Ping => {
-                    let mid = online.next_mid();
-                    online.send_empty(
-                        now,
-                        Kind::NonConfirmable,
-                        mid,
-                        self.model.pace.keepalive,
-                        &mut self.outbox,
-                    );
-                }
-            }
-        }
-    }
-
-    /// Carries out what the update behaviour wants, then sends the next request if none is on its way.
-    fn proceed(&mut self, now: Instant) {
-        while let Some(action) = self.update.poll_action() {
-            match (action, &mut self.link) {
-                (Action::Report(report), Link::Up(online)) => online.queue.push_back(Ask::Report(report)),
-                (Action::Observe, Link::Up(online)) => online.queue.push_back(Ask::Observe),
-                (Action::Fetch { uri, block }, Link::Up(online)) => match BlockNum::new(block) {
-                    Some(block) => online.queue.push_back(Ask::Fetch { uri, block }),
-                    None => self.update.block_failed(now),
-                },
-                // Reports are sent once or not at all, the observation comes with the next session.
-                (Action::Report(_) | Action::Observe, Link::Down { .. } | Link::Handshaking(_)) => {}
-                (Action::Fetch { .. }, Link::Down { .. } | Link::Handshaking(_)) => {
-                    self.update.block_failed(now);
-                }
-                (Action::Downloaded { bytes }, _) => self.events.push_back(Event::Downloaded { bytes }),
-                (Action::Failed(reason), _) => self.events.push_back(Event::UpdateFailed(reason)),
-                (Action::Reboot { version }, _) => {
-                    self.link = Link::Down {
-                        until: now + self.model.pace.start,
-                    };
-                    self.observation = None;
-                    self.token = u64::from(self.rng.random::<u32>());
-                    self.outbox.clear();
-                    self.events.push_back(Event::Rebooted { version });
-                }
-            }
-        }
-        self.ask(now);
-    }
-
-    fn ask(&mut self, now: Instant) {
-        let Link::Up(online) = &mut self.link else { return };
-        if online.asked.is_some() {
-            return;
-        }
-        let Some(ask) = online.queue.pop_front() else {
-            return;
-        };
-        let token = match &ask {
-            Ask::Keepalive => token(0),
-            Ask::Observe => *self
-                .observation
-                .get_or_insert_with(|| next_token(&mut self.token)),
-            Ask::Fetch { .. } => *online.transfer.get_or_insert_with(|| next_token(&mut self.token)),
-            Ask::Report(_) => next_token(&mut self.token),
-        };
-        let mid = online.next_mid();
-        let bytes = message::request(&ask, mid, token, self.model.block_size);
-        let pace = &self.model.pace;
-        let sent = online.send(now, &bytes, pace.keepalive, &mut self.outbox);
-        let exchange = Exchange::new(now, mid, token, pace.response, &mut self.rng);
-        online.asked = Some(Asked { ask, exchange, bytes });
-        if !sent {
-            self.disconnect(now, Ending::Exhausted);
         }
     }
 
     fn disconnect(&mut self, now: Instant, why: Ending) {
-        if let Link::Up(online) = &mut self.link {
-            let mut datagram = Vec::new();
-            online.session.close(&mut datagram);
-            if !datagram.is_empty() {
-                self.outbox.push_back(datagram);
-            }
+        // What was written before the end, such as an acknowledgement, still goes out.
+        if why != Ending::Exhausted {
+            self.transmit(now);
+        }
+        let Link::Up(online) = &mut self.link else { return };
+        let mut datagram = Vec::new();
+        online.session.close(&mut datagram);
+        if !datagram.is_empty() {
+            self.outbox.push_back(datagram);
         }
         self.link = Link::Down {
             until: now + self.model.pace.reconnect,
         };
         self.events.push_back(Event::Disconnected(why));
-        self.update.disconnected(now);
+        self.update.disconnected();
+    }
+
+    /// Everything in memory is gone, and nobody is told.
+    fn restart(&mut self, now: Instant) {
+        self.link = Link::Down {
+            until: now + self.model.pace.start,
+        };
+        self.observation = None;
+        self.token = u64::from(self.rng.random::<u32>());
+        self.outbox.clear();
     }
 }
 
 impl Online {
-    /// Seals `message` into a datagram of its own; false when the session's record numbers are used up.
-    fn send(
-        &mut self,
-        now: Instant,
-        message: &[u8],
-        keepalive: Duration,
-        outbox: &mut VecDeque<Vec<u8>>,
-    ) -> bool {
-        let mut datagram = Vec::with_capacity(message.len() + self.session.overhead());
-        let sealed = self.session.seal(message, &mut datagram).is_ok();
-        if sealed {
-            outbox.push_back(datagram);
-            self.keepalive_at = now + keepalive;
+    fn token_of(&mut self, transfer: u32, counter: &mut u64) -> Token {
+        if let Some((_, token)) = self.transfers.iter().find(|(known, _)| *known == transfer) {
+            return *token;
         }
-        sealed
-    }
-
-    fn send_empty(
-        &mut self,
-        now: Instant,
-        kind: Kind,
-        mid: MessageId,
-        keepalive: Duration,
-        outbox: &mut VecDeque<Vec<u8>>,
-    ) {
-        let mut message = Vec::with_capacity(4);
-        write_empty(&mut message, kind, mid);
-        self.send(now, &message, keepalive, outbox);
-    }
-
-    fn next_mid(&mut self) -> MessageId {
-        self.mid = self.mid.next();
-        self.mid
-    }
-
-    fn timeout(&self, keepalive: Keepalive) -> Instant {
-        let mut at = self.keepalive_at;
-        if let Some(asked) = &self.asked {
-            at = at.min(asked.exchange.poll_timeout());
+        if self.transfers.len() == TRANSFERS_MAX {
+            self.transfers.remove(0);
         }
-        match keepalive {
-            Keepalive::Delete => at,
-            Keepalive::Ping => at.min(self.heard_at + RECEIVE_TIMEOUT),
-        }
+        let token = next_token(counter);
+        self.transfers.push((transfer, token));
+        token
     }
 }
 
 fn next_token(counter: &mut u64) -> Token {
     *counter = counter.wrapping_add(1);
-    token(*counter)
+    Token::from(counter.to_le_bytes())
 }
 
-fn token(number: u64) -> Token {
-    Token::from(number.to_le_bytes())
-}
-
-/// `RX_TIMEOUT_SEC` of the SDK's Zephyr port.
-pub const RECEIVE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Transfers of which a session remembers the token: as many as a download can have side by side.
+const TRANSFERS_MAX: usize = 16;
 
 #[cfg(test)]
 #[path = "device_tests.rs"]

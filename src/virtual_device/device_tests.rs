@@ -1,27 +1,34 @@
 //! The device against a small gateway of its own, over a lossy link in virtual time.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use rand::Rng;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::coap::wire::number;
-use crate::coap::{Block, Message, MessageWriter, Method, ObserveRequest, Request, block};
+use crate::coap::wire::{number, write_empty};
+use crate::coap::{Block, Kind, Message, MessageWriter, Method, ObserveRequest, Request, block};
 use crate::dtls::{Admission, CookieJar, ServerConfig, ServerHandshake};
 
 #[test]
 fn a_pushed_deployment_is_fetched_installed_and_proven() {
-    let mut world = World::new(1, 0);
+    for port in Port::ALL {
+        let mut world = World::of(port, 1, 0);
+        a_pushed_deployment(&mut world);
+    }
+}
+
+fn a_pushed_deployment(world: &mut World) {
+    let before = world.keepalive_if_that_comes_first();
     world.run_until("registered", |world| world.gateway.said("0/0 1.0.0") == 3);
-    assert_eq!(
-        world.gateway.asked,
-        ["POST 0/0 1.0.0", "POST 0/0 1.0.0", "observe", "POST 0/0 1.0.0"]
-    );
+    let boot = ["POST 0/0 1.0.0", "POST 0/0 1.0.0", "observe", "POST 0/0 1.0.0"];
+    assert_eq!(world.gateway.asked, [&before[..], &boot].concat());
 
     world.deploy("1.1.0", &artifact(70_000));
     world.run_until("proven", |world| world.gateway.said("3/1 1.1.0") == 1);
     world.run_until("idle again", |world| world.gateway.said("0/0 1.1.0") == 2);
+    let from = before.len() + boot.len();
     let expected = [
         "POST 1/0 1.0.0 1.1.0",
         "69 blocks",
@@ -33,7 +40,11 @@ fn a_pushed_deployment_is_fetched_installed_and_proven() {
         "observe",
         "POST 0/0 1.1.0",
     ];
-    assert_eq!(world.gateway.asked[4..], expected);
+    let after: Vec<&String> = world.gateway.asked[from..]
+        .iter()
+        .filter(|word| *word != "keepalive" && *word != "ping")
+        .collect();
+    assert_eq!(after, expected);
     assert_eq!(world.device.version(), "1.1.0");
     assert!(!world.gateway.closed, "a rebooting device says nothing");
 }
@@ -41,7 +52,7 @@ fn a_pushed_deployment_is_fetched_installed_and_proven() {
 #[test]
 fn a_fleet_of_lossy_links_still_updates() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 15);
+        let mut world = World::of(Port::ALL[seed as usize % 2], seed, 15);
         world.run_until("connected", |world| world.gateway.observer.is_some());
         world.deploy("1.1.0", &artifact(20_000));
         world.run_until("updated", |world| world.device.version() == "1.1.0");
@@ -80,7 +91,13 @@ fn silence_brings_keepalives_every_nine_seconds() {
     let mut world = World::new(3, 0);
     world.run_until("registered", |world| world.gateway.said("0/0 1.0.0") == 3);
     let from = world.now;
-    world.run_until("kept alive", |world| world.gateway.said_all("keepalive") == 4);
+    world.run_until("kept alive", |world| world.gateway.said_all("keepalive") == 5);
+    let took = world.now - from;
+    assert!((36..38).contains(&took.as_secs()), "{took:?}");
+    let mut world = World::of(Port::Zephyr, 3, 0);
+    world.run_until("registered", |world| world.gateway.said("0/0 1.0.0") == 3);
+    let from = world.now;
+    world.run_until("kept alive", |world| world.gateway.said_all("ping") == 5);
     let took = world.now - from;
     assert!((36..38).contains(&took.as_secs()), "{took:?}");
 }
@@ -94,8 +111,52 @@ fn a_gateway_that_falls_silent_is_left_and_found_again_with_the_same_token() {
     world.run_until("back", |world| world.gateway.observer.is_some());
     assert_eq!(world.gateway.observer, token);
     assert!(world.seen.contains(&Event::Disconnected(Ending::NoAnswer)));
-    world.run_until("settled", |world| world.gateway.said_all("keepalive") == 2);
+    world.run_until("settled", |world| world.gateway.said_all("keepalive") == 4);
     assert_eq!(world.gateway.said("0/0 1.0.0"), 4, "a reconnect is no boot");
+}
+
+#[test]
+fn the_zephyr_port_leaves_a_silent_gateway_after_thirty_seconds_and_a_closing_one_at_once() {
+    let mut world = World::of(Port::Zephyr, 4, 0);
+    world.run_until("registered", |world| world.gateway.said("0/0 1.0.0") == 3);
+    let from = world.now;
+    world.gateway.forget();
+    world.gateway.observer = None;
+    world.run_until("back", |world| world.gateway.observer.is_some());
+    assert!(world.seen.contains(&Event::Disconnected(Ending::Silence)));
+    assert!((30..33).contains(&(world.now - from).as_secs()));
+
+    let from = world.now;
+    world.gateway.close();
+    world.run_until("back", |world| world.gateway.observer.is_some());
+    assert!(world.seen.contains(&Event::Disconnected(Ending::Closed)));
+    assert!((1..3).contains(&(world.now - from).as_secs()));
+}
+
+#[test]
+fn the_libcoap_port_does_not_hear_a_goodbye() {
+    let mut world = World::new(4, 0);
+    world.run_until("registered", |world| world.gateway.said("0/0 1.0.0") == 3);
+    let from = world.now;
+    world.gateway.close();
+    world.run_until("back", |world| world.gateway.observer.is_some());
+    let took = (world.now - from).as_secs();
+    assert!(
+        (11..22).contains(&took),
+        "a keepalive, ten seconds and one: {took}"
+    );
+    assert!(world.seen.contains(&Event::Disconnected(Ending::NoAnswer)));
+}
+
+#[test]
+fn a_day_brings_a_poll_with_a_token_of_its_own() {
+    let mut world = World::new(6, 0);
+    world.run_until("registered", |world| world.gateway.said("0/0 1.0.0") == 3);
+    let from = world.now;
+    world.run_until("polled", |world| world.gateway.said_all("poll") == 1);
+    assert!((world.now - from).as_secs().abs_diff(24 * 3600) < 3);
+    assert_ne!(world.gateway.polled_with, world.gateway.observer);
+    world.run_until("told", |world| world.gateway.said("0/0 1.0.0") == 4);
 }
 
 #[test]
@@ -113,6 +174,41 @@ fn a_key_that_does_not_fit_never_connects() {
     );
 }
 
+#[test]
+fn a_gateway_that_never_answers_hears_hellos_at_the_pace_of_the_port() {
+    for (port, expected) in [
+        // Given up with the third flight, and begun again five seconds later.
+        (Port::Zephyr, [0, 1000, 3000, 8001, 9001, 11_001]),
+        // Ten seconds for the first request, handshake included, and one until the next attempt.
+        (Port::Libcoap, [0, 1000, 3000, 7000, 11_000, 12_000]),
+    ] {
+        let start = Instant::now();
+        let (identity, psk) = (Identity::new(b"d1").unwrap(), Psk::new(b"secret").unwrap());
+        let model = Arc::new(Model::of(port));
+        let mut device = VirtualDevice::new(model, identity, psk, "1.0.0", start, 1);
+        let (mut now, mut sent, mut hello) = (start, Vec::new(), Vec::new());
+        while sent.len() < expected.len() {
+            now = now.max(device.poll_timeout().unwrap());
+            device.handle_timeout(now);
+            while device.poll_transmit(&mut hello) {
+                sent.push((now - start).as_millis());
+                hello.clear();
+            }
+        }
+        assert_eq!(sent, expected, "{port:?}");
+    }
+}
+
+#[test]
+fn a_device_is_small_enough_for_a_hundred_thousand_of_them() {
+    let bytes = size_of::<VirtualDevice>() + size_of::<Online>();
+    println!(
+        "{bytes} bytes, {} of them the random generator's",
+        size_of::<StdRng>()
+    );
+    assert!(bytes <= 1536, "{bytes} bytes");
+}
+
 /// Device, gateway and the link between them.
 struct World {
     now: Instant,
@@ -128,12 +224,23 @@ struct World {
 
 impl World {
     fn new(seed: u64, loss_percent: u32) -> Self {
+        Self::of(Port::Libcoap, seed, loss_percent)
+    }
+
+    fn of(port: Port, seed: u64, loss_percent: u32) -> Self {
         let now = Instant::now();
         let (identity, psk) = (
             Identity::new(b"d1-id@default").unwrap(),
             Psk::new(b"secret").unwrap(),
         );
-        let device = VirtualDevice::new(Arc::default(), identity, psk.clone(), "1.0.0", now, seed);
+        let device = VirtualDevice::new(
+            Arc::new(Model::of(port)),
+            identity,
+            psk.clone(),
+            "1.0.0",
+            now,
+            seed,
+        );
         let gateway = FakeGateway::new(psk, now, seed);
         let dice = StdRng::seed_from_u64(seed);
         Self {
@@ -148,6 +255,14 @@ impl World {
         }
     }
 
+    /// What the port asks before anything else.
+    fn keepalive_if_that_comes_first(&self) -> Vec<&'static str> {
+        match self.device.model.port {
+            Port::Libcoap => vec!["keepalive"],
+            Port::Zephyr => vec!["ping"],
+        }
+    }
+
     fn deploy(&mut self, version: &str, bytes: &[u8]) {
         self.gateway
             .artifacts
@@ -157,7 +272,7 @@ impl World {
     }
 
     fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
-        let deadline = self.now + Duration::from_secs(24 * 3600);
+        let deadline = self.now + Duration::from_secs(25 * 3600);
         self.run_while(|world| !done(world) && world.now < deadline);
         assert!(
             done(self),
@@ -223,9 +338,11 @@ struct FakeGateway {
     manifest: Vec<u8>,
     artifacts: HashMap<String, Vec<u8>>,
     observer: Option<Token>,
+    polled_with: Option<Token>,
     sequence: u32,
     unacknowledged: Option<(MessageId, Instant)>,
-    last_mid: Option<MessageId>,
+    /// Of the last requests: the Zephyr port has several on their way.
+    last_mids: VecDeque<MessageId>,
     closed: bool,
     outbox: VecDeque<Vec<u8>>,
     /// One word per request, blocks in a row as one; duplicates left out.
@@ -244,9 +361,10 @@ impl FakeGateway {
             manifest: vec![0xA0],
             artifacts: HashMap::new(),
             observer: None,
+            polled_with: None,
             sequence: 1,
             unacknowledged: None,
-            last_mid: None,
+            last_mids: VecDeque::new(),
             closed: false,
             outbox: VecDeque::new(),
             asked: Vec::new(),
@@ -259,6 +377,14 @@ impl FakeGateway {
 
     fn said_all(&self, word: &str) -> usize {
         self.asked.iter().filter(|asked| *asked == word).count()
+    }
+
+    fn close(&mut self) {
+        let mut datagram = Vec::new();
+        self.session.as_mut().unwrap().close(&mut datagram);
+        self.outbox.push_back(datagram);
+        self.forget();
+        self.observer = None;
     }
 
     fn forget(&mut self) {
@@ -342,7 +468,8 @@ impl FakeGateway {
                 Some(HandshakeEvent::Established(established)) => {
                     self.session = Some(established.session);
                     self.handshake = None;
-                    (self.observer, self.unacknowledged, self.last_mid) = (None, None, None);
+                    (self.observer, self.unacknowledged) = (None, None);
+                    self.last_mids.clear();
                     if !self.asked.is_empty() {
                         self.asked.push("handshake".into());
                     }
@@ -372,10 +499,20 @@ impl FakeGateway {
             if self.unacknowledged.is_some_and(|(mid, _)| mid == message.mid) {
                 self.unacknowledged = None;
             }
+            if message.kind == Kind::NonConfirmable {
+                self.asked.push("ping".into());
+                let mut reset = Vec::new();
+                write_empty(&mut reset, Kind::Reset, message.mid);
+                self.seal(&reset);
+            }
             return;
         }
         let request = Request::new(&message).unwrap();
-        let again = self.last_mid.replace(request.mid) == Some(request.mid);
+        let again = self.last_mids.contains(&request.mid);
+        self.last_mids.push_back(request.mid);
+        if self.last_mids.len() > 8 {
+            self.last_mids.pop_front();
+        }
         let path: Vec<&str> = request.path().collect();
         let mut answer = Vec::new();
         let mut word = None;
@@ -389,12 +526,16 @@ impl FakeGateway {
                 let _ = acknowledge(&mut answer, &request, Code::CHANGED);
             }
             (Method::Get, [".u", "desired"]) => {
-                assert_eq!(request.observe, Some(ObserveRequest::Register));
-                word = Some("observe".into());
-                self.observer = Some(request.token);
-                self.sequence += 1;
                 let mut pen = acknowledge(&mut answer, &request, Code::CONTENT);
-                pen.uint(number::OBSERVE, self.sequence);
+                if request.observe == Some(ObserveRequest::Register) {
+                    word = Some("observe".into());
+                    self.observer = Some(request.token);
+                    self.sequence += 1;
+                    pen.uint(number::OBSERVE, self.sequence);
+                } else {
+                    word = Some("poll".into());
+                    self.polled_with = Some(request.token);
+                }
                 pen.payload(&self.manifest);
             }
             (Method::Get, [".u", "c", name]) => {

@@ -6,6 +6,8 @@
 use minicbor::Decoder;
 use minicbor::data::Type;
 
+use super::report::Cbor;
+
 /// What a device keeps of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -55,17 +57,18 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Decodes `bytes` under the rules of the SDK's decoder.
+    /// Decodes `bytes` under the rules of the SDK's decoder, built like this.
     ///
     /// # Errors
     /// Whatever makes the SDK drop the whole manifest: see [`ManifestError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+    pub fn decode(bytes: &[u8], cbor: Cbor) -> Result<Self, ManifestError> {
         let mut decoder = Decoder::new(bytes);
         let (mut sequence, mut components) = (None, None);
-        for _ in 0..definite(decoder.map()?)? {
+        let mut left = Left::new(decoder.map()?, cbor)?;
+        while left.another(&mut decoder)? {
             match key(&mut decoder)? {
                 Some(1) => sequence = Some(decoder.i64()?),
-                Some(3) => components = Some(component_list(&mut decoder)?),
+                Some(3) => components = Some(component_list(&mut decoder, cbor)?),
                 _ => decoder.skip()?,
             }
         }
@@ -95,17 +98,22 @@ impl From<minicbor::decode::Error> for ManifestError {
     }
 }
 
-fn component_list(decoder: &mut Decoder<'_>) -> Result<Vec<Component>, ManifestError> {
-    let count = definite(decoder.array()?)?;
-    if count > MAX_COMPONENTS {
-        return Err(ManifestError::TooManyComponents);
+fn component_list(decoder: &mut Decoder<'_>, cbor: Cbor) -> Result<Vec<Component>, ManifestError> {
+    let mut left = Left::new(decoder.array()?, cbor)?;
+    let mut components = Vec::with_capacity(1);
+    while left.another(decoder)? {
+        if components.len() == MAX_COMPONENTS {
+            return Err(ManifestError::TooManyComponents);
+        }
+        components.push(component(decoder, cbor)?);
     }
-    (0..count).map(|_| component(decoder)).collect()
+    Ok(components)
 }
 
-fn component(decoder: &mut Decoder<'_>) -> Result<Component, ManifestError> {
+fn component(decoder: &mut Decoder<'_>, cbor: Cbor) -> Result<Component, ManifestError> {
     let (mut package, mut version, mut sha256, mut size, mut uri) = (None, None, None, None, None);
-    for _ in 0..definite(decoder.map()?)? {
+    let mut left = Left::new(decoder.map()?, cbor)?;
+    while left.another(decoder)? {
         match key(decoder)? {
             Some(1) => package = Some(text(decoder, 1, MAX_NAME)?),
             Some(2) => version = Some(text(decoder, 2, MAX_NAME)?),
@@ -159,13 +167,41 @@ fn digest(text: &str) -> [u8; 32] {
     digest
 }
 
-/// Canonical builds of the SDK refuse indefinite lengths.
-fn definite(len: Option<u64>) -> Result<u64, ManifestError> {
-    len.ok_or_else(|| ManifestError::Malformed("an indefinite length".to_owned()))
+/// What is left of a map or a list.
+enum Left {
+    Items(u64),
+    UntilBreak,
+}
+
+impl Left {
+    /// Canonical builds of the SDK refuse indefinite lengths; others read them, if only by luck.
+    fn new(len: Option<u64>, cbor: Cbor) -> Result<Self, ManifestError> {
+        match (len, cbor) {
+            (Some(items), _) => Ok(Self::Items(items)),
+            (None, Cbor::Stock) => Ok(Self::UntilBreak),
+            (None, Cbor::Canonical) => Err(ManifestError::Malformed("an indefinite length".to_owned())),
+        }
+    }
+
+    /// Whether another item follows; takes the break that ends an indefinite length.
+    fn another(&mut self, decoder: &mut Decoder<'_>) -> Result<bool, ManifestError> {
+        match self {
+            Self::Items(0) => Ok(false),
+            Self::Items(left) => {
+                *left -= 1;
+                Ok(true)
+            }
+            Self::UntilBreak if decoder.datatype()? == Type::Break => {
+                decoder.set_position(decoder.position() + 1);
+                Ok(false)
+            }
+            Self::UntilBreak => Ok(true),
+        }
+    }
 }
 
 /// `CONFIG_GOLIOTH_OTA_MAX_NUM_COMPONENTS`, the SDK's default.
-pub const MAX_COMPONENTS: u64 = 1;
+pub const MAX_COMPONENTS: usize = 1;
 /// Package and version buffers of the SDK.
 const MAX_NAME: usize = 16;
 /// The SDK's uri buffer.
@@ -188,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_manifest_with_one_component_is_read() {
-        let manifest = Manifest::decode(&sample()).unwrap();
+        let manifest = Manifest::decode(&sample(), Cbor::Stock).unwrap();
         assert_eq!(manifest.sequence, Some(7));
         let component = manifest.component("main").unwrap();
         assert_eq!(component.version, "1.0.1");
@@ -200,11 +236,11 @@ mod tests {
 
     #[test]
     fn an_empty_map_means_nothing_to_do() {
-        let manifest = Manifest::decode(&[0xA0]).unwrap();
+        let manifest = Manifest::decode(&[0xA0], Cbor::Stock).unwrap();
         assert_eq!((manifest.sequence, manifest.components.len()), (None, 0));
         let only_unknown_text_key = [0xA1, 0x61, b'k', 0x01];
         assert!(
-            Manifest::decode(&only_unknown_text_key)
+            Manifest::decode(&only_unknown_text_key, Cbor::Stock)
                 .unwrap()
                 .components
                 .is_empty()
@@ -220,23 +256,42 @@ mod tests {
             ("a sequence without components", &[0xA1, 0x01, 0x01]),
             ("components without a sequence", &[0xA1, 0x03, 0x80]),
             ("a null list", &[0xA2, 0x01, 0x01, 0x03, 0xF6]),
-            ("an indefinite map", &[0xBF, 0x01, 0x01, 0x03, 0x80, 0xFF]),
             ("a negative key", &[0xA1, 0x20, 0x01]),
             ("a component without keys", &[0xA2, 0x01, 0x01, 0x03, 0x81, 0xA0]),
         ];
         for (what, bytes) in cases {
-            assert!(Manifest::decode(bytes).is_err(), "{what}");
+            assert!(Manifest::decode(bytes, Cbor::Stock).is_err(), "{what}");
         }
         let whole = sample();
         for len in 0..whole.len() {
-            assert!(Manifest::decode(&whole[..len]).is_err(), "cut at {len}");
+            assert!(
+                Manifest::decode(&whole[..len], Cbor::Stock).is_err(),
+                "cut at {len}"
+            );
         }
     }
 
     #[test]
+    fn an_indefinite_length_is_read_by_stock_builds_and_refused_by_canonical_ones() {
+        let indefinite = [0xBF, 0x01, 0x01, 0x03, 0x9F, 0xFF, 0xFF];
+        let manifest = Manifest::decode(&indefinite, Cbor::Stock).unwrap();
+        assert_eq!((manifest.sequence, manifest.components.len()), (Some(1), 0));
+        assert!(Manifest::decode(&indefinite, Cbor::Canonical).is_err());
+        assert!(
+            Manifest::decode(&indefinite[..6], Cbor::Stock).is_err(),
+            "never ends"
+        );
+    }
+
+    #[test]
     fn a_second_component_makes_the_manifest_invalid() {
-        let two = [0xA2, 0x01, 0x01, 0x03, 0x82, 0xA0, 0xA0];
-        assert_eq!(Manifest::decode(&two), Err(ManifestError::TooManyComponents));
+        let mut two = sample();
+        two[7] = 0x82;
+        two.extend_from_within(8..);
+        assert_eq!(
+            Manifest::decode(&two, Cbor::Stock),
+            Err(ManifestError::TooManyComponents)
+        );
     }
 
     #[test]
@@ -244,7 +299,7 @@ mod tests {
         let mut bytes = vec![0xA2, 0x01, 0x01, 0x03, 0x81, 0xA1, 0x01, 0x71];
         bytes.extend_from_slice(&[b'n'; 17]);
         assert_eq!(
-            Manifest::decode(&bytes),
+            Manifest::decode(&bytes, Cbor::Stock),
             Err(ManifestError::TooLong {
                 key: 1,
                 len: 17,

@@ -1,19 +1,28 @@
-//! One simulated device, sans-IO: the other end of the wire for demonstrations and load tests.
+//! One simulated device, sans-IO: the other end of the wire for demonstrations, simulations and load tests.
 //!
 //! It joins the DTLS client and the CoAP client halves with what the device SDK does on top of them: which
 //! requests it sends, how it updates, when it gives up and comes back. It shares the protocol cores with the
 //! gateway and nothing else; the manifest is decoded by another CBOR library.
+//!
+//! - [`device`]: the four verbs, and the session as it comes and goes.
+//! - [`port`]: the two ports of the SDK. [`libcoap`] and [`zephyr`]: what each does with its messages, and what hurts it.
+//! - [`update`]: what both do about firmware. [`manifest`], [`report`], [`message`]: the bytes.
 
 mod device;
+mod libcoap;
 mod manifest;
 mod message;
+mod port;
 mod report;
 mod update;
+mod zephyr;
 
-pub use device::{Ending, Event, Keepalive, Model, RECEIVE_TIMEOUT, VirtualDevice};
+pub use device::{Ending, Event, Model, VirtualDevice};
 pub use manifest::{Component, MAX_COMPONENTS, Manifest, ManifestError};
-pub use report::{Reason, Report, State};
-pub use update::{Action, Pace, Update};
+pub use port::Port;
+pub use report::{Cbor, Reason, Report, State};
+pub use update::{Action, Pace, RetryTimer, Update};
+pub use zephyr::RECEIVE_TIMEOUT;
 
 // Whoever builds a device needs these, and has no other business with the protocol cores.
 pub use crate::coap::{Code, Szx};

@@ -1,9 +1,11 @@
-//! What the SDK's `fw_update` does, without the network: which report follows which event, and when.
+//! What the SDK's `fw_update` does, without the network: which report follows which event, and when. Both ports share
+//! it, but for the timer behind a failed block ([`RetryTimer`]).
 //!
 //! 1. boot: two `0/0` (or `3/1` and `0/0` for an image that runs for the first time), then observe the manifest
 //! 2. a manifest whose version for our package differs: `1/0`, then block after block
 //! 3. the hash agrees: `2/0`, `3/0`, a pause, reboot into the version fetched
 //! 4. it does not, or sixteen blocks in a row failed: `1/5` or `1/8`, `0/0`, `0/11`, and again after a growing pause
+//! 5. once a day the manifest is fetched, whether or not it is observed
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{Component, Manifest};
+use super::port::Port;
 use super::report::{Reason, Report, State};
 
 /// The update side of one device. Feed it what arrives, carry out what [`Update::poll_action`] says.
@@ -19,12 +22,32 @@ pub struct Update {
     package: String,
     version: String,
     pace: Pace,
+    retry_timer: RetryTimer,
     boot: Boot,
     phase: Phase,
     backoff: Option<Backoff>,
     /// A manifest that arrived during a download: looked at when the download has ended.
     waiting: Option<Manifest>,
+    /// The next transfer's number.
+    transfer: u32,
+    /// When the manifest is fetched unasked; `None` until the first session.
+    poll_at: Option<Instant>,
     actions: VecDeque<Action>,
+    /// A report does not fit the SDK's buffer: until then it is tried again and again, and nothing else is done.
+    stalled_until: Option<Instant>,
+    /// What waits for that.
+    stalled: VecDeque<Action>,
+}
+
+/// The timer behind the pause after a failed block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryTimer {
+    /// Zephyr: goes off once, and the download goes on at the failed block.
+    OneShot,
+    /// Linux and FreeRTOS (`golioth_sys_linux.c:281-285`, `golioth_sys_freertos.c:132`): goes off again and again until
+    /// the download ends. Each time another transfer begins at the failed block, beside those that run, and all of
+    /// them write to the same image.
+    Periodic,
 }
 
 /// What the device has to do next.
@@ -34,12 +57,16 @@ pub enum Action {
     Report(Report),
     /// Register for the manifest.
     Observe,
+    /// Fetch the manifest.
+    Poll,
     /// Ask for one block of an artifact.
     Fetch {
         /// The component's uri.
         uri: String,
         /// Which block, in units of the configured block size.
         block: u32,
+        /// The transfer that it is part of: its requests carry one token.
+        transfer: u32,
     },
     /// Every block arrived and the hash agrees.
     Downloaded {
@@ -72,13 +99,20 @@ pub struct Pace {
     pub response: Duration,
     /// From the loss of a session to the next attempt.
     pub reconnect: Duration,
+    /// From a handshake that failed to the next attempt.
+    pub refused: Duration,
+    /// Between two fetches of the manifest that nothing has occasioned.
+    pub poll: Duration,
+    /// How long the SDK tries to send a report that does not fit its buffer.
+    pub stall: Duration,
     /// How long a reboot takes before the first ClientHello.
     pub start: Duration,
 }
 
-impl Default for Pace {
-    /// The SDK's own (`fw_update.c`, `coap_client_libcoap.c`).
-    fn default() -> Self {
+impl Pace {
+    /// The SDK's own (`fw_update.c`, `coap_client_libcoap.c`, `coap_client_zephyr.c`).
+    #[must_use]
+    pub fn of(port: Port) -> Self {
         Self {
             reboot: Duration::from_secs(5),
             block_retry: Duration::from_secs(15),
@@ -87,7 +121,32 @@ impl Default for Pace {
             keepalive: Duration::from_secs(9),
             response: Duration::from_secs(10),
             reconnect: Duration::from_secs(1),
+            refused: match port {
+                Port::Libcoap => Duration::from_secs(1),
+                Port::Zephyr => Duration::from_secs(5),
+            },
+            // `CONFIG_GOLIOTH_OTA_MANIFEST_SUBSCRIPTION_POLL_INTERVAL_S`.
+            poll: Duration::from_secs(24 * 60 * 60),
+            // `fw_update.c:59-64`: five times, after 5, 10, 20, 40 and 80 s.
+            stall: Duration::from_secs(155),
             start: Duration::from_secs(1),
+        }
+    }
+
+    /// The same device, living `times` as fast in everything that is a pause of the device itself. What the
+    /// network is owed (response, keepalive) stays as it is.
+    #[must_use]
+    pub fn faster(self, times: u32) -> Self {
+        let times = times.max(1);
+        Self {
+            reboot: self.reboot / times,
+            block_retry: self.block_retry / times,
+            backoff: self.backoff / times,
+            reconnect: self.reconnect / times,
+            refused: self.refused / times,
+            stall: self.stall / times,
+            start: self.start / times,
+            ..self
         }
     }
 }
@@ -106,13 +165,8 @@ enum Boot {
 #[derive(Debug)]
 enum Phase {
     Idle,
-    /// A block is on its way.
-    Downloading(Download),
-    /// A block failed and is asked for again at `until`.
-    Pausing {
-        download: Download,
-        until: Instant,
-    },
+    /// Blocks are on their way, or one has failed and is asked for again at `retry`.
+    Downloading(Box<Download>),
     /// `3/0` is out, the reboot follows at `at`.
     Installing {
         version: String,
@@ -123,10 +177,21 @@ enum Phase {
 #[derive(Debug)]
 struct Download {
     target: Component,
+    /// What has been written to the image, in the order in which it was.
     hash: Sha256,
     received: u64,
-    next: u32,
+    /// Its first transfer; answers to those before it belong to an earlier download.
+    since: u32,
+    /// Blocks that failed with none arriving between them.
     failures: u32,
+    /// The timer runs, and asks for this block when it goes off.
+    retry: Option<Retry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    at: Instant,
+    block: u32,
 }
 
 /// An update that failed and is to be tried again.
@@ -140,16 +205,21 @@ struct Backoff {
 impl Update {
     /// A device that has just been switched on, running `version` of `package`.
     #[must_use]
-    pub fn new(package: &str, version: &str, pace: Pace) -> Self {
+    pub fn new(package: &str, version: &str, pace: Pace, retry_timer: RetryTimer) -> Self {
         Self {
             package: package.to_owned(),
             version: version.to_owned(),
             pace,
+            retry_timer,
             boot: Boot::Known,
             phase: Phase::Idle,
             backoff: None,
             waiting: None,
+            transfer: 0,
+            poll_at: None,
             actions: VecDeque::new(),
+            stalled_until: None,
+            stalled: VecDeque::new(),
         }
     }
 
@@ -157,94 +227,126 @@ impl Update {
     pub fn connected(&mut self, now: Instant) {
         match self.boot {
             Boot::Known => {
-                self.report(State::Idle, Reason::Ready, None);
-                self.report(State::Idle, Reason::Ready, None);
+                self.report(now, State::Idle, Reason::Ready, None);
+                self.report(now, State::Idle, Reason::Ready, None);
             }
             Boot::Unproven => {
-                self.report(State::Updating, Reason::Success, None);
-                self.report(State::Idle, Reason::Ready, None);
+                self.report(now, State::Updating, Reason::Success, None);
+                self.report(now, State::Idle, Reason::Ready, None);
             }
             Boot::Over => {}
         }
+        if self.boot != Boot::Over {
+            self.poll_at = Some(now + self.pace.poll);
+        }
         self.boot = Boot::Over;
         self.actions.push_back(Action::Observe);
-        if let Phase::Pausing { until, .. } = &self.phase
-            && *until <= now
-        {
-            self.handle_timeout(now);
-        }
     }
 
-    /// The session is lost: a block on its way has failed, whatever else was to be sent is forgotten.
-    pub fn disconnected(&mut self, now: Instant) {
-        let kept =
-            |action: &Action| !matches!(action, Action::Report(_) | Action::Observe | Action::Fetch { .. });
-        self.actions.retain(kept);
-        self.block_failed(now);
+    /// The session is lost, and with it whatever was to be sent. Requests under way are told of one by one.
+    pub fn disconnected(&mut self) {
+        self.actions
+            .retain(|action| !matches!(action, Action::Report(_) | Action::Observe | Action::Poll));
+    }
+
+    /// The program has ended without meaning to, and starts again with the version that it had.
+    pub fn crashed(&mut self) {
+        self.restart(Boot::Known);
     }
 
     /// A manifest arrived, by registration, push or poll.
     pub fn manifest(&mut self, now: Instant, manifest: Manifest) {
         match &self.phase {
             Phase::Idle => self.consider(now, &manifest),
-            Phase::Downloading(_) | Phase::Pausing { .. } => self.waiting = Some(manifest),
+            Phase::Downloading(_) => self.waiting = Some(manifest),
             Phase::Installing { .. } => {}
         }
     }
 
-    /// The block asked for arrived; `more` as its Block2 option said.
-    pub fn block(&mut self, now: Instant, payload: &[u8], more: bool) {
+    /// A block arrived in answer to the request for `block`; `more` as its Block2 option said. It is written behind what
+    /// there is, whichever block it really was.
+    pub fn block(&mut self, now: Instant, block: u32, transfer: u32, payload: &[u8], more: bool) {
         let Phase::Downloading(download) = &mut self.phase else {
             return;
         };
+        if transfer < download.since {
+            return;
+        }
         download.hash.update(payload);
         download.received += payload.len() as u64;
-        download.next += 1;
         download.failures = 0;
         if more {
-            self.actions.push_back(download.fetch());
+            let next = download.fetch(block + 1, transfer);
+            self.actions.push_back(next);
             return;
         }
         let Phase::Downloading(download) = std::mem::replace(&mut self.phase, Phase::Idle) else {
             return;
         };
-        self.downloaded(now, download);
+        self.downloaded(now, *download);
     }
 
     /// The block asked for was refused or never answered.
-    pub fn block_failed(&mut self, now: Instant) {
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Downloading(mut download) => {
-                download.failures += 1;
-                if download.failures > MAX_BLOCK_FAILURES {
-                    self.failed(now, download.target, Reason::UpdateFailed);
-                } else {
-                    self.phase = Phase::Pausing {
-                        download,
-                        until: now + self.pace.block_retry,
-                    };
+    pub fn block_failed(&mut self, now: Instant, block: u32, transfer: u32) {
+        let Phase::Downloading(download) = &mut self.phase else {
+            return;
+        };
+        if transfer < download.since {
+            return;
+        }
+        download.failures += 1;
+        if download.failures <= MAX_BLOCK_FAILURES {
+            match (&mut download.retry, self.retry_timer) {
+                // It runs already, and asks for the block that failed last.
+                (Some(retry), RetryTimer::Periodic) => retry.block = block,
+                (retry, _) => {
+                    *retry = Some(Retry {
+                        at: now + self.pace.block_retry,
+                        block,
+                    });
                 }
             }
-            other => self.phase = other,
+            return;
+        }
+        if let Phase::Downloading(download) = std::mem::replace(&mut self.phase, Phase::Idle) {
+            self.failed(now, download.target, Reason::UpdateFailed);
         }
     }
 
     /// Carries on with whatever was put off until `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Pausing { download, until } if until <= now => {
-                self.actions.push_back(download.fetch());
-                self.phase = Phase::Downloading(download);
+        if self.stalled_until.is_some_and(|until| until <= now) {
+            self.stalled_until = None;
+            self.actions.append(&mut self.stalled);
+        }
+        if let Some(poll_at) = &mut self.poll_at
+            && *poll_at <= now
+        {
+            *poll_at = now + self.pace.poll;
+            self.actions.push_back(Action::Poll);
+        }
+        match &mut self.phase {
+            Phase::Downloading(download) => {
+                if let Some(retry) = download.retry.filter(|retry| retry.at <= now) {
+                    self.transfer += 1;
+                    self.actions.push_back(download.fetch(retry.block, self.transfer));
+                    download.retry = match self.retry_timer {
+                        RetryTimer::OneShot => None,
+                        RetryTimer::Periodic => Some(Retry {
+                            at: now + self.pace.block_retry,
+                            block: retry.block,
+                        }),
+                    };
+                }
             }
-            Phase::Installing { version, at } if at <= now => {
-                self.version.clone_from(&version);
-                self.boot = Boot::Unproven;
-                self.backoff = None;
-                self.waiting = None;
-                self.actions.clear();
-                self.actions.push_back(Action::Reboot { version });
+            Phase::Installing { version, at } if *at <= now => {
+                self.version.clone_from(version);
+                self.restart(Boot::Unproven);
+                self.actions.push_back(Action::Reboot {
+                    version: self.version.clone(),
+                });
             }
-            other => self.phase = other,
+            Phase::Idle | Phase::Installing { .. } => {}
         }
         if matches!(self.phase, Phase::Idle)
             && let Some(backoff) = &mut self.backoff
@@ -252,7 +354,7 @@ impl Update {
         {
             backoff.until = None;
             let target = backoff.target.clone();
-            self.start(target);
+            self.start(now, target);
         }
     }
 
@@ -264,12 +366,15 @@ impl Update {
     /// When [`Update::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.phase {
+        let of_phase = match &self.phase {
             Phase::Idle => self.backoff.as_ref().and_then(|backoff| backoff.until),
-            Phase::Downloading(_) => None,
-            Phase::Pausing { until, .. } => Some(*until),
+            Phase::Downloading(download) => download.retry.map(|retry| retry.at),
             Phase::Installing { at, .. } => Some(*at),
-        }
+        };
+        [of_phase, self.poll_at, self.stalled_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The version that runs.
@@ -282,9 +387,7 @@ impl Update {
     #[must_use]
     pub fn progress(&self) -> Option<(u64, u64)> {
         match &self.phase {
-            Phase::Downloading(download) | Phase::Pausing { download, .. } => {
-                Some((download.received, download.target.size))
-            }
+            Phase::Downloading(download) => Some((download.received, download.target.size)),
             Phase::Idle | Phase::Installing { .. } => None,
         }
     }
@@ -295,30 +398,44 @@ impl Update {
             .filter(|component| component.version != self.version);
         let Some(target) = wanted.cloned() else {
             self.backoff = None;
-            self.report(State::Idle, Reason::Ready, None);
+            self.report(now, State::Idle, Reason::Ready, None);
             return;
         };
         match &self.backoff {
             Some(backoff) if backoff.target == target && backoff.until.is_some_and(|until| until > now) => {}
-            Some(backoff) if backoff.target == target => self.start(target),
+            Some(backoff) if backoff.target == target => self.start(now, target),
             _ => {
                 self.backoff = None;
-                self.start(target);
+                self.start(now, target);
             }
         }
     }
 
-    fn start(&mut self, target: Component) {
-        self.report(State::Downloading, Reason::Ready, Some(&target.version));
+    fn start(&mut self, now: Instant, target: Component) {
+        self.report(now, State::Downloading, Reason::Ready, Some(&target.version));
+        self.transfer += 1;
         let download = Download {
             target,
             hash: Sha256::new(),
             received: 0,
-            next: 0,
+            since: self.transfer,
             failures: 0,
+            retry: None,
         };
-        self.actions.push_back(download.fetch());
-        self.phase = Phase::Downloading(download);
+        self.push(download.fetch(0, self.transfer));
+        self.phase = Phase::Downloading(Box::new(download));
+    }
+
+    /// Everything but the version is forgotten.
+    fn restart(&mut self, boot: Boot) {
+        self.boot = boot;
+        self.phase = Phase::Idle;
+        self.backoff = None;
+        self.waiting = None;
+        self.poll_at = None;
+        self.actions.clear();
+        self.stalled_until = None;
+        self.stalled.clear();
     }
 
     fn downloaded(&mut self, now: Instant, download: Download) {
@@ -332,20 +449,20 @@ impl Update {
             self.failed(now, target, Reason::IntegrityCheckFailure);
             return;
         }
-        self.actions.push_back(Action::Downloaded { bytes: received });
-        self.report(State::Downloaded, Reason::Ready, Some(&target.version));
-        self.report(State::Updating, Reason::Ready, Some(&target.version));
+        self.push(Action::Downloaded { bytes: received });
+        self.report(now, State::Downloaded, Reason::Ready, Some(&target.version));
+        self.report(now, State::Updating, Reason::Ready, Some(&target.version));
         self.phase = Phase::Installing {
             version: target.version,
-            at: now + self.pace.reboot,
+            at: self.stalled_until.unwrap_or(now) + self.pace.reboot,
         };
     }
 
     fn failed(&mut self, now: Instant, target: Component, reason: Reason) {
-        self.actions.push_back(Action::Failed(reason));
-        self.report(State::Downloading, reason, Some(&target.version));
-        self.report(State::Idle, Reason::Ready, Some(&target.version));
-        self.report(State::Idle, Reason::AwaitingRetry, Some(&target.version));
+        self.push(Action::Failed(reason));
+        self.report(now, State::Downloading, reason, Some(&target.version));
+        self.report(now, State::Idle, Reason::Ready, Some(&target.version));
+        self.report(now, State::Idle, Reason::AwaitingRetry, Some(&target.version));
         let pause = match &self.backoff {
             Some(backoff) if backoff.target == target => (backoff.pause * 2).min(self.pace.backoff_max),
             _ => self.pace.backoff,
@@ -360,39 +477,36 @@ impl Update {
         }
     }
 
-    fn report(&mut self, state: State, reason: Reason, target: Option<&str>) {
-        self.actions.push_back(Action::Report(Report {
+    fn report(&mut self, now: Instant, state: State, reason: Reason, target: Option<&str>) {
+        let report = Report {
             state,
             reason,
             package: self.package.clone(),
             version: self.version.clone(),
             target: target.map(str::to_owned),
-        }));
+        };
+        if report.fits() {
+            self.push(Action::Report(report));
+        } else {
+            self.stalled_until = Some(self.stalled_until.unwrap_or(now) + self.pace.stall);
+        }
     }
-}
 
-impl Download {
-    fn fetch(&self) -> Action {
-        Action::Fetch {
-            uri: self.target.uri.clone(),
-            block: self.next,
+    /// What comes after a report that cannot be sent waits until the SDK has stopped trying.
+    fn push(&mut self, action: Action) {
+        match self.stalled_until {
+            Some(_) => self.stalled.push_back(action),
+            None => self.actions.push_back(action),
         }
     }
 }
 
-impl Pace {
-    /// The same device, living `times` as fast in everything that is a pause of the device itself. What the
-    /// network is owed (response, keepalive) stays as it is.
-    #[must_use]
-    pub fn faster(self, times: u32) -> Self {
-        let times = times.max(1);
-        Self {
-            reboot: self.reboot / times,
-            block_retry: self.block_retry / times,
-            backoff: self.backoff / times,
-            reconnect: self.reconnect / times,
-            start: self.start / times,
-            ..self
+impl Download {
+    fn fetch(&self, block: u32, transfer: u32) -> Action {
+        Action::Fetch {
+            uri: self.target.uri.clone(),
+            block,
+            transfer,
         }
     }
 }

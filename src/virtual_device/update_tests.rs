@@ -10,7 +10,7 @@ fn a_boot_reports_idle_twice_and_then_observes() {
 #[test]
 fn a_reconnect_observes_and_says_nothing_else() {
     let (mut update, now) = booted("1.0.0");
-    update.disconnected(now);
+    update.disconnected();
     update.connected(now);
     assert_eq!(said(&mut update), ["observe"]);
 }
@@ -35,10 +35,10 @@ fn an_update_goes_through_every_state_in_order() {
     let (mut update, now) = booted("1.0.0");
     update.manifest(now, manifest("main", "1.0.1", b"abcd"));
     assert_eq!(said(&mut update), ["1/0 t=1.0.1", "block 0"]);
-    update.block(now, b"ab", true);
+    update.block(now, 0, 1, b"ab", true);
     assert_eq!(update.progress(), Some((2, 4)));
     assert_eq!(said(&mut update), ["block 1"]);
-    update.block(now, b"cd", false);
+    update.block(now, 1, 1, b"cd", false);
     assert_eq!(said(&mut update), ["downloaded 4", "2/0 t=1.0.1", "3/0 t=1.0.1"]);
     let reboot = now + Duration::from_secs(5);
     assert_eq!(update.poll_timeout(), Some(reboot));
@@ -63,8 +63,8 @@ fn a_wrong_hash_is_reported_and_tried_again_with_doubling_pauses() {
     let (mut update, mut now) = booted("1.0.0");
     update.manifest(now, manifest("main", "1.0.1", b"abcd"));
     said(&mut update);
-    for pause in [60, 120, 240] {
-        update.block(now, b"wrong", false);
+    for (transfer, pause) in [(1, 60), (2, 120), (3, 240)] {
+        update.block(now, 0, transfer, b"wrong", false);
         assert_eq!(
             said(&mut update),
             ["failed", "1/5 t=1.0.1", "0/0 t=1.0.1", "0/11 t=1.0.1"]
@@ -80,7 +80,7 @@ fn a_wrong_hash_is_reported_and_tried_again_with_doubling_pauses() {
 fn the_same_target_is_ignored_during_the_pause_and_another_takes_over() {
     let (mut update, now) = booted("1.0.0");
     update.manifest(now, manifest("main", "1.0.1", b"abcd"));
-    update.block(now, b"wrong", false);
+    update.block(now, 0, 1, b"wrong", false);
     said(&mut update);
     update.manifest(now, manifest("main", "1.0.1", b"abcd"));
     assert_eq!(said(&mut update), [""; 0]);
@@ -95,7 +95,7 @@ fn a_manifest_that_arrives_during_a_failing_download_takes_over_afterwards() {
     said(&mut update);
     update.manifest(now, manifest("main", "1.0.2", b"abcd"));
     assert_eq!(said(&mut update), [""; 0]);
-    update.block(now, b"wrong", false);
+    update.block(now, 0, 1, b"wrong", false);
     let expected = [
         "failed",
         "1/5 t=1.0.1",
@@ -111,12 +111,115 @@ fn a_manifest_that_arrives_during_a_failing_download_takes_over_afterwards() {
 fn a_failed_block_is_asked_for_again_from_where_it_failed() {
     let (mut update, now) = booted("1.0.0");
     update.manifest(now, manifest("main", "1.0.1", b"abcd"));
-    update.block(now, b"ab", true);
+    update.block(now, 0, 1, b"ab", true);
     said(&mut update);
-    update.block_failed(now);
+    update.block_failed(now, 1, 1);
     assert_eq!(update.poll_timeout(), Some(now + Duration::from_secs(15)));
     update.handle_timeout(now + Duration::from_secs(15));
     assert_eq!(said(&mut update), ["block 1"]);
+    update.block(now, 1, 2, b"cd", false);
+    assert_eq!(said(&mut update), ["downloaded 4", "2/0 t=1.0.1", "3/0 t=1.0.1"]);
+}
+
+#[test]
+fn a_timer_that_goes_off_once_lets_the_retry_take_its_time() {
+    let (mut update, now) = booted_with("1.0.0", RetryTimer::OneShot);
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.block_failed(now, 0, 1);
+    update.handle_timeout(now + Duration::from_secs(15));
+    said(&mut update);
+    update.handle_timeout(now + Duration::from_secs(30));
+    update.handle_timeout(now + Duration::from_secs(45));
+    assert_eq!(said(&mut update), [""; 0]);
+}
+
+#[test]
+fn a_periodic_timer_begins_another_transfer_beside_the_retry_and_spoils_the_image() {
+    let (mut update, now) = booted_with("1.0.0", RetryTimer::Periodic);
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.block_failed(now, 0, 1);
+    update.handle_timeout(now + Duration::from_secs(15));
+    update.block(now, 0, 2, b"ab", true);
+    said(&mut update);
+    update.handle_timeout(now + Duration::from_secs(30));
+    assert_eq!(said(&mut update), ["block 0"], "though block 1 is on its way");
+    update.block(now, 0, 3, b"ab", true);
+    update.block(now, 1, 2, b"cd", false);
+    assert_eq!(
+        said(&mut update),
+        ["block 1", "failed", "1/5 t=1.0.1", "0/0 t=1.0.1", "0/11 t=1.0.1"]
+    );
+    update.block(now, 1, 3, b"cd", false);
+    assert_eq!(
+        said(&mut update),
+        [""; 0],
+        "the second transfer's end comes too late"
+    );
+}
+
+#[test]
+fn a_periodic_timer_does_no_harm_to_a_retry_that_ends_before_it() {
+    let (mut update, now) = booted_with("1.0.0", RetryTimer::Periodic);
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.block_failed(now, 0, 1);
+    update.handle_timeout(now + Duration::from_secs(15));
+    update.block(now, 0, 2, b"abcd", false);
+    said(&mut update);
+    assert_eq!(
+        update.poll_timeout(),
+        Some(now + Duration::from_secs(5)),
+        "the reboot"
+    );
+}
+
+#[test]
+fn a_report_that_does_not_fit_stalls_the_update_for_155_seconds_and_is_never_sent() {
+    let package = "sixteen-bytes-ok";
+    let pace = Pace::of(Port::Libcoap);
+    for (target, fits) in [("2345678901234", true), ("23456789012345", false)] {
+        let start = Instant::now();
+        let mut update = Update::new(package, "1.0.0-rc.1234567", pace, RetryTimer::OneShot);
+        update.connected(start);
+        said(&mut update);
+        update.manifest(start, manifest(package, target, b"abcd"));
+        if fits {
+            assert_eq!(said(&mut update), [format!("1/0 t={target}"), "block 0".into()]);
+            continue;
+        }
+        assert_eq!(said(&mut update), [""; 0]);
+        let later = start + Duration::from_secs(155);
+        assert_eq!(update.poll_timeout(), Some(later));
+        update.handle_timeout(later);
+        assert_eq!(said(&mut update), ["block 0"]);
+        // And twice more before the reboot.
+        update.block(later, 0, 1, b"abcd", false);
+        update.handle_timeout(later + Duration::from_secs(2 * 155));
+        assert_eq!(said(&mut update), ["downloaded 4"]);
+        update.handle_timeout(later + Duration::from_secs(2 * 155 + 5));
+        assert_eq!(said(&mut update), [format!("reboot {target}")]);
+    }
+}
+
+#[test]
+fn the_manifest_is_fetched_once_a_day() {
+    let (mut update, now) = booted("1.0.0");
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(update.poll_timeout(), Some(now + day));
+    update.handle_timeout(now + day);
+    assert_eq!(said(&mut update), ["poll"]);
+    assert_eq!(update.poll_timeout(), Some(now + 2 * day));
+}
+
+#[test]
+fn a_crash_forgets_everything_but_the_version() {
+    let (mut update, now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.block(now, 0, 1, b"wrong", false);
+    said(&mut update);
+    update.crashed();
+    assert_eq!((update.poll_timeout(), update.version()), (None, "1.0.0"));
+    update.connected(now);
+    assert_eq!(said(&mut update), ["0/0", "0/0", "observe"]);
 }
 
 #[test]
@@ -124,13 +227,13 @@ fn the_sixteenth_failure_in_a_row_ends_the_download() {
     let (mut update, mut now) = booted("1.0.0");
     update.manifest(now, manifest("main", "1.0.1", b"abcd"));
     said(&mut update);
-    for _ in 0..15 {
-        update.block_failed(now);
+    for transfer in 1..=15 {
+        update.block_failed(now, 0, transfer);
         now = update.poll_timeout().unwrap();
         update.handle_timeout(now);
         assert_eq!(said(&mut update), ["block 0"]);
     }
-    update.block_failed(now);
+    update.block_failed(now, 0, 16);
     assert_eq!(
         said(&mut update),
         ["failed", "1/8 t=1.0.1", "0/0 t=1.0.1", "0/11 t=1.0.1"]
@@ -141,7 +244,17 @@ fn the_sixteenth_failure_in_a_row_ends_the_download() {
 fn a_lost_session_fails_the_block_and_forgets_reports() {
     let (mut update, now) = booted("1.0.0");
     update.manifest(now, manifest("main", "1.0.1", b"abcd"));
-    update.disconnected(now);
+    assert_eq!(
+        update.poll_action().map(|action| word(&action)).as_deref(),
+        Some("1/0 t=1.0.1")
+    );
+    assert_eq!(
+        update.poll_action().map(|action| word(&action)).as_deref(),
+        Some("block 0")
+    );
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.block_failed(now, 0, 1);
+    update.disconnected();
     assert_eq!(said(&mut update), [""; 0]);
     update.connected(now);
     update.handle_timeout(now + Duration::from_secs(15));
@@ -149,11 +262,22 @@ fn a_lost_session_fails_the_block_and_forgets_reports() {
 }
 
 fn device(version: &str) -> (Update, Instant) {
-    (Update::new("main", version, Pace::default()), Instant::now())
+    device_with(version, RetryTimer::OneShot)
+}
+
+fn device_with(version: &str, timer: RetryTimer) -> (Update, Instant) {
+    (
+        Update::new("main", version, Pace::of(Port::Libcoap), timer),
+        Instant::now(),
+    )
 }
 
 fn booted(version: &str) -> (Update, Instant) {
-    let (mut update, now) = device(version);
+    booted_with(version, RetryTimer::OneShot)
+}
+
+fn booted_with(version: &str, timer: RetryTimer) -> (Update, Instant) {
+    let (mut update, now) = device_with(version, timer);
     update.connected(now);
     said(&mut update);
     (update, now)
@@ -190,6 +314,7 @@ fn word(action: &Action) -> String {
             format!("{}/{}{target}", report.state as u8, report.reason as u8)
         }
         Action::Observe => "observe".into(),
+        Action::Poll => "poll".into(),
         Action::Fetch { block, .. } => format!("block {block}"),
         Action::Downloaded { bytes } => format!("downloaded {bytes}"),
         Action::Failed(_) => "failed".into(),

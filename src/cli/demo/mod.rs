@@ -27,14 +27,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::drive::{Driver, Happened, Loss};
-use self::screen::{Screen, Summary};
+use self::screen::{Screen, Share, Summary};
 use super::client::Client;
 use super::failure::Failure;
 use super::output::{field, print, say};
 use crate::app::Gateway;
 use crate::clock;
 use crate::config::{Config, Secret};
-use crate::virtual_device::{Event, Identity, Model, Pace, Psk, Reason, State, VirtualDevice};
+use crate::virtual_device::{Event, Identity, Model, Pace, Port, Psk, VirtualDevice};
 
 /// Arguments of `tessera demo`.
 #[derive(Debug, Args)]
@@ -101,6 +101,7 @@ struct Show<'r> {
 #[derive(Debug)]
 struct Seat {
     name: String,
+    port: Port,
     version: String,
     settled: bool,
     /// What it last did, for the summary if it stays behind.
@@ -160,10 +161,10 @@ impl<'r> Show<'r> {
     fn run(&mut self, args: &DemoArgs) -> Result<(), Failure> {
         say(&format!(
             "Uploading {PACKAGE}@{OLD} and {PACKAGE}@{NEW} ({} KiB each), creating {} devices in cohort {COHORT} …",
-            ARTIFACT_BYTES / 1024,
+            artifact_bytes(args) / 1024,
             args.devices
         ));
-        let cohort = self.furnish()?;
+        let cohort = self.furnish(artifact_bytes(args))?;
         let devices = self.create_devices()?;
         let loss = Loss {
             percent: args.loss,
@@ -173,11 +174,14 @@ impl<'r> Show<'r> {
             .map_err(|error| Failure::Failed(format!("no socket or thread for a device: {error}")))?;
         let patience = patience(args);
         self.gather(patience)?;
+        let of = |port| self.seats.iter().filter(|seat| seat.port == port).count();
         say(&format!(
-            "All {} devices are connected and run {OLD}. Deploying {NEW} …",
-            args.devices
+            "All {} devices ({} of the SDK's libcoap port, {} of its Zephyr port) are connected and run {OLD}. Deploying {NEW} …",
+            args.devices,
+            of(Port::Libcoap),
+            of(Port::Zephyr)
         ));
-        let mut summary = self.roll_out(&cohort, patience)?;
+        let mut summary = self.roll_out(&cohort, artifact_bytes(args), patience)?;
         self.compare(&mut summary)?;
         print(&summary.table());
         if !args.once {
@@ -198,19 +202,18 @@ impl<'r> Show<'r> {
     }
 
     /// Two versions, a cohort, the first deployment. Returns the cohort's id.
-    fn furnish(&self) -> Result<String, Failure> {
+    fn furnish(&self, bytes: usize) -> Result<String, Failure> {
         self.client.post(
             "packages",
             &json!({ "name": PACKAGE, "description": "Made by the demonstration" }),
         )?;
         let mut rng = StdRng::seed_from_u64(SEED);
         for version in [OLD, NEW] {
-            let mut bytes = vec![0; ARTIFACT_BYTES];
+            let mut bytes = vec![0; bytes];
             rng.fill_bytes(&mut bytes);
             let digest = format!("sha-256=:{}:", BASE64.encode(&Sha256::digest(&bytes)));
             let path = format!("packages/{PACKAGE}/artifacts/{version}");
-            self.client
-                .put(&path, &digest, ARTIFACT_BYTES as u64, &bytes[..])?;
+            self.client.put(&path, &digest, bytes.len() as u64, &bytes[..])?;
         }
         let cohort = field(&self.client.post("cohorts", &json!({ "name": COHORT }))?, "/id");
         self.deploy(&cohort, OLD)?;
@@ -225,11 +228,14 @@ impl<'r> Show<'r> {
 
     /// Creates the devices with keys of the gateway's making, several at a time: commits are shared.
     fn create_devices(&self) -> Result<Vec<VirtualDevice>, Failure> {
-        let model = Arc::new(Model {
-            package: PACKAGE.to_owned(),
-            pace: Pace::default().faster(TIMES_FASTER),
-            ..Model::default()
-        });
+        let model = |port| {
+            Arc::new(Model {
+                package: PACKAGE.to_owned(),
+                pace: Pace::of(port).faster(TIMES_FASTER),
+                ..Model::of(port)
+            })
+        };
+        let (libcoap, zephyr) = (model(Port::Libcoap), model(Port::Zephyr));
         let create = |seat: &Seat| -> Result<(Identity, Psk), Failure> {
             let order = json!({ "name": seat.name, "cohort": COHORT, "credentials": [{ "type": "psk" }] });
             let created = self.client.post("devices", &order)?;
@@ -258,7 +264,11 @@ impl<'r> Show<'r> {
         });
         let now = clock::now();
         let switched_on = |(index, (identity, psk)): (usize, (Identity, Psk))| {
-            VirtualDevice::new(Arc::clone(&model), identity, psk, OLD, now, SEED ^ index as u64)
+            let model = match self.seats[index].port {
+                Port::Libcoap => Arc::clone(&libcoap),
+                Port::Zephyr => Arc::clone(&zephyr),
+            };
+            VirtualDevice::new(model, identity, psk, OLD, now, SEED ^ index as u64)
         };
         Ok(credentials?.into_iter().enumerate().map(switched_on).collect())
     }
@@ -287,11 +297,11 @@ impl<'r> Show<'r> {
     }
 
     /// Deploys the new version and watches until every device runs it, or for as long as there is hope.
-    fn roll_out(&mut self, cohort: &str, patience: Duration) -> Result<Summary, Failure> {
+    fn roll_out(&mut self, cohort: &str, size: usize, patience: Duration) -> Result<Summary, Failure> {
         let names: Vec<String> = self.seats.iter().map(|seat| seat.name.clone()).collect();
         let began = clock::now();
         self.deploy(cohort, NEW)?;
-        let mut screen = Screen::new(&names, ARTIFACT_BYTES as u64);
+        let mut screen = Screen::new(&names, size as u64);
         let mut times: Vec<Option<Duration>> = vec![None; names.len()];
         let mut bytes = 0;
         while times.iter().any(Option::is_none) {
@@ -327,6 +337,18 @@ impl<'r> Show<'r> {
             failed: failed
                 .map(|(seat, _)| (seat.name.clone(), seat.last.to_owned()))
                 .collect(),
+            ports: Port::ALL.map(|port| {
+                let seats = self
+                    .seats
+                    .iter()
+                    .zip(&times)
+                    .filter(|(seat, _)| seat.port == port);
+                Share {
+                    port,
+                    of: seats.clone().count(),
+                    updated: seats.filter(|(_, time)| time.is_some()).count(),
+                }
+            }),
             times: times.into_iter().flatten().collect(),
             bytes,
             took: clock::now() - began,
@@ -411,6 +433,7 @@ impl<'r> Show<'r> {
     fn note(&mut self, happened: &Happened) -> Option<String> {
         let seat = &mut self.seats[happened.device];
         match &happened.event {
+            Event::Established => {}
             Event::Connected => seat.last = "connected",
             Event::Disconnected(_) => seat.last = "lost its session",
             Event::Manifest { sequence } => {
@@ -422,10 +445,12 @@ impl<'r> Show<'r> {
             Event::Progress { .. } => seat.last = "downloading",
             Event::Downloaded { .. } => seat.last = "downloaded",
             Event::UpdateFailed(_) => seat.last = "the download failed, to be repeated",
+            Event::Crashed => seat.last = "crashed",
             Event::Rebooted { .. } => seat.last = "rebooting",
-            Event::Retransmitted => {}
+            Event::Retransmitted | Event::RequestFailed => {}
             Event::Reported { report, code } => {
-                if code.is_success() && (report.state, report.reason) == (State::Updating, Reason::Success) {
+                // By the version, not by the state: a report that is lost is never repeated.
+                if code.is_success() && report.version != seat.version {
                     seat.version.clone_from(&report.version);
                     seat.last = "updated";
                     return Some(report.version.clone());
@@ -461,6 +486,7 @@ impl Seat {
         let digits = of.to_string().len().max(2);
         Self {
             name: format!("device-{number:0digits$}"),
+            port: Port::ALL[number as usize % Port::ALL.len()],
             version: OLD.to_owned(),
             settled: false,
             last: "not connected yet",
@@ -468,8 +494,17 @@ impl Seat {
     }
 }
 
-/// Without loss an update takes seconds. A lost datagram costs a device two to three of them, and 256 blocks are many
-/// chances.
+/// A lost datagram costs a device two to three seconds, and every block is a chance to lose one.
+fn artifact_bytes(args: &DemoArgs) -> usize {
+    if args.loss == 0 {
+        ARTIFACT_BYTES
+    } else {
+        ARTIFACT_BYTES_AT_LOSS
+    }
+}
+
+/// Without loss an update takes seconds. With it a device may lose a session, and one of the ports then the download
+/// that it was in.
 fn patience(args: &DemoArgs) -> Duration {
     Duration::from_secs(120 + 60 * u64::from(args.loss)) + Duration::from_millis(100) * args.devices
 }
@@ -498,6 +533,8 @@ const OLD: &str = "1.0.0";
 const NEW: &str = "1.1.0";
 /// What a small microcontroller's application weighs.
 const ARTIFACT_BYTES: usize = 256 * 1024;
+/// What is worth waiting for over a bad link.
+const ARTIFACT_BYTES_AT_LOSS: usize = 48 * 1024;
 /// A reboot of one second in place of the SDK's five keeps the demonstration short.
 const TIMES_FASTER: u32 = 5;
 /// Where `admin.listen` points by default.

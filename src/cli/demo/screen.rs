@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::output::say;
+use crate::virtual_device::Port;
 
 /// The part of the terminal that belongs to one rollout.
 #[derive(Debug)]
@@ -146,10 +147,23 @@ pub struct Summary {
     pub times: Vec<Duration>,
     /// Name of each device that does not, and what is known about it.
     pub failed: Vec<(String, String)>,
+    /// How the devices of each port fared.
+    pub ports: [Share; 2],
     /// Artifact bytes that arrived at devices with the right hash.
     pub bytes: u64,
     /// From the deployment to the last report, or to giving up.
     pub took: Duration,
+}
+
+/// The part of the fleet that is built with one of the SDK's ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The port.
+    pub port: Port,
+    /// Devices of it.
+    pub of: usize,
+    /// Those that run the version.
+    pub updated: usize,
 }
 
 impl Summary {
@@ -172,6 +186,10 @@ impl Summary {
         row("version", self.version.clone());
         row("updated", self.times.len().to_string());
         row("failed", self.failed.len().to_string());
+        for share in self.ports {
+            let name = format!("of the {} port", share.port.as_str());
+            row(&name, format!("{} of {}", share.updated, share.of));
+        }
         row("artifact bytes", HumanBytes(self.bytes).to_string());
         row("time", seconds(self.took));
         row("per device, p50", at(50));
@@ -231,12 +249,18 @@ mod tests {
             version: "1.1.0".into(),
             times: vec![Duration::from_millis(1500)],
             failed: vec![("sensor-02".into(), "still runs 1.0.0".into())],
+            ports: [(Port::Libcoap, 1), (Port::Zephyr, 0)].map(|(port, updated)| Share {
+                port,
+                of: 1,
+                updated,
+            }),
             bytes: 262_144,
             took: Duration::from_secs(9),
         };
         let table = summary.table();
         assert!(!summary.complete());
         assert!(table.contains("updated               1\n"), "{table}");
+        assert!(table.contains("of the Zephyr port    0 of 1\n"), "{table}");
         assert!(table.contains("artifact bytes        256.00 KiB\n"), "{table}");
         assert!(table.contains("per device, p99       1.50 s\n"), "{table}");
         assert!(

@@ -46,6 +46,13 @@ struct WantedKey {
     outdated: bool,
 }
 
+impl<D> Handshaking<D> {
+    /// Whether its key is being looked up.
+    pub fn wants_key(&self) -> bool {
+        self.wanted.is_some()
+    }
+}
+
 impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// Takes what may be a ClientHello; false when it is something else.
     pub(super) fn handle_client_hello(

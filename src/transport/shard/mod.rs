@@ -332,6 +332,17 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         .fold(self.next_tick, Instant::min)
     }
 
+    /// Whether something is on its way from another thread that the shard has asked for: a key, a commit, a range of record
+    /// numbers. Looks at everybody: for those who have to know before time may go on.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        !self.deferrals.is_empty()
+            || !self.unresolved.is_empty()
+            || !self.seats_of_lookups.is_empty()
+            || self.handshakes.iter().any(Handshaking::wants_key)
+            || self.sessions.iter().any(|peer| peer.ranges.is_waiting())
+    }
+
     /// Whether the shard has been drained.
     #[must_use]
     pub fn is_over(&self) -> bool {
