@@ -5,8 +5,8 @@
 //! 2. For every such call and every n: a life in a folder of its own is killed at the n-th time, until one survives.
 //!    `strace` counts for each thread; each pair of a call and a file is used by one thread at a time, so its n-th time is
 //!    the n-th that there is.
-//! 3. The killed folder is served again: what was acknowledged is there, what is there is whole, nothing unfinished is left,
-//!    and everything works.
+//! 3. A start on the killed folder is killed too, somewhere. Then it is served again: what was acknowledged is there, what is
+//!    there is whole, nothing unfinished is left, and everything works.
 //!
 //! Of the hundreds of writes to the database and its log, which differ only in the page, a fixed selection is taken: set
 //! `CRASH_MATRIX=full` for all of them.
@@ -48,8 +48,12 @@ fn killed_at_every_write_sync_and_rename_nothing_acknowledged_is_lost_and_nothin
         let workers = thread::available_parallelism().map_or(2, usize::from).max(2);
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some(&(point, n)) = lives.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if live_killed_and_again(point, n) {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(&(point, n)) = lives.get(number) else {
+                        break;
+                    };
+                    if live_killed_and_again(point, n, number % RESTART_CALLS + 1) {
                         *killed.lock().unwrap().entry(point).or_default() += 1;
                     }
                 }
@@ -83,7 +87,7 @@ impl Point {
 fn points() -> BTreeMap<Point, usize> {
     let mut server = Server::not_started(SETTINGS);
     let record = server.folder.path().join("calls");
-    let calls = CALLS.join(",");
+    let calls = [CHANGES, ANSWERS].concat().join(",");
     let prefix = strace(&[
         "-y",
         "-o",
@@ -147,8 +151,9 @@ fn point_in(line: &str, data: &str) -> Option<Point> {
     })
 }
 
-/// A life that is killed at the n-th time of a call, and what is left of it. False if it survived.
-fn live_killed_and_again(point: &Point, n: usize) -> bool {
+/// A life that is killed at the n-th time of a call, and what is left of it after a start that was killed as well, the
+/// `restart`-th time that a thread of it changed something. False if the life survived.
+fn live_killed_and_again(point: &Point, n: usize, restart: usize) -> bool {
     let mut server = Server::not_started(SETTINGS);
     let what = format!("{point:?}, time {n}");
     let inject = format!("inject={}:signal=KILL:when={n}", point.call);
@@ -172,6 +177,12 @@ fn live_killed_and_again(point: &Point, n: usize) -> bool {
         "{what}: {status}\n{}",
         server.log()
     );
+
+    let inject = format!("inject={}:signal=KILL:when={restart}", CHANGES.join(","));
+    let trace = format!("trace={}", CHANGES.join(","));
+    server.start_under(&strace(&["-o", "/dev/null", "-e", &trace, "-e", &inject]));
+    server.kill();
+    let what = format!("{what}, and at change {restart} of the restart");
 
     server.start_again();
     acknowledged.all_there(&server, &what);
@@ -424,12 +435,11 @@ fn strace(options: &[&str]) -> Vec<String> {
 const STRIDE: usize = 3;
 /// One thread of each kind: `strace` counts for each.
 const SETTINGS: &[(&str, &str)] = &[("TESSERA__RUNTIME__SHARDS", "1"), ("TOKIO_WORKER_THREADS", "1")];
-/// Everything that changes a file or a folder, and what answers.
-const CALLS: &[&str] = &[
+/// Everything that changes a file or a folder.
+const CHANGES: &[&str] = &[
     "openat",
     "mkdir",
     "write",
-    "writev",
     "pwrite64",
     "pwritev",
     "fsync",
@@ -437,10 +447,10 @@ const CALLS: &[&str] = &[
     "rename",
     "ftruncate",
     "unlink",
-    "sendto",
-    "sendmsg",
-    "sendmmsg",
 ];
+/// How many of a start's changes the second kill is spread over.
+const RESTART_CALLS: usize = 40;
+/// What answers somebody.
 const ANSWERS: &[&str] = &["sendto", "sendmsg", "sendmmsg", "writev"];
 const IDENTITY: &str = "lamp-1-id@default";
 const SECRET: &str = "secret-of-lamp-1";
