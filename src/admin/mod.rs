@@ -11,6 +11,7 @@ mod body;
 mod bulk;
 mod cohorts;
 mod deployments;
+mod device_rows;
 mod devices;
 mod export;
 mod health;
