@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::AdminState;
 use super::auth::Reader;
+use super::device_rows::COLUMNS;
 use super::devices::Filter;
-use super::import::COLUMNS;
 use super::problem::{FieldError, Problem};
 use super::rows::{Format, write_record};
 use crate::control::{CREDENTIALS_OF_A_DEVICE, ControlError, DeviceQuery, DeviceRecord};

@@ -12,6 +12,7 @@ mod body;
 mod bulk;
 mod cohorts;
 mod deployments;
+mod device_rows;
 mod devices;
 mod export;
 mod health;

@@ -270,6 +270,44 @@ fn a_credential_retired_after_a_restart_ends_the_session_that_it_established_bef
 }
 
 #[test]
+fn a_restored_session_is_looked_up_again_if_a_credential_was_retired_meanwhile() {
+    let log = MemoryLog::default();
+    let first = Gateway::start(1, Some(log.clone()));
+    let mut client = Client::new(1, first.address);
+    client.device.boot_as(clock::now(), "slow-1", &secret(1));
+    client.exchange(PATIENCE, |device| {
+        if let Some((number, ticket)) = first.house.slow.lock().unwrap().pop() {
+            ticket.found(Thing(number), number + CREDENTIAL, secret(number));
+        }
+        device.session.is_some()
+    });
+    client.ask(Code::GET, "version", None);
+    first.stop();
+
+    let second = Gateway::start(1, Some(log));
+    client.socket.connect(second.address).unwrap();
+    let asked = || {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some((_, ticket)) = second.house.slow.lock().unwrap().pop() {
+                return ticket;
+            }
+            assert!(Instant::now() < deadline, "nobody asks whose session it is");
+            std::thread::yield_now();
+        }
+    };
+    let ticket = asked();
+    second.shards.retire(1, CREDENTIAL + 1);
+    // Read before the retirement, told after it.
+    ticket.found(Thing(1), CREDENTIAL + 1, secret(1));
+    asked().unknown();
+    client.exchange(PATIENCE, |device| device.closed);
+    assert!(client.device.closed);
+    assert_eq!(second.house.seen(), [], "it was never anybody's");
+    second.stop();
+}
+
+#[test]
 fn a_planned_restart_closes_no_session() {
     let log = MemoryLog::default();
     let first = Gateway::start(1, Some(log.clone()));
