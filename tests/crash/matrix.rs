@@ -3,13 +3,13 @@
 //!
 //! 1. One life under `strace` says which calls change which file, or answer somebody.
 //! 2. For every such call and every n: a life in a folder of its own is killed at the n-th time, until one survives.
-//!    `strace` counts for each thread; each pair of a call and a file is used by one thread at a time, so its n-th time is
-//!    the n-th that there is.
+//!    `strace` counts for each thread; nearly every pair of a call and a file is one thread's, so its n-th time is the n-th
+//!    that there is. (Answers and syncs of the data folder are not: some of the slower thread's are not reached. What is printed
+//!    tells how many.)
 //! 3. A start on the killed folder is killed too, somewhere. Then it is served again: what was acknowledged is there, what is
 //!    there is whole, nothing unfinished is left, and everything works.
 //!
-//! Of the hundreds of writes to the database and its log, which differ only in the page, a fixed selection is taken: set
-//! `CRASH_MATRIX=full` for all of them.
+//! Most of the calls are writes of single pages of the database and its log: `CRASH_MATRIX=sample` takes every third of those.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -28,21 +28,17 @@ use crate::walk;
 #[test]
 fn killed_at_every_write_sync_and_rename_nothing_acknowledged_is_lost_and_nothing_is_half_done() {
     let points = points();
-    let full = std::env::var("CRASH_MATRIX").is_ok_and(|value| value == "full");
+    let sample = std::env::var("CRASH_MATRIX").is_ok_and(|value| value == "sample");
     let lives: Vec<(&Point, usize)> = points
         .iter()
         .flat_map(|(point, &times)| {
-            let stride = if full { 1 } else { point.stride() };
+            let stride = if sample { point.stride() } else { 1 };
             // One more than there were: a life that survives shows that there are no others.
             (1..=times + 1).step_by(stride).map(move |n| (point, n))
         })
         .collect();
     let calls: usize = points.values().sum();
-    println!(
-        "{calls} calls in {} kinds, {} lives (CRASH_MATRIX=full for all)",
-        points.len(),
-        lives.len()
-    );
+    println!("{calls} calls in {} kinds, {} lives", points.len(), lives.len());
     let (next, killed) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<&Point, usize>::new()));
     thread::scope(|scope| {
         let workers = thread::available_parallelism().map_or(2, usize::from).max(2);
@@ -65,7 +61,7 @@ fn killed_at_every_write_sync_and_rename_nothing_acknowledged_is_lost_and_nothin
         .keys()
         .filter(|point| !killed.contains_key(point))
         .collect();
-    println!("{} lives were killed", killed.values().sum::<usize>());
+    println!("{} of them were killed", killed.values().sum::<usize>());
     assert!(missed.is_empty(), "never killed at {missed:?}");
 }
 
@@ -431,7 +427,7 @@ fn strace(options: &[&str]) -> Vec<String> {
         .collect()
 }
 
-/// Of how many writes of pages one is taken: all in all a minute and a half on two cores.
+/// Of how many writes of pages a sample takes one: all lives take two minutes on two cores, a sample of them half of that.
 const STRIDE: usize = 3;
 /// One thread of each kind: `strace` counts for each.
 const SETTINGS: &[(&str, &str)] = &[("TESSERA__RUNTIME__SHARDS", "1"), ("TOKIO_WORKER_THREADS", "1")];
