@@ -48,6 +48,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("sqlx", &["store/"]),
     ("ring", &["dtls/crypto.rs", "store/seal.rs"]),
     ("aes", &["dtls/crypto.rs"]),
+    ("cbc", &["dtls/crypto.rs"]),
     ("ccm", &["dtls/crypto.rs"]),
     ("axum", &["admin/"]),
     ("hyper", &["admin/"]),

@@ -87,6 +87,12 @@ fn an_observation_outlives_kill_9_and_a_planned_restart() {
             });
             let handshakes = server.metric("tessera_dtls_handshakes_total");
             assert!(handshakes == 0.0, "{handshakes} handshakes after {ending}");
+            let (_, sessions) = server.call("GET", "sessions", Value::Null);
+            assert_eq!(
+                sessions["items"][0]["cipherSuite"],
+                client.suite(),
+                "{sessions:#}"
+            );
         }
     }
 }

@@ -1,14 +1,14 @@
-//! The only file that names the crypto libraries: `ring` for GCM, SHA-256 and HMAC, `ccm` over `aes` for CCM, and
-//! `subtle` for comparing secrets. Nothing here knows what a handshake is.
+//! The only file that names the crypto libraries: `ring` for GCM, SHA-256, HMAC and P-256, `ccm` and `cbc` over `aes`
+//! for CCM and CBC, and `subtle` for comparing secrets. Nothing here knows what a handshake is.
 
-use aes::Aes128;
+use aes::cipher::{BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use aes::{Aes128, Block};
 use ccm::aead::AeadInOut;
 use ccm::aead::consts::{U8, U12, U16};
 use ccm::{Ccm, KeyInit};
-use ring::{aead, digest, hmac};
+use ring::{aead, agreement, digest, hmac, rand};
 use subtle::ConstantTimeEq;
-
-use super::CipherSuite;
+use zeroize::Zeroizing;
 
 /// Length of a SHA-256 hash, in bytes.
 pub const HASH_LEN: usize = 32;
@@ -16,8 +16,35 @@ pub const HASH_LEN: usize = 32;
 pub const KEY_LEN: usize = 16;
 /// Length of the nonce of every AEAD used here, in bytes.
 pub const NONCE_LEN: usize = 12;
-/// The longest tag of all suites, in bytes.
+/// The longest tag of all AEADs, in bytes.
 pub const MAX_TAG_LEN: usize = 16;
+/// Length of a block of AES, in bytes.
+pub const BLOCK_LEN: usize = 16;
+/// Length of a point of P-256 as it travels, in bytes: 4 for "uncompressed", then both coordinates (RFC 8422 5.4.1).
+pub const POINT_LEN: usize = 65;
+/// Length of what two sides of a P-256 exchange share, in bytes: the x coordinate (RFC 8422 section 5.10).
+pub const SHARED_SECRET_LEN: usize = 32;
+
+/// An AEAD with a 128-bit key and a 96-bit nonce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aead {
+    /// AES-128-GCM.
+    Gcm,
+    /// AES-128-CCM with a tag of 16 bytes.
+    Ccm,
+    /// AES-128-CCM with a tag of 8 bytes.
+    Ccm8,
+}
+
+impl Aead {
+    /// Length of the authentication tag, in bytes.
+    pub fn tag_len(self) -> usize {
+        match self {
+            Self::Gcm | Self::Ccm => 16,
+            Self::Ccm8 => 8,
+        }
+    }
+}
 
 /// The running hash over the messages of a handshake.
 #[derive(Clone)]
@@ -87,15 +114,15 @@ pub fn equal(left: &[u8], right: &[u8]) -> bool {
 /// The key schedule is expanded here and dropped again: 70 ns a record, for an idle session that is some 700 bytes
 /// a direction smaller.
 pub fn seal(
-    suite: CipherSuite,
+    algorithm: Aead,
     key: &[u8; KEY_LEN],
     nonce: [u8; NONCE_LEN],
     additional: &[u8],
     plaintext: &mut [u8],
 ) -> ([u8; MAX_TAG_LEN], usize) {
     let mut tag = [0; MAX_TAG_LEN];
-    match suite {
-        CipherSuite::PskAes128GcmSha256 => {
+    match algorithm {
+        Aead::Gcm => {
             let sealed = gcm(key)
                 .seal_in_place_separate_tag(
                     aead::Nonce::assume_unique_for_key(nonce),
@@ -105,33 +132,33 @@ pub fn seal(
                 .expect("a record is far shorter than what GCM can seal");
             tag.copy_from_slice(sealed.as_ref());
         }
-        CipherSuite::PskAes128Ccm => {
+        Aead::Ccm => {
             let sealed = Ccm::<Aes128, U16, U12>::new(key.into())
                 .encrypt_inout_detached(&nonce.into(), additional, plaintext.into())
                 .expect("a record is far shorter than what CCM can seal");
             tag.copy_from_slice(&sealed);
         }
-        CipherSuite::PskAes128Ccm8 => {
+        Aead::Ccm8 => {
             let sealed = Ccm::<Aes128, U8, U12>::new(key.into())
                 .encrypt_inout_detached(&nonce.into(), additional, plaintext.into())
                 .expect("a record is far shorter than what CCM can seal");
             tag[..8].copy_from_slice(&sealed);
         }
     }
-    (tag, suite.tag_len())
+    (tag, algorithm.tag_len())
 }
 
 /// Checks and decrypts `ciphertext` in place; whether it was authentic. Its content is undefined where it was not.
 pub fn open(
-    suite: CipherSuite,
+    algorithm: Aead,
     key: &[u8; KEY_LEN],
     nonce: [u8; NONCE_LEN],
     additional: &[u8],
     ciphertext: &mut [u8],
     tag: &[u8],
 ) -> bool {
-    match suite {
-        CipherSuite::PskAes128GcmSha256 => {
+    match algorithm {
+        Aead::Gcm => {
             let Ok(tag) = aead::Tag::try_from(tag) else {
                 return false;
             };
@@ -145,7 +172,7 @@ pub fn open(
                 )
                 .is_ok()
         }
-        CipherSuite::PskAes128Ccm => {
+        Aead::Ccm => {
             let Ok(tag) = <[u8; 16]>::try_from(tag) else {
                 return false;
             };
@@ -153,7 +180,7 @@ pub fn open(
                 .decrypt_inout_detached(&nonce.into(), additional, ciphertext.into(), &tag.into())
                 .is_ok()
         }
-        CipherSuite::PskAes128Ccm8 => {
+        Aead::Ccm8 => {
             let Ok(tag) = <[u8; 8]>::try_from(tag) else {
                 return false;
             };
@@ -161,6 +188,75 @@ pub fn open(
                 .decrypt_inout_detached(&nonce.into(), additional, ciphertext.into(), &tag.into())
                 .is_ok()
         }
+    }
+}
+
+/// Encrypts whole blocks in place, in CBC mode.
+pub fn cbc_encrypt(key: &[u8; KEY_LEN], iv: &[u8; BLOCK_LEN], text: &mut [u8]) {
+    let (blocks, rest) = Block::slice_as_chunks_mut(text);
+    debug_assert!(rest.is_empty(), "the text is padded to whole blocks");
+    cbc::Encryptor::<Aes128>::new(key.into(), iv.into()).encrypt_blocks(blocks);
+}
+
+/// Decrypts whole blocks in place, in CBC mode. Nothing is checked: that is the MAC's to do, before.
+pub fn cbc_decrypt(key: &[u8; KEY_LEN], iv: &[u8; BLOCK_LEN], text: &mut [u8]) {
+    let (blocks, rest) = Block::slice_as_chunks_mut(text);
+    debug_assert!(rest.is_empty(), "a text of broken blocks is refused before");
+    cbc::Decryptor::<Aes128>::new(key.into(), iv.into()).decrypt_blocks(blocks);
+}
+
+/// Encrypts a single block: AES itself.
+pub fn encrypt_block(key: &[u8; KEY_LEN], block: [u8; BLOCK_LEN]) -> [u8; BLOCK_LEN] {
+    let mut block = Block::from(block);
+    Aes128::new(key.into()).encrypt_block(&mut block);
+    block.into()
+}
+
+/// Our half of one Diffie-Hellman exchange on P-256: used once, and gone.
+///
+/// The one place where chance is not an argument: `ring` makes such a key from the operating system's generator alone (its
+/// trait for sources is sealed). Nothing is decided by the key's value, so a simulation takes the same course whatever it
+/// is; only the bytes of the points differ from run to run.
+pub struct EphemeralKey {
+    private: agreement::EphemeralPrivateKey,
+    public: [u8; POINT_LEN],
+}
+
+/// What the two sides of a Diffie-Hellman exchange share.
+pub type SharedSecret = Zeroizing<[u8; SHARED_SECRET_LEN]>;
+
+impl EphemeralKey {
+    /// Makes a key.
+    pub fn generate() -> Self {
+        let system = rand::SystemRandom::new();
+        let private = agreement::EphemeralPrivateKey::generate(&agreement::ECDH_P256, &system)
+            .expect("the generator that seeded everything at the start does not fail later");
+        let point = private.compute_public_key().expect("a private key has a point");
+        let mut public = [0; POINT_LEN];
+        public.copy_from_slice(point.as_ref());
+        Self { private, public }
+    }
+
+    /// The point to send to the peer.
+    pub fn public(&self) -> &[u8; POINT_LEN] {
+        &self.public
+    }
+
+    /// What we share with the owner of the peer's point; `None` where that is no uncompressed point on the curve.
+    pub fn agree(self, peer: &[u8]) -> Option<SharedSecret> {
+        let peer = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, peer);
+        agreement::agree_ephemeral(self.private, &peer, |x| {
+            let mut shared = SharedSecret::default();
+            shared.copy_from_slice(x);
+            shared
+        })
+        .ok()
+    }
+}
+
+impl std::fmt::Debug for EphemeralKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EphemeralKey(..)")
     }
 }
 
@@ -202,8 +298,7 @@ mod tests {
              edf5aa0de657ba637b39",
         );
         let mut text = plaintext.clone();
-        let suite = CipherSuite::PskAes128GcmSha256;
-        let (tag, len) = seal(suite, &key, nonce, &additional, &mut text);
+        let (tag, len) = seal(Aead::Gcm, &key, nonce, &additional, &mut text);
         assert_eq!(
             text,
             hex(
@@ -212,7 +307,7 @@ mod tests {
             )
         );
         assert_eq!(tag[..len], hex("5bc94fbc3221a5db94fae95ae7121a47"));
-        assert!(open(suite, &key, nonce, &additional, &mut text, &tag));
+        assert!(open(Aead::Gcm, &key, nonce, &additional, &mut text, &tag));
         assert_eq!(text, plaintext);
     }
 
@@ -223,20 +318,79 @@ mod tests {
         let nonce = array("101112131415161718191a1b");
         let additional = hex("000102030405060708090a0b0c0d0e0f10111213");
         let mut text = hex("202122232425262728292a2b2c2d2e2f3031323334353637");
-        let (tag, len) = seal(CipherSuite::PskAes128Ccm8, &key, nonce, &additional, &mut text);
+        let (tag, len) = seal(Aead::Ccm8, &key, nonce, &additional, &mut text);
         assert_eq!(text, hex("e3b201a9f5b71a7a9b1ceaeccd97e70b6176aad9a4428aa5"));
         assert_eq!(tag[..len], hex("484392fbc1b09951"));
     }
 
+    /// NIST SP 800-38A F.2.1, its first two blocks, and F.1.1's first.
     #[test]
-    fn every_suite_opens_what_it_sealed_and_nothing_else() {
-        for suite in CipherSuite::ALL {
+    fn cbc_and_a_single_block_give_the_specifications_vectors() {
+        let key = array("2b7e151628aed2a6abf7158809cf4f3c");
+        let iv = array("000102030405060708090a0b0c0d0e0f");
+        let plaintext = hex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51");
+        let mut text = plaintext.clone();
+        cbc_encrypt(&key, &iv, &mut text);
+        assert_eq!(
+            text,
+            hex("7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2")
+        );
+        cbc_decrypt(&key, &iv, &mut text);
+        assert_eq!(text, plaintext);
+
+        let block = encrypt_block(&key, array("6bc1bee22e409f96e93d7e117393172a"));
+        assert_eq!(block[..], hex("3ad77bb40d7a3660a89ecaf32466ef97"));
+    }
+
+    #[test]
+    fn both_sides_of_an_exchange_share_the_same_and_strangers_something_else() {
+        let (ours, theirs, other) = (
+            EphemeralKey::generate(),
+            EphemeralKey::generate(),
+            EphemeralKey::generate(),
+        );
+        let (our_point, their_point) = (*ours.public(), *theirs.public());
+        let shared = ours.agree(&their_point).unwrap();
+        assert_eq!(shared, theirs.agree(&our_point).unwrap());
+        assert_ne!(shared, other.agree(&our_point).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_uncompressed_point_on_the_curve_is_refused() {
+        let good = *EphemeralKey::generate().public();
+        let mut off_the_curve = good;
+        off_the_curve[64] ^= 1;
+        let compressed = [&[2 + (good[64] & 1)], &good[1..33]].concat();
+        let hybrid = [&[6 + (good[64] & 1)], &good[1..]].concat();
+        let mut beyond_the_field = good;
+        beyond_the_field[1..33].fill(0xff);
+        let longer = [&good[..], &[0]].concat();
+        let points: [(&str, &[u8]); 9] = [
+            ("nothing", &[]),
+            ("infinity", &[0]),
+            ("off the curve", &off_the_curve),
+            ("compressed", &compressed),
+            ("hybrid", &hybrid),
+            ("beyond the field", &beyond_the_field),
+            ("the origin", &[&[4][..], &[0; 64]].concat()),
+            ("too short", &good[..64]),
+            ("too long", &longer),
+        ];
+        for (name, point) in points {
+            assert!(EphemeralKey::generate().agree(point).is_none(), "{name}");
+        }
+        assert!(EphemeralKey::generate().agree(&good).is_some());
+    }
+
+    #[test]
+    fn every_aead_opens_what_it_sealed_and_nothing_else() {
+        for algorithm in [Aead::Gcm, Aead::Ccm, Aead::Ccm8] {
             let (key, nonce) = ([1; KEY_LEN], [2; NONCE_LEN]);
             let mut text = *b"thirteen bytes";
-            let (tag, len) = seal(suite, &key, nonce, b"header", &mut text);
-            assert_eq!(len, suite.tag_len());
+            let (tag, len) = seal(algorithm, &key, nonce, b"header", &mut text);
+            assert_eq!(len, algorithm.tag_len());
             assert!(!open(
-                suite,
+                algorithm,
                 &key,
                 nonce,
                 b"hEader",
@@ -244,7 +398,7 @@ mod tests {
                 &tag[..len]
             ));
             assert!(!open(
-                suite,
+                algorithm,
                 &key,
                 [3; NONCE_LEN],
                 b"header",
@@ -252,7 +406,7 @@ mod tests {
                 &tag[..len]
             ));
             assert!(!open(
-                suite,
+                algorithm,
                 &[4; KEY_LEN],
                 nonce,
                 b"header",
@@ -260,14 +414,14 @@ mod tests {
                 &tag[..len]
             ));
             assert!(!open(
-                suite,
+                algorithm,
                 &key,
                 nonce,
                 b"header",
                 &mut text.clone(),
                 &tag[..len - 1]
             ));
-            assert!(open(suite, &key, nonce, b"header", &mut text, &tag[..len]));
+            assert!(open(algorithm, &key, nonce, b"header", &mut text, &tag[..len]));
             assert_eq!(&text, b"thirteen bytes");
         }
     }

@@ -15,6 +15,7 @@ mod alert;
 mod cookie;
 mod crypto;
 mod handshake;
+mod protection;
 mod psk;
 mod record;
 mod replay;

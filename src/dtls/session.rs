@@ -1,6 +1,6 @@
 //! An established session: opens and seals records, and nothing a stranger sends can end it.
 //!
-//! A peer that sits idle costs this struct and no more, so keys are kept raw and expanded per record.
+//! A peer that sits idle costs this struct and no more (with CBC, its keys beside it).
 
 mod saved;
 
@@ -10,11 +10,10 @@ mod tests;
 use std::fmt;
 
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::CipherSuite;
 use super::alert::{self, Alert};
-use super::crypto::{self, KEY_LEN, NONCE_LEN};
+use super::protection::{EPOCH, Keys, NotOpened};
 use super::record::{ContentType, DTLS_1_2, RecordHeader};
 use super::replay::ReplayWindow;
 
@@ -22,8 +21,7 @@ pub use saved::{RestoreError, SavedSession};
 
 /// An established session.
 pub struct Session {
-    write: TrafficKey,
-    read: TrafficKey,
+    keys: Keys,
     next_number: u64,
     /// Numbers from here on must not be used (yet).
     reservation: u64,
@@ -32,15 +30,11 @@ pub struct Session {
     max_plaintext: u16,
     suite: CipherSuite,
     extended_master_secret: bool,
-    last_flight: Option<Box<[u8]>>,
+    last_flight: Option<Box<LastFlight>>,
 }
 
-/// One direction's key and the implicit part of its nonces.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct TrafficKey {
-    pub key: [u8; KEY_LEN],
-    pub salt: [u8; SALT_LEN],
-}
+/// The datagram that ended the handshake. Hardly any session has one, so it takes a thin pointer and no more.
+struct LastFlight(Box<[u8]>);
 
 /// What a record was.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,15 +97,9 @@ pub struct Opened<'d> {
 
 impl Session {
     /// A session whose keys have just been agreed on.
-    pub fn new(
-        suite: CipherSuite,
-        write: TrafficKey,
-        read: TrafficKey,
-        extended_master_secret: bool,
-    ) -> Self {
+    pub fn new(suite: CipherSuite, keys: Keys, extended_master_secret: bool) -> Self {
         Self {
-            write,
-            read,
+            keys,
             next_number: 0,
             reservation: MAX_RECORD_NUMBER,
             received: ReplayWindow::new(),
@@ -170,7 +158,7 @@ impl Session {
     /// then call [`Session::finish_record`].
     pub fn begin_record(&self, out: &mut Vec<u8>) -> RecordStart {
         let start = RecordStart(out.len());
-        out.resize(out.len() + PREFIX_LEN, 0);
+        out.resize(out.len() + self.prefix_len(), 0);
         start
     }
 
@@ -219,8 +207,7 @@ impl Session {
             suite: self.suite,
             extended_master_secret: self.extended_master_secret,
             max_plaintext: self.max_plaintext,
-            write: self.write.clone(),
-            read: self.read.clone(),
+            keys: self.keys.clone(),
             reservation: self.reservation,
             receive_mark: self.received.next(),
         }
@@ -229,12 +216,7 @@ impl Session {
     /// The session after a restart. It sends from the saved reservation's end, so only after [`Session::reserve`],
     /// and takes only record numbers from the receive mark up.
     pub fn restore(saved: SavedSession) -> Self {
-        let mut session = Self::new(
-            saved.suite,
-            saved.write.clone(),
-            saved.read.clone(),
-            saved.extended_master_secret,
-        );
+        let mut session = Self::new(saved.suite, saved.keys, saved.extended_master_secret);
         session.max_plaintext = saved.max_plaintext;
         session.next_number = saved.reservation;
         session.reservation = saved.reservation;
@@ -245,7 +227,7 @@ impl Session {
     /// The datagrams of our last flight, to be sent on [`Incoming::ResendFlight`]. None after the peer's first
     /// application data.
     pub fn last_flight(&self) -> impl Iterator<Item = &[u8]> {
-        self.last_flight.as_deref().into_iter()
+        self.last_flight.iter().map(|flight| &*flight.0)
     }
 
     /// The number that the next sealed record gets.
@@ -278,9 +260,10 @@ impl Session {
         usize::from(self.max_plaintext)
     }
 
-    /// How many bytes a record is longer than its plaintext.
+    /// How many bytes a record is longer than its plaintext, at most: exactly so with an AEAD, with up to 15 fewer of
+    /// padding in CBC.
     pub fn overhead(&self) -> usize {
-        PREFIX_LEN + self.suite.tag_len()
+        RecordHeader::LEN + self.keys.overhead()
     }
 
     /// How many records did not open so far.
@@ -295,7 +278,7 @@ impl Session {
 
     /// Keeps the datagram that ended the handshake.
     pub fn keep_last_flight(&mut self, datagram: &[u8]) {
-        self.last_flight = Some(datagram.into());
+        self.last_flight = Some(Box::new(LastFlight(datagram.into())));
     }
 
     /// Appends a record of any type to `out`; returns the record's number.
@@ -322,36 +305,30 @@ impl Session {
         if header.epoch != EPOCH {
             return Err(Ignored::WrongEpoch);
         }
-        let tag_len = self.suite.tag_len();
-        if record.len() != RecordHeader::LEN + header.length
-            || header.length < EXPLICIT_LEN + tag_len
-            || header.version != DTLS_1_2
-        {
+        if record.len() != RecordHeader::LEN + header.length || header.version != DTLS_1_2 {
             return Err(Ignored::Malformed);
         }
         if !self.received.accepts(header.number) {
             return Err(Ignored::Replayed);
         }
-        let (_, body) = record.split_at_mut(RecordHeader::LEN);
-        let (explicit, body) = body.split_at_mut(EXPLICIT_LEN);
-        let (text, tag) = body.split_at_mut(body.len() - tag_len);
-        // The nonce is whatever the peer wrote: RFC 5288 lets it choose, though most repeat epoch and number.
-        let nonce = self.read.nonce(explicit);
-        let additional = additional_data(header.content_type, header.number, text.len());
-        if !crypto::open(self.suite, &self.read.key, nonce, &additional, text, tag) {
-            return Err(Ignored::Unauthentic);
-        }
+        let body = &mut record[RecordHeader::LEN..];
+        let plaintext = self
+            .keys
+            .open(header.content_type, header.number, body)
+            .map_err(|not_opened| match not_opened {
+                NotOpened::Length => Ignored::Malformed,
+                NotOpened::Unauthentic => Ignored::Unauthentic,
+            })?;
         self.received.mark(header.number);
         Ok(Opened {
             content_type: header.content_type,
-            plaintext: text,
+            plaintext,
         })
     }
 
     fn finish(&mut self, kind: ContentType, start: RecordStart, out: &mut Vec<u8>) -> Result<u64, SealError> {
         let RecordStart(start) = start;
-        let body = start + PREFIX_LEN;
-        let len = out.len() - body;
+        let len = out.len() - start - self.prefix_len();
         let refused = if len > self.max_plaintext() {
             Some(SealError::TooLong {
                 len,
@@ -369,22 +346,22 @@ impl Session {
 
         let number = self.next_number;
         self.next_number += 1;
-        let explicit = number_with_epoch(number);
-        let length = EXPLICIT_LEN + len + self.suite.tag_len();
+        let body = start + RecordHeader::LEN;
+        self.keys.seal(kind, number, body, out);
         let header = RecordHeader {
             content_type: kind,
             version: DTLS_1_2,
             epoch: EPOCH,
             number,
-            length,
+            length: out.len() - body,
         };
-        out[start..start + RecordHeader::LEN].copy_from_slice(&header.to_bytes());
-        out[start + RecordHeader::LEN..body].copy_from_slice(&explicit);
-        let nonce = self.write.nonce(&explicit);
-        let additional = additional_data(kind, number, len);
-        let (tag, tag_len) = crypto::seal(self.suite, &self.write.key, nonce, &additional, &mut out[body..]);
-        out.extend_from_slice(&tag[..tag_len]);
+        out[start..body].copy_from_slice(&header.to_bytes());
         Ok(number)
+    }
+
+    /// Bytes before the ciphertext.
+    fn prefix_len(&self) -> usize {
+        RecordHeader::LEN + self.keys.prefix_len()
     }
 }
 
@@ -400,38 +377,6 @@ impl fmt::Debug for Session {
     }
 }
 
-impl fmt::Debug for TrafficKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TrafficKey(..)")
-    }
-}
-
-impl TrafficKey {
-    //= RFC 6655 section 3
-    //# In DTLS, the 64-bit seq_num is the 16-bit epoch concatenated with the 48-bit seq_num.
-    fn nonce(&self, explicit: &[u8]) -> [u8; NONCE_LEN] {
-        let mut nonce = [0; NONCE_LEN];
-        nonce[..SALT_LEN].copy_from_slice(&self.salt);
-        nonce[SALT_LEN..].copy_from_slice(explicit);
-        nonce
-    }
-}
-
-//= RFC 5246 section 6.2.3.3
-//# additional_data = seq_num + TLSCompressed.type + TLSCompressed.version + TLSCompressed.length;
-fn additional_data(kind: ContentType, number: u64, len: usize) -> [u8; 13] {
-    let mut data = [0; 13];
-    data[..8].copy_from_slice(&number_with_epoch(number));
-    data[8] = kind.wire();
-    data[9..11].copy_from_slice(&DTLS_1_2.to_be_bytes());
-    data[11..].copy_from_slice(&(len as u16).to_be_bytes());
-    data
-}
-
-fn number_with_epoch(number: u64) -> [u8; EXPLICIT_LEN] {
-    (u64::from(EPOCH) << 48 | number).to_be_bytes()
-}
-
 /// The last record number there is; it is never used, so that a session ends before its numbers wrap.
 //= RFC 6347 section 4.1
 //# implementations MUST either abandon an association or rehandshake prior to allowing the sequence number to wrap.
@@ -441,15 +386,7 @@ pub const MAX_RECORD_NUMBER: u64 = (1 << 48) - 1;
 /// at most so many numbers lost in a restart.
 pub const RESERVATION: u64 = 1024;
 
-/// The only epoch with keys: renegotiation is refused, so there is never a second one.
-const EPOCH: u16 = 1;
 /// RFC 5246 section 6.2.1: 2^14.
 const MAX_PLAINTEXT: u16 = 1 << 14;
-/// The part of the nonce that comes out of the key block (RFC 5288, RFC 6655), in bytes.
-pub const SALT_LEN: usize = 4;
-/// The part of the nonce that travels in the record (RFC 5288, RFC 6655), in bytes.
-const EXPLICIT_LEN: usize = 8;
-/// What stands before the ciphertext.
-const PREFIX_LEN: usize = RecordHeader::LEN + EXPLICIT_LEN;
 /// The handshake message that a peer repeats when our last flight got lost.
 const FINISHED: u8 = 20;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-/// A cipher suite, all of them AES-128 AEADs with SHA-256 as the PRF hash.
+use super::crypto::Aead;
+
+/// A cipher suite: a way to agree on keys and a way to protect records with them. All have AES-128, and SHA-256 as the
+/// PRF's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CipherSuite {
     /// `TLS_PSK_WITH_AES_128_GCM_SHA256`, RFC 5487.
@@ -11,11 +14,45 @@ pub enum CipherSuite {
     PskAes128Ccm,
     /// `TLS_PSK_WITH_AES_128_CCM_8`, RFC 6655: the suite that RFC 7252 section 9.1.3.1 makes mandatory.
     PskAes128Ccm8,
+    /// `TLS_PSK_WITH_AES_128_CBC_SHA256`, RFC 5487, and only with encrypt_then_mac (RFC 7366): the other order is a
+    /// padding oracle. Zephyr's simulator build offers nothing else.
+    PskAes128CbcSha256,
+    /// `TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256`, RFC 8442: whoever learns the pre-shared key later cannot read what was
+    /// said before.
+    EcdhePskAes128GcmSha256,
+    /// `TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256`, RFC 8442.
+    EcdhePskAes128CcmSha256,
+}
+
+/// How both sides come to a premaster secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyExchange {
+    /// From the pre-shared key alone (RFC 4279 section 2).
+    Psk,
+    /// From the pre-shared key and an ephemeral Diffie-Hellman exchange on P-256 (RFC 5489).
+    EcdhePsk,
+}
+
+/// How records are protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// An AEAD.
+    Aead(Aead),
+    /// AES-128 in CBC mode, then HMAC-SHA256 over what it gave (RFC 7366).
+    CbcThenMac,
 }
 
 impl CipherSuite {
-    /// Every suite there is, in the order in which our own client offers them.
-    pub const ALL: [Self; 3] = [Self::PskAes128GcmSha256, Self::PskAes128Ccm, Self::PskAes128Ccm8];
+    /// Every suite there is, in the order in which our own client offers them: the cheapest first, so that a fleet of
+    /// simulated devices costs what real devices cost.
+    pub const ALL: [Self; 6] = [
+        Self::PskAes128GcmSha256,
+        Self::PskAes128Ccm,
+        Self::PskAes128Ccm8,
+        Self::PskAes128CbcSha256,
+        Self::EcdhePskAes128GcmSha256,
+        Self::EcdhePskAes128CcmSha256,
+    ];
 
     /// The suite with this number, if it is one of ours.
     pub fn from_id(id: u16) -> Option<Self> {
@@ -28,6 +65,9 @@ impl CipherSuite {
             Self::PskAes128GcmSha256 => 0x00a8,
             Self::PskAes128Ccm => 0xc0a4,
             Self::PskAes128Ccm8 => 0xc0a8,
+            Self::PskAes128CbcSha256 => 0x00ae,
+            Self::EcdhePskAes128GcmSha256 => 0xd001,
+            Self::EcdhePskAes128CcmSha256 => 0xd005,
         }
     }
 
@@ -37,14 +77,30 @@ impl CipherSuite {
             Self::PskAes128GcmSha256 => "TLS_PSK_WITH_AES_128_GCM_SHA256",
             Self::PskAes128Ccm => "TLS_PSK_WITH_AES_128_CCM",
             Self::PskAes128Ccm8 => "TLS_PSK_WITH_AES_128_CCM_8",
+            Self::PskAes128CbcSha256 => "TLS_PSK_WITH_AES_128_CBC_SHA256",
+            Self::EcdhePskAes128GcmSha256 => "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256",
+            Self::EcdhePskAes128CcmSha256 => "TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256",
         }
     }
 
-    /// Length of the authentication tag, in bytes.
-    pub fn tag_len(self) -> usize {
+    /// How keys are agreed on.
+    pub fn key_exchange(self) -> KeyExchange {
         match self {
-            Self::PskAes128GcmSha256 | Self::PskAes128Ccm => 16,
-            Self::PskAes128Ccm8 => 8,
+            Self::PskAes128GcmSha256
+            | Self::PskAes128Ccm
+            | Self::PskAes128Ccm8
+            | Self::PskAes128CbcSha256 => KeyExchange::Psk,
+            Self::EcdhePskAes128GcmSha256 | Self::EcdhePskAes128CcmSha256 => KeyExchange::EcdhePsk,
+        }
+    }
+
+    /// How records are protected.
+    pub fn protection(self) -> Protection {
+        match self {
+            Self::PskAes128GcmSha256 | Self::EcdhePskAes128GcmSha256 => Protection::Aead(Aead::Gcm),
+            Self::PskAes128Ccm | Self::EcdhePskAes128CcmSha256 => Protection::Aead(Aead::Ccm),
+            Self::PskAes128Ccm8 => Protection::Aead(Aead::Ccm8),
+            Self::PskAes128CbcSha256 => Protection::CbcThenMac,
         }
     }
 }
@@ -62,10 +118,10 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_registry() {
         let ids: Vec<u16> = CipherSuite::ALL.into_iter().map(CipherSuite::id).collect();
-        assert_eq!(ids, [0x00a8, 0xc0a4, 0xc0a8]);
+        assert_eq!(ids, [0x00a8, 0xc0a4, 0xc0a8, 0x00ae, 0xd001, 0xd005]);
         for suite in CipherSuite::ALL {
             assert_eq!(CipherSuite::from_id(suite.id()), Some(suite));
         }
-        assert_eq!(CipherSuite::from_id(0x00ae), None);
+        assert_eq!(CipherSuite::from_id(0x008c), None, "TLS_PSK_WITH_AES_128_CBC_SHA");
     }
 }

@@ -542,6 +542,7 @@ fn contract_0_rule_20_the_port_is_5684_and_each_suite_alone_is_enough() {
         (0xc0a8, "TLS_PSK_WITH_AES_128_CCM_8"),
         (0xc0a4, "TLS_PSK_WITH_AES_128_CCM"),
         (0x00a8, "TLS_PSK_WITH_AES_128_GCM_SHA256"),
+        (0x00ae, "TLS_PSK_WITH_AES_128_CBC_SHA256"),
     ] {
         device.offer(vec![CipherSuite::from_id(suite).unwrap()]);
         assert_eq!(

@@ -352,21 +352,35 @@ pub struct Device {
 pub enum CoapClient {
     OpenSsl,
     GnuTls,
+    /// With `TLS_PSK_WITH_AES_128_CBC_SHA256` as its only suite of ours.
+    GnuTlsInCbc,
 }
 
 impl CoapClient {
-    pub const ALL: [CoapClient; 2] = [CoapClient::OpenSsl, CoapClient::GnuTls];
+    pub const ALL: [CoapClient; 3] = [CoapClient::OpenSsl, CoapClient::GnuTls, CoapClient::GnuTlsInCbc];
 
     pub fn program(self) -> &'static str {
         match self {
             CoapClient::OpenSsl => "coap-client-openssl",
-            CoapClient::GnuTls => "coap-client-gnutls",
+            CoapClient::GnuTls | CoapClient::GnuTlsInCbc => "coap-client-gnutls",
+        }
+    }
+
+    /// The suite that it and the gateway agree on.
+    pub fn suite(self) -> &'static str {
+        match self {
+            CoapClient::OpenSsl | CoapClient::GnuTls => "TLS_PSK_WITH_AES_128_GCM_SHA256",
+            CoapClient::GnuTlsInCbc => "TLS_PSK_WITH_AES_128_CBC_SHA256",
         }
     }
 
     /// The client with this device's credentials and what is asked of it; output and error are pipes.
     pub fn command(self, server: &Server, device: &Device, options: &[&str], path: &str) -> Command {
         let mut command = Command::new(self.program());
+        if let CoapClient::GnuTlsInCbc = self {
+            let only_cbc = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/gnutls-cbc.conf");
+            command.env("GNUTLS_SYSTEM_PRIORITY_FILE", only_cbc);
+        }
         command
             .args(["-u", &device.identity, "-k", &device.secret])
             .args(options)

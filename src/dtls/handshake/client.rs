@@ -6,6 +6,7 @@
 //!                                ◀──────     HelloVerifyRequest
 //! ClientHello with cookie        ──────▶                                   AwaitServerHello
 //!                                ◀──────     ServerHello                   AwaitServerHelloDone
+//!                                ◀──────     ServerKeyExchange (ECDHE, or a hint)
 //!                                ◀──────     ServerHelloDone
 //! ClientKeyExchange, Finished    ──────▶                                   AwaitFinished
 //!                                ◀──────     ChangeCipherSpec, Finished    Done
@@ -19,15 +20,16 @@ use rand::CryptoRng;
 
 use super::flight::{Expiry, Flight, Held, Retransmission};
 use super::messages::{
-    self, FINISHED, Fragment, HELLO_VERIFY_REQUEST, MAX_RECORD_SIZE_LIMIT, NULL_COMPRESSION, Offer,
+    self, FINISHED, Fragment, HELLO_VERIFY_REQUEST, Listed, MAX_RECORD_SIZE_LIMIT, NULL_COMPRESSION, Offer,
     RANDOM_LEN, SERVER_HELLO, SERVER_HELLO_DONE, SERVER_KEY_EXCHANGE, ServerHello,
 };
 use super::reassembly::{Message, Reassembly};
-use super::secrets::{MasterSecret, Randoms, Side, VERIFY_DATA_LEN};
+use super::secrets::{MasterSecret, OtherSecret, Randoms, Side, VERIFY_DATA_LEN};
 use super::{Established, FailureReason, Fault, HandshakeEvent, HandshakeFailure, Timers};
 use crate::dtls::alert::{self, Alert};
-use crate::dtls::crypto::{self, Transcript};
+use crate::dtls::crypto::{self, EphemeralKey, Transcript};
 use crate::dtls::record::{ContentType, DTLS_1_0, DTLS_1_2, RecordHeader, records};
+use crate::dtls::suite::{KeyExchange, Protection};
 use crate::dtls::{CipherSuite, Identity, Psk, Session};
 
 /// What a client offers.
@@ -81,13 +83,18 @@ pub struct ClientHandshake {
 #[derive(Debug)]
 enum State {
     AwaitServerHello,
-    AwaitServerHelloDone {
-        suite: CipherSuite,
-        randoms: Randoms,
-        accepted: Offer,
-    },
+    AwaitServerHelloDone(AwaitServerHelloDone),
     AwaitFinished(Box<AwaitFinished>),
     Done,
+}
+
+#[derive(Debug)]
+struct AwaitServerHelloDone {
+    suite: CipherSuite,
+    randoms: Randoms,
+    accepted: Offer,
+    /// From the ServerKeyExchange, where there was one.
+    point: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -132,12 +139,27 @@ impl ClientHandshake {
     ) -> Self {
         let mut random = [0; RANDOM_LEN];
         rng.fill_bytes(&mut random);
+        let elliptic = if config
+            .suites
+            .iter()
+            .any(|suite| suite.key_exchange() == KeyExchange::EcdhePsk)
+        {
+            Listed::Yes
+        } else {
+            Listed::NoList
+        };
         let mut handshake = Self {
             state: State::AwaitServerHello,
             suites: config.suites.iter().map(|suite| suite.id()).collect(),
             offer: Offer {
                 extended_master_secret: config.extended_master_secret,
                 renegotiation_info: true,
+                encrypt_then_mac: config
+                    .suites
+                    .iter()
+                    .any(|suite| suite.protection() == Protection::CbcThenMac),
+                p256: elliptic,
+                uncompressed_points: elliptic,
                 max_fragment_length: config.max_fragment_length.map(MaxFragmentLength::code),
                 record_size_limit: config
                     .record_size_limit
@@ -205,7 +227,7 @@ impl ClientHandshake {
         let (version, session) = match &mut self.state {
             // The least that every server reads; the hello itself says 1.2 (RFC 5246 appendix E.1).
             State::AwaitServerHello => (DTLS_1_0, None),
-            State::AwaitServerHelloDone { .. } | State::Done => (DTLS_1_2, None),
+            State::AwaitServerHelloDone(_) | State::Done => (DTLS_1_2, None),
             State::AwaitFinished(awaiting) => (DTLS_1_2, Some(&mut awaiting.session)),
         };
         self.flight
@@ -260,7 +282,7 @@ impl ClientHandshake {
     fn handle_messages(&mut self, now: Instant, mut record: &[u8]) -> Result<(), HandshakeFailure> {
         while let Some(fragment) = Fragment::read(&mut record) {
             match &self.state {
-                State::AwaitServerHello | State::AwaitServerHelloDone { .. } => {}
+                State::AwaitServerHello | State::AwaitServerHelloDone(_) => {}
                 State::AwaitFinished(awaiting) => {
                     //= RFC 6347 section 4.2.4
                     //# The implementation reads a retransmitted flight from the peer: the implementation transitions
@@ -283,7 +305,7 @@ impl ClientHandshake {
     }
 
     fn handle_message(&mut self, now: Instant, message: &Message) -> Result<(), Fault> {
-        match (&self.state, message.kind) {
+        match (&mut self.state, message.kind) {
             (State::AwaitServerHello, HELLO_VERIFY_REQUEST) => {
                 let cookie = messages::parse_hello_verify_request(message.body()).ok_or(Fault::MALFORMED)?;
                 let cookie = cookie.to_vec();
@@ -302,50 +324,85 @@ impl ClientHandshake {
                     return Err(Fault::ILLEGAL_PARAMETER);
                 }
                 let accepted = hello.accepted(&self.offer)?;
+                match suite.protection() {
+                    Protection::Aead(_) if accepted.encrypt_then_mac => return Err(Fault::ILLEGAL_PARAMETER),
+                    // The other order of the two is not spoken here.
+                    Protection::CbcThenMac if !accepted.encrypt_then_mac => {
+                        return Err(Fault::NO_COMMON_SUITE);
+                    }
+                    Protection::Aead(_) | Protection::CbcThenMac => {}
+                }
                 let randoms = Randoms {
                     client: self.random,
                     server: *hello.random,
                 };
                 self.transcript.update(&message.bytes);
-                self.state = State::AwaitServerHelloDone {
+                self.state = State::AwaitServerHelloDone(AwaitServerHelloDone {
                     suite,
                     randoms,
                     accepted,
-                };
+                    point: None,
+                });
                 Ok(())
             }
-            (State::AwaitServerHelloDone { .. }, SERVER_KEY_EXCHANGE) => {
-                // A hint for choosing among identities; there is but one.
-                messages::parse_server_key_exchange(message.body()).ok_or(Fault::MALFORMED)?;
+            (State::AwaitServerHelloDone(awaiting), SERVER_KEY_EXCHANGE) => {
+                match (awaiting.suite.key_exchange(), &awaiting.point) {
+                    (KeyExchange::Psk, _) => {
+                        // A hint for choosing among identities; there is but one.
+                        messages::parse_server_key_exchange(message.body()).ok_or(Fault::MALFORMED)?;
+                    }
+                    (KeyExchange::EcdhePsk, None) => {
+                        let point = messages::parse_ecdhe_server_key_exchange(message.body())?;
+                        awaiting.point = Some(point.to_vec());
+                    }
+                    (KeyExchange::EcdhePsk, Some(_)) => return Err(Fault::UNEXPECTED_MESSAGE),
+                }
                 self.transcript.update(&message.bytes);
                 Ok(())
             }
-            (
-                State::AwaitServerHelloDone {
-                    suite,
-                    randoms,
-                    accepted,
-                },
-                SERVER_HELLO_DONE,
-            ) => {
-                let (suite, randoms, accepted) = (*suite, *randoms, *accepted);
+            (State::AwaitServerHelloDone(_), SERVER_HELLO_DONE) => {
                 if !message.body().is_empty() {
                     return Err(Fault::MALFORMED);
                 }
                 self.transcript.update(&message.bytes);
-                self.send_keys(now, suite, &randoms, &accepted);
-                Ok(())
+                self.send_keys(now)
             }
             (_, _) => Err(Fault::UNEXPECTED_MESSAGE),
         }
     }
 
-    fn send_keys(&mut self, now: Instant, suite: CipherSuite, randoms: &Randoms, accepted: &Offer) {
-        let key_exchange = messages::client_key_exchange(self.take_seq(), self.identity.as_bytes());
+    fn send_keys(&mut self, now: Instant) -> Result<(), Fault> {
+        let AwaitServerHelloDone {
+            suite,
+            randoms,
+            accepted,
+            point,
+        } = match std::mem::replace(&mut self.state, State::Done) {
+            State::AwaitServerHelloDone(awaiting) => awaiting,
+            other @ (State::AwaitServerHello | State::AwaitFinished(_) | State::Done) => {
+                self.state = other;
+                return Ok(());
+            }
+        };
+        let identity = self.identity.clone();
+        let (key_exchange, other) = match suite.key_exchange() {
+            KeyExchange::Psk => (
+                messages::client_key_exchange(self.take_seq(), identity.as_bytes()),
+                OtherSecret::Absent,
+            ),
+            KeyExchange::EcdhePsk => {
+                let theirs = point.ok_or(Fault::UNEXPECTED_MESSAGE)?;
+                let key = EphemeralKey::generate();
+                let message =
+                    messages::ecdhe_client_key_exchange(self.take_seq(), identity.as_bytes(), key.public());
+                let shared = key.agree(&theirs).ok_or(Fault::ILLEGAL_PARAMETER)?;
+                (message, OtherSecret::Shared(shared))
+            }
+        };
         self.transcript.update(&key_exchange);
         let session_hash = accepted.extended_master_secret.then(|| self.transcript.hash());
-        let master_secret = MasterSecret::derive(&self.psk, randoms, session_hash);
-        let mut session = master_secret.session(Side::Client, suite, randoms);
+        let master_secret = MasterSecret::derive(&self.psk, &other, &randoms, session_hash);
+        let mut session = master_secret.session(Side::Client, suite, &randoms);
         if let Some(max) = accepted.max_plaintext() {
             session.limit_plaintext(max);
         }
@@ -364,12 +421,13 @@ impl ClientHandshake {
         };
         self.state = State::AwaitFinished(Box::new(awaiting));
         self.send(now, Flight::new().message(key_exchange).finish(finished));
+        Ok(())
     }
 
     fn handle_protected(&mut self, record: &mut [u8]) -> Result<(), HandshakeFailure> {
         let awaiting = match &mut self.state {
             State::AwaitFinished(awaiting) if self.change_cipher_spec => awaiting,
-            State::AwaitServerHello | State::AwaitServerHelloDone { .. } | State::AwaitFinished(_) => {
+            State::AwaitServerHello | State::AwaitServerHelloDone(_) | State::AwaitFinished(_) => {
                 self.held.keep(record);
                 return Ok(());
             }
@@ -432,7 +490,7 @@ impl ClientHandshake {
         match std::mem::replace(&mut self.state, State::Done) {
             // Past our ChangeCipherSpec we speak under the new keys.
             State::AwaitFinished(mut awaiting) => fault.into_sealed_failure(identity, &mut awaiting.session),
-            State::AwaitServerHello | State::AwaitServerHelloDone { .. } | State::Done => {
+            State::AwaitServerHello | State::AwaitServerHelloDone(_) | State::Done => {
                 fault.into_failure(identity, self.next_plaintext_number)
             }
         }
@@ -459,5 +517,5 @@ impl fmt::Debug for ClientHandshake {
     }
 }
 
-/// A ServerHello with every extension it may have, or an identity hint.
+/// A ServerHello with every extension it may have, or an identity hint and a point.
 const MAX_MESSAGE_LEN: usize = 1024;

@@ -1,8 +1,9 @@
-//! The handshake messages as bytes (RFC 5246 section 7.4, RFC 6347 section 4.2.2, RFC 4279).
+//! The handshake messages as bytes (RFC 5246 section 7.4, RFC 6347 section 4.2.2, RFC 4279, RFC 5489).
 //!
 //! Reading borrows and never allocates; `None` is a message that does not parse.
 
 use super::Fault;
+use crate::dtls::crypto::POINT_LEN;
 use crate::dtls::record::DTLS_1_2;
 
 /// A piece of a handshake message, as a record carries it.
@@ -34,9 +35,26 @@ pub struct ClientHello<'a> {
 pub struct Offer {
     pub extended_master_secret: bool,
     pub renegotiation_info: bool,
+    pub encrypt_then_mac: bool,
     /// The code of RFC 6066 section 4, 1 to 4.
     pub max_fragment_length: Option<u8>,
     pub record_size_limit: Option<u16>,
+    /// What supported_groups says of P-256 (RFC 8422 section 5.1.1).
+    pub p256: Listed,
+    /// What ec_point_formats says of uncompressed points (RFC 8422 section 5.1.2).
+    pub uncompressed_points: Listed,
+}
+
+/// Whether the only thing that we would choose is in a peer's list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listed {
+    /// There is no list, so the choice is free.
+    #[default]
+    NoList,
+    /// It is.
+    Yes,
+    /// Others are.
+    No,
 }
 
 /// A ServerHello up to its extensions.
@@ -106,7 +124,7 @@ impl<'a> ClientHello<'a> {
     /// Reads the extensions; unknown ones are ignored, whatever they hold.
     pub fn offer(&self) -> Result<Offer, Fault> {
         let mut offer = Offer::default();
-        let mut seen = 0_u8;
+        let mut seen = 0_u16;
         let mut reader = Reader(self.extensions);
         while !reader.0.is_empty() {
             let (kind, body) = reader.extension().ok_or(Fault::MALFORMED)?;
@@ -135,6 +153,16 @@ impl<'a> ClientHello<'a> {
                     _ => return Err(Fault::MALFORMED),
                 },
                 RECORD_SIZE_LIMIT => offer.record_size_limit = Some(record_size_limit(body)?),
+                ENCRYPT_THEN_MAC if body.is_empty() => offer.encrypt_then_mac = true,
+                SUPPORTED_GROUPS => {
+                    let groups = Reader(body).only(Reader::vec16).ok_or(Fault::MALFORMED)?;
+                    let p256 = SECP256R1.to_be_bytes();
+                    offer.p256 = Listed::among(groups.chunks(2), &p256);
+                }
+                EC_POINT_FORMATS => {
+                    let formats = Reader(body).only(Reader::vec8).ok_or(Fault::MALFORMED)?;
+                    offer.uncompressed_points = Listed::among(formats.chunks(1), &[UNCOMPRESSED]);
+                }
                 SUPPORTED_VERSIONS => {
                     // A peer that can do without DTLS 1.2 but lists it falls back to it; one that does not list it
                     // would not understand our answer.
@@ -196,7 +224,20 @@ impl<'a> ServerHello<'a> {
                 RECORD_SIZE_LIMIT if offered.record_size_limit.is_some() => {
                     accepted.record_size_limit = Some(record_size_limit(body)?);
                 }
-                EXTENDED_MASTER_SECRET | RENEGOTIATION_INFO | MAX_FRAGMENT_LENGTH => {
+                ENCRYPT_THEN_MAC if offered.encrypt_then_mac && body.is_empty() => {
+                    accepted.encrypt_then_mac = true
+                }
+                EC_POINT_FORMATS if offered.uncompressed_points == Listed::Yes => {
+                    let formats = Reader(body).only(Reader::vec8).ok_or(Fault::MALFORMED)?;
+                    accepted.uncompressed_points = Listed::among(formats.chunks(1), &[UNCOMPRESSED]);
+                    //= RFC 8422 section 5.2
+                    //# The Supported Point Formats Extension, when used, MUST contain the value 0 (uncompressed) as one of
+                    //# the items in the list of point formats.
+                    if accepted.uncompressed_points != Listed::Yes {
+                        return Err(Fault::ILLEGAL_PARAMETER);
+                    }
+                }
+                EXTENDED_MASTER_SECRET | RENEGOTIATION_INFO | MAX_FRAGMENT_LENGTH | ENCRYPT_THEN_MAC => {
                     return Err(Fault::ILLEGAL_PARAMETER);
                 }
                 //= RFC 5246 section 7.4.1.4
@@ -224,7 +265,7 @@ impl Offer {
 
     /// Appends an extensions block, or nothing where there is nothing to say.
     fn write(&self, out: &mut Vec<u8>) {
-        let mut block = Vec::with_capacity(32);
+        let mut block = Vec::with_capacity(48);
         let mut extension = |kind: u16, body: &[u8]| {
             block.extend_from_slice(&kind.to_be_bytes());
             block.extend_from_slice(&(body.len() as u16).to_be_bytes());
@@ -236,6 +277,16 @@ impl Offer {
         if self.extended_master_secret {
             extension(EXTENDED_MASTER_SECRET, &[]);
         }
+        if self.encrypt_then_mac {
+            extension(ENCRYPT_THEN_MAC, &[]);
+        }
+        if self.p256 == Listed::Yes {
+            let [g0, g1] = SECP256R1.to_be_bytes();
+            extension(SUPPORTED_GROUPS, &[0, 2, g0, g1]);
+        }
+        if self.uncompressed_points == Listed::Yes {
+            extension(EC_POINT_FORMATS, &[1, UNCOMPRESSED]);
+        }
         if let Some(code) = self.max_fragment_length {
             extension(MAX_FRAGMENT_LENGTH, &[code]);
         }
@@ -245,6 +296,16 @@ impl Offer {
         if !block.is_empty() {
             out.extend_from_slice(&(block.len() as u16).to_be_bytes());
             out.extend_from_slice(&block);
+        }
+    }
+}
+
+impl Listed {
+    fn among<'a>(mut list: impl Iterator<Item = &'a [u8]>, wanted: &[u8]) -> Self {
+        if list.any(|entry| entry == wanted) {
+            Self::Yes
+        } else {
+            Self::No
         }
     }
 }
@@ -268,6 +329,28 @@ pub fn parse_client_key_exchange(body: &[u8]) -> Option<&[u8]> {
 pub fn parse_server_key_exchange(body: &[u8]) -> Option<&[u8]> {
     // The two have the same form.
     parse_client_key_exchange(body)
+}
+
+/// The identity and the client's point in a ClientKeyExchange with ECDHE (RFC 5489 section 2).
+pub fn parse_ecdhe_client_key_exchange(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut reader = Reader(body);
+    let (identity, point) = (reader.vec16()?, reader.vec8()?);
+    reader.0.is_empty().then_some((identity, point))
+}
+
+/// The server's point in a ServerKeyExchange with ECDHE (RFC 5489 section 2).
+pub fn parse_ecdhe_server_key_exchange(body: &[u8]) -> Result<&[u8], Fault> {
+    let mut reader = Reader(body);
+    let mut parameters = || {
+        // A hint for choosing among identities; there is but one.
+        let _hint = reader.vec16()?;
+        Some((reader.u8()?, reader.u16()?))
+    };
+    // RFC 8422 section 5.4 has no other types of curves left.
+    if parameters().ok_or(Fault::MALFORMED)? != (NAMED_CURVE, SECP256R1) {
+        return Err(Fault::ILLEGAL_PARAMETER);
+    }
+    reader.only(Reader::vec8).ok_or(Fault::MALFORMED)
 }
 
 /// A whole ClientHello message.
@@ -310,6 +393,27 @@ pub fn client_key_exchange(seq: u16, identity: &[u8]) -> Vec<u8> {
     message(CLIENT_KEY_EXCHANGE, seq, |body| {
         body.extend_from_slice(&(identity.len() as u16).to_be_bytes());
         body.extend_from_slice(identity);
+    })
+}
+
+/// A whole ServerKeyExchange message with ECDHE: no hint, P-256, our point.
+pub fn ecdhe_server_key_exchange(seq: u16, point: &[u8; POINT_LEN]) -> Vec<u8> {
+    message(SERVER_KEY_EXCHANGE, seq, |body| {
+        body.extend_from_slice(&[0, 0]);
+        body.push(NAMED_CURVE);
+        body.extend_from_slice(&SECP256R1.to_be_bytes());
+        body.push(POINT_LEN as u8);
+        body.extend_from_slice(point);
+    })
+}
+
+/// A whole ClientKeyExchange message with ECDHE.
+pub fn ecdhe_client_key_exchange(seq: u16, identity: &[u8], point: &[u8; POINT_LEN]) -> Vec<u8> {
+    message(CLIENT_KEY_EXCHANGE, seq, |body| {
+        body.extend_from_slice(&(identity.len() as u16).to_be_bytes());
+        body.extend_from_slice(identity);
+        body.push(POINT_LEN as u8);
+        body.extend_from_slice(point);
     })
 }
 
@@ -375,6 +479,11 @@ impl<'a> Reader<'a> {
         self.take(usize::from(len))
     }
 
+    /// What `read` gives, if it leaves nothing behind.
+    fn only(mut self, read: impl FnOnce(&mut Self) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
+        read(&mut self).filter(|_| self.0.is_empty())
+    }
+
     fn extension(&mut self) -> Option<(u16, &'a [u8])> {
         Some((self.u16()?, self.vec16()?))
     }
@@ -398,18 +507,30 @@ pub const EMPTY_RENEGOTIATION_INFO: u16 = 0x00ff;
 pub const MAX_RECORD_SIZE_LIMIT: u16 = 1 << 14;
 
 const MAX_FRAGMENT_LENGTH: u16 = 1;
+const SUPPORTED_GROUPS: u16 = 10;
+const EC_POINT_FORMATS: u16 = 11;
+const ENCRYPT_THEN_MAC: u16 = 22;
 const EXTENDED_MASTER_SECRET: u16 = 23;
 const RECORD_SIZE_LIMIT: u16 = 28;
 const SUPPORTED_VERSIONS: u16 = 43;
 const RENEGOTIATION_INFO: u16 = 0xff01;
-const KNOWN_EXTENSIONS: [u16; 5] = [
+const KNOWN_EXTENSIONS: [u16; 8] = [
     MAX_FRAGMENT_LENGTH,
+    SUPPORTED_GROUPS,
+    EC_POINT_FORMATS,
+    ENCRYPT_THEN_MAC,
     EXTENDED_MASTER_SECRET,
     RECORD_SIZE_LIMIT,
     SUPPORTED_VERSIONS,
     RENEGOTIATION_INFO,
 ];
 const MIN_RECORD_SIZE_LIMIT: u16 = 64;
+/// The curve type of a curve that is named (RFC 8422 section 5.4).
+const NAMED_CURVE: u8 = 3;
+/// P-256 among the named curves.
+const SECP256R1: u16 = 23;
+/// The format of a point with both coordinates.
+const UNCOMPRESSED: u8 = 0;
 
 #[cfg(test)]
 mod tests {
@@ -442,6 +563,7 @@ mod tests {
         assert_eq!(hello.suites().collect::<Vec<_>>(), [0x00a8, 0x00ff]);
         let expected = Offer {
             extended_master_secret: true,
+            encrypt_then_mac: true,
             max_fragment_length: Some(3),
             ..Offer::default()
         };
@@ -458,7 +580,14 @@ mod tests {
 
     #[test]
     fn extensions_are_judged_one_by_one() {
-        let cases: [(&[u8], Result<Offer, Fault>); 14] = [
+        let ecc = |p256, uncompressed_points| {
+            Ok(Offer {
+                p256,
+                uncompressed_points,
+                ..Offer::default()
+            })
+        };
+        let cases: [(&[u8], Result<Offer, Fault>); 24] = [
             (&[], Ok(Offer::default())),
             (
                 &[0xff, 1, 0, 1, 0],
@@ -494,6 +623,25 @@ mod tests {
                 Ok(Offer::default()),
             ),
             (&[0, 23, 0], Err(Fault::MALFORMED)),
+            (
+                &[0, 22, 0, 0],
+                Ok(Offer {
+                    encrypt_then_mac: true,
+                    ..Offer::default()
+                }),
+            ),
+            (&[0, 22, 0, 1, 0], Err(Fault::MALFORMED)),
+            (
+                &[0, 10, 0, 6, 0, 4, 0, 29, 0, 23],
+                ecc(Listed::Yes, Listed::NoList),
+            ),
+            (&[0, 10, 0, 4, 0, 2, 0, 29], ecc(Listed::No, Listed::NoList)),
+            (&[0, 10, 0, 5, 0, 3, 29, 0, 23], ecc(Listed::No, Listed::NoList)),
+            (&[0, 10, 0, 2, 0, 2], Err(Fault::MALFORMED)),
+            (&[0, 11, 0, 2, 1, 0], ecc(Listed::NoList, Listed::Yes)),
+            (&[0, 11, 0, 3, 2, 1, 2], ecc(Listed::NoList, Listed::No)),
+            (&[0, 11, 0, 3, 1, 0, 0], Err(Fault::MALFORMED)),
+            (&[0, 11, 0, 0], Err(Fault::MALFORMED)),
         ];
         for (extensions, expected) in cases {
             let mut body = ZEPHYR[..44].to_vec();
@@ -511,7 +659,9 @@ mod tests {
     fn a_server_hello_may_answer_only_what_was_offered() {
         let offered = Offer {
             extended_master_secret: true,
+            encrypt_then_mac: true,
             record_size_limit: Some(100),
+            uncompressed_points: Listed::Yes,
             ..Offer::default()
         };
         let answer = |extensions: &Offer| {
@@ -527,6 +677,69 @@ mod tests {
             ..Offer::default()
         };
         assert_eq!(answer(&unasked), Err(Fault::ILLEGAL_PARAMETER));
+        // supported_groups is the client's alone; a list of point formats has the one that everybody has.
+        let groups = Offer {
+            p256: Listed::Yes,
+            ..Offer::default()
+        };
+        assert_eq!(answer(&groups), Err(Fault::UNSUPPORTED_EXTENSION));
+        let mut compressed = server_hello(1, &[7; 32], 0xc0a8, &Offer::default());
+        compressed.extend_from_slice(&[0, 6, 0, 11, 0, 2, 1, 1]);
+        let compressed = ServerHello::parse(&compressed[MESSAGE_HEADER_LEN..]).unwrap();
+        assert_eq!(compressed.accepted(&offered), Err(Fault::ILLEGAL_PARAMETER));
+    }
+
+    #[test]
+    fn rfc5489_2_key_exchanges_with_ecdhe_carry_points() {
+        let point = [4; POINT_LEN];
+        let server = ecdhe_server_key_exchange(2, &point);
+        #[rustfmt::skip]
+        assert_eq!(server[..18], [
+            12, 0, 0, 71, 0, 2, 0, 0, 0, 0, 0, 71,
+            0, 0,           // no hint
+            3, 0, 23, 65,   // a named curve, P-256, a point of 65 bytes
+        ]);
+        let body = &server[MESSAGE_HEADER_LEN..];
+        assert_eq!(parse_ecdhe_server_key_exchange(body), Ok(&point[..]));
+        for len in 0..body.len() {
+            assert_eq!(
+                parse_ecdhe_server_key_exchange(&body[..len]),
+                Err(Fault::MALFORMED),
+                "{len}"
+            );
+        }
+        let longer = [body, &[0]].concat();
+        assert_eq!(parse_ecdhe_server_key_exchange(&longer), Err(Fault::MALFORMED));
+        let hinted = [&[0, 2, b'h', b'i'], &body[2..]].concat();
+        assert_eq!(parse_ecdhe_server_key_exchange(&hinted), Ok(&point[..]));
+        for (index, value) in [(2, 1), (4, 24), (4, 29)] {
+            let mut other = body.to_vec();
+            other[index] = value;
+            assert_eq!(
+                parse_ecdhe_server_key_exchange(&other),
+                Err(Fault::ILLEGAL_PARAMETER)
+            );
+        }
+
+        let client = ecdhe_client_key_exchange(3, b"id", &point);
+        #[rustfmt::skip]
+        assert_eq!(client[..17], [
+            16, 0, 0, 70, 0, 3, 0, 0, 0, 0, 0, 70,
+            0, 2, b'i', b'd', 65,
+        ]);
+        let body = &client[MESSAGE_HEADER_LEN..];
+        assert_eq!(
+            parse_ecdhe_client_key_exchange(body),
+            Some((&b"id"[..], &point[..]))
+        );
+        for len in 0..body.len() {
+            assert_eq!(parse_ecdhe_client_key_exchange(&body[..len]), None, "{len}");
+        }
+        assert_eq!(
+            parse_client_key_exchange(body),
+            None,
+            "the point is not the identity's"
+        );
     }
 
     #[test]
@@ -570,6 +783,8 @@ mod tests {
             }
             let _ = parse_hello_verify_request(&body);
             let _ = parse_client_key_exchange(&body);
+            let _ = parse_ecdhe_client_key_exchange(&body);
+            let _ = parse_ecdhe_server_key_exchange(&body);
         }
 
         #[test]
@@ -584,10 +799,14 @@ mod tests {
         fn parsing_is_the_inverse_of_writing(
             random: [u8; 32], cookie in proptest::collection::vec(any::<u8>(), 0..32),
             suites in proptest::collection::vec(any::<u16>(), 1..5),
-            extended_master_secret: bool, renegotiation_info: bool,
+            extended_master_secret: bool, renegotiation_info: bool, encrypt_then_mac: bool, elliptic: bool,
             max_fragment_length in proptest::option::of(1..=4_u8), record_size_limit in proptest::option::of(64..=16384_u16),
         ) {
-            let offer = Offer { extended_master_secret, renegotiation_info, max_fragment_length, record_size_limit };
+            let listed = if elliptic { Listed::Yes } else { Listed::NoList };
+            let offer = Offer {
+                extended_master_secret, renegotiation_info, encrypt_then_mac, max_fragment_length, record_size_limit,
+                p256: listed, uncompressed_points: listed,
+            };
             let message = client_hello(3, &random, &cookie, &suites, &offer);
             let fragment = Fragment::read(&mut &message[..]).unwrap();
             prop_assert!(fragment.is_whole());

@@ -3,14 +3,23 @@
 use zeroize::Zeroizing;
 
 use super::messages::RANDOM_LEN;
-use crate::dtls::crypto::{self, HASH_LEN, KEY_LEN};
-use crate::dtls::session::{SALT_LEN, TrafficKey};
+use crate::dtls::crypto::{self, HASH_LEN, SHARED_SECRET_LEN, SharedSecret};
+use crate::dtls::protection::{Keys, MAX_KEY_BLOCK_LEN};
 use crate::dtls::{CipherSuite, Psk, Session};
 
 /// The master secret of a handshake.
 pub struct MasterSecret {
     secret: Zeroizing<[u8; 48]>,
     extended: bool,
+}
+
+/// What goes into the premaster secret beside the pre-shared key.
+#[derive(Clone)]
+pub enum OtherSecret {
+    /// Nothing: a pre-shared key alone.
+    Absent,
+    /// The outcome of an ephemeral exchange.
+    Shared(SharedSecret),
 }
 
 /// The randoms of both sides.
@@ -30,17 +39,31 @@ pub enum Side {
 impl MasterSecret {
     /// Derives it: from the hash of the handshake up to the ClientKeyExchange where `session_hash` is given (RFC
     /// 7627), else from the randoms.
-    pub fn derive(psk: &Psk, randoms: &Randoms, session_hash: Option<[u8; HASH_LEN]>) -> Self {
-        //= RFC 4279 section 2
-        //# if the PSK is N octets long, concatenate a uint16 with the value N, N zero octets, a second uint16 with the
-        //# value N, and the PSK itself.
+    pub fn derive(
+        psk: &Psk,
+        other: &OtherSecret,
+        randoms: &Randoms,
+        session_hash: Option<[u8; HASH_LEN]>,
+    ) -> Self {
         let psk = psk.as_bytes();
-        let mut premaster = Zeroizing::new([0; 2 * (2 + Psk::MAX_LEN)]);
-        let half = 2 + psk.len();
-        premaster[1] = psk.len() as u8;
-        premaster[half + 1] = psk.len() as u8;
-        premaster[half + 2..2 * half].copy_from_slice(psk);
-        let premaster = &premaster[..2 * half];
+        let zeros = [0; Psk::MAX_LEN];
+        let other = match other {
+            //= RFC 4279 section 2
+            //# if the PSK is N octets long, concatenate a uint16 with the value N, N zero octets, a second uint16 with
+            //# the value N, and the PSK itself.
+            OtherSecret::Absent => &zeros[..psk.len()],
+            //= RFC 5489 section 2
+            //# concatenate a uint16 containing the length of Z (in octets), Z itself, a uint16 containing the length of
+            //# the PSK (in octets), and the PSK itself.
+            OtherSecret::Shared(z) => &z[..],
+        };
+        let mut premaster = Zeroizing::new([0; 2 + MAX_OTHER_LEN + 2 + Psk::MAX_LEN]);
+        let (first, second) = premaster.split_at_mut(2 + other.len());
+        first[1] = other.len() as u8;
+        first[2..].copy_from_slice(other);
+        second[1] = psk.len() as u8;
+        second[2..2 + psk.len()].copy_from_slice(psk);
+        let premaster = &premaster[..2 + other.len() + 2 + psk.len()];
 
         let mut secret = Zeroizing::new([0; 48]);
         match &session_hash {
@@ -68,31 +91,21 @@ impl MasterSecret {
     //# key_block = PRF(SecurityParameters.master_secret, "key expansion", SecurityParameters.server_random +
     //# SecurityParameters.client_random);
     pub fn session(&self, side: Side, suite: CipherSuite, randoms: &Randoms) -> Session {
-        let mut block = Zeroizing::new([0; 2 * (KEY_LEN + SALT_LEN)]);
+        let protection = suite.protection();
+        let mut block = Zeroizing::new([0; MAX_KEY_BLOCK_LEN]);
+        let block = &mut block[..protection.key_block_len()];
         crypto::prf(
             &*self.secret,
             b"key expansion",
             [&randoms.server, &randoms.client],
-            &mut *block,
+            block,
         );
-        let traffic_key = |nth: usize| {
-            let mut traffic_key = TrafficKey {
-                key: [0; KEY_LEN],
-                salt: [0; SALT_LEN],
-            };
-            traffic_key
-                .key
-                .copy_from_slice(&block[nth * KEY_LEN..][..KEY_LEN]);
-            traffic_key
-                .salt
-                .copy_from_slice(&block[2 * KEY_LEN + nth * SALT_LEN..][..SALT_LEN]);
-            traffic_key
+        let (client, server) = Keys::of_both_sides(protection, block);
+        let keys = match side {
+            Side::Client => client,
+            Side::Server => server,
         };
-        let (client, server) = (traffic_key(0), traffic_key(1));
-        match side {
-            Side::Client => Session::new(suite, client, server, self.extended),
-            Side::Server => Session::new(suite, server, client, self.extended),
-        }
+        Session::new(suite, keys, self.extended)
     }
 
     /// The verify_data in the Finished of `side`.
@@ -109,6 +122,12 @@ impl MasterSecret {
     }
 }
 
+impl std::fmt::Debug for OtherSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OtherSecret(..)")
+    }
+}
+
 impl std::fmt::Debug for MasterSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MasterSecret(..)")
@@ -117,3 +136,9 @@ impl std::fmt::Debug for MasterSecret {
 
 /// RFC 5246 section 7.4.9: 12 for every suite that does not say otherwise.
 pub const VERIFY_DATA_LEN: usize = 12;
+/// The longest other secret, in bytes: both kinds have the same limit.
+const MAX_OTHER_LEN: usize = if SHARED_SECRET_LEN > Psk::MAX_LEN {
+    SHARED_SECRET_LEN
+} else {
+    Psk::MAX_LEN
+};

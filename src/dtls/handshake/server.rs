@@ -4,6 +4,8 @@
 //! client                                     server                        state afterwards
 //! ClientHello with cookie        ──────▶     (verified by the cookie jar)
 //!                                ◀──────     ServerHello, ServerHelloDone  AwaitKeyExchange
+//!                                            (ECDHE: ServerKeyExchange
+//!                                            between the two)
 //! ClientKeyExchange              ──────▶     KeyWanted                     AwaitKey
 //!                                            provide_key                   AwaitFinished
 //! ChangeCipherSpec, Finished     ──────▶
@@ -22,15 +24,17 @@ use rand::CryptoRng;
 use super::flight::{Expiry, Flight, Held, Retransmission};
 use super::messages::{
     self, CLIENT_HELLO, CLIENT_KEY_EXCHANGE, ClientHello, EMPTY_RENEGOTIATION_INFO, FINISHED, Fragment,
-    MAX_RECORD_SIZE_LIMIT, MESSAGE_HEADER_LEN, NULL_COMPRESSION, Offer, RANDOM_LEN, SERVER_HELLO_DONE,
+    Listed, MAX_RECORD_SIZE_LIMIT, MESSAGE_HEADER_LEN, NULL_COMPRESSION, Offer, RANDOM_LEN,
+    SERVER_HELLO_DONE,
 };
 use super::reassembly::{Message, Reassembly};
-use super::secrets::{MasterSecret, Randoms, Side, VERIFY_DATA_LEN};
+use super::secrets::{MasterSecret, OtherSecret, Randoms, Side, VERIFY_DATA_LEN};
 use super::{Established, FailureReason, Fault, HandshakeEvent, HandshakeFailure, Timers};
 use crate::dtls::alert::{self, Alert};
-use crate::dtls::crypto::{self, Transcript};
+use crate::dtls::crypto::{self, EphemeralKey, Transcript};
 use crate::dtls::record::{ContentType, DTLS_1_2, RecordHeader, records};
 use crate::dtls::session::Ignored;
+use crate::dtls::suite::{KeyExchange, Protection};
 use crate::dtls::{CipherSuite, Identity, Psk, Session, VerifiedHello};
 
 /// What a server allows.
@@ -54,6 +58,8 @@ pub struct ServerHandshake {
     transcript: Transcript,
     /// Of the ClientHello; our messages are numbered from it too.
     hello_seq: u16,
+    /// Of our Finished.
+    finished_seq: u16,
     next_plaintext_number: u64,
     flight: Flight,
     flight_due: bool,
@@ -68,10 +74,17 @@ pub struct ServerHandshake {
 
 #[derive(Debug)]
 enum State {
-    AwaitKeyExchange,
-    AwaitKey { identity: Identity },
+    AwaitKeyExchange(Share),
+    AwaitKey { identity: Identity, other: OtherSecret },
     AwaitFinished(Box<AwaitFinished>),
     Done { identity: Option<Identity> },
+}
+
+/// What we put into the key exchange.
+#[derive(Debug)]
+enum Share {
+    Psk,
+    EcdhePsk(Box<EphemeralKey>),
 }
 
 #[derive(Debug)]
@@ -123,19 +136,38 @@ impl ServerHandshake {
         };
         rng.fill_bytes(&mut randoms.server);
 
-        let server_hello = messages::server_hello(message_seq, &randoms.server, suite.id(), &answer);
-        let done = messages::message(SERVER_HELLO_DONE, message_seq + 1, |_| ());
+        let mut ours = vec![messages::server_hello(
+            message_seq,
+            &randoms.server,
+            suite.id(),
+            &answer,
+        )];
+        let mut next_seq = message_seq + 1;
+        let share = match suite.key_exchange() {
+            // RFC 4279 section 2: without a hint there is no ServerKeyExchange.
+            KeyExchange::Psk => Share::Psk,
+            KeyExchange::EcdhePsk => {
+                let key = EphemeralKey::generate();
+                ours.push(messages::ecdhe_server_key_exchange(next_seq, key.public()));
+                next_seq += 1;
+                Share::EcdhePsk(Box::new(key))
+            }
+        };
+        ours.push(messages::message(SERVER_HELLO_DONE, next_seq, |_| ()));
         // RFC 6347 section 4.2.1: the first ClientHello and the HelloVerifyRequest are not part of what the Finished
         // covers.
         let mut transcript = Transcript::new();
         transcript.update(&message);
-        transcript.update(&server_hello);
-        transcript.update(&done);
+        let mut flight = Flight::new();
+        for message in ours {
+            transcript.update(&message);
+            flight = flight.message(message);
+        }
 
         let mut retransmission = Retransmission::new(&config.timers, now);
         retransmission.start(now);
         Ok(Self {
-            state: State::AwaitKeyExchange,
+            state: State::AwaitKeyExchange(share),
             suite,
             randoms,
             answer,
@@ -143,10 +175,11 @@ impl ServerHandshake {
             decoy: Psk::random(rng),
             transcript,
             hello_seq: message_seq,
+            finished_seq: next_seq + 1,
             // RFC 6347 section 4.2.1: the initial ServerHello takes the record number of the ClientHello, so that it
             // repeats none of the HelloVerifyRequests before it.
             next_plaintext_number: record_number,
-            flight: Flight::new().message(server_hello).message(done),
+            flight,
             flight_due: true,
             last_flight: None,
             retransmission,
@@ -180,12 +213,12 @@ impl ServerHandshake {
         key: Option<&Psk>,
         rng: &mut dyn CryptoRng,
     ) -> Result<(), HandshakeFailure> {
-        let State::AwaitKey { identity } = &self.state else {
+        let State::AwaitKey { identity, other } = &self.state else {
             return Ok(());
         };
-        let identity = identity.clone();
+        let (identity, other) = (identity.clone(), other.clone());
         let decoy = Psk::random(rng);
-        self.await_finished(now, Some(identity), key.unwrap_or(&decoy), key.is_some())
+        self.await_finished(now, Some(identity), key.unwrap_or(&decoy), &other, key.is_some())
     }
 
     /// To be called at [`ServerHandshake::poll_timeout`]; earlier does no harm.
@@ -272,7 +305,7 @@ impl ServerHandshake {
     fn handle_messages(&mut self, now: Instant, mut record: &[u8]) -> Result<(), HandshakeFailure> {
         while let Some(fragment) = Fragment::read(&mut record) {
             // Past the ClientKeyExchange everything comes under the new keys.
-            if !matches!(self.state, State::AwaitKeyExchange) {
+            if !matches!(self.state, State::AwaitKeyExchange(_)) {
                 return Ok(());
             }
             if fragment.kind == CLIENT_HELLO {
@@ -296,22 +329,29 @@ impl ServerHandshake {
         if message.kind != CLIENT_KEY_EXCHANGE {
             return Err(self.fail(Fault::UNEXPECTED_MESSAGE));
         }
-        let Some(identity) = messages::parse_client_key_exchange(message.body()) else {
-            return Err(self.fail(Fault::MALFORMED));
+        // Ends the handshake where it is left early.
+        let share = match std::mem::replace(&mut self.state, State::Done { identity: None }) {
+            State::AwaitKeyExchange(share) => share,
+            other @ (State::AwaitKey { .. } | State::AwaitFinished(_) | State::Done { .. }) => {
+                self.state = other;
+                return Ok(());
+            }
         };
+        let (identity, other) = read_key_exchange(share, message.body()).map_err(|fault| self.fail(fault))?;
         self.transcript.update(&message.bytes);
         self.retransmission.stop();
         match Identity::new(identity) {
             Ok(identity) => {
                 self.state = State::AwaitKey {
                     identity: identity.clone(),
+                    other,
                 };
                 self.event = Some(HandshakeEvent::KeyWanted(identity));
                 Ok(())
             }
             Err(_) => {
                 let decoy = self.decoy.clone();
-                self.await_finished(now, None, &decoy, false)
+                self.await_finished(now, None, &decoy, &other, false)
             }
         }
     }
@@ -321,10 +361,11 @@ impl ServerHandshake {
         now: Instant,
         identity: Option<Identity>,
         psk: &Psk,
+        other: &OtherSecret,
         known: bool,
     ) -> Result<(), HandshakeFailure> {
         let session_hash = self.answer.extended_master_secret.then(|| self.transcript.hash());
-        let master_secret = MasterSecret::derive(psk, &self.randoms, session_hash);
+        let master_secret = MasterSecret::derive(psk, other, &self.randoms, session_hash);
         let mut session = master_secret.session(Side::Server, self.suite, &self.randoms);
         if let Some(max) = self.peer_max_plaintext {
             session.limit_plaintext(max);
@@ -357,7 +398,7 @@ impl ServerHandshake {
             //# appropriate point in the handshake.
             // On a network that reorders the two, it waits for it.
             State::AwaitFinished(awaiting) if self.change_cipher_spec => awaiting,
-            State::AwaitKeyExchange | State::AwaitKey { .. } | State::AwaitFinished(_) => {
+            State::AwaitKeyExchange(_) | State::AwaitKey { .. } | State::AwaitFinished(_) => {
                 self.held.keep(record);
                 return Ok(());
             }
@@ -425,11 +466,11 @@ impl ServerHandshake {
         };
         self.transcript.update(&finished.bytes);
         let verify_data = master_secret.verify_data(Side::Server, self.transcript.hash());
-        let ours = messages::message(FINISHED, self.hello_seq + 2, |body| {
+        let ours = messages::message(FINISHED, self.finished_seq, |body| {
             body.extend_from_slice(&verify_data)
         });
 
-        let mut datagram = Vec::with_capacity(96);
+        let mut datagram = Vec::with_capacity(128);
         let flight = Flight::new().finish(ours);
         flight.write(
             DTLS_1_2,
@@ -470,8 +511,8 @@ impl ServerHandshake {
     fn end(&mut self) -> Option<Identity> {
         self.flight_due = false;
         match std::mem::replace(&mut self.state, State::Done { identity: None }) {
-            State::AwaitKeyExchange => None,
-            State::AwaitKey { identity } => Some(identity),
+            State::AwaitKeyExchange(_) => None,
+            State::AwaitKey { identity, .. } => Some(identity),
             State::AwaitFinished(awaiting) => awaiting.identity,
             State::Done { identity } => identity,
         }
@@ -503,11 +544,25 @@ fn negotiate(
     let suite = client
         .suites()
         .filter_map(CipherSuite::from_id)
-        .find(|suite| config.suites.contains(suite))
+        .find(|suite| config.suites.contains(suite) && is_possible(*suite, &offer))
         .ok_or(Fault::NO_COMMON_SUITE)?;
 
     let answer = Offer {
         extended_master_secret: offer.extended_master_secret,
+        //= RFC 7366 section 3
+        //# If a server receives an encrypt-then-MAC request extension from a client and then selects a stream or
+        //# Authenticated Encryption with Associated Data (AEAD) ciphersuite, it MUST NOT send an encrypt-then-MAC
+        //# response extension back to the client.
+        encrypt_then_mac: suite.protection() == Protection::CbcThenMac,
+        p256: Listed::NoList,
+        //= RFC 8422 section 5.2
+        //# A server that selects an ECC cipher suite in response to a ClientHello message including a Supported Point
+        //# Formats Extension appends this extension (along with others) to its ServerHello message, enumerating the
+        //# point formats it can parse.
+        uncompressed_points: match suite.key_exchange() {
+            KeyExchange::Psk => Listed::NoList,
+            KeyExchange::EcdhePsk => offer.uncompressed_points,
+        },
         //= RFC 5746 section 3.6
         //# When a ClientHello is received, the server MUST check if it includes the
         //# TLS_EMPTY_RENEGOTIATION_INFO_SCSV SCSV. If it does, set the secure_renegotiation flag to TRUE.
@@ -524,5 +579,38 @@ fn negotiate(
     Ok((suite, answer, offer.max_plaintext()))
 }
 
-/// A ClientKeyExchange has at most 66 bytes; a longer identity is an unknown one, up to here.
+/// Whether what a suite needs beside itself is offered too.
+fn is_possible(suite: CipherSuite, offer: &Offer) -> bool {
+    let keys = match suite.key_exchange() {
+        KeyExchange::Psk => true,
+        //= RFC 4492 section 4
+        //# A client that proposes ECC cipher suites may choose not to include these extensions. In this case, the server
+        //# is free to choose any one of the elliptic curves or point formats listed in Section 5.
+        KeyExchange::EcdhePsk => offer.p256 != Listed::No && offer.uncompressed_points != Listed::No,
+    };
+    let records = match suite.protection() {
+        Protection::Aead(_) => true,
+        // The MAC under the encryption is a padding oracle, so without the extension there is no such suite.
+        Protection::CbcThenMac => offer.encrypt_then_mac,
+    };
+    keys && records
+}
+
+/// The identity in a ClientKeyExchange, and what we share with its sender.
+fn read_key_exchange(share: Share, body: &[u8]) -> Result<(&[u8], OtherSecret), Fault> {
+    match share {
+        Share::Psk => {
+            let identity = messages::parse_client_key_exchange(body).ok_or(Fault::MALFORMED)?;
+            Ok((identity, OtherSecret::Absent))
+        }
+        Share::EcdhePsk(key) => {
+            let (identity, point) =
+                messages::parse_ecdhe_client_key_exchange(body).ok_or(Fault::MALFORMED)?;
+            let shared = key.agree(point).ok_or(Fault::ILLEGAL_PARAMETER)?;
+            Ok((identity, OtherSecret::Shared(shared)))
+        }
+    }
+}
+
+/// A ClientKeyExchange has at most 132 bytes; a longer identity is an unknown one, up to here.
 const MAX_MESSAGE_LEN: usize = 1024;

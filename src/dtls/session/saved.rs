@@ -5,22 +5,28 @@ use std::fmt;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{MAX_PLAINTEXT, MAX_RECORD_NUMBER, TrafficKey};
+use super::{MAX_PLAINTEXT, MAX_RECORD_NUMBER};
 use crate::dtls::CipherSuite;
-use crate::dtls::crypto::KEY_LEN;
+use crate::dtls::crypto::{HASH_LEN, KEY_LEN};
+use crate::dtls::protection::{AeadKey, CbcKey, CbcKeys, Keys};
+use crate::dtls::suite::Protection;
 
 /// What of a session outlives the process. Keys are wiped when it is dropped.
 ///
 /// ```text
-/// format 1 | suite 2 | flags 1 | max plaintext 2 | write key 16, salt 4 | read key 16, salt 4 | reservation 8 | mark 8
+/// format 1 | suite 2 | flags 1 | max plaintext 2 | keys | reservation 8 | mark 8
+///
+/// keys, AEAD            write key 16, salt 4 | read key 16, salt 4
+/// keys, CBC, then MAC   write MAC key 32, key 16 | read MAC key 32, key 16 | key of the IVs 16
 /// ```
+///
+/// The suite says which keys there are, so a new one changes nothing about sessions that were saved before it.
 #[derive(Clone)]
 pub struct SavedSession {
     pub(super) suite: CipherSuite,
     pub(super) extended_master_secret: bool,
     pub(super) max_plaintext: u16,
-    pub(super) write: TrafficKey,
-    pub(super) read: TrafficKey,
+    pub(super) keys: Keys,
     pub(super) reservation: u64,
     pub(super) receive_mark: u64,
 }
@@ -47,16 +53,16 @@ impl SavedSession {
             return Err(RestoreError::Version(*format));
         }
         let mut fields = Fields(bytes);
+        let suite = CipherSuite::from_id(fields.u16()?).ok_or(RestoreError::Malformed)?;
         let saved = Self {
-            suite: CipherSuite::from_id(fields.u16()?).ok_or(RestoreError::Malformed)?,
+            suite,
             extended_master_secret: match fields.take()? {
                 [0] => false,
                 [EXTENDED_MASTER_SECRET] => true,
                 [_] => return Err(RestoreError::Malformed),
             },
             max_plaintext: fields.u16()?,
-            write: fields.traffic_key()?,
-            read: fields.traffic_key()?,
+            keys: fields.keys(suite.protection())?,
             reservation: fields.u64()?,
             receive_mark: fields.u64()?,
         };
@@ -83,7 +89,7 @@ impl SavedSession {
     /// The bytes, keys included: to be encrypted before they are stored. Wiped when dropped.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         // Sized in advance: growing would leave copies of the keys behind.
-        let mut out = Zeroizing::new(Vec::with_capacity(SAVED_LEN));
+        let mut out = Zeroizing::new(Vec::with_capacity(MAX_SAVED_LEN));
         out.push(FORMAT);
         out.extend_from_slice(&self.suite.id().to_be_bytes());
         out.push(if self.extended_master_secret {
@@ -92,9 +98,20 @@ impl SavedSession {
             0
         });
         out.extend_from_slice(&self.max_plaintext.to_be_bytes());
-        for direction in [&self.write, &self.read] {
-            out.extend_from_slice(&direction.key);
-            out.extend_from_slice(&direction.salt);
+        match &self.keys {
+            Keys::Aead { write, read, .. } => {
+                for direction in [write, read] {
+                    out.extend_from_slice(&direction.key);
+                    out.extend_from_slice(&direction.salt);
+                }
+            }
+            Keys::CbcThenMac(keys) => {
+                for direction in [&keys.write, &keys.read] {
+                    out.extend_from_slice(&direction.mac);
+                    out.extend_from_slice(&direction.key);
+                }
+                out.extend_from_slice(&keys.iv);
+            }
         }
         out.extend_from_slice(&self.reservation.to_be_bytes());
         out.extend_from_slice(&self.receive_mark.to_be_bytes());
@@ -144,10 +161,32 @@ impl Fields<'_> {
         self.take().map(u64::from_be_bytes)
     }
 
-    fn traffic_key(&mut self) -> Result<TrafficKey, RestoreError> {
-        Ok(TrafficKey {
-            key: self.take::<KEY_LEN>()?,
+    fn keys(&mut self, protection: Protection) -> Result<Keys, RestoreError> {
+        match protection {
+            Protection::Aead(aead) => Ok(Keys::Aead {
+                aead,
+                write: self.aead_key()?,
+                read: self.aead_key()?,
+            }),
+            Protection::CbcThenMac => Ok(Keys::CbcThenMac(Box::new(CbcKeys {
+                write: self.cbc_key()?,
+                read: self.cbc_key()?,
+                iv: self.take()?,
+            }))),
+        }
+    }
+
+    fn aead_key(&mut self) -> Result<AeadKey, RestoreError> {
+        Ok(AeadKey {
+            key: self.take()?,
             salt: self.take()?,
+        })
+    }
+
+    fn cbc_key(&mut self) -> Result<CbcKey, RestoreError> {
+        Ok(CbcKey {
+            mac: self.take()?,
+            key: self.take()?,
         })
     }
 }
@@ -155,5 +194,5 @@ impl Fields<'_> {
 /// Raised with every change of the layout.
 const FORMAT: u8 = 1;
 const EXTENDED_MASTER_SECRET: u8 = 1;
-/// Bytes of a saved session.
-const SAVED_LEN: usize = 1 + 2 + 1 + 2 + 2 * (KEY_LEN + super::SALT_LEN) + 8 + 8;
+/// The most bytes of a saved session: with CBC.
+const MAX_SAVED_LEN: usize = 1 + 2 + 1 + 2 + 2 * (HASH_LEN + KEY_LEN) + KEY_LEN + 8 + 8;

@@ -4,13 +4,16 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dtls::record::write_plaintext;
+use crate::dtls::suite::Protection;
 use crate::dtls::tests::{assert_speaking, sessions};
 use crate::dtls::{RestoreError, SavedSession};
 
 #[test]
 fn a_session_is_small() {
     let size = size_of::<Session>();
-    assert!(size <= 160, "{size} bytes");
+    assert!(size <= 96, "{size} bytes");
+    let beside = size_of::<crate::dtls::protection::CbcKeys>();
+    assert!(beside <= 112, "{beside} bytes of keys in CBC");
 }
 
 #[test]
@@ -59,17 +62,17 @@ fn nothing_a_stranger_sends_ends_or_changes_a_session() {
             datagram.extend(std::iter::repeat_n(0x5a, len));
             datagram
         };
-        let mut other_version = protected(1, 60);
+        let shortest = match suite.protection() {
+            Protection::Aead(aead) => 8 + aead.tag_len(),
+            Protection::CbcThenMac => 16 + 16 + 32,
+        };
+        let mut other_version = protected(1, 80);
         other_version[2] = 0xff;
         let attacks = [
-            ("undecryptable", protected(1, 60), Ignored::Unauthentic),
+            ("undecryptable", protected(1, 80), Ignored::Unauthentic),
             ("of 10 bytes", protected(1, 10), Ignored::Malformed),
             ("of no bytes", protected(1, 0), Ignored::Malformed),
-            (
-                "a byte too short",
-                protected(1, 7 + suite.tag_len()),
-                Ignored::Malformed,
-            ),
+            ("a byte too short", protected(1, shortest - 1), Ignored::Malformed),
             ("of a future epoch", protected(2, 60), Ignored::WrongEpoch),
             ("of a far epoch", protected(0xff, 60), Ignored::WrongEpoch),
             ("of DTLS 1.0", other_version, Ignored::Malformed),
@@ -289,21 +292,36 @@ fn later_journal_entries_only_raise_the_marks() {
 
 #[test]
 fn what_is_not_a_saved_session_is_refused() {
-    let (_, server) = sessions(CipherSuite::PskAes128Ccm8);
-    let bytes = server.save().to_bytes();
-    assert_eq!(bytes.len(), 62);
-    for len in 0..bytes.len() {
+    for (suite, expected_len) in [
+        (CipherSuite::PskAes128CbcSha256, 134),
+        (CipherSuite::PskAes128Ccm8, 62),
+    ] {
+        let (_, server) = sessions(suite);
+        let bytes = server.save().to_bytes();
+        assert_eq!(bytes.len(), expected_len);
+        for len in 0..bytes.len() {
+            assert_eq!(
+                SavedSession::from_bytes(&bytes[..len]).unwrap_err(),
+                RestoreError::Malformed,
+                "{len}"
+            );
+        }
+        let longer = [&bytes[..], &[0]].concat();
         assert_eq!(
-            SavedSession::from_bytes(&bytes[..len]).unwrap_err(),
-            RestoreError::Malformed,
-            "{len}"
+            SavedSession::from_bytes(&longer).unwrap_err(),
+            RestoreError::Malformed
+        );
+        // Nor do the keys of one suite pass for another's.
+        let mut other = bytes.to_vec();
+        let id: u16 = if expected_len == 62 { 0x00ae } else { 0xc0a8 };
+        other[1..3].copy_from_slice(&id.to_be_bytes());
+        assert_eq!(
+            SavedSession::from_bytes(&other).unwrap_err(),
+            RestoreError::Malformed
         );
     }
-    let longer = [&bytes[..], &[0]].concat();
-    assert_eq!(
-        SavedSession::from_bytes(&longer).unwrap_err(),
-        RestoreError::Malformed
-    );
+    let (_, server) = sessions(CipherSuite::PskAes128Ccm8);
+    let bytes = server.save().to_bytes();
     for (index, value, expected) in [
         (0, 2, RestoreError::Version(2)),
         (1, 0xaa, RestoreError::Malformed),
@@ -322,12 +340,59 @@ fn what_is_not_a_saved_session_is_refused() {
     }
 }
 
+/// Written by the first release: format 1, CCM_8, extended master secret, and keys that count.
+#[test]
+fn a_session_saved_by_an_earlier_version_is_still_read() {
+    let mut bytes = vec![1, 0xc0, 0xa8, 1, 0x40, 0];
+    bytes.extend(0..40);
+    bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 4, 0]);
+    bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 9]);
+    let saved = SavedSession::from_bytes(&bytes).unwrap();
+    assert_eq!(
+        (saved.suite(), saved.reservation(), saved.receive_mark()),
+        (CipherSuite::PskAes128Ccm8, 1024, 9)
+    );
+    assert_eq!(*saved.to_bytes(), bytes);
+    let Keys::Aead { write, read, .. } = &saved.keys else {
+        panic!("keys of another kind")
+    };
+    assert_eq!(
+        (write.key[0], write.salt[0], read.key[0], read.salt[0]),
+        (0, 16, 20, 36)
+    );
+}
+
+#[test]
+fn a_session_in_cbc_makes_no_iv_twice_over_a_restart() {
+    let (mut client, mut server) = sessions(CipherSuite::PskAes128CbcSha256);
+    server.reserve(RESERVATION);
+    let mut before = Vec::new();
+    server.seal(b"before", &mut before).unwrap();
+    assert_eq!(
+        client.handle_record(&mut before.clone()),
+        Incoming::Data(b"before")
+    );
+    let bytes = server.save().to_bytes();
+    let mut server = Session::restore(SavedSession::from_bytes(&bytes).unwrap());
+    server.reserve(2 * RESERVATION);
+    let mut after = Vec::new();
+    server.seal(b"before", &mut after).unwrap();
+    assert_ne!(before[13..29], after[13..29]);
+    assert_eq!(client.handle_record(&mut after), Incoming::Data(b"before"));
+}
+
 #[test]
 fn neither_form_of_a_session_prints_its_keys() {
-    let (_, server) = sessions(CipherSuite::PskAes128Ccm8);
-    let key = format!("{:?}", server.write.key);
-    for printed in [format!("{server:?}"), format!("{:?}", server.save())] {
-        assert!(!printed.contains("key") && !printed.contains(&key), "{printed}");
+    for suite in [CipherSuite::PskAes128Ccm8, CipherSuite::PskAes128CbcSha256] {
+        let (_, server) = sessions(suite);
+        let key = match &server.keys {
+            Keys::Aead { write, .. } => format!("{:?}", write.key),
+            Keys::CbcThenMac(keys) => format!("{:?}", keys.write.key),
+        };
+        for printed in [format!("{server:?}"), format!("{:?}", server.save())] {
+            assert!(!printed.contains("key") && !printed.contains(&key), "{printed}");
+        }
+        assert!(!format!("{:?}", server.keys).contains(&key));
     }
 }
 
@@ -337,7 +402,7 @@ proptest! {
         text in proptest::collection::vec(any::<u8>(), 0..80),
         flips in proptest::collection::vec((any::<proptest::sample::Index>(), 0..8_u8), 1..4),
         cut in proptest::option::of(any::<proptest::sample::Index>()),
-        nth in 0..3_usize,
+        nth in 0..CipherSuite::ALL.len(),
     ) {
         let (mut client, mut server) = sessions(CipherSuite::ALL[nth]);
         let mut recorded = Vec::new();
@@ -357,7 +422,7 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_ignored(mut garbage in proptest::collection::vec(any::<u8>(), 0..120), nth in 0..3_usize) {
+    fn garbage_is_ignored(mut garbage in proptest::collection::vec(any::<u8>(), 0..120), nth in 0..CipherSuite::ALL.len()) {
         let (mut client, mut server) = sessions(CipherSuite::ALL[nth]);
         for header in [0, 5, 13] {
             // As it is, then with more and more of a plausible header.
@@ -370,7 +435,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_sealed_is_opened_in_any_order(order in Just((0..64_usize).collect::<Vec<_>>()).prop_shuffle(), nth in 0..3_usize) {
+    fn what_is_sealed_is_opened_in_any_order(order in Just((0..64_usize).collect::<Vec<_>>()).prop_shuffle(), nth in 0..CipherSuite::ALL.len()) {
         let (mut client, mut server) = sessions(CipherSuite::ALL[nth]);
         let mut datagrams: Vec<Vec<u8>> = (0..64_u8)
             .map(|text| {
@@ -385,8 +450,10 @@ proptest! {
     }
 
     #[test]
-    fn saving_is_the_inverse_of_restoring(reservation in 0..MAX_RECORD_NUMBER, mark in 0..MAX_RECORD_NUMBER) {
-        let (_, server) = sessions(CipherSuite::PskAes128GcmSha256);
+    fn saving_is_the_inverse_of_restoring(
+        reservation in 0..MAX_RECORD_NUMBER, mark in 0..MAX_RECORD_NUMBER, nth in 0..CipherSuite::ALL.len(),
+    ) {
+        let (_, server) = sessions(CipherSuite::ALL[nth]);
         let mut saved = SavedSession { reservation: 0, ..server.save() };
         saved.raise_reservation(reservation);
         saved.raise_receive_mark(mark);

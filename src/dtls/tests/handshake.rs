@@ -95,46 +95,51 @@ fn a_store_that_never_answers_ends_at_the_deadline() {
 
 #[test]
 fn a_wrong_key_and_an_unknown_identity_look_the_same_from_outside() {
-    let wrong = Psk::new(b"a secret of another device").unwrap();
-    let too_long = Identity::unchecked(&[b'x'; 65]);
-    let cases = [
-        (identity(), Some(wrong), FailureReason::WrongKey, Some(identity())),
-        (identity(), None, FailureReason::UnknownIdentity, Some(identity())),
-        (
-            Identity::unchecked(b""),
-            Some(psk()),
-            FailureReason::UnknownIdentity,
-            None,
-        ),
-        (too_long, Some(psk()), FailureReason::UnknownIdentity, None),
-    ];
-    let mut seen = Vec::new();
-    for (identity, server_key, reason, whose) in cases {
-        let mut simulation = Simulation::with_keys(
-            ClientConfig::default(),
-            ServerConfig::default(),
-            1,
-            identity,
-            psk(),
-            server_key,
-        );
-        simulation.run_well();
-        let [failure] = &simulation.server.failures[..] else {
-            panic!("{:?}", simulation.server.failures)
-        };
-        assert_eq!((failure.reason(), failure.identity()), (reason, whose.as_ref()));
-        assert_eq!(failure.alert(), None);
-        assert!(simulation.server.session.is_none());
-        let Some(Err(failure)) = &simulation.client.outcome else {
-            panic!("the client has a session")
-        };
-        assert_eq!(failure.reason(), FailureReason::TimedOut);
-        let to_client = simulation.sent.iter().filter(|(way, _)| *way == Way::ToClient);
-        seen.push(to_client.map(|(_, datagram)| datagram.len()).collect::<Vec<_>>());
+    for suite in CipherSuite::ALL {
+        let wrong = Psk::new(b"a secret of another device").unwrap();
+        let too_long = Identity::unchecked(&[b'x'; 65]);
+        let cases = [
+            (identity(), Some(wrong), FailureReason::WrongKey, Some(identity())),
+            (identity(), None, FailureReason::UnknownIdentity, Some(identity())),
+            (
+                Identity::unchecked(b""),
+                Some(psk()),
+                FailureReason::UnknownIdentity,
+                None,
+            ),
+            (too_long, Some(psk()), FailureReason::UnknownIdentity, None),
+        ];
+        let mut seen = Vec::new();
+        for (identity, server_key, reason, whose) in cases {
+            let mut simulation = Simulation::with_keys(
+                ClientConfig {
+                    suites: vec![suite],
+                    ..ClientConfig::default()
+                },
+                ServerConfig::default(),
+                1,
+                identity,
+                psk(),
+                server_key,
+            );
+            simulation.run_well();
+            let [failure] = &simulation.server.failures[..] else {
+                panic!("{:?}", simulation.server.failures)
+            };
+            assert_eq!((failure.reason(), failure.identity()), (reason, whose.as_ref()));
+            assert_eq!(failure.alert(), None);
+            assert!(simulation.server.session.is_none());
+            let Some(Err(failure)) = &simulation.client.outcome else {
+                panic!("the client has a session")
+            };
+            assert_eq!(failure.reason(), FailureReason::TimedOut);
+            let to_client = simulation.sent.iter().filter(|(way, _)| *way == Way::ToClient);
+            seen.push(to_client.map(|(_, datagram)| datagram.len()).collect::<Vec<_>>());
+        }
+        assert_eq!(seen[0], seen[1]);
+        assert_eq!(seen[0], seen[2]);
+        assert_eq!(seen[0], seen[3]);
     }
-    assert_eq!(seen[0], seen[1]);
-    assert_eq!(seen[0], seen[2]);
-    assert_eq!(seen[0], seen[3]);
 }
 
 #[test]

@@ -23,20 +23,22 @@ fn any_single_datagram_may_be_lost() {
 
 #[test]
 fn any_two_datagrams_may_be_lost() {
-    for first in 0..8 {
-        for second in first..8 {
-            let mut simulation = simulation(CipherSuite::PskAes128Ccm8);
-            simulation.run(
-                |nth, _, _| {
-                    if nth == first || nth == second {
-                        Vec::new()
-                    } else {
-                        well()
-                    }
-                },
-                agreed,
-            );
-            simulation.assert_agreed();
+    for suite in CipherSuite::ALL {
+        for first in 0..8 {
+            for second in first..8 {
+                let mut simulation = simulation(suite);
+                simulation.run(
+                    |nth, _, _| {
+                        if nth == first || nth == second {
+                            Vec::new()
+                        } else {
+                            well()
+                        }
+                    },
+                    agreed,
+                );
+                simulation.assert_agreed();
+            }
         }
     }
 }
@@ -45,13 +47,15 @@ fn any_two_datagrams_may_be_lost() {
 fn any_single_datagram_may_come_twice_at_once_or_later() {
     for twice in 0..5 {
         for later in [10, 25, 500, 30_000] {
-            let mut simulation = simulation(CipherSuite::PskAes128GcmSha256);
-            let fate = vec![Duration::from_millis(10), Duration::from_millis(later)];
-            simulation.run(
-                |nth, _, _| if nth == twice { fate.clone() } else { well() },
-                |_| false,
-            );
-            simulation.assert_agreed();
+            for suite in CipherSuite::ALL {
+                let mut simulation = simulation(suite);
+                let fate = vec![Duration::from_millis(10), Duration::from_millis(later)];
+                simulation.run(
+                    |nth, _, _| if nth == twice { fate.clone() } else { well() },
+                    |_| false,
+                );
+                simulation.assert_agreed();
+            }
         }
     }
 }
@@ -60,13 +64,15 @@ fn any_single_datagram_may_come_twice_at_once_or_later() {
 fn any_single_datagram_may_be_late() {
     for late in 0..5 {
         for delay in [15, 900, 1100, 5000] {
-            let mut simulation = simulation(CipherSuite::PskAes128Ccm);
-            let fate = vec![Duration::from_millis(delay)];
-            simulation.run(
-                |nth, _, _| if nth == late { fate.clone() } else { well() },
-                |_| false,
-            );
-            simulation.assert_agreed();
+            for suite in CipherSuite::ALL {
+                let mut simulation = simulation(suite);
+                let fate = vec![Duration::from_millis(delay)];
+                simulation.run(
+                    |nth, _, _| if nth == late { fate.clone() } else { well() },
+                    |_| false,
+                );
+                simulation.assert_agreed();
+            }
         }
     }
 }
@@ -74,8 +80,12 @@ fn any_single_datagram_may_be_late() {
 #[test]
 fn records_may_travel_apart_and_in_any_order() {
     // ClientKeyExchange, ChangeCipherSpec, Finished; every order of the three.
-    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-        let mut simulation = simulation(CipherSuite::PskAes128Ccm8);
+    let orders = || [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for (suite, order) in CipherSuite::ALL
+        .into_iter()
+        .flat_map(|suite| orders().map(|order| (suite, order)))
+    {
+        let mut simulation = simulation(suite);
         simulation.run(
             |_, way, datagram| {
                 if way == Way::ToServer && is_key_exchange(datagram) {
@@ -98,15 +108,42 @@ fn records_may_travel_apart_and_in_any_order() {
             simulation.deliver(Way::ToServer, split[index].clone());
             simulation.server.take_events(simulation.now);
         }
-        assert!(simulation.server.session.is_some(), "{order:?}");
+        assert!(simulation.server.session.is_some(), "{suite}, {order:?}");
         simulation.run(|_, _, _| well(), agreed);
         simulation.assert_agreed();
     }
 }
 
 #[test]
+fn the_servers_first_flight_may_travel_apart_and_in_any_order() {
+    // ServerHello, ServerKeyExchange, ServerHelloDone.
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut simulation = simulation(CipherSuite::EcdhePskAes128CcmSha256);
+        simulation.run(
+            |nth, _, _| if nth == 2 { Vec::new() } else { well() },
+            |simulation| simulation.sent.len() == 3,
+        );
+        let (_, mut datagram) = simulation.sent[2].clone();
+        let split: Vec<Vec<u8>> = records(&mut datagram).map(|record| record.to_vec()).collect();
+        assert_eq!(
+            split.iter().map(|record| record[13]).collect::<Vec<_>>(),
+            [2, 12, 14]
+        );
+        for index in order {
+            simulation.deliver(Way::ToClient, split[index].clone());
+        }
+        simulation.run(|_, _, _| well(), agreed);
+        simulation.assert_agreed();
+        assert!(
+            simulation.now - simulation.start < Duration::from_secs(1),
+            "{order:?}"
+        );
+    }
+}
+
+#[test]
 fn the_servers_last_flight_may_be_reordered() {
-    let mut simulation = simulation(CipherSuite::PskAes128Ccm8);
+    let mut simulation = simulation(CipherSuite::PskAes128CbcSha256);
     simulation.run(
         |nth, _, _| if nth == 4 { Vec::new() } else { well() },
         |simulation| simulation.sent.len() == 5,
@@ -198,7 +235,7 @@ proptest! {
     fn a_bad_network_is_only_slow(seed: u64) {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut simulation = simulation(CipherSuite::PskAes128Ccm8);
+        let mut simulation = simulation(CipherSuite::ALL[(seed % 6) as usize]);
         simulation.run(|_, _, _| bad_network(&mut rng), agreed);
         if agreed(&simulation) {
             simulation.assert_agreed();
@@ -212,7 +249,7 @@ proptest! {
     fn an_adversary_in_between_gets_no_two_sides_with_different_keys(seed: u64) {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut simulation = simulation(CipherSuite::PskAes128GcmSha256);
+        let mut simulation = simulation(CipherSuite::ALL[(seed % 6) as usize]);
         for _ in 0..40 {
             let until = simulation.sent.len() + 1;
             simulation.run(|_, _, _| bad_network(&mut rng), |simulation| simulation.sent.len() >= until);

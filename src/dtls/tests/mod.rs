@@ -2,7 +2,9 @@
 
 mod handshake;
 mod hostile;
+mod known_answers;
 mod lossy;
+mod suites;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

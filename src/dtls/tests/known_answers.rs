@@ -1,0 +1,138 @@
+//! Records that others made: a session that OpenSSL 3.0 held with itself, recorded on the wire, and bytes computed with
+//! Python's `hmac` and `cryptography`.
+
+use super::*;
+use crate::dtls::crypto::{SharedSecret, Transcript};
+use crate::dtls::handshake::secrets::{MasterSecret, OtherSecret, Randoms, Side};
+
+/// `openssl s_server` and `s_client` with `PSK-AES128-CBC-SHA256`, encrypt_then_mac, no extended master secret.
+#[test]
+fn rfc7366_3_a_recorded_session_opens_on_both_sides() {
+    let master_secret = MasterSecret::derive(&key(), &OtherSecret::Absent, &randoms(), None);
+    let suite = CipherSuite::PskAes128CbcSha256;
+    let mut client = master_secret.session(Side::Client, suite, &randoms());
+    let mut server = master_secret.session(Side::Server, suite, &randoms());
+
+    let mut transcript = Transcript::new();
+    for message in HANDSHAKE {
+        transcript.update(&hex(message));
+    }
+    let verify_data = master_secret.verify_data(Side::Client, transcript.hash());
+    let mut finished = hex(CLIENT_FINISHED);
+    let opened = server.open(&mut finished).unwrap();
+    let expected = [&[20, 0, 0, 12, 0, 3, 0, 0, 0, 0, 0, 12], &verify_data[..]].concat();
+    assert_eq!(opened.plaintext, expected);
+
+    let mut finished = hex(SERVER_FINISHED);
+    assert_eq!(
+        client.open(&mut finished).unwrap().plaintext[..4],
+        [20, 0, 0, 12],
+        "over a ticket that we would not have given"
+    );
+    assert_eq!(
+        server.handle_record(&mut hex(CLIENT_DATA)),
+        Incoming::Data(b"hello from a device\n")
+    );
+    assert_eq!(
+        client.handle_record(&mut hex(SERVER_DATA)),
+        Incoming::Data(b"hello from a server\n")
+    );
+}
+
+/// Computed: key block, the IV from the number, the padding, the MAC over all of it.
+#[test]
+fn a_record_in_cbc_is_the_computed_one() {
+    let suite = CipherSuite::PskAes128CbcSha256;
+    let mut server = MasterSecret::derive(&key(), &OtherSecret::Absent, &randoms(), None).session(
+        Side::Server,
+        suite,
+        &randoms(),
+    );
+    let mut record = Vec::new();
+    server.seal(b"hello from a server\n", &mut record).unwrap();
+    let expected = "17fefd0001000000000000005007e1f1531f6055251c076c4f7392a96459791210ebd683d66f98bc39915fa37818cc2a884426\
+                    793227743648387e18dcc75d82137f0a1e1beecdf39c0493fc49cae00052eabd18e7cbee4d745abcdd73";
+    assert_eq!(record, hex(expected));
+}
+
+/// Computed over the shared secret of RFC 5903 section 8.1.
+#[test]
+fn rfc5489_2_keys_from_a_shared_secret_are_the_computed_ones() {
+    let shared = hex("d6840f6b42f6edafd13116e0e12565202fef8e9ece7dce03812464d04b9442de");
+    let mut z = SharedSecret::default();
+    z.copy_from_slice(&shared);
+    let session_hash: [u8; 32] = std::array::from_fn(|index| index as u8);
+    let cases = [
+        (
+            CipherSuite::EcdhePskAes128GcmSha256,
+            None,
+            "a7332d2a408be2f2404988d1b8c310d6e4fdd593db89a27315b477261f216d9bc190f2d9",
+        ),
+        (
+            CipherSuite::EcdhePskAes128CcmSha256,
+            None,
+            "25f42e154291c9450db3eacf787527939c4712564727cc518dc9577dbeade9f89f8eb316",
+        ),
+        (
+            CipherSuite::EcdhePskAes128GcmSha256,
+            Some(session_hash),
+            "a8cc31a82300d0facfbf15b3f3c7b8df3be4b590ca142fd79ffe8a13d3ca049121680f3e",
+        ),
+        (
+            CipherSuite::EcdhePskAes128CcmSha256,
+            Some(session_hash),
+            "a2b636e85516ae2d76d7f57036504df864dcd805beda92e2c19850c6d6e0a87a104e6a63",
+        ),
+    ];
+    for (suite, session_hash, expected) in cases {
+        let other = OtherSecret::Shared(z.clone());
+        let master_secret = MasterSecret::derive(&key(), &other, &randoms(), session_hash);
+        let mut server = master_secret.session(Side::Server, suite, &randoms());
+        let mut record = Vec::new();
+        server.seal(b"hello from a server\n", &mut record).unwrap();
+        let expected = [
+            &hex("17fefd0001000000000000002c0001000000000000")[..],
+            &hex(expected),
+        ]
+        .concat();
+        assert_eq!(record, expected, "{suite}");
+    }
+}
+
+fn key() -> Psk {
+    Psk::new(&hex(KEY)).unwrap()
+}
+
+fn randoms() -> Randoms {
+    let at = |message: &str| hex(message)[14..46].try_into().unwrap();
+    Randoms {
+        client: at(HANDSHAKE[0]),
+        server: at(HANDSHAKE[1]),
+    }
+}
+
+fn hex(digits: &str) -> Vec<u8> {
+    data_encoding::HEXLOWER.decode(digits.as_bytes()).unwrap()
+}
+
+const KEY: &str = "73656372657420736563726574";
+/// The second ClientHello, ServerHello, ServerHelloDone, ClientKeyExchange.
+const HANDSHAKE: [&str; 4] = [
+    "010000780001000000000078fefd2e1aa0d2e3c9534d7d61d0bd02d37397c9e269956f4eb1196efd65a1e8b7e9ce0014c4a642edb777bd8028f9\
+     9656bc583cc15ada0516000400ae00ff010000360023000000160000000d002a0028040305030603080708080809080a080b0804080508060401\
+     05010601030303010302040205020602",
+    "020000350001000000000035fefd22bc28cc2ce3b868f647a251c2d18714989bf9da55c412f1b1ee159a40be514a0000ae00000dff0100010000\
+     23000000160000",
+    "0e0000000002000000000000",
+    "10000016000200000000001600146465766963652d69644070726f6a6563742d6964",
+];
+const CLIENT_FINISHED: &str = "16fefd000100000000000000502fdc734020a84e5c85c61f5f4d1241ecf8cde41c5ec4c31207a2541ea403e53ce4\
+                               da282f8ea8cfa2a4328c43b44cd56d82f64d95b23825843c4f472d42f4ac165668df48e3dd6dae7539ba14bd2f\
+                               5991";
+const SERVER_FINISHED: &str = "16fefd0001000000000000005032c4a8adc912e02c0a8ed4df0078a6752cfe101283bc3f7e14b0efa972caaec3ab\
+                               30ec06d352aa5b380766e14808b121496a33465b7478d7c0a061d2dfa8d3541ed133a3e1e0bdd105301e6d597c\
+                               7362";
+const CLIENT_DATA: &str = "17fefd000100000000000100501a92a64c78434d5d7d62cbc710abadbfb53507955d6be49378a38e0af3d34427b2a023\
+                           378d60e91d3619519dd4eef627c0cf64127151725124272c5451fdf9fee6a1c2b144eb0aa5c778127b1d2abc93";
+const SERVER_DATA: &str = "17fefd0001000000000001005024b2190d29603b55d9bcbe7fb48ab2d09035a887cdb3eecbb45329badf97aa2a17984d\
+                           92e7911fcf52ab4854719a3dedf5ead4c3b5f0116ed4348408a0778e899f0b21109c1c77d42c901a724ab8fd76";
