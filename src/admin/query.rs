@@ -41,6 +41,11 @@ const ACCEPTED: &[(Method, &str, &[&str])] = &[
         "/devices/{device}/events",
         &["type", "limit", "pageToken"],
     ),
+    (
+        Method::GET,
+        "/devices/{device}/credentials",
+        &["limit", "pageToken"],
+    ),
     (Method::GET, "/sessions", &["limit", "pageToken"]),
     (Method::GET, "/keys", &["limit", "pageToken"]),
 ];

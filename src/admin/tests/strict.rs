@@ -67,6 +67,34 @@ async fn a_parameter_that_nobody_would_look_at_is_named_with_those_that_are() {
             "limit, pageToken, each once",
         ),
         ("GET", "keys", "name=x", "name", "limit, pageToken, each once"),
+        (
+            "GET",
+            "devices/lamp-1/credentials",
+            "type=psk",
+            "type",
+            "limit, pageToken, each once",
+        ),
+        (
+            "GET",
+            "devices/lamp-1/events",
+            "kind=log",
+            "kind",
+            "type, limit, pageToken, each once",
+        ),
+        (
+            "GET",
+            "devices:export",
+            "limit=1",
+            "limit",
+            "format, name, cohort, tag, search, online, each once",
+        ),
+        (
+            "POST",
+            "devices:import",
+            "format=csv",
+            "format",
+            "update, allowSequenceBack, each once",
+        ),
         ("GET", "devices/lamp-1", "limit=1", "limit", "no parameters here"),
         ("GET", "packages/main", "name=x", "name", "no parameters here"),
         (
@@ -106,6 +134,19 @@ async fn a_parameter_that_nobody_would_look_at_is_named_with_those_that_are() {
     assert_eq!((head.status, head.body.len()), (400, 0));
     api.get("devices/lamp-1").await.expect(200);
     api.get("packages?&name=main&limit=1&").await.expect(200);
+    for list in [
+        "packages",
+        "packages/main/artifacts",
+        "cohorts",
+        "cohorts/lamps/deployments",
+        "devices",
+        "devices/lamp-1/events",
+        "devices/lamp-1/credentials",
+        "sessions",
+        "keys",
+    ] {
+        api.get(&format!("{list}?limit=1")).await.expect(200);
+    }
     api.get("nothing?x=y").await.problem(404, "not-found");
     let probe = Request::get("/livez?from=balancer").body(Body::empty());
     api.call(probe.unwrap()).await.expect(200);
