@@ -80,6 +80,8 @@ struct Work {
     jobs: Vec<Box<dyn Job>>,
     reports: Vec<Report>,
     sightings: Vec<(DeviceId, Sighting)>,
+    /// Whose sightings they are, to be put back on the list if they are not kept.
+    seen: Vec<Arc<DeviceEntry>>,
     moments: Vec<Moment>,
 }
 
@@ -117,6 +119,7 @@ impl Work {
                 manifest_acknowledged: entry.manifest_acknowledged(),
             };
             self.sightings.push((entry.id(), sighting));
+            self.seen.push(entry);
         }
     }
 
@@ -128,6 +131,7 @@ impl Work {
             mut jobs,
             reports,
             sightings,
+            seen,
             mut moments,
         } = self;
         let rows = newest(&reports);
@@ -140,6 +144,10 @@ impl Work {
             }
             Err(error) => {
                 telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Commit));
+                // Tried again when it is next time to collect.
+                for entry in &seen {
+                    shared.note(entry);
+                }
                 timeline::lost(TimelineLoss::StoreFailed, queued);
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
