@@ -30,7 +30,7 @@ use super::devices::created;
 use super::pace::TooSlow;
 use super::problem::{FieldError, Problem};
 use super::rows::{Content, Format, ROW_BYTES, Row, Rows};
-use super::{AdminState, shapes};
+use super::{AdminState, idempotency, shapes};
 use crate::control::{Control, DeviceRow, ImportRules, RowOutcome};
 use crate::fleet::{Actor, Project, ProjectId};
 
@@ -52,6 +52,10 @@ pub async fn import(
         update: flag("update", form.update.as_deref())?,
         allow_sequence_back: flag("allowSequenceBack", form.allow_sequence_back.as_deref())?,
     };
+    idempotency::refuse(
+        &headers,
+        "none: the same file sent again changes nothing that it has changed already",
+    )?;
     not_packed(&headers)?;
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.map_or_else(String::new, |value| {
