@@ -73,6 +73,14 @@ impl Control {
         }
     }
 
+    /// Notes that a device was sent the manifest with this sequence number before the gateway was last started: that belongs to
+    /// what it was sent, and is nothing that happens to it now.
+    pub fn manifest_was_sent(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
+        if entry.note_sent(sequence) {
+            self.shared.note(entry);
+        }
+    }
+
     /// Notes that a device acknowledged the manifest with this sequence number.
     pub fn manifest_acknowledged(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
         if entry.note_acknowledged(sequence) {
