@@ -20,7 +20,7 @@ use super::handle::Shared;
 use super::report::Report;
 use super::timeline::{self, MomentQueues};
 use crate::clock;
-use crate::fleet::{DeviceId, Digest, Moment, PackageState};
+use crate::fleet::{DeviceId, Digest, Moment};
 use crate::store::{ReportRow, Sighting, StoreError};
 use crate::telemetry::{self, GatewayEvent, StoreOperation, TimelineLoss};
 
@@ -241,14 +241,7 @@ fn newest(reports: &[Report]) -> Vec<ReportRow> {
     for report in reports {
         let row = ReportRow {
             device: report.device.id(),
-            state: PackageState {
-                package: report.package.clone(),
-                state: report.state,
-                reason: report.reason,
-                version: report.version.clone(),
-                target: report.target.clone(),
-                at_ms: report.at_ms,
-            },
+            state: report.said(),
         };
         match places.entry((row.device, report.package.as_str())) {
             std::collections::hash_map::Entry::Occupied(place) => rows[*place.get()] = row,
