@@ -18,7 +18,7 @@ use super::devices::cohort_in_body;
 use super::problem::{FieldError, Problem};
 use super::{AdminState, shapes};
 use crate::control::{DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
-use crate::fleet::{CohortId, DeviceId, DeviceName, Project, ProjectId, Tag};
+use crate::fleet::{DeviceId, DeviceName, ProjectId, Tag};
 
 /// The body of both.
 #[derive(Debug, Deserialize)]
@@ -144,7 +144,7 @@ impl Order {
                 let cohort = match from {
                     None => None,
                     Some(None) => Some(None),
-                    Some(Some(named)) => Some(Some(find_cohort(tenant, &named, "/fromCohort")?)),
+                    Some(Some(named)) => Some(Some(cohort_in_body(tenant, "/fromCohort", &named)?)),
                 };
                 Devices::Found(DeviceQuery {
                     tag,
@@ -157,7 +157,7 @@ impl Order {
         let cohort = match body.cohort {
             None => None,
             Some(None) => Some(None),
-            Some(Some(named)) => Some(Some(cohort_in_body(tenant, &named)?)),
+            Some(Some(named)) => Some(Some(cohort_in_body(tenant, "/cohort", &named)?)),
         };
         let nothing = cohort.is_none()
             && body.enabled.is_none()
@@ -278,13 +278,6 @@ async fn named(
     match errors.is_empty() {
         true => Ok(found),
         false => Err(Problem::unknown_references(errors)),
-    }
-}
-
-fn find_cohort(project: &Project, named: &str, field: &str) -> Result<CohortId, Problem> {
-    match project.require_cohort_named(named) {
-        Ok(cohort) => Ok(cohort.id),
-        Err(refusal) => Err(Problem::in_body(&refusal, field)),
     }
 }
 

@@ -6,6 +6,8 @@
 //! 3. What took effect is answered again for 24 h, from the store. A refusal is not kept, because nothing was changed:
 //!    the same request is decided afresh.
 //! 4. A secret is shown once. The answer that is kept is without it, and says so in `notShownAgain`.
+//!
+//! An import takes no key ([`refuse`]): it is as many requests as it has rows, and the same file again changes nothing.
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
@@ -60,8 +62,8 @@ async fn named(state: &AdminState, request: Request, next: Next) -> Result<Respo
             return Err(Problem::same_key(
                 "idempotency-answer-lost",
                 format!(
-                    "the request with the {HEADER} {name:?} took effect, and the gateway was stopped before its answer \
-                     was kept; look at what it made"
+                    "the request with the {HEADER} {name:?} took effect, and its answer is not kept: it had more than \
+                     {ANSWER_BYTES} bytes, or the gateway was stopped meanwhile; look at what it made"
                 ),
             ));
         }
@@ -75,6 +77,24 @@ async fn named(state: &AdminState, request: Request, next: Next) -> Result<Respo
     answer
         .await
         .map_err(|_| Problem::unavailable("the request ended by itself; whether it took effect can be seen"))
+}
+
+/// Refuses a key where there is no promise to keep.
+pub fn refuse(headers: &HeaderMap, accepted: &'static str) -> Result<(), Problem> {
+    let Some(value) = headers.get(HEADER) else {
+        return Ok(());
+    };
+    Err(Problem::fields(vec![FieldError {
+        field: HEADER.as_str().into(),
+        detail: "this call takes no such key; nothing was done".into(),
+        value: Some(
+            String::from_utf8_lossy(value.as_bytes())
+                .chars()
+                .take(NAME_BYTES)
+                .collect(),
+        ),
+        accepted: Some(accepted.into()),
+    }]))
 }
 
 /// What the caller calls the request.

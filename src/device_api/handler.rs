@@ -155,7 +155,7 @@ impl Handler for DeviceApi {
             return Notification::Unchanged;
         }
         // After a restart the relation may know of a manifest that was sent a moment before and is not on disk.
-        self.control.manifest_sent(device, relation.sent);
+        self.control.manifest_was_sent(device, relation.sent);
         let notification = desired::notify(device, &self.control.view(), relation, forced, reply);
         if let Notification::Written { version } = notification {
             self.control.manifest_sent(device, version);

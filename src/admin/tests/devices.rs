@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use futures_util::stream;
 use serde_json::{Value, json};
 
+use super::super::pace::TooSlow;
 use super::{Answer, Api};
 
 #[tokio::test]
@@ -256,6 +257,10 @@ async fn a_file_whose_header_is_wrong_is_refused_before_anything_is_done() {
     api.import_answer("", "text/plain", "name\nlamp-1".into())
         .await
         .problem(415, "unsupported-media-type");
+    let packed = [("content-type", "text/csv"), ("content-encoding", "gzip")];
+    api.send("POST", "devices:import", &packed, "name\nlamp-1")
+        .await
+        .problem(415, "unsupported-media-type");
     api.import_answer("?update=yes", "text/csv", "name\nlamp-1".into())
         .await
         .problem(422, "invalid-value");
@@ -270,6 +275,22 @@ async fn a_file_whose_header_is_wrong_is_refused_before_anything_is_done() {
         268_435_456
     );
     assert_eq!(api.get("devices").await.expect(200)["items"], json!([]));
+
+    // As a connection ends a body that does not keep its pace.
+    for (sent, told) in [("nam", None), ("name\nlamp-1\nlam", Some([1, 1, 0, 0, 0]))] {
+        let body = stream::iter([Ok(Bytes::from(sent)), Err(TooSlow)]);
+        let answer = api.import_answer("", "text/csv", Body::from_stream(body)).await;
+        let problem = match told {
+            None => answer.problem(408, "too-slow"),
+            Some(told) => {
+                let lines = ndjson(&answer);
+                assert_eq!(counts(&lines), told);
+                lines.last().unwrap()["problem"].clone()
+            }
+        };
+        assert_eq!(problem["type"], "urn:tessera:problem:too-slow", "{problem:#}");
+    }
+    api.delete("devices/lamp-1").await.expect(204);
 
     // No row at all is a file like any other.
     assert_eq!(counts(&api.import("", "text/csv", "name\n").await), [0; 5]);

@@ -87,6 +87,22 @@ async fn a_refusal_is_not_kept_because_nothing_was_done() {
 }
 
 #[tokio::test]
+async fn an_import_takes_no_key_and_says_so_whatever_its_size() {
+    let api = Api::start().await;
+    let large = format!("name\n{}", "lamp-1\n".repeat(100_000));
+    for file in ["name\nlamp-1\n", &large] {
+        let headers = [("content-type", "text/csv"), ("idempotency-key", "a")];
+        let refused = api
+            .send("POST", "devices:import", &headers, file.to_owned())
+            .await;
+        let problem = refused.problem(422, "invalid-value");
+        assert_eq!(problem["errors"][0]["field"], "idempotency-key");
+        assert_eq!(problem["errors"][0]["value"], "a");
+    }
+    assert_eq!(api.get("devices").await.expect(200)["items"], json!([]));
+}
+
+#[tokio::test]
 async fn a_secret_is_not_shown_again_and_the_answer_says_so() {
     let api = Api::start().await;
     let device = json!({"name": "lamp-1", "credentials": [{"type": "psk"}], "tags": ["key"]});
