@@ -35,6 +35,19 @@ impl<T: DeserializeOwned> FromRequest<AdminState> for Body<T> {
 
 /// Refuses a body that says it is of another kind than `accepted`. One that does not say is read as `accepted`.
 pub fn of_kind(headers: &HeaderMap, accepted: &'static str) -> Result<(), Problem> {
+    as_it_is(headers)?;
+    for kind in headers.get_all(header::CONTENT_TYPE) {
+        let kind = String::from_utf8_lossy(kind.as_bytes());
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case(accepted) {
+            return Err(Problem::unsupported_media_type(&kind, accepted));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a body that says it is compressed.
+pub fn as_it_is(headers: &HeaderMap) -> Result<(), Problem> {
     for coding in headers.get_all(header::CONTENT_ENCODING) {
         if !coding.as_bytes().eq_ignore_ascii_case(b"identity") {
             let coding = String::from_utf8_lossy(coding.as_bytes());
@@ -42,13 +55,6 @@ pub fn of_kind(headers: &HeaderMap, accepted: &'static str) -> Result<(), Proble
                 &format!("Content-Encoding: {coding}"),
                 "no Content-Encoding",
             ));
-        }
-    }
-    for kind in headers.get_all(header::CONTENT_TYPE) {
-        let kind = String::from_utf8_lossy(kind.as_bytes());
-        let essence = kind.split(';').next().unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case(accepted) {
-            return Err(Problem::unsupported_media_type(&kind, accepted));
         }
     }
     Ok(())

@@ -7,6 +7,8 @@
 //! 3. The last line has the counts of all, and says whether the file was read to its end. An upload that breaks off keeps what was
 //!    committed; a row that has not arrived whole is no row.
 //!
+//! No `Idempotency-Key`: a file is larger than what is kept of a request, and each row is compared with the device of its name.
+//!
 //! The upload does not wait for whoever reads the answer, so that a client may send all of it first: lines are kept up to a
 //! bound.
 
@@ -28,7 +30,7 @@ use super::device_rows::{Columns, JsonRow, shortened};
 use super::devices::created;
 use super::problem::{FieldError, Problem};
 use super::rows::{Content, Format, ROW_BYTES, Row, Rows};
-use super::{AdminState, shapes};
+use super::{AdminState, body, idempotency, shapes};
 use crate::control::{Control, DeviceRow, ImportRules, RowOutcome};
 use crate::fleet::{Actor, Project, ProjectId};
 
@@ -44,12 +46,21 @@ pub async fn import(
     deployer: Deployer,
     Query(form): Query<Form>,
     headers: HeaderMap,
-    body: Stream,
+    file: Stream,
 ) -> Result<Response, Problem> {
     let rules = ImportRules {
         update: flag("update", form.update.as_deref())?,
         allow_sequence_back: flag("allowSequenceBack", form.allow_sequence_back.as_deref())?,
     };
+    if let Some(key) = headers.get(idempotency::HEADER) {
+        return Err(Problem::fields(vec![FieldError {
+            field: idempotency::HEADER.as_str().into(),
+            detail: "an import is not kept for being asked again; nothing was done".into(),
+            value: Some(shortened(&String::from_utf8_lossy(key.as_bytes()))),
+            accepted: Some("none: the same file again changes nothing".into()),
+        }]));
+    }
+    body::as_it_is(&headers)?;
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.map_or_else(String::new, |value| {
         String::from_utf8_lossy(value.as_bytes()).into_owned()
@@ -69,7 +80,7 @@ pub async fn import(
     };
 
     let mut upload = Upload {
-        body: body.into_data_stream(),
+        body: file.into_data_stream(),
         rows: Rows::new(format),
         bytes: 0,
         at_end: false,

@@ -259,6 +259,18 @@ async fn a_file_whose_header_is_wrong_is_refused_before_anything_is_done() {
     api.import_answer("?update=yes", "text/csv", "name\nlamp-1".into())
         .await
         .problem(422, "invalid-value");
+    // What would be read is not what was meant.
+    for (header, value, status, kind) in [
+        ("content-encoding", "gzip", 415, "unsupported-media-type"),
+        ("idempotency-key", "a", 422, "invalid-value"),
+    ] {
+        let headers = [("content-type", "text/csv"), (header, value)];
+        let answer = api
+            .send("POST", "devices:import", &headers, "name\nlamp-1\n")
+            .await;
+        let problem = answer.problem(status, kind);
+        assert!(problem.to_string().to_lowercase().contains(header), "{problem:#}");
+    }
     let large = Api::request(
         "POST",
         "/v1/projects/default/devices:import",
