@@ -80,6 +80,8 @@ struct Work {
     jobs: Vec<Box<dyn Job>>,
     reports: Vec<Report>,
     sightings: Vec<(DeviceId, Sighting)>,
+    /// Whom they are of. Held until they are on disk: what a device was sent is looked for here until then.
+    seen: Vec<Arc<DeviceEntry>>,
     moments: Vec<Moment>,
 }
 
@@ -117,6 +119,7 @@ impl Work {
                 manifest_acknowledged: entry.manifest_acknowledged(),
             };
             self.sightings.push((entry.id(), sighting));
+            self.seen.push(entry);
         }
     }
 
@@ -128,6 +131,7 @@ impl Work {
             mut jobs,
             reports,
             sightings,
+            seen,
             mut moments,
         } = self;
         let rows = newest(&reports);
@@ -145,6 +149,10 @@ impl Work {
                     error = &error as &dyn std::error::Error,
                     "a batch was not committed"
                 );
+                // Seen all the same: a move may be decided by it long after. At the end nobody is left to take it.
+                for entry in seen.into_iter().filter(|entry| entry.note()) {
+                    let _ = shared.sightings.send(entry);
+                }
                 Err(ControlError::from(error))
             }
         };
