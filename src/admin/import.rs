@@ -7,6 +7,8 @@
 //! 3. The last line has the counts of all, and says whether the file was read to its end. An upload that breaks off keeps what was
 //!    committed; a row that has not arrived whole is no row.
 //!
+//! No `Idempotency-Key`: a file is larger than what is kept of a request, and each row is compared with the device of its name.
+//!
 //! The upload does not wait for whoever reads the answer, so that a client may send all of it first: lines are kept up to a
 //! bound.
 
@@ -46,7 +48,7 @@ pub async fn import(
     deployer: Deployer,
     Query(form): Query<Form>,
     headers: HeaderMap,
-    body: Stream,
+    file: Stream,
 ) -> Result<Response, Problem> {
     let rules = ImportRules {
         update: flag("update", form.update.as_deref())?,
@@ -73,7 +75,7 @@ pub async fn import(
     };
 
     let mut upload = Upload {
-        body: body.into_data_stream(),
+        body: file.into_data_stream(),
         rows: Rows::new(format),
         bytes: 0,
         at_end: false,

@@ -35,6 +35,14 @@ async fn the_same_request_again_has_no_second_effect_and_the_same_answer() {
     api.once("a", "cohorts", &deployment)
         .await
         .problem(422, "idempotency-key-reused");
+    // So does the project: in one that is not there nothing was made.
+    let elsewhere = Api::request(
+        "POST",
+        "/v1/projects/other/cohorts/lamps/deployments",
+        &[("content-type", "application/json"), ("idempotency-key", "a")],
+        deployment.to_string(),
+    );
+    api.call(elsewhere).await.problem(404, "not-found");
     // A key of the API is its own namespace.
     let key = api
         .post("keys", &json!({"name": "ci", "role": "deploy"}))

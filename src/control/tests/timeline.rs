@@ -379,7 +379,7 @@ impl Given {
     }
 }
 
-fn lost(why: &str) -> f64 {
+pub fn lost(why: &str) -> f64 {
     let text = crate::telemetry::install_metrics().render();
     let name = format!("tessera_timeline_lost_total{{reason=\"{why}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&name));
