@@ -163,6 +163,10 @@ impl Handler for DeviceApi {
         notification
     }
 
+    fn heard(&self, device: &Self::Device, unix_ms: i64) {
+        device.note_seen(unix_ms);
+    }
+
     fn acknowledged(&self, device: &Self::Device, relation: &Relation) {
         if relation.resource == desired::RESOURCE {
             self.control.manifest_acknowledged(device, relation.sent);

@@ -33,10 +33,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// Takes a message that a peer sent, authentic if the peer is.
     pub(super) fn handle_coap(&mut self, key: PeerKey, path: Path, message: &[u8], out: &mut SendQueue) {
         let now = self.now;
-        let Some(peer) = self.peer_mut(key) else { return };
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
         let observed = peer.endpoint.relations().count();
         let revived = peer.endpoint.revive();
-        match peer.endpoint.handle(now, message) {
+        let incoming = peer.endpoint.handle(now, message);
+        if !matches!(incoming, Ok(Incoming::Request(_)))
+            && let Some(device) = &peer.device
+        {
+            self.around.handler.heard(device, self.unix_ms);
+        }
+        match incoming {
             Ok(Incoming::Request(request)) => {
                 self.answer(key, path, &request, out);
                 if request.observe.is_some() {
