@@ -3,6 +3,28 @@
 use super::*;
 
 #[tokio::test]
+async fn every_list_is_had_a_page_at_a_time() {
+    let api = Api::start().await;
+    api.artifact("main", "1", 10).await;
+    api.post("cohorts", &json!({"name": "lamps"})).await.expect(201);
+    api.post("devices", &json!({"name": "lamp-1"})).await.expect(201);
+    for list in [
+        "packages",
+        "packages/main/artifacts",
+        "cohorts",
+        "cohorts/lamps/deployments",
+        "devices",
+        "devices/lamp-1/events",
+        "devices/lamp-1/credentials",
+        "sessions",
+        "keys",
+    ] {
+        let page = api.get(&format!("{list}?limit=1")).await.expect(200);
+        assert!(page["items"].is_array(), "{list}: {page:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_parameter_that_nobody_would_look_at_is_named_with_those_that_are() {
     let api = Api::start().await;
     api.artifact("main", "1", 10).await;
