@@ -121,6 +121,19 @@ pub fn field(item: &Value, pointer: &str) -> String {
     }
 }
 
+/// What somebody else wrote, on one line that a terminal takes as it is meant.
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() || DIRECTIONS.contains(&character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
 /// A number of bytes for people.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -179,6 +192,12 @@ fn width(cell: &str) -> usize {
     }
     columns
 }
+
+/// Characters that are not control characters and yet turn around how a line reads.
+const DIRECTIONS: [char; 12] = [
+    '\u{061c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
+    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
 
 const COLUMN_GAP: usize = 2;
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::client::{Client, ServerArgs, segment};
 use super::failure::Failure;
-use super::output::{Column, Output, field, say};
+use super::output::{Column, Output, escaped, field, say};
 
 /// Arguments of `tessera device log`.
 #[derive(Debug, Args)]
@@ -43,26 +43,12 @@ pub fn run(args: &TimelineArgs) -> Result<(), Failure> {
 
 /// What happened, on one line that a terminal takes as it is meant: a device may put anything into its log.
 fn what(event: &Value) -> String {
-    let text = event["text"].as_str().unwrap_or_default();
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || DIRECTIONS.contains(&character) {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
+    let shown = escaped(event["text"].as_str().unwrap_or_default());
     match event["count"].as_u64() {
         Some(count @ 2..) => format!("{shown} ({count} times, last {})", field(event, "/lastAt")),
         Some(_) | None => shown,
     }
 }
-
-/// Characters that are not control characters and yet turn around how a line reads.
-const DIRECTIONS: [char; 12] = [
-    '\u{061c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
-    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
-];
 
 const EVENT: &[Column] = &[
     ("AT", |event| field(event, "/at")),
