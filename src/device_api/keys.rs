@@ -125,3 +125,8 @@ fn cause_of(reason: FailureReason) -> FailureCause {
 
 /// Failures whose device is being looked up. Each takes well below a millisecond, so only a flood needs more at a time. A guess.
 const NOTED_AT_ONCE: usize = 64;
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;
