@@ -229,6 +229,14 @@ fn the_command_line_imports_reports_refusals_and_goes_on_where_it_stopped() {
     let wrong = cli(&server, &["device", "import", header.to_str().unwrap()]);
     assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
     assert!(text(&wrong.stderr).contains("colour"), "{}", text(&wrong.stderr));
+    assert!(
+        !text(&wrong.stderr).contains("0 rows"),
+        "nothing was begun, and so nothing is summed up: {}",
+        text(&wrong.stderr)
+    );
+    let form = cli(&server, &["device", "export", "-o", "json"]);
+    assert_eq!(form.status.code(), Some(2), "{}", text(&form.stderr));
+    assert!(text(&form.stderr).contains("--format"), "{}", text(&form.stderr));
 }
 
 #[test]

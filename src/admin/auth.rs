@@ -112,7 +112,8 @@ struct ProjectPath {
     project: String,
 }
 
-async fn admit(
+/// The project named in the address and the key of a request, with at least `role`.
+pub async fn admit(
     parts: &mut Parts,
     state: &AdminState,
     role: Role,

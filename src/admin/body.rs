@@ -33,8 +33,8 @@ impl<T: DeserializeOwned> FromRequest<AdminState> for Body<T> {
     }
 }
 
-/// Refuses a body that says it is of another kind than `accepted`. One that does not say is read as `accepted`.
-pub fn of_kind(headers: &HeaderMap, accepted: &'static str) -> Result<(), Problem> {
+/// Refuses a body that says it is compressed.
+pub fn not_packed(headers: &HeaderMap) -> Result<(), Problem> {
     for coding in headers.get_all(header::CONTENT_ENCODING) {
         if !coding.as_bytes().eq_ignore_ascii_case(b"identity") {
             let coding = String::from_utf8_lossy(coding.as_bytes());
@@ -44,6 +44,12 @@ pub fn of_kind(headers: &HeaderMap, accepted: &'static str) -> Result<(), Proble
             ));
         }
     }
+    Ok(())
+}
+
+/// Refuses a body that says it is of another kind than `accepted`. One that does not say is read as `accepted`.
+pub fn of_kind(headers: &HeaderMap, accepted: &'static str) -> Result<(), Problem> {
+    not_packed(headers)?;
     for kind in headers.get_all(header::CONTENT_TYPE) {
         let kind = String::from_utf8_lossy(kind.as_bytes());
         let essence = kind.split(';').next().unwrap_or_default().trim();

@@ -17,8 +17,8 @@ use super::body::{Body, present};
 use super::devices::cohort_in_body;
 use super::problem::{FieldError, Problem};
 use super::{AdminState, shapes};
-use crate::control::{DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
-use crate::fleet::{CohortId, DeviceId, DeviceName, Project, ProjectId, Tag};
+use crate::control::{BACK_SHOWN, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
+use crate::fleet::{DeviceId, DeviceName, ProjectId, Tag};
 
 /// The body of both.
 #[derive(Debug, Deserialize)]
@@ -65,7 +65,8 @@ pub async fn update(
         return Err(Problem::sequence_back(&preview.back, preview.more_back));
     }
     let (mut changed, mut joined, mut online) = (0_u64, 0_u64, 0_u64);
-    let (mut lint, mut refused) = (Vec::new(), Vec::new());
+    let (mut lint, mut more_lint) = (Vec::new(), 0_u64);
+    let (mut refused, mut more_refused) = (Vec::new(), 0_u64);
     for some in ids.chunks(DEVICES_AT_ONCE) {
         let updates = state
             .control
@@ -83,8 +84,14 @@ pub async fn update(
                     joined += u64::from(update.joined);
                     let is_online = || state.control.entry(*id).is_some_and(|e| e.session().is_some());
                     online += u64::from(update.joined && is_online());
-                    lint.extend(update.back.as_ref().map(shapes::sequence_back));
+                    if let Some(back) = &update.back {
+                        match lint.len() < BACK_SHOWN {
+                            true => lint.push(shapes::sequence_back(back)),
+                            false => more_lint += 1,
+                        }
+                    }
                 }
+                Err(_) if refused.len() >= REFUSED_SHOWN => more_refused += 1,
                 Err(refusal) => {
                     let mut line = Problem::from(refusal).member();
                     line["device"] = json!(id);
@@ -97,11 +104,13 @@ pub async fn update(
     Ok(Json(json!({
         "devices": devices,
         "changed": changed,
-        "unchanged": devices - changed - refused.len() as u64,
+        "unchanged": devices - changed - refused.len() as u64 - more_refused,
         "joined": joined,
         "online": online,
         "lint": lint,
+        "moreLint": more_lint,
         "refused": refused,
+        "moreRefused": more_refused,
     })))
 }
 
@@ -144,7 +153,7 @@ impl Order {
                 let cohort = match from {
                     None => None,
                     Some(None) => Some(None),
-                    Some(Some(named)) => Some(Some(find_cohort(tenant, &named, "/fromCohort")?)),
+                    Some(Some(named)) => Some(Some(cohort_in_body(tenant, "/fromCohort", &named)?)),
                 };
                 Devices::Found(DeviceQuery {
                     tag,
@@ -157,7 +166,7 @@ impl Order {
         let cohort = match body.cohort {
             None => None,
             Some(None) => Some(None),
-            Some(Some(named)) => Some(Some(cohort_in_body(tenant, &named)?)),
+            Some(Some(named)) => Some(Some(cohort_in_body(tenant, "/cohort", &named)?)),
         };
         let nothing = cohort.is_none()
             && body.enabled.is_none()
@@ -281,13 +290,6 @@ async fn named(
     }
 }
 
-fn find_cohort(project: &Project, named: &str, field: &str) -> Result<CohortId, Problem> {
-    match project.require_cohort_named(named) {
-        Ok(cohort) => Ok(cohort.id),
-        Err(refusal) => Err(Problem::in_body(&refusal, field)),
-    }
-}
-
 fn shape(preview: &MovePreview) -> Value {
     let deployment = preview.deployment().map(|deployment| {
         json!({
@@ -315,5 +317,7 @@ fn shape(preview: &MovePreview) -> Value {
 const DEVICES_AT_ONCE: usize = 500;
 /// Devices that can be named in one body: their names fit into it.
 const DEVICES_NAMED: usize = 1000;
+/// Refused devices that an answer names: all of those that were named. A fleet that a filter found may be a million.
+const REFUSED_SHOWN: usize = DEVICES_NAMED;
 /// Missing devices that an answer names.
 const MISSING_SHOWN: usize = 20;

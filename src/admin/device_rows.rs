@@ -32,7 +32,7 @@ impl JsonRow {
         let cohort = match row.cohort {
             None => None,
             Some(None) => Some(None),
-            Some(Some(named)) => Some(Some(cohort_in_body(project, &named)?)),
+            Some(Some(named)) => Some(Some(cohort_in_body(project, "/cohort", &named)?)),
         };
         let credentials = row.credentials.map(|credentials| {
             let each = credentials.into_iter().enumerate();

@@ -109,7 +109,7 @@ pub async fn create(
     let cohort = body
         .cohort
         .as_deref()
-        .map(|named| cohort_in_body(project, named))
+        .map(|named| cohort_in_body(project, "/cohort", named))
         .transpose()?;
     let credentials = body.credentials.into_iter().enumerate();
     let credentials = credentials
@@ -201,7 +201,11 @@ pub async fn update(
     let cohort = match body.cohort {
         None => None,
         Some(None) => Some(None),
-        Some(Some(named)) => Some(Some(cohort_in_body(view.in_project(deployer.project)?, &named)?)),
+        Some(Some(named)) => Some(Some(cohort_in_body(
+            view.in_project(deployer.project)?,
+            "/cohort",
+            &named,
+        )?)),
     };
     if body.tags.is_some() && !(body.add_tags.is_empty() && body.remove_tags.is_empty()) {
         let detail = "tags are all the tags to have; accepted: either that, or addTags and removeTags";
@@ -418,11 +422,11 @@ fn unknown(named: &str) -> Problem {
     ))
 }
 
-/// The cohort that a body names, by id or name.
-pub fn cohort_in_body(project: &Project, named: &str) -> Result<CohortId, Problem> {
+/// The cohort that a body names in `field`, by id or name.
+pub fn cohort_in_body(project: &Project, field: &str, named: &str) -> Result<CohortId, Problem> {
     match project.require_cohort_named(named) {
         Ok(cohort) => Ok(cohort.id),
-        Err(refusal) => Err(Problem::in_body(&refusal, "/cohort")),
+        Err(refusal) => Err(Problem::in_body(&refusal, field)),
     }
 }
 

@@ -1,11 +1,15 @@
 //! `Idempotency-Key`: a `POST` that can be sent again when its answer did not arrive, and still has one effect.
 //!
-//! 1. The key is looked up for whoever asks, which is the API key. Of another request it is a 422; while the first one
-//!    is under way, a 409.
+//! 1. The key is looked up for whoever asks, which is the API key, and in the project of the address. Of another request
+//!    it is a 422; while the first one is under way, a 409.
 //! 2. The first one runs in a task of its own: a client that hangs up does not end it, and finds its answer later.
 //! 3. What took effect is answered again for 24 h, from the store. A refusal is not kept, because nothing was changed:
 //!    the same request is decided afresh.
 //! 4. A secret is shown once. The answer that is kept is without it, and says so in `notShownAgain`.
+//!
+//! An import takes no key ([`refuse`]): it is as many requests as it has rows, and the same file again changes nothing.
+
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{Request, State};
@@ -22,7 +26,7 @@ use super::auth;
 use super::body;
 use super::problem::{FieldError, Problem};
 use crate::control::{Before, Claim, KeptAnswer, OnceKey};
-use crate::fleet::{ApiKey, Digest, Role};
+use crate::fleet::{ApiKey, Digest, ProjectId, Role};
 
 /// Passes a request on, unless it came before.
 pub async fn once(State(state): State<AdminState>, request: Request, next: Next) -> Response {
@@ -36,9 +40,9 @@ pub async fn once(State(state): State<AdminState>, request: Request, next: Next)
 }
 
 async fn named(state: &AdminState, request: Request, next: Next) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let name = name(&parts.headers)?;
-    let asking = auth::authenticate(&parts, state, Role::Read)?;
+    let asking = auth::admit(&mut parts, state, Role::Read).await?;
     let bytes = body::read(Request::from_parts(parts.clone(), body), state).await?;
     let claim = match state.control.once(key(&asking, &name, &parts, &bytes)).await? {
         Before::New(claim) => claim,
@@ -60,8 +64,8 @@ async fn named(state: &AdminState, request: Request, next: Next) -> Result<Respo
             return Err(Problem::same_key(
                 "idempotency-answer-lost",
                 format!(
-                    "the request with the {HEADER} {name:?} took effect, and the gateway was stopped before its answer \
-                     was kept; look at what it made"
+                    "the request with the {HEADER} {name:?} took effect, and its answer is not kept: it had more than \
+                     {ANSWER_BYTES} bytes, or the gateway was stopped meanwhile; look at what it made"
                 ),
             ));
         }
@@ -75,6 +79,24 @@ async fn named(state: &AdminState, request: Request, next: Next) -> Result<Respo
     answer
         .await
         .map_err(|_| Problem::unavailable("the request ended by itself; whether it took effect can be seen"))
+}
+
+/// Refuses a key where there is no promise to keep.
+pub fn refuse(headers: &HeaderMap, accepted: &'static str) -> Result<(), Problem> {
+    let Some(value) = headers.get(HEADER) else {
+        return Ok(());
+    };
+    Err(Problem::fields(vec![FieldError {
+        field: HEADER.as_str().into(),
+        detail: "this call takes no such key; nothing was done".into(),
+        value: Some(
+            String::from_utf8_lossy(value.as_bytes())
+                .chars()
+                .take(NAME_BYTES)
+                .collect(),
+        ),
+        accepted: Some(accepted.into()),
+    }]))
 }
 
 /// What the caller calls the request.
@@ -99,11 +121,12 @@ fn name(headers: &HeaderMap) -> Result<String, Problem> {
     }]))
 }
 
-fn key(asking: &ApiKey, name: &str, parts: &Parts, body: &Bytes) -> OnceKey {
+fn key((project, asking): &(ProjectId, Arc<ApiKey>), name: &str, parts: &Parts, body: &Bytes) -> OnceKey {
     let scope = Sha256::new()
+        .chain_update(project.get().to_be_bytes())
         .chain_update(asking.id.get().to_be_bytes())
         .chain_update(name);
-    // Lengths first, so that nothing can move from one part into the next.
+    // Lengths first, so that nothing can move from one part into the next. The target is the one below the project.
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let kind = parts
         .headers
@@ -187,7 +210,8 @@ fn take_secrets(value: &mut Value, at: &str, taken: &mut Vec<String>) {
     }
 }
 
-const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+/// The header that names a request.
+pub const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// Marks an answer that was given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// The names under which the API shows what it shows once: a device's secret, an API key.

@@ -7,6 +7,8 @@
 //! 3. The last line has the counts of all, and says whether the file was read to its end. An upload that breaks off keeps what was
 //!    committed; a row that has not arrived whole is no row.
 //!
+//! No `Idempotency-Key`: a file is larger than what is kept of a request, and each row is compared with the device of its name.
+//!
 //! The upload does not wait for whoever reads the answer, so that a client may send all of it first: lines are kept up to a
 //! bound.
 
@@ -24,11 +26,13 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
 
 use super::auth::Deployer;
+use super::body::{announced, not_packed};
 use super::device_rows::{Columns, JsonRow, shortened};
 use super::devices::created;
+use super::pace::TooSlow;
 use super::problem::{FieldError, Problem};
 use super::rows::{Content, Format, ROW_BYTES, Row, Rows};
-use super::{AdminState, shapes};
+use super::{AdminState, idempotency, shapes};
 use crate::control::{Control, DeviceRow, ImportRules, RowOutcome};
 use crate::fleet::{Actor, Project, ProjectId};
 
@@ -44,22 +48,24 @@ pub async fn import(
     deployer: Deployer,
     Query(form): Query<Form>,
     headers: HeaderMap,
-    body: Stream,
+    file: Stream,
 ) -> Result<Response, Problem> {
     let rules = ImportRules {
         update: flag("update", form.update.as_deref())?,
         allow_sequence_back: flag("allowSequenceBack", form.allow_sequence_back.as_deref())?,
     };
+    idempotency::refuse(
+        &headers,
+        "none: the same file sent again changes nothing that it has changed already",
+    )?;
+    not_packed(&headers)?;
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.map_or_else(String::new, |value| {
         String::from_utf8_lossy(value.as_bytes()).into_owned()
     });
     let format = Format::of_media_type(&kind)
         .ok_or_else(|| Problem::unsupported_media_type(&kind, "text/csv or application/x-ndjson"))?;
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > FILE_BYTES) {
+    if announced(&headers).is_some_and(|bytes| bytes > FILE_BYTES) {
         return Err(Problem::too_large("the file", FILE_BYTES));
     }
     let Ok(Ok(turn)) = tokio::time::timeout(TURN, IMPORTS.acquire()).await else {
@@ -69,7 +75,7 @@ pub async fn import(
     };
 
     let mut upload = Upload {
-        body: body.into_data_stream(),
+        body: file.into_data_stream(),
         rows: Rows::new(format),
         bytes: 0,
         at_end: false,
@@ -117,23 +123,19 @@ struct Upload {
 impl Upload {
     /// Waits for more of it.
     async fn read(&mut self) -> Result<(), Problem> {
-        let chunk = match tokio::time::timeout(STALL, self.body.next()).await {
-            Ok(Some(Ok(chunk))) => chunk,
-            Ok(None) => {
+        let chunk = match self.body.next().await {
+            Some(Ok(chunk)) => chunk,
+            None => {
                 self.at_end = true;
                 self.rows.finish();
                 return Ok(());
             }
-            Ok(Some(Err(error))) => {
+            Some(Err(error)) => {
                 self.broken = true;
-                return Err(Problem::malformed(format!("the upload broke off: {error}")));
-            }
-            Err(_) => {
-                self.broken = true;
-                return Err(Problem::too_slow(format!(
-                    "nothing came for {} s",
-                    STALL.as_secs()
-                )));
+                return Err(match TooSlow::is_behind(&error) {
+                    true => Problem::too_slow(TooSlow.to_string()),
+                    false => Problem::malformed(format!("the upload broke off: {error}")),
+                });
             }
         };
         self.bytes += chunk.len() as u64;
@@ -149,7 +151,7 @@ impl Upload {
         let mut left = FILE_BYTES;
         while left > 0
             && !self.broken
-            && let Ok(Some(Ok(chunk))) = tokio::time::timeout(STALL, self.body.next()).await
+            && let Some(Ok(chunk)) = self.body.next().await
         {
             left = left.saturating_sub(chunk.len() as u64);
         }
@@ -448,7 +450,7 @@ const ROWS_AT_ONCE: usize = 500;
 /// Bytes of the answer that wait to be read, at most: the made secrets of 100 000 devices are below 20 MB, so that a client may
 /// send such a file before it reads.
 const ANSWER_BYTES: u32 = 32 << 20;
-/// How long nothing may come, and how long nothing may be read when there is no room. A guess, as for other uploads.
+/// How long nothing may be read when there is no room. A guess.
 const STALL: Duration = Duration::from_secs(30);
 /// Imports under way, each of which may keep [`ANSWER_BYTES`].
 const IMPORTS_AT_ONCE: usize = 4;

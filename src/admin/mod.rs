@@ -113,10 +113,6 @@ pub fn router(state: AdminState) -> Router {
         )
         .route("/deployments/{deployment}/progress", get(deployments::progress))
         .route("/devices", get(devices::list).post(devices::create))
-        .route(
-            "/devices:import",
-            post(import::import).layer(DefaultBodyLimit::disable()),
-        )
         .route("/devices:export", get(export::export))
         .route("/devices:update", post(bulk::update))
         .route("/devices:updatePreview", post(bulk::preview))
@@ -141,6 +137,11 @@ pub fn router(state: AdminState) -> Router {
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{key}", delete(keys::revoke))
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
+        // Not below that: a file has many effects, and its own ways to be sent again.
+        .route(
+            "/devices:import",
+            post(import::import).layer(DefaultBodyLimit::disable()),
+        )
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
         .nest(PROJECT, project)

@@ -1,21 +1,23 @@
 //! The JSON that the API answers with: opaque string ids, camelCase, times in RFC 3339 UTC.
 
+use std::num::NonZeroU8;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 
 use crate::fleet::{
     ApiKey, Artifact, Changed, Cohort, Credential, DeployedArtifact, Deployment, DeviceState, Difference,
     Finding, Package, PackageState, SequenceGoesBack,
 };
 
-/// Milliseconds of Unix time as RFC 3339, in UTC with milliseconds.
+/// Milliseconds of Unix time as RFC 3339, in UTC, always with three digits of a second: sorted as text, times are in order.
 pub fn time(unix_ms: i64) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
         .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
+        .and_then(|time| time.format(&MILLISECONDS).ok())
         .unwrap_or_else(|| unix_ms.to_string())
 }
 
@@ -178,4 +180,29 @@ pub fn api_key(key: &ApiKey) -> Value {
         "createdAt": time(key.created_ms),
         "expiresAt": key.expires_ms.map(time),
     })
+}
+
+/// The profile of ISO 8601 that RFC 3339 is, with a fixed number of digits.
+const MILLISECONDS: Iso8601<MILLISECONDS_CONFIG> = Iso8601;
+const MILLISECONDS_CONFIG: EncodedConfig = Config::DEFAULT
+    .set_time_precision(TimePrecision::Second {
+        decimal_digits: NonZeroU8::new(3),
+    })
+    .encode();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_of_a_second_and_sort_as_text() {
+        for (unix_ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_767_225_600_280, "2026-01-01T00:00:00.280Z"),
+            (1_767_225_600_281, "2026-01-01T00:00:00.281Z"),
+            (1_767_225_600_300, "2026-01-01T00:00:00.300Z"),
+        ] {
+            assert_eq!(time(unix_ms), text);
+        }
+    }
 }

@@ -845,8 +845,8 @@ async fn a_connected_device_shows_its_session() {
             "address": "192.0.2.1:40000",
             "cipherSuite": "TLS_PSK_WITH_AES_128_CCM_8",
             "credential": made["credentials"][0]["id"],
-            "since": "2023-11-14T22:13:20Z",
-            "lastSeenAt": "2023-11-14T22:13:20Z",
+            "since": "2023-11-14T22:13:20.000Z",
+            "lastSeenAt": "2023-11-14T22:13:20.000Z",
         }])
     );
     let shown = api.get("devices/lamp-1").await.expect(200);

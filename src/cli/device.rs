@@ -215,7 +215,7 @@ pub fn run(command: DeviceCommand) -> Result<(), Failure> {
             format,
             filters,
             server,
-        } => file::export(&Client::new(&server)?, format, &filters),
+        } => file::export(&server, format, &filters),
         DeviceCommand::Assign(args) => bulk::assign(args),
         DeviceCommand::Tag {
             selection,

@@ -63,10 +63,35 @@ pub fn print(text: &str) {
     }
 }
 
-/// Writes a line of talk to standard error.
+/// Writes a line of talk to standard error. What it quotes may come from devices, from files and from whoever answers.
 pub fn say(line: &str) {
     // Nobody is left to tell that nobody listens.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", harmless(line));
+}
+
+/// Text of several lines as a terminal takes it for text, whatever is quoted in it.
+fn harmless(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(escaped).collect();
+    lines.join("\n")
+}
+
+/// Text on one line that a terminal takes for text: what would drive it or turn around how the line reads is spelled out.
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if drives(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Whether a character is not text: a control character, or one that turns around how a line reads.
+fn drives(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Asks whether `what` is meant, which is said by typing a word. Where nobody can be asked, that is a mistake of who called.
@@ -108,30 +133,17 @@ pub fn table(rows: Vec<Vec<String>>) -> String {
 }
 
 /// A field of an item as text; nothing where it is absent or null. Versions come from devices, which may report
-/// anything: control characters do not reach the terminal.
+/// anything: what drives a terminal does not reach it.
 pub fn field(item: &Value, pointer: &str) -> String {
     match item.pointer(pointer) {
         None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.replace(char::is_control, "\u{fffd}"),
+        Some(Value::String(text)) => text.replace(drives, "\u{fffd}"),
         Some(Value::Array(values)) => {
             let shown: Vec<String> = values.iter().map(|value| field(value, "")).collect();
             shown.join(", ")
         }
         Some(other) => other.to_string(),
     }
-}
-
-/// What somebody else wrote, on one line that a terminal takes as it is meant.
-pub fn escaped(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || DIRECTIONS.contains(&character) {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
 }
 
 /// A number of bytes for people.
@@ -193,12 +205,6 @@ fn width(cell: &str) -> usize {
     columns
 }
 
-/// Characters that are not control characters and yet turn around how a line reads.
-const DIRECTIONS: [char; 12] = [
-    '\u{061c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
-    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
-];
-
 const COLUMN_GAP: usize = 2;
 
 #[cfg(test)]
@@ -222,6 +228,16 @@ mod tests {
     fn what_a_device_reports_cannot_drive_the_terminal() {
         let package = serde_json::json!({ "version": "1\u{1b}]0;x\u{7}\n2" });
         assert_eq!(field(&package, "/version"), "1\u{fffd}]0;x\u{fffd}\u{fffd}2");
+        let turned = serde_json::json!({ "version": "1.0\u{202e}2.0" });
+        assert_eq!(field(&turned, "/version"), "1.0\u{fffd}2.0");
+    }
+
+    #[test]
+    fn what_is_quoted_in_talk_cannot_drive_the_terminal() {
+        assert_eq!(
+            harmless("error: unknown field `\u{1b}[2J\u{9b}31m`\r\n  because: \u{202e}grün"),
+            "error: unknown field `\\u{1b}[2J\\u{9b}31m`\\r\n  because: \\u{202e}grün"
+        );
     }
 
     #[test]

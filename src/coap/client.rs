@@ -261,15 +261,7 @@ impl Exchange {
         patience: Duration,
         rng: &mut dyn CryptoRng,
     ) -> Self {
-        let wait = first_wait(rng);
-        Self {
-            mid,
-            token,
-            wait,
-            resend_at: now + wait,
-            give_up_at: now + patience,
-            acknowledged: false,
-        }
+        Self::waiting(now, mid, token, first_wait(rng), patience)
     }
 
     /// A request has been sent for the first time; it is sent again `times`, and given up when the wait after that is
@@ -279,6 +271,10 @@ impl Exchange {
         let wait = first_wait(rng);
         // The waits are 1, 2, 4 … times the first one.
         let patience = wait * (2_u32.saturating_pow(times.saturating_add(1)) - 1);
+        Self::waiting(now, mid, token, wait, patience)
+    }
+
+    fn waiting(now: Instant, mid: MessageId, token: Token, wait: Duration, patience: Duration) -> Self {
         Self {
             mid,
             token,

@@ -101,14 +101,20 @@ impl<'b> Reply<'b> {
 
     /// The peer takes no message of more than `bytes`, header and options included.
     #[must_use]
-    pub fn within(self, bytes: usize) -> Self {
-        Self { room: bytes, ..self }
+    pub fn within(mut self, bytes: usize) -> Self {
+        self.limit(bytes);
+        self
+    }
+
+    /// As [`Self::within`].
+    pub fn limit(&mut self, bytes: usize) {
+        self.room = bytes;
     }
 
     /// Whether what is written is short enough for the peer.
     #[must_use]
     pub fn fits(&self) -> bool {
-        self.out.len() - self.start <= self.room
+        self.message_len() <= self.room
     }
 
     /// Answers with a code and nothing else.

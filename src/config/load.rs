@@ -115,7 +115,13 @@ fn apply(config: &mut Config, mut layer: Said, mistakes: &mut Vec<Mistake>) {
             mistakes.push(Mistake::value(setting.key, shown, origin, accepted));
         }
     }
-    let keys: Vec<&str> = settings.iter().map(|setting| setting.key).collect();
+    let mut keys = Vec::new();
+    for setting in &settings {
+        keys.push(setting.key.to_owned());
+        if setting.value.is_secret() {
+            keys.push(format!("{}_file", setting.key));
+        }
+    }
     mistakes.extend(
         layer
             .into_iter()
@@ -132,7 +138,7 @@ fn read_secret(file: &RawValue) -> Result<RawValue, String> {
 }
 
 /// What is wrong with a key that no setting took; nothing, if it stands for a known section without keys.
-fn unknown(key: &str, origin: Origin, keys: &[&str]) -> Option<Mistake> {
+fn unknown(key: &str, origin: Origin, keys: &[String]) -> Option<Mistake> {
     let (section, name) = match key.split_once('.') {
         Some((section, name)) => (section, Some(name)),
         None => (key, None),

@@ -36,6 +36,10 @@ fn every_kind_of_mistake_says_what_is_accepted() {
             "[coaps]\nmax_sesions = 5\n",
             "unknown key; [coaps] has listen, max_sessions",
         ),
+        (
+            "[admin]\nboot = 5\n",
+            "unknown key; [admin] has listen, bootstrap_key, bootstrap_key_file, metrics_auth",
+        ),
         ("coaps = 5\n", "expected a section with the keys listen"),
         ("[empty]\n", "there is no section [empty]"),
         ("[coaps.deep]\nx = 1\n", "unknown key; [coaps] has"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::directory::{DeviceEntry, SessionFacts};
 use super::error::ControlError;
-use super::handle::Control;
+use super::handle::{Control, Shared};
 use super::report::{QueueFull, ReportSlot};
 use crate::fleet::{
     CohortId, CredentialId, Device, DeviceId, DeviceName, ProjectId, PskSecret, TimelineEvent,
@@ -69,7 +69,15 @@ impl Control {
     pub fn manifest_sent(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
         if entry.note_sent(sequence) {
             self.happened(entry, TimelineEvent::ManifestSent { sequence });
-            self.note(entry);
+            self.shared.note(entry);
+        }
+    }
+
+    /// Notes that a device was sent the manifest with this sequence number before the gateway was last started: that belongs to
+    /// what it was sent, and is nothing that happens to it now.
+    pub fn manifest_was_sent(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
+        if entry.note_sent(sequence) {
+            self.shared.note(entry);
         }
     }
 
@@ -77,7 +85,7 @@ impl Control {
     pub fn manifest_acknowledged(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
         if entry.note_acknowledged(sequence) {
             self.happened(entry, TimelineEvent::ManifestAcknowledged { sequence });
-            self.note(entry);
+            self.shared.note(entry);
         }
     }
 
@@ -85,13 +93,13 @@ impl Control {
     pub fn connected(&self, entry: &Arc<DeviceEntry>, session: SessionFacts) {
         entry.note_seen(session.since_ms);
         self.shared.directory.connected(entry, session);
-        self.note(entry);
+        self.shared.note(entry);
     }
 
     /// Notes the end of a session.
     pub fn disconnected(&self, entry: &Arc<DeviceEntry>, serial: u64) {
         self.shared.directory.disconnected(entry, serial);
-        self.note(entry);
+        self.shared.note(entry);
     }
 
     /// How many devices have a session.
@@ -149,13 +157,6 @@ impl Control {
         self.entry(id).is_some_and(|entry| entry.session().is_some())
     }
 
-    fn note(&self, entry: &Arc<DeviceEntry>) {
-        if entry.note() {
-            // After the writer's end nothing is noted any more.
-            let _ = self.shared.sightings.send(Arc::clone(entry));
-        }
-    }
-
     /// See the directory for why this cannot miss a change.
     async fn enter(&self, generation: u64, device: &Device) -> Result<Option<Arc<DeviceEntry>>, StoreError> {
         let directory = &self.shared.directory;
@@ -167,5 +168,15 @@ impl Control {
             }
         }
         Ok(Some(entry).filter(|entry| entry.enabled()))
+    }
+}
+
+impl Shared {
+    /// Puts a device on the list of those that something was seen of.
+    pub fn note(&self, entry: &Arc<DeviceEntry>) {
+        if entry.note() {
+            // After the writer's end nothing is noted any more.
+            let _ = self.sightings.send(Arc::clone(entry));
+        }
     }
 }

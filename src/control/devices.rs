@@ -205,6 +205,8 @@ impl Intake {
             let created = BeforeAfter::created(json!({ "device": device.id, "identity": identity }));
             let project = Some(self.project);
             batch.audit(actor, project, "credential.create", made.credential.id, created);
+            let by = actor.to_string();
+            batch.happened(device.id, TimelineEvent::CredentialAdded { identity, by });
         }
         made
     }
@@ -397,30 +399,11 @@ impl Decision for AddCredential {
         let mut new = vec![self.new];
         default_identities(&device.name, &project, &mut new)?;
         let identities: Vec<_> = new.iter().filter_map(|new| new.identity.clone()).collect();
-        Holders::ask(batch, &identities)
-            .await?
-            .check(self.project, &new)?;
-
-        let mut rows = Vec::new();
-        let made = make_credentials(batch, device.id, new, &mut rows).pop();
-        batch.tx.insert_credentials(&rows).await?;
-        let made = made.expect("one was asked for");
-        let added = TimelineEvent::CredentialAdded {
-            identity: made.credential.identity.to_string(),
-            by: self.actor.to_string(),
-        };
-        batch.happened(device.id, added);
-        let created = BeforeAfter::created(
-            json!({ "device": device.id, "identity": made.credential.identity.to_string() }),
-        );
-        batch.audit(
-            &self.actor,
-            Some(self.project),
-            "credential.create",
-            made.credential.id,
-            created,
-        );
-        Ok(made)
+        let mut intake = Intake::new(self.project, Holders::ask(batch, &identities).await?);
+        intake.holders.check(self.project, &new)?;
+        let mut made = intake.add_credentials(batch, &self.actor, &device, new);
+        intake.insert(batch).await?;
+        Ok(made.pop().expect("one was asked for"))
     }
 }
 

@@ -42,7 +42,7 @@ pub use failures::{FailedDevice, FailedHandshake, FailureCause, FailureRecord};
 pub use handle::{Control, Options, Started};
 pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;
-pub use moves::MovePreview;
+pub use moves::{BACK_SHOWN, MovePreview};
 pub use once::{Before, Claim};
 pub use reads::{DevicePage, DeviceQuery, DeviceRecord, Progress};
 pub use report::{QueueFull, Report, ReportDone, ReportSlot};

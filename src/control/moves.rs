@@ -88,4 +88,4 @@ impl MovePreview {
 }
 
 /// Devices named one by one: a reasoned guess at what somebody reads.
-const BACK_SHOWN: usize = 20;
+pub const BACK_SHOWN: usize = 20;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::directory::DeviceEntry;
+use crate::fleet::PackageState;
 
 /// Called once with the outcome: stored, or lost because the store failed or the program ends.
 pub type ReportDone = Box<dyn FnOnce(Result<(), ()>) + Send>;
@@ -28,6 +29,20 @@ pub struct Report {
     pub at_ms: i64,
     /// Told after the commit.
     pub done: ReportDone,
+}
+
+impl Report {
+    /// What it says, as it is kept.
+    pub(super) fn said(&self) -> PackageState {
+        PackageState {
+            package: self.package.clone(),
+            state: self.state,
+            reason: self.reason,
+            version: self.version.clone(),
+            target: self.target.clone(),
+            at_ms: self.at_ms,
+        }
+    }
 }
 
 impl fmt::Debug for Report {

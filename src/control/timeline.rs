@@ -18,7 +18,7 @@ use super::error::ControlError;
 use super::handle::Control;
 use super::report::Report;
 use crate::clock;
-use crate::fleet::{Artifact, DeviceId, LogLine, Moment, PackageState, Strand, TimelineEntry, TimelineEvent};
+use crate::fleet::{Artifact, DeviceId, LogLine, Moment, Strand, TimelineEntry, TimelineEvent};
 use crate::store::TimelineFilter;
 use crate::telemetry::{self, GatewayEvent, TimelineLoss};
 
@@ -154,18 +154,10 @@ pub fn moment_of(report: &Report) -> Option<Moment> {
         lost(TimelineLoss::TooMany, 1);
         return None;
     }
-    let state = PackageState {
-        package: report.package.clone(),
-        state: report.state,
-        reason: report.reason,
-        version: report.version.clone(),
-        target: report.target.clone(),
-        at_ms: report.at_ms,
-    };
     Some(Moment {
         device: report.device.id(),
         at_ms: report.at_ms,
-        event: TimelineEvent::Report(state),
+        event: TimelineEvent::Report(report.said()),
     })
 }
 

@@ -20,7 +20,7 @@ use super::handle::Shared;
 use super::report::Report;
 use super::timeline::{self, MomentQueues};
 use crate::clock;
-use crate::fleet::{DeviceId, Digest, Moment, PackageState};
+use crate::fleet::{DeviceId, Digest, Moment};
 use crate::store::{ReportRow, Sighting, StoreError};
 use crate::telemetry::{self, GatewayEvent, StoreOperation, TimelineLoss};
 
@@ -80,6 +80,8 @@ struct Work {
     jobs: Vec<Box<dyn Job>>,
     reports: Vec<Report>,
     sightings: Vec<(DeviceId, Sighting)>,
+    /// Whose sightings they are, to be put back on the list if they are not kept.
+    seen: Vec<Arc<DeviceEntry>>,
     moments: Vec<Moment>,
 }
 
@@ -117,6 +119,7 @@ impl Work {
                 manifest_acknowledged: entry.manifest_acknowledged(),
             };
             self.sightings.push((entry.id(), sighting));
+            self.seen.push(entry);
         }
     }
 
@@ -128,6 +131,7 @@ impl Work {
             mut jobs,
             reports,
             sightings,
+            seen,
             mut moments,
         } = self;
         let rows = newest(&reports);
@@ -140,6 +144,10 @@ impl Work {
             }
             Err(error) => {
                 telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Commit));
+                // Tried again when it is next time to collect.
+                for entry in &seen {
+                    shared.note(entry);
+                }
                 timeline::lost(TimelineLoss::StoreFailed, queued);
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -240,14 +248,7 @@ fn newest(reports: &[Report]) -> Vec<ReportRow> {
     for report in reports {
         let row = ReportRow {
             device: report.device.id(),
-            state: PackageState {
-                package: report.package.clone(),
-                state: report.state,
-                reason: report.reason,
-                version: report.version.clone(),
-                target: report.target.clone(),
-                at_ms: report.at_ms,
-            },
+            state: report.said(),
         };
         match places.entry((row.device, report.package.as_str())) {
             std::collections::hash_map::Entry::Occupied(place) => rows[*place.get()] = row,

@@ -155,12 +155,16 @@ impl Handler for DeviceApi {
             return Notification::Unchanged;
         }
         // After a restart the relation may know of a manifest that was sent a moment before and is not on disk.
-        self.control.manifest_sent(device, relation.sent);
+        self.control.manifest_was_sent(device, relation.sent);
         let notification = desired::notify(device, &self.control.view(), relation, forced, reply);
         if let Notification::Written { version } = notification {
             self.control.manifest_sent(device, version);
         }
         notification
+    }
+
+    fn heard(&self, device: &Self::Device, unix_ms: i64) {
+        device.note_seen(unix_ms);
     }
 
     fn acknowledged(&self, device: &Self::Device, relation: &Relation) {

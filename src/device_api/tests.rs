@@ -209,6 +209,11 @@ async fn what_a_relation_knows_from_before_a_restart_was_sent() {
     bench.assign(None).await;
     assert_eq!(bench.pushed(false), None);
     assert_eq!(bench.entry.manifest_sent(), 7);
+    assert_eq!(
+        bench.timeline(TimelineKind::ManifestSent).await,
+        ["manifest 1 sent"],
+        "nothing was sent after the restart"
+    );
 }
 
 #[tokio::test]

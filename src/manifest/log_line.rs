@@ -97,6 +97,10 @@ fn cut(mut text: String, bytes: usize) -> String {
 fn some_of(map: Map<String, Value>) -> Map<String, Value> {
     let mut room = METADATA_BYTES;
     map.into_iter()
+        .map(|(key, value)| match depth(&value) {
+            0..=METADATA_DEPTH => (key, value),
+            _ => (key, Value::String(value.to_string())),
+        })
         .take_while(|(key, value)| {
             let takes = key.len() + value.to_string().len();
             let fits = takes <= room;
@@ -106,6 +110,15 @@ fn some_of(map: Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
+/// How many arrays and maps there are around the innermost value.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+    }
+}
+
 /// The SDK's longest word has five letters.
 const LEVEL_BYTES: usize = 16;
 /// Names of modules are short; some firmware puts a path here.
@@ -113,6 +126,9 @@ const MODULE_BYTES: usize = 64;
 /// A stock device formats its lines into a few hundred bytes. With the others this bounds what a line costs on disk.
 const MESSAGE_BYTES: usize = 1024;
 const METADATA_BYTES: usize = 512;
+/// What is nested deeper is kept as text. A guess, and far below the 128 levels at which readers of JSON give up: whoever is
+/// shown a timeline must be able to read it.
+const METADATA_DEPTH: usize = 16;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -246,6 +262,26 @@ mod tests {
         let line = log_from_json(full.to_string().as_bytes()).unwrap();
         assert_eq!(line.message.len(), 1024);
         assert_eq!(Value::Object(line.metadata), json!({"a": "y".repeat(500)}));
+    }
+
+    #[test]
+    fn what_is_nested_however_deep_is_read_back_from_json() {
+        let mut kept = 0;
+        for depth in 1..=200 {
+            let json = format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
+            let mut cbor = b"\xa1\x61a".to_vec();
+            cbor.extend(std::iter::repeat_n(0x81, depth));
+            cbor.push(0xf6);
+            let lines = [log_from_json(json.as_bytes()), log_from_cbor(&cbor)];
+            for line in lines.into_iter().flatten() {
+                kept += 1;
+                // Some levels further in, as the timeline keeps it and as the API shows it.
+                let shown = json!({"items": [{"metadata": line.metadata}]}).to_string();
+                let read = serde_json::from_str::<Value>(&shown);
+                assert!(read.is_ok(), "{depth}: {read:?}");
+            }
+        }
+        assert!(kept > 200, "{kept}: the decoders take more than a hundred levels");
     }
 
     proptest! {

@@ -72,7 +72,7 @@ impl Store {
             .max_lifetime(None)
             .connect_with(options.clone().pragma("cache_size", WRITER_CACHE))
             .await?;
-        migrate(&writer, &file).await?;
+        migrate(&writer, &file, MIGRATIONS).await?;
         keep_key_check(&writer, &sealer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -237,8 +237,8 @@ fn connect_options(file: &Path) -> SqliteConnectOptions {
         .log_statements("trace".parse().expect("trace is a level"))
 }
 
-async fn migrate(pool: &SqlitePool, file: &Path) -> Result<(), StoreError> {
-    let migrations: Vec<_> = MIGRATIONS
+async fn migrate(pool: &SqlitePool, file: &Path, migrations: &[MigrationText]) -> Result<(), StoreError> {
+    let migrations: Vec<_> = migrations
         .iter()
         .map(|&(version, description, sql)| {
             Migration::new(
@@ -283,13 +283,16 @@ pub fn key_file(folder: &Path) -> PathBuf {
     folder.join("installation.key")
 }
 
-const MIGRATIONS: &[(i64, &str, &str)] = &[
+/// A migration's number, its name, and what it does.
+type MigrationText = (i64, &'static str, &'static str);
+
+const MIGRATIONS: &[MigrationText] = &[
     (1, "fleet", include_str!("migrations/0001_fleet.sql")),
     (2, "timeline", include_str!("migrations/0002_timeline.sql")),
     (
-        4,
+        3,
         "first answers",
-        include_str!("migrations/0004_first_answers.sql"),
+        include_str!("migrations/0003_first_answers.sql"),
     ),
 ];
 /// What is sealed to tell one installation key from another.
@@ -304,8 +307,62 @@ const READERS: u32 = 4;
 const WRITER_CACHE: &str = "-16384";
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::timeline::TimelineFilter;
     use super::*;
+    use crate::fleet::{Moment, TimelineEvent};
+
+    #[test]
+    fn migrations_are_numbered_without_a_gap() {
+        // What fills a gap later would come after others that are applied already, and an older program would not notice it.
+        let versions: Vec<_> = MIGRATIONS.iter().map(|migration| migration.0).collect();
+        assert_eq!(versions, Vec::from_iter(1..=newest_migration()));
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_every_older_program_opens_with_what_is_in_it() {
+        for older in 1..MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join(DATABASE);
+            let sealer = Sealer::make(&LocalDisk, &key_file(folder.path())).unwrap();
+            let pool = SqlitePool::connect_with(connect_options(&file)).await.unwrap();
+            migrate(&pool, &file, &MIGRATIONS[..older]).await.unwrap();
+            keep_key_check(&pool, &sealer).await.unwrap();
+            sqlx::raw_sql(
+                "INSERT INTO projects (id, name, created_ms) VALUES (1, 'default', 0); \
+                 INSERT INTO devices (id, project_id, name, enabled, revision, created_ms) VALUES (2, 1, 'd', 1, 0, 0);",
+            )
+            .execute(&pool)
+            .await
+            .unwrap();
+            sqlx::query("INSERT INTO credentials (id, device_id, identity, sealed, created_ms) VALUES (3, 2, ?, ?, 0)")
+                .bind(&b"one"[..])
+                .bind(sealer.seal(b"one", b"secret"))
+                .execute(&pool)
+                .await
+                .unwrap();
+            pool.close().await;
+
+            let store = Store::open(folder.path()).await.unwrap();
+            let found = store.device_by_identity(b"one").await.unwrap().unwrap();
+            assert_eq!(found.secret.as_bytes(), b"secret");
+            let moment = Moment {
+                device: found.device.id,
+                at_ms: 1,
+                event: TimelineEvent::ManifestSent { sequence: 1 },
+            };
+            let mut tx = store.begin().await.unwrap();
+            tx.append_timeline(std::slice::from_ref(&moment)).await.unwrap();
+            tx.commit().await.unwrap();
+            let filter = TimelineFilter {
+                limit: 9,
+                ..TimelineFilter::default()
+            };
+            let timeline = store.timeline(moment.device, &filter).await.unwrap();
+            assert_eq!(timeline[0].event, moment.event);
+        }
+    }
 
     /// Statements run on threads of their own, where no test can listen to what is logged.
     #[test]

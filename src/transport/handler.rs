@@ -67,6 +67,12 @@ pub trait Handler: Send + Sync + 'static {
         reply: &mut coap::Reply<'_>,
     ) -> Notification;
 
+    /// Something came from the device, at this many milliseconds since 1970, that is not a request for the handler: an
+    /// acknowledgement, a keepalive, what nobody can read.
+    fn heard(&self, device: &Self::Device, unix_ms: i64) {
+        let _ = (device, unix_ms);
+    }
+
     /// The device acknowledged the relation's last notification.
     fn acknowledged(&self, device: &Self::Device, relation: &coap::Relation);
 }

@@ -243,6 +243,30 @@ pub fn start<D: Send + 'static>(
     Ok((journal, thread, restored))
 }
 
+/// What is to be had of a log, if there is one: its way in, its thread, and whom it held.
+pub type Kept = (Option<Journal>, Option<JoinHandle<()>>, Vec<RestoredPeer>);
+
+/// As [`start`], where there is a log; otherwise nothing is kept and nobody restored.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_if_any<D: Send + 'static>(
+    bytes: Option<Box<dyn SessionJournal>>,
+    mailboxes: &[Mailbox<D>],
+) -> io::Result<Kept> {
+    let Some(bytes) = bytes else {
+        return Ok((None, None, Vec::new()));
+    };
+    let (journal, thread, restored) = start(bytes, mailboxes.to_vec())?;
+    Ok((Some(journal), Some(thread), restored))
+}
+
+/// The number of the first session to come: above those of all that were restored.
+pub fn next_serial(restored: &[RestoredPeer]) -> u64 {
+    let after = restored.iter().map(|peer| peer.saved.serial + 1);
+    after.max().unwrap_or(1)
+}
+
 impl Entry {
     /// The entry as bytes. They hold keys.
     #[must_use]

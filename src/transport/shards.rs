@@ -268,19 +268,9 @@ impl Bound {
         let local_addrs: Vec<_> = sockets[0].iter().map(Socket::local_addr).collect();
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mailbox()).unzip();
         let directory = Arc::new(Directory::default());
-        let (journal, journal_thread, restored) = match upstairs.journal {
-            Some(bytes) => {
-                let (journal, thread, restored) =
-                    journal::start(bytes, mailboxes.clone()).map_err(StartError::Journal)?;
-                (Some(journal), Some(thread), restored)
-            }
-            None => (None, None, Vec::new()),
-        };
-        let next_serial = restored
-            .iter()
-            .map(|peer| peer.saved.serial + 1)
-            .max()
-            .unwrap_or(1);
+        let (journal, journal_thread, restored) =
+            journal::start_if_any(upstairs.journal, &mailboxes).map_err(StartError::Journal)?;
+        let next_serial = journal::next_serial(&restored);
         let mut restored_by_shard: Vec<Vec<journal::RestoredPeer>> = (0..count).map(|_| Vec::new()).collect();
         for (index, peer) in restored.into_iter().enumerate() {
             restored_by_shard[index % count].push(peer);

@@ -58,15 +58,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Unplugged<H, K> {
         let (own, inbox) = mailbox();
         let mailboxes = vec![own];
         let directory = Arc::new(Directory::default());
-        let (journal, journal_thread, restored) = match upstairs.journal {
-            Some(bytes) => {
-                let (journal, thread, restored) =
-                    journal::start(bytes, mailboxes.clone()).map_err(StartError::Journal)?;
-                (Some(journal), Some(thread), restored)
-            }
-            None => (None, None, Vec::new()),
-        };
-        let next_serial = restored.iter().map(|peer| peer.saved.serial + 1).max();
+        let (journal, journal_thread, restored) =
+            journal::start_if_any(upstairs.journal, &mailboxes).map_err(StartError::Journal)?;
+        let next_serial = journal::next_serial(&restored);
         let mut rng = StdRng::seed_from_u64(seed);
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
@@ -79,7 +73,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Unplugged<H, K> {
             directory: directory.clone(),
             mailboxes: mailboxes.clone(),
             journal,
-            serials: Arc::new(AtomicU64::new(next_serial.unwrap_or(1))),
+            serials: Arc::new(AtomicU64::new(next_serial)),
             sessions: Arc::new(AtomicUsize::new(0)),
             kinds: vec![Kind::Secure],
             locals: vec![local],

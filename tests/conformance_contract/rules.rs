@@ -11,7 +11,7 @@ use crate::device::{
     ACK, DELETE, DEREGISTER, DESIRED, Device, GET, Heard, NON, NOTHING, OBSERVE, POST, PUT, ack, con,
     connect, golden, image, message, server, stock,
 };
-use crate::support::{Server, noise, tessera};
+use crate::support::{Server, eventually, noise, tessera};
 
 const REPORT: &[u8] =
     b"\xb2.u\x01c\x04main\x11\x3c\xff\xbf\x61s\x00\x61r\x00\x63pkg\x64main\x61v\x651.0.0\xff";
@@ -335,6 +335,27 @@ fn contract_0_rule_12_the_keepalive_of_each_port_is_answered_as_it_expects() {
         b"\x70\x00\x12\x34",
         "an empty NON: RST with its message ID"
     );
+}
+
+#[test]
+fn contract_0_rule_12_an_operator_sees_that_a_device_is_heard_that_only_keeps_alive_or_acknowledges() {
+    let mut device = Device::new("rule-12-heard");
+    let path = format!("devices/{}", device.registered.id);
+    let server = Arc::clone(&device.server);
+    let last_seen = || server.done("GET", &path, Value::Null)["lastSeenAt"].to_string();
+    device.asked(&con(GET, 1, b"observer", OBSERVE));
+    let connected = last_seen();
+    eventually("a keepalive of the Zephyr port counts", || {
+        assert_eq!(device.ask(b"\x50\x00\x12\x34"), b"\x70\x00\x12\x34");
+        (last_seen() > connected).then_some(())
+    });
+    device.deploy("first", &[("main", "1.0.0")]);
+    let heard = Heard::read(&device.hear());
+    let before = last_seen();
+    device.send(&ack(0, heard.mid, b"", b""));
+    eventually("an acknowledgement counts", || {
+        (last_seen() > before).then_some(())
+    });
 }
 
 #[test]

@@ -25,12 +25,15 @@ fn the_table_of_the_device_contract_is_whole() {
         .collect();
     assert!(empty.is_empty(), "rows without a test: {empty:#?}");
 
-    let mut here = BTreeSet::new();
-    functions_below(&root.join("tests/conformance_contract"), &mut here);
-    let unlisted: Vec<_> = here
-        .iter()
-        .filter(|name| name.starts_with("contract_") && !named.contains(name.as_str()))
-        .collect();
+    let mut unlisted = Vec::new();
+    for (folder, beginning) in [("conformance_contract", "contract_"), ("simulation", "rule_")] {
+        let mut here = BTreeSet::new();
+        functions_below(&root.join("tests").join(folder), &mut here);
+        unlisted.extend(
+            here.into_iter()
+                .filter(|name| name.starts_with(beginning) && !named.contains(name.as_str())),
+        );
+    }
     assert!(
         unlisted.is_empty(),
         "tests that no row of tests/README.md names: {unlisted:#?}"
@@ -77,7 +80,7 @@ fn rows(text: &str) -> Vec<Row<'_>> {
                 panic!("not three columns: {line}")
             };
             let tests = tests.split('`').skip(1).step_by(2).collect();
-            (!matches!(name, "---" | "rule" | "row")).then_some(Row { name, tests })
+            (!matches!(name, "---" | "rule" | "row" | "what")).then_some(Row { name, tests })
         })
         .collect()
 }

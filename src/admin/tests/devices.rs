@@ -6,6 +6,7 @@ use axum::body::{Body, Bytes};
 use futures_util::stream;
 use serde_json::{Value, json};
 
+use super::super::pace::TooSlow;
 use super::{Answer, Api};
 
 #[tokio::test]
@@ -256,9 +257,25 @@ async fn a_file_whose_header_is_wrong_is_refused_before_anything_is_done() {
     api.import_answer("", "text/plain", "name\nlamp-1".into())
         .await
         .problem(415, "unsupported-media-type");
+    let packed = [("content-type", "text/csv"), ("content-encoding", "gzip")];
+    api.send("POST", "devices:import", &packed, "name\nlamp-1")
+        .await
+        .problem(415, "unsupported-media-type");
     api.import_answer("?update=yes", "text/csv", "name\nlamp-1".into())
         .await
         .problem(422, "invalid-value");
+    // What would be read is not what was meant.
+    for (header, value, status, kind) in [
+        ("content-encoding", "gzip", 415, "unsupported-media-type"),
+        ("idempotency-key", "a", 422, "invalid-value"),
+    ] {
+        let headers = [("content-type", "text/csv"), (header, value)];
+        let answer = api
+            .send("POST", "devices:import", &headers, "name\nlamp-1\n")
+            .await;
+        let problem = answer.problem(status, kind);
+        assert!(problem.to_string().to_lowercase().contains(header), "{problem:#}");
+    }
     let large = Api::request(
         "POST",
         "/v1/projects/default/devices:import",
@@ -270,6 +287,22 @@ async fn a_file_whose_header_is_wrong_is_refused_before_anything_is_done() {
         268_435_456
     );
     assert_eq!(api.get("devices").await.expect(200)["items"], json!([]));
+
+    // As a connection ends a body that does not keep its pace.
+    for (sent, told) in [("nam", None), ("name\nlamp-1\nlam", Some([1, 1, 0, 0, 0]))] {
+        let body = stream::iter([Ok(Bytes::from(sent)), Err(TooSlow)]);
+        let answer = api.import_answer("", "text/csv", Body::from_stream(body)).await;
+        let problem = match told {
+            None => answer.problem(408, "too-slow"),
+            Some(told) => {
+                let lines = ndjson(&answer);
+                assert_eq!(counts(&lines), told);
+                lines.last().unwrap()["problem"].clone()
+            }
+        };
+        assert_eq!(problem["type"], "urn:tessera:problem:too-slow", "{problem:#}");
+    }
+    api.delete("devices/lamp-1").await.expect(204);
 
     // No row at all is a file like any other.
     assert_eq!(counts(&api.import("", "text/csv", "name\n").await), [0; 5]);
@@ -528,6 +561,43 @@ async fn a_move_that_would_make_the_sequence_number_fall_is_never_silent() {
         (&moved["joined"], &moved["lint"]),
         (&json!(2), &json!([])),
         "{moved:#}"
+    );
+}
+
+#[tokio::test]
+async fn of_more_devices_than_anybody_reads_about_the_first_are_named_and_the_others_counted() {
+    let api = Api::with_two_cohorts().await;
+    let mut file = "name,cohort,tags\n".to_owned();
+    for number in 0..1030 {
+        file.push_str(&format!("lamp-{number},new,x\n"));
+    }
+    api.import("", "text/csv", &file).await;
+    for number in 0..25 {
+        let identity = format!("lamp-{number}-id@default");
+        let access = api.control.device_by_identity(identity.as_bytes()).await.unwrap();
+        api.control.manifest_sent(&access.unwrap().entry, 2);
+    }
+    let back = json!({"tag": "x", "cohort": "old", "allowSequenceBack": true});
+    let moved = api.post("devices:update", &back).await.expect(200);
+    assert_eq!(moved["joined"], 1030);
+    assert_eq!(
+        (moved["lint"].as_array().unwrap().len(), &moved["moreLint"]),
+        (20, &json!(5))
+    );
+
+    let tags: Vec<String> = (0..32).map(|number| format!("t{number}")).collect();
+    let too_many = json!({"tag": "x", "addTags": tags});
+    let refused = api.post("devices:update", &too_many).await.expect(200);
+    assert_eq!(
+        (
+            refused["refused"].as_array().unwrap().len(),
+            &refused["moreRefused"]
+        ),
+        (1000, &json!(30))
+    );
+    assert_eq!(
+        (&refused["devices"], &refused["changed"], &refused["unchanged"]),
+        (&json!(1030), &json!(0), &json!(0))
     );
 }
 

@@ -35,6 +35,14 @@ async fn the_same_request_again_has_no_second_effect_and_the_same_answer() {
     api.once("a", "cohorts", &deployment)
         .await
         .problem(422, "idempotency-key-reused");
+    // So does the project: in one that is not there nothing was made.
+    let elsewhere = Api::request(
+        "POST",
+        "/v1/projects/other/cohorts/lamps/deployments",
+        &[("content-type", "application/json"), ("idempotency-key", "a")],
+        deployment.to_string(),
+    );
+    api.call(elsewhere).await.problem(404, "not-found");
     // A key of the API is its own namespace.
     let key = api
         .post("keys", &json!({"name": "ci", "role": "deploy"}))
@@ -84,6 +92,22 @@ async fn a_refusal_is_not_kept_because_nothing_was_done() {
             looked.text()
         );
     }
+}
+
+#[tokio::test]
+async fn an_import_takes_no_key_and_says_so_whatever_its_size() {
+    let api = Api::start().await;
+    let large = format!("name\n{}", "lamp-1\n".repeat(100_000));
+    for file in ["name\nlamp-1\n", &large] {
+        let headers = [("content-type", "text/csv"), ("idempotency-key", "a")];
+        let refused = api
+            .send("POST", "devices:import", &headers, file.to_owned())
+            .await;
+        let problem = refused.problem(422, "invalid-value");
+        assert_eq!(problem["errors"][0]["field"], "idempotency-key");
+        assert_eq!(problem["errors"][0]["value"], "a");
+    }
+    assert_eq!(api.get("devices").await.expect(200)["items"], json!([]));
 }
 
 #[tokio::test]

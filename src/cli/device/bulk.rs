@@ -136,7 +136,7 @@ fn finish(client: &Client, body: &Value, server: &ServerArgs) -> Result<(), Fail
         let problem: Problem = serde_json::from_value(one.clone()).unwrap_or_default();
         say(&format!("{}: {}", field(one, "/device"), problem.summary()));
     }
-    match refused.len() {
+    match refused.len() as u64 + number(&done, "moreRefused") {
         0 => Ok(()),
         failed => Err(Failure::Failed(format!(
             "{failed} of {} were not changed",

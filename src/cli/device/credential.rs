@@ -17,7 +17,7 @@ pub enum CredentialCommand {
     Add {
         /// The device's name
         name: String,
-        /// The PSK identity; `<name>-id@<project>` where there is none
+        /// The PSK identity, another than the device has; `<name>-id@<project>` where none is given
         #[arg(long)]
         identity: Option<String>,
         /// A file that holds the secret, 1 to 32 bytes; one is made where there is none

@@ -108,8 +108,12 @@ pub fn import(args: ImportArgs) -> Result<(), Failure> {
         bar.set_message(format!("{} rows", told.counts[0]));
     };
     bar.finish_and_clear();
-    told.end();
     let [rows, .., refused] = told.counts;
+    match ended {
+        // The file as such is refused, or nobody answered: there is nothing to sum up.
+        Err(failure) if rows == 0 => return Err(failure),
+        Ok(()) | Err(_) => told.end(),
+    }
     match ended {
         Err(failure) => {
             say(&format!(
@@ -123,7 +127,13 @@ pub fn import(args: ImportArgs) -> Result<(), Failure> {
 }
 
 /// Exports.
-pub fn export(client: &Client, format: FileFormat, filters: &Filters) -> Result<(), Failure> {
+pub fn export(server: &ServerArgs, format: FileFormat, filters: &Filters) -> Result<(), Failure> {
+    if server.output != Output::Table {
+        return Err(Failure::Usage(
+            "what is exported is a file and not a table: --format csv or --format ndjson says its form, not --output".to_owned(),
+        ));
+    }
+    let client = Client::new(server)?;
     let mut query = vec![format!("format={}", format.name())];
     query.extend(filters.query());
     let mut file = client.get_file(&format!("devices:export?{}", query.join("&")))?;

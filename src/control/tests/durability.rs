@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::Connection;
 
@@ -55,6 +56,48 @@ async fn a_failed_commit_fails_its_batch_and_leaves_the_view_as_it_was() {
         .unwrap();
     let deployment = given.deploy(cohort, "a", &["main@1.0"]).await.unwrap();
     assert_eq!(deployment.sequence.get(), 1);
+}
+
+#[tokio::test]
+async fn what_was_seen_of_a_device_is_not_lost_with_a_commit_that_fails() {
+    let given = Given::new().await;
+    let device = given.device("d", None).await;
+    let other = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new().filename(given.folder.path().join("tessera.db")),
+    )
+    .await
+    .unwrap();
+    sqlx::query("ALTER TABLE sightings RENAME TO away")
+        .execute(&other)
+        .await
+        .unwrap();
+    let entry = given.entry("d").await;
+    given.control.manifest_sent(&entry, 7);
+    drop(entry);
+    // Enough commands that some are in the batch that takes what was seen, which is what fails it.
+    let actor = me();
+    let failed = async {
+        loop {
+            let pushes = (0..1000).map(|_| given.control.push(&actor, given.project, device));
+            if futures_util::future::join_all(pushes)
+                .await
+                .iter()
+                .any(Result::is_err)
+            {
+                break;
+            }
+        }
+    };
+    let failed = tokio::time::timeout(Duration::from_secs(60), failed).await;
+    failed.expect("what was seen is written again and again, until it is");
+
+    sqlx::query("ALTER TABLE away RENAME TO sightings")
+        .execute(&other)
+        .await
+        .unwrap();
+    let given = given.restarted().await;
+    let record = given.control.device(given.project, device).await.unwrap();
+    assert_eq!(record.unwrap().sighting.manifest_sent, 7);
 }
 
 #[tokio::test]
@@ -139,7 +182,7 @@ async fn a_writer_that_panics_is_noticed() {
         }
     }
     let given = Given::new().await;
-    let lives = tokio::time::timeout(std::time::Duration::ZERO, given.control.ended());
+    let lives = tokio::time::timeout(Duration::ZERO, given.control.ended());
     lives.await.unwrap_err();
     let (command, answer) = Command::new(Panics);
     given

@@ -1,3 +1,4 @@
+use super::timeline::lost;
 use super::{Given, credential, me, session};
 use crate::control::{ControlError, DevicePatch, DeviceRow, ImportRules, NewCredential, RowOutcome};
 use crate::fleet::{CohortId, DeviceName, Refusal, Tag};
@@ -162,6 +163,39 @@ async fn what_a_device_was_sent_counts_for_a_move_that_is_decided_as_it_is_writt
             Err(ControlError::Refused(Refusal::SequenceGoesBack(_)))
         ));
     }
+}
+
+#[tokio::test]
+async fn what_a_device_was_sent_is_written_later_where_it_cannot_be_written_at_once() {
+    let given = Given::with_artifacts().await;
+    let (old, new) = (given.cohort("old").await, given.cohort("new").await);
+    given.deploy(old, "first", &["main@1.0"]).await.unwrap();
+    given.deploy(new, "second", &["main@1.0"]).await.unwrap();
+    let id = given.device("d1", Some(new)).await;
+    let other = sqlx::SqlitePool::connect_with(
+        sqlx::sqlite::SqliteConnectOptions::new().filename(given.folder.path().join("tessera.db")),
+    )
+    .await
+    .unwrap();
+    sqlx::query("ALTER TABLE sightings RENAME TO away")
+        .execute(&other)
+        .await
+        .unwrap();
+    let before = lost("store_failed");
+    let entry = given.entry("d1").await;
+    given.control.manifest_sent(&entry, 2);
+    drop(entry);
+    // The entry of its timeline goes with the batch, and is counted.
+    while lost("store_failed") <= before {
+        tokio::task::yield_now().await;
+    }
+    sqlx::query("ALTER TABLE away RENAME TO sightings")
+        .execute(&other)
+        .await
+        .unwrap();
+    assert!(given.moved(id, old, false).await.is_err());
+    let given = given.restarted().await;
+    assert!(given.moved(id, old, false).await.is_err());
 }
 
 impl Given {

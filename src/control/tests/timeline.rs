@@ -4,8 +4,8 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::oneshot;
 
 use super::{Given, credential, me};
-use crate::control::{DeviceEntry, DevicePatch, Report, TimelineFilter};
-use crate::fleet::{DeviceId, LogLine, Strand, TimelineEntry, TimelineEvent, TimelineKind};
+use crate::control::{DeviceEntry, DevicePatch, DeviceRow, ImportRules, Report, TimelineFilter};
+use crate::fleet::{DeviceId, DeviceName, LogLine, Strand, TimelineEntry, TimelineEvent, TimelineKind};
 
 #[tokio::test]
 async fn a_chatty_device_keeps_its_newest_lines_and_all_of_its_reports() {
@@ -68,6 +68,44 @@ async fn a_device_that_keeps_reconnecting_does_not_push_its_reports_out() {
             ("main: downloading".to_owned(), 1)
         ]
     );
+}
+
+#[tokio::test]
+async fn what_an_import_does_to_a_device_is_in_its_timeline_as_if_done_by_hand() {
+    let given = Given::new().await;
+    let device = given.device("d", None).await;
+    let cohort = given.cohort("field").await;
+    let row = DeviceRow {
+        name: DeviceName::parse("d").unwrap(),
+        cohort: Some(Some(cohort)),
+        tags: None,
+        enabled: Some(false),
+        credentials: Some(vec![credential("second", None), credential("third", Some(b"x"))]),
+    };
+    let rules = ImportRules {
+        update: true,
+        ..ImportRules::default()
+    };
+    for _ in 0..2 {
+        let outcomes = given
+            .control
+            .import_devices(&me(), given.project, rules, vec![row.clone()])
+            .await;
+        assert!(outcomes.unwrap().iter().all(Result::is_ok));
+    }
+    let entries = given.timeline(device, &[]).await;
+    let said: Vec<_> = entries
+        .iter()
+        .rev()
+        .map(|entry| (entry.event.to_string(), entry.count))
+        .collect();
+    let expected = [
+        "put in cohort \"field\" by me",
+        "disabled by me",
+        "credential \"second\" added by me",
+        "credential \"third\" added by me",
+    ];
+    assert_eq!(said, expected.map(|line| (line.to_owned(), 1)));
 }
 
 #[tokio::test]
@@ -341,7 +379,7 @@ impl Given {
     }
 }
 
-fn lost(why: &str) -> f64 {
+pub fn lost(why: &str) -> f64 {
     let text = crate::telemetry::install_metrics().render();
     let name = format!("tessera_timeline_lost_total{{reason=\"{why}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&name));

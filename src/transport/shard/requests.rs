@@ -33,10 +33,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// Takes a message that a peer sent, authentic if the peer is.
     pub(super) fn handle_coap(&mut self, key: PeerKey, path: Path, message: &[u8], out: &mut SendQueue) {
         let now = self.now;
-        let Some(peer) = self.peer_mut(key) else { return };
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
         let observed = peer.endpoint.relations().count();
         let revived = peer.endpoint.revive();
-        match peer.endpoint.handle(now, message) {
+        let incoming = peer.endpoint.handle(now, message);
+        if !matches!(incoming, Ok(Incoming::Request(_)))
+            && let Some(device) = &peer.device
+        {
+            self.around.handler.heard(device, self.unix_ms);
+        }
+        match incoming {
             Ok(Incoming::Request(request)) => {
                 self.answer(key, path, &request, out);
                 if request.observe.is_some() {
@@ -123,7 +131,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             },
         };
         let started = peer.link.begin(out);
-        let (started_at, message_at) = (started.at, out.bytes.len());
+        let started_at = started.at;
         let mut reply = peer
             .endpoint
             .reply(request, own_mid, unix_ms, &mut out.bytes)
@@ -152,9 +160,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             }
             Disposition::NotNow => return out.bytes.truncate(started.at),
         };
-        let written = reply.finish();
         // Otherwise 5.00 goes out, and with it nobody observes.
-        let fits = out.bytes.len() - message_at <= max_message;
+        let fits = reply.fits();
+        let written = reply.finish();
         match (disposition, &written) {
             (
                 Disposition::Observing {
@@ -267,8 +275,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let path = peer.path;
         let started = peer.link.begin(out);
         let write = |reply: &mut Reply<'_>| {
+            reply.limit(max_message);
             write(reply);
-            if reply.message_len() > max_message {
+            if !reply.fits() {
                 debug!(peer = %path.peer, len = reply.message_len(), max_message, "no answer that the device could take");
                 reply.code(Code::INTERNAL_SERVER_ERROR);
             }
