@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 use serde_json::{Value, json};
-use support::{CoapClient, Device, Server, eventually, noise, sha256_hex};
+use support::{CoapClient, Device, KEY, Server, eventually, free_port, noise, sha256_hex, tessera};
 
 #[test]
 fn an_observer_sees_a_deployment_and_the_rollback_arrive_by_push() {
@@ -194,6 +194,115 @@ fn a_wrong_key_and_an_unknown_device_get_no_session() {
         }
     }
     assert!(server.metric_where("tessera_dtls_handshakes_total", "established") < 1.0);
+}
+
+#[test]
+fn who_cannot_connect_is_seen_with_reason_source_and_count_in_the_api_and_the_command_line() {
+    for client in [CoapClient::OpenSsl, CoapClient::GnuTls] {
+        let server = Server::start();
+        let good = server.device("lamp-1", "lamps");
+        let disabled = server.device("lamp-2", "lamps");
+        let retired = server.device("lamp-3", "lamps");
+        server.done(
+            "PATCH",
+            &format!("devices/{}", disabled.id),
+            json!({"enabled": false}),
+        );
+        let credentials = format!("devices/{}/credentials", retired.id);
+        let listed = server.done("GET", &credentials, Value::Null);
+        let credential = listed["items"][0]["id"].as_str().unwrap();
+        server.done("DELETE", &format!("{credentials}/{credential}"), Value::Null);
+        let wrong = Device {
+            id: good.id.clone(),
+            identity: good.identity.clone(),
+            secret: "not-the-key".into(),
+        };
+        let unknown = Device {
+            identity: "no\u{1b}[2Jbody".into(),
+            secret: "any".into(),
+            id: String::new(),
+        };
+        // From one port, so that each makes the gateway give up the handshake before at once.
+        let port = free_port().to_string();
+        let ask = |device: &Device| {
+            let options = ["-B", "1", "-p", &port];
+            client.run(&server, device, &options, "/.u/desired").1
+        };
+        for stranger in [&wrong, &wrong, &unknown, &disabled, &retired] {
+            ask(stranger);
+        }
+        ask(&good);
+
+        let source = format!("127.0.0.1:{port}");
+        let failures = eventually("every failure is noted", || {
+            let listed = server.done("GET", "sessions/failures", Value::Null);
+            let failures = listed["items"].as_array().unwrap().clone();
+            let count = failures.iter().map(|failure| failure["count"].as_u64().unwrap());
+            (count.sum::<u64>() >= 5).then_some(failures)
+        });
+        let seen: Vec<_> = failures
+            .iter()
+            .map(|failure| {
+                assert_eq!(failure["address"], source, "{client:?}: {failure:#}");
+                let text = |field: &str| failure[field].as_str().unwrap();
+                (
+                    text("reason"),
+                    text("identity"),
+                    failure["device"]["name"].clone(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("credentialRetired", "lamp-3-id@default", json!("lamp-3")),
+                ("deviceDisabled", "lamp-2-id@default", json!("lamp-2")),
+                ("unknownIdentity", unknown.identity.as_str(), Value::Null),
+                ("wrongKey", "lamp-1-id@default", json!("lamp-1")),
+            ],
+            "{client:?}"
+        );
+        assert!(failures[3]["count"].as_u64() >= Some(2), "{failures:#?}");
+        let shown = server.done("GET", &format!("devices/{}", good.id), Value::Null);
+        assert_eq!(shown["handshakeFailure"], failures[3]);
+        // From outside and in the counter, a disabled device and a retired key are unknown identities.
+        let counted = |result| server.metric_where("tessera_dtls_handshakes_total", result);
+        eventually("the shards have handed in their counts", || {
+            (counted("unknown_identity") >= 3.0 && counted("bad_finished") >= 2.0).then_some(())
+        });
+
+        let said = cli(&server, &["session", "failures"]);
+        for shown in [&source, "wrongKey", "no\\u{1b}[2Jbody", "device enable lamp-2"] {
+            assert!(said.contains(shown), "{shown}: {said}");
+        }
+        assert!(
+            !said.contains('\u{1b}') && !said.contains("not-the-key"),
+            "{said}"
+        );
+        let filtered = cli(
+            &server,
+            &["session", "failures", "--reason", "wrongKey", "-o", "ndjson"],
+        );
+        assert_eq!(filtered.lines().count(), 1, "{filtered}");
+
+        let observer = client.observe(&server, &good, "/.u/desired");
+        observer.wait_for("the device is connected", |seen| !seen.is_empty());
+        let sessions = cli(&server, &["session", "list"]);
+        for shown in ["lamp-1", client.suite(), "127.0.0.1:"] {
+            assert!(sessions.contains(shown), "{shown}: {sessions}");
+        }
+    }
+}
+
+fn cli(server: &Server, arguments: &[&str]) -> String {
+    let mut command = tessera();
+    command
+        .env("TESSERA_URL", server.url())
+        .env("TESSERA_API_KEY", KEY)
+        .args(arguments);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn report(client: CoapClient, server: &Server, device: &Device, cbor: &[u8]) {

@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use super::auth::{Deployer, Reader};
 use super::body::{Body, Object, Page, present};
 use super::problem::{FieldError, Problem};
-use super::{AdminState, shapes};
-use crate::control::{CreatedCredential, DevicePatch, DeviceQuery, DeviceRecord, NewCredential, NewDevice};
+use super::{AdminState, sessions, shapes};
+use crate::control::{
+    CreatedCredential, DevicePatch, DeviceQuery, DeviceRecord, FailureRecord, NewCredential, NewDevice,
+};
 use crate::fleet::{
     CohortId, CredentialId, DeviceId, DeviceName, Invalid, Project, ProjectId, PskIdentity, PskSecret, Tag,
 };
@@ -174,7 +176,18 @@ pub async fn show(
 ) -> Result<Json<Value>, Problem> {
     let record = find(&state, reader.project, &named).await?;
     let view = state.control.view();
-    Ok(Json(device(view.in_project(reader.project)?, &record)))
+    let mut shown = device(view.in_project(reader.project)?, &record);
+    let failures = state.control.handshake_failures(reader.project);
+    let its = |failure: &&FailureRecord| {
+        failure
+            .device
+            .as_ref()
+            .is_some_and(|device| device.id == record.device.id)
+    };
+    if let Some(failure) = failures.iter().find(its) {
+        shown["handshakeFailure"] = sessions::failure(failure);
+    }
+    Ok(Json(shown))
 }
 
 pub async fn update(
@@ -449,7 +462,7 @@ fn device(project: &Project, record: &DeviceRecord) -> Value {
         "tags": device.tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
         "enabled": device.enabled,
         "online": record.session.is_some(),
-        "session": record.session.as_ref().map(super::sessions::shape),
+        "session": record.session.as_ref().map(sessions::shape),
         "credentials": record.credentials.iter().map(shapes::credential).collect::<Vec<_>>(),
         "packages": packages,
         "lastSeenAt": record.sighting.last_seen_ms.map(shapes::time),

@@ -133,6 +133,7 @@ pub fn router(state: AdminState) -> Router {
             delete(devices::remove_credential),
         )
         .route("/sessions", get(sessions::list))
+        .route("/sessions/failures", get(sessions::failures))
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{key}", delete(keys::revoke))
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))

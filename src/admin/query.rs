@@ -47,6 +47,11 @@ const ACCEPTED: &[(Method, &str, &[&str])] = &[
         &["limit", "pageToken"],
     ),
     (Method::GET, "/sessions", &["limit", "pageToken"]),
+    (
+        Method::GET,
+        "/sessions/failures",
+        &["reason", "identity", "limit", "pageToken"],
+    ),
     (Method::GET, "/keys", &["limit", "pageToken"]),
 ];
 

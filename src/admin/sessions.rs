@@ -1,13 +1,16 @@
-//! `/sessions`: the devices that are connected.
+//! `/sessions`: the devices that are connected, and `/sessions/failures`: who could not connect.
 
-use axum::extract::State;
+use axum::extract::{Query, State};
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::Reader;
 use super::body::Page;
 use super::problem::Problem;
 use super::{AdminState, shapes};
-use crate::control::SessionFacts;
+use crate::control::{FailureCause, FailureRecord, SessionFacts};
+use crate::fleet::PskIdentity;
 
 pub async fn list(
     State(state): State<AdminState>,
@@ -17,12 +20,16 @@ pub async fn list(
     let mut sessions = state.control.sessions();
     sessions.retain(|(device, _)| device.project() == reader.project);
     sessions.sort_by_key(|(device, _)| device.id());
-    let (rows, next) = page.cut(sessions.iter().map(|(device, session)| {
+    let (sessions, next) = page.cut(sessions.into_iter())?;
+    let devices: Vec<_> = sessions.iter().map(|(device, _)| device.id()).collect();
+    let seen = state.control.last_seen(&devices).await?;
+    let rows = sessions.iter().map(|(device, session)| {
         let mut row = shape(session);
         row["device"] = json!({"id": device.id(), "name": device.name().as_str()});
+        row["lastSeenAt"] = json!(seen.get(&device.id()).copied().map(shapes::time));
         row
-    }))?;
-    Ok(shapes::Listed::new(rows, next))
+    });
+    Ok(shapes::Listed::new(rows.collect(), next))
 }
 
 /// A session as it is shown with its device.
@@ -33,4 +40,68 @@ pub fn shape(session: &SessionFacts) -> Value {
         "credential": session.credential,
         "since": shapes::time(session.since_ms),
     })
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Filter {
+    reason: Option<String>,
+    identity: Option<String>,
+}
+
+pub async fn failures(
+    State(state): State<AdminState>,
+    reader: Reader,
+    page: Page,
+    Query(filter): Query<Filter>,
+) -> Result<shapes::Listed, Problem> {
+    if let Some(reason) = &filter.reason {
+        FailureCause::check_name(reason).map_err(|invalid| Problem::invalid("reason", &invalid))?;
+    }
+    // The number of the last record shown: a record that repeats moves to the front and is not shown twice.
+    let before = match &page.token {
+        None => u64::MAX,
+        Some(token) => token.parse().map_err(|_| Page::unknown_token(token))?,
+    };
+    let wanted = |record: &FailureRecord| {
+        let reason = filter.reason.as_deref();
+        let identity = filter.identity.as_deref();
+        record.seq < before
+            && reason.is_none_or(|reason| reason == record.cause.as_str())
+            && identity.is_none_or(|text| {
+                Some(text.to_owned()) == record.identity.as_ref().map(PskIdentity::to_string)
+            })
+    };
+    let mut records = state.control.handshake_failures(reader.project);
+    records.retain(wanted);
+    let more = records.len() > page.limit;
+    records.truncate(page.limit);
+    let next = records
+        .last()
+        .filter(|_| more)
+        .map(|record| record.seq.to_string());
+    Ok(shapes::Listed::new(records.iter().map(failure).collect(), next))
+}
+
+/// A failed handshake as it is shown. The identity is what a stranger sent: as text with what is not UTF-8 replaced, and
+/// then in hexadecimal too.
+pub fn failure(record: &FailureRecord) -> Value {
+    let mut shape = json!({
+        "reason": record.cause.as_str(),
+        "text": record.text(),
+        "identity": record.identity.as_ref().map(PskIdentity::to_string),
+        "device": record.device.as_ref().map(|device| json!({"id": device.id, "name": device.name.as_str()})),
+        "address": record.peer.to_string(),
+        "count": record.count,
+        "firstAt": shapes::time(record.first_ms),
+        "lastAt": shapes::time(record.last_ms),
+    });
+    if let Some(identity) = &record.identity
+        && str::from_utf8(identity.as_bytes()).is_err()
+    {
+        shape["identityHex"] = json!(HEXLOWER.encode(identity.as_bytes()));
+    }
+    if let Some(alert) = record.cause.alert() {
+        shape["alert"] = json!(alert);
+    }
+    shape
 }

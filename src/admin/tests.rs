@@ -2,6 +2,7 @@
 //! worth an answer of its own.
 
 mod devices;
+mod failures;
 mod once;
 mod strict;
 
@@ -845,6 +846,7 @@ async fn a_connected_device_shows_its_session() {
             "cipherSuite": "TLS_PSK_WITH_AES_128_CCM_8",
             "credential": made["credentials"][0]["id"],
             "since": "2023-11-14T22:13:20.000Z",
+            "lastSeenAt": "2023-11-14T22:13:20.000Z",
         }])
     );
     let shown = api.get("devices/lamp-1").await.expect(200);

@@ -19,6 +19,7 @@ mod key;
 mod output;
 mod package;
 mod serve;
+mod session;
 mod settings;
 mod timeline;
 
@@ -70,6 +71,9 @@ enum Command {
     /// Devices
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// Who is connected, and who could not connect
+    #[command(subcommand)]
+    Session(session::SessionCommand),
     /// Deploy a set of package versions to a cohort
     Deploy(deploy::DeployArgs),
     /// API keys
@@ -86,6 +90,7 @@ impl Command {
             Self::Package(command) => package::run(command),
             Self::Cohort(command) => cohort::run(command),
             Self::Device(command) => device::run(command),
+            Self::Session(command) => session::run(command),
             Self::Deploy(args) => deploy::run(args),
             Self::Key(command) => key::run(command),
         }
@@ -139,6 +144,8 @@ mod tests {
             "device list --cohort lamps",
             "device show lamp-1 --api-key-file key",
             "deploy lamps --name first --package main@1.4.0 --package assets@7 --dry-run",
+            "session list -o json",
+            "session failures --reason wrongKey --identity lamp-1-id@default",
             "key create --role deploy",
             "key list",
             "key revoke key_1",

@@ -12,11 +12,13 @@ use tracing::info;
 use super::change::Change;
 use super::directory::Directory;
 use super::error::ControlError;
+use super::failures::FailedDevice;
 use super::once;
 use super::view::View;
 use crate::clock;
 use crate::fleet::{
-    Actor, Artifact, Deployment, Device, DeviceId, Digest, Moment, ProjectId, Refusal, TimelineEvent,
+    Actor, Artifact, Deployment, Device, DeviceId, Digest, Moment, ProjectId, PskIdentity, Refusal,
+    TimelineEvent,
 };
 use crate::store::{AuditRow, OnceKey, Store, StoreError, WriteTransaction};
 use crate::telemetry::GatewayEvent;
@@ -69,6 +71,8 @@ pub struct Batch {
     pub devices: Vec<Device>,
     /// To be published after the commit.
     pub changes: Vec<Change>,
+    /// Identities that are no longer valid, and whose they were.
+    pub retired: Vec<(PskIdentity, FailedDevice)>,
     /// To be counted after the commit.
     pub events: Vec<GatewayEvent>,
     /// To be logged after the commit.
@@ -98,6 +102,7 @@ impl Batch {
             view,
             devices: Vec::new(),
             changes: Vec::new(),
+            retired: Vec::new(),
             events: Vec::new(),
             done: Vec::new(),
             unnamed: Vec::new(),
@@ -177,6 +182,7 @@ impl Batch {
             view: self.view,
             devices: self.devices,
             changes: self.changes,
+            retired: self.retired,
             events: self.events,
             done: self.done,
             unnamed: self.unnamed,
@@ -192,6 +198,8 @@ pub struct Committed {
     pub devices: Vec<Device>,
     /// To be published.
     pub changes: Vec<Change>,
+    /// Identities that are no longer valid.
+    pub retired: Vec<(PskIdentity, FailedDevice)>,
     /// To be counted.
     pub events: Vec<GatewayEvent>,
     /// To be logged.

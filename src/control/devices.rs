@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::batch::{Batch, BeforeAfter, Decision, Stop};
 use super::change::Change;
+use super::failures::FailedDevice;
 use crate::fleet::{
     Actor, CohortId, Credential, CredentialId, Device, DeviceId, DeviceName, Kind, ProjectId, ProjectName,
     PskIdentity, PskSecret, Refusal, SequenceGoesBack, Tag, TimelineEvent,
@@ -442,6 +443,12 @@ impl Decision for RemoveCredential {
             by: self.actor.to_string(),
         };
         batch.happened(device.id, retired);
+        let owner = FailedDevice {
+            id: device.id,
+            project: device.project,
+            name: device.name.clone(),
+        };
+        batch.retired.push((credential.identity.clone(), owner));
         batch.changes.push(Change::CredentialRetired {
             device: device.id,
             credential: credential.id,

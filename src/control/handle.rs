@@ -18,6 +18,7 @@ use super::devices::{
 };
 use super::directory::{DeviceEntry, Directory};
 use super::error::ControlError;
+use super::failures::Failures;
 use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
@@ -52,6 +53,8 @@ pub struct Shared {
     pub sightings: mpsc::UnboundedSender<Arc<DeviceEntry>>,
     pub moments: MomentSenders,
     pub stop: watch::Sender<bool>,
+    /// Never locked by a shard, and not across anything that waits.
+    pub failures: Mutex<Failures>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
     checked: Arc<tokio::sync::Mutex<Option<Checked>>>,
@@ -121,6 +124,7 @@ impl Control {
             sightings,
             moments,
             stop,
+            failures: Mutex::default(),
             writer: Mutex::new(None),
             checked: Arc::default(),
             under_way: UnderWay::default(),

@@ -14,6 +14,7 @@ mod deployments;
 mod devices;
 mod directory;
 mod error;
+mod failures;
 mod handle;
 mod import;
 mod keys;
@@ -37,6 +38,7 @@ pub use devices::{
 };
 pub use directory::{DeviceEntry, SessionFacts};
 pub use error::ControlError;
+pub use failures::{FailedDevice, FailedHandshake, FailureCause, FailureRecord};
 pub use handle::{Control, Options, Started};
 pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;

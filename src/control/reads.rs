@@ -156,6 +156,21 @@ impl Control {
         })
     }
 
+    /// When some devices were last heard, in milliseconds of Unix time.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn last_seen(&self, devices: &[DeviceId]) -> Result<HashMap<DeviceId, i64>, ControlError> {
+        let sightings = self.shared.store.sightings_of(devices).await?;
+        let seen = devices.iter().filter_map(|&id| {
+            let stored = sightings.get(&id).and_then(|sighting| sighting.last_seen_ms);
+            let entry = self.entry(id).map(|entry| entry.last_seen_ms());
+            let last = stored.max(entry.filter(|&ms| ms > 0))?;
+            Some((id, last))
+        });
+        Ok(seen.collect())
+    }
+
     /// Some of the audit, newest first.
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 //! 4. Publish the view, tell the directory, send the changes, answer.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -198,6 +198,7 @@ fn publish(shared: &Shared, committed: Committed, reports: usize) {
         view,
         devices,
         changes,
+        retired,
         events,
         done,
         unnamed,
@@ -217,6 +218,12 @@ fn publish(shared: &Shared, committed: Committed, reports: usize) {
     }
     for done in done {
         done.log();
+    }
+    if !retired.is_empty() {
+        let mut failures = shared.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        for (identity, device) in retired {
+            failures.retired(identity, device);
+        }
     }
     for change in changes {
         // Nobody may be listening.

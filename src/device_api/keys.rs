@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::handler::credential_key;
-use crate::control::{Control, DeviceEntry};
-use crate::fleet::DeviceName;
+use crate::control::{Control, DeviceEntry, FailedHandshake, FailureCause};
+use crate::fleet::{DeviceName, PskIdentity};
 use crate::transport::{FailureReason, Identity, KeySource, KeyTicket, NameTicket, Psk};
 
 /// Looks devices up for the transport.
@@ -18,13 +19,19 @@ use crate::transport::{FailureReason, Identity, KeySource, KeyTicket, NameTicket
 pub struct Keys {
     control: Control,
     runtime: Handle,
+    /// A place for each failure that is being noted.
+    noting: Arc<Semaphore>,
 }
 
 impl Keys {
     /// Lookups by `control`, run on `runtime`.
     #[must_use]
     pub fn new(control: Control, runtime: Handle) -> Self {
-        Self { control, runtime }
+        Self {
+            control,
+            runtime,
+            noting: Arc::new(Semaphore::new(NOTED_AT_ONCE)),
+        }
     }
 }
 
@@ -62,6 +69,20 @@ impl KeySource for Keys {
             }
             None => tracing::debug!(%peer, reason = reason.as_str(), "a handshake failed"),
         }
+        // Where too many fail at a time, the list lacks some; the metrics count them all.
+        let Ok(place) = Arc::clone(&self.noting).try_acquire_owned() else {
+            return;
+        };
+        let failed = FailedHandshake {
+            identity: identity.and_then(|identity| PskIdentity::new(identity.as_bytes()).ok()),
+            peer,
+            cause: cause_of(reason),
+        };
+        let control = self.control.clone();
+        self.runtime.spawn(async move {
+            control.handshake_failed(failed).await;
+            drop(place);
+        });
     }
 
     fn named(&self, name: &str, ticket: NameTicket<Arc<DeviceEntry>>) {
@@ -84,3 +105,28 @@ impl KeySource for Keys {
         });
     }
 }
+
+fn cause_of(reason: FailureReason) -> FailureCause {
+    match reason {
+        FailureReason::UnsupportedVersion => FailureCause::UnsupportedVersion,
+        FailureReason::NoCommonSuite => FailureCause::NoCommonSuite,
+        FailureReason::CompressionRequired | FailureReason::Malformed | FailureReason::IllegalParameter => {
+            FailureCause::Malformed
+        }
+        FailureReason::UnexpectedMessage => FailureCause::UnexpectedMessage,
+        FailureReason::UnknownIdentity => FailureCause::UnknownIdentity,
+        FailureReason::WrongKey => FailureCause::WrongKey,
+        FailureReason::BadFinished => FailureCause::BadFinished,
+        FailureReason::PeerAlert(number) => FailureCause::ClientAlert(number),
+        FailureReason::TimedOut => FailureCause::TimedOut,
+        FailureReason::Abandoned => FailureCause::Superseded,
+    }
+}
+
+/// Failures whose device is being looked up. Each takes well below a millisecond, so only a flood needs more at a time. A guess.
+const NOTED_AT_ONCE: usize = 64;
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -88,6 +88,13 @@ async fn a_parameter_that_nobody_would_look_at_is_named_with_those_that_are() {
             "online",
             "limit, pageToken, each once",
         ),
+        (
+            "GET",
+            "sessions/failures",
+            "device=x",
+            "device",
+            "reason, identity, limit, pageToken, each once",
+        ),
         ("GET", "keys", "name=x", "name", "limit, pageToken, each once"),
         (
             "GET",
@@ -165,6 +172,7 @@ async fn a_parameter_that_nobody_would_look_at_is_named_with_those_that_are() {
         "devices/lamp-1/events",
         "devices/lamp-1/credentials",
         "sessions",
+        "sessions/failures",
         "keys",
     ] {
         api.get(&format!("{list}?limit=1")).await.expect(200);

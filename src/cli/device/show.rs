@@ -94,6 +94,18 @@ const SHOWN: &[Column] = &[
     ("CIPHER SUITE", |device| field(device, "/session/cipherSuite")),
     ("CONNECTED", |device| ago(device, "/session/since")),
     ("LAST SEEN", |device| ago(device, "/lastSeenAt")),
+    ("LAST FAILURE", |device| {
+        match field(device, "/handshakeFailure/address") {
+            address if address.is_empty() => address,
+            address => {
+                let (last, text) = (
+                    ago(device, "/handshakeFailure/lastAt"),
+                    field(device, "/handshakeFailure/text"),
+                );
+                format!("{last}, a handshake from {address}: {text}")
+            }
+        }
+    }),
     ("SENT SEQUENCE", |device| field(device, "/manifestSent")),
     ("ACKNOWLEDGED", |device| field(device, "/manifestAcknowledged")),
 ];

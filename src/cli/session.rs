@@ -1,0 +1,92 @@
+//! `tessera session`: who is connected, and who could not connect.
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::client::{Client, ServerArgs, segment};
+use super::failure::Failure;
+use super::output::{Column, Output, ago, escaped, field, say};
+
+/// Verbs of `tessera session`.
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List the devices that are connected
+    List {
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// List recent handshakes that failed, newest first, and what to do about them
+    ///
+    /// A wrong key and an unknown identity are told when the gateway gives the handshake up: when the device begins anew from
+    /// the same port, after a minute otherwise. The list begins anew with the gateway.
+    Failures {
+        /// Only those for this reason: unknownIdentity, wrongKey, deviceDisabled, …
+        #[arg(long)]
+        reason: Option<String>,
+        /// Only those with this PSK identity
+        #[arg(long)]
+        identity: Option<String>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// Runs a verb.
+pub fn run(command: SessionCommand) -> Result<(), Failure> {
+    match command {
+        SessionCommand::List { server } => {
+            let sessions = Client::new(&server)?.list("sessions")?;
+            show(&server, &sessions, SESSION, "no device is connected");
+        }
+        SessionCommand::Failures {
+            reason,
+            identity,
+            server,
+        } => {
+            let filters = [("reason", reason), ("identity", identity)];
+            let filters = filters
+                .iter()
+                .filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_deref()?))));
+            let query: Vec<String> = filters.collect();
+            let path = match query.is_empty() {
+                true => "sessions/failures".to_owned(),
+                false => format!("sessions/failures?{}", query.join("&")),
+            };
+            let failures = Client::new(&server)?.list(&path)?;
+            show(
+                &server,
+                &failures,
+                FAILURE,
+                "no handshake like that has failed lately",
+            );
+        }
+    }
+    Ok(())
+}
+
+fn show(server: &ServerArgs, items: &[Value], columns: &[Column], none: &str) {
+    match items.is_empty() && server.output == Output::Table {
+        true => say(none),
+        false => server.output.list(items, columns),
+    }
+}
+
+const SESSION: &[Column] = &[
+    ("DEVICE", |session| field(session, "/device/name")),
+    ("ADDRESS", |session| field(session, "/address")),
+    ("CIPHER SUITE", |session| field(session, "/cipherSuite")),
+    ("SINCE", |session| ago(session, "/since")),
+    ("LAST SEEN", |session| ago(session, "/lastSeenAt")),
+];
+
+/// The identity is what a stranger sent.
+const FAILURE: &[Column] = &[
+    ("LAST", |failure| ago(failure, "/lastAt")),
+    ("TIMES", |failure| field(failure, "/count")),
+    ("REASON", |failure| field(failure, "/reason")),
+    ("IDENTITY", |failure| {
+        escaped(failure["identity"].as_str().unwrap_or_default())
+    }),
+    ("ADDRESS", |failure| field(failure, "/address")),
+    ("WHAT TO DO", |failure| field(failure, "/text")),
+];
