@@ -67,8 +67,11 @@ impl Control {
 
     /// Notes that a device was sent the manifest with this sequence number.
     pub fn manifest_sent(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
-        if entry.note_sent(sequence) {
+        let news = entry.note_sent(sequence);
+        if news.other {
             self.happened(entry, TimelineEvent::ManifestSent { sequence });
+        }
+        if news.highest {
             self.shared.note(entry);
         }
     }
@@ -76,15 +79,18 @@ impl Control {
     /// Notes that a device was sent the manifest with this sequence number before the gateway was last started: that belongs to
     /// what it was sent, and is nothing that happens to it now.
     pub fn manifest_was_sent(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
-        if entry.note_sent(sequence) {
+        if entry.note_sent_before(sequence) {
             self.shared.note(entry);
         }
     }
 
     /// Notes that a device acknowledged the manifest with this sequence number.
     pub fn manifest_acknowledged(&self, entry: &Arc<DeviceEntry>, sequence: u32) {
-        if entry.note_acknowledged(sequence) {
+        let news = entry.note_acknowledged(sequence);
+        if news.other {
             self.happened(entry, TimelineEvent::ManifestAcknowledged { sequence });
+        }
+        if news.highest {
             self.shared.note(entry);
         }
     }

@@ -56,8 +56,14 @@ pub struct SessionFacts {
 #[derive(Debug, Default)]
 struct Seen {
     last_ms: AtomicI64,
+    /// The highest of the manifests sent.
     sent: AtomicU32,
+    /// The highest of those that it acknowledged.
     acknowledged: AtomicU32,
+    /// The last one sent: lower than `sent` after a move to a cohort that deploys an older one.
+    last_sent: AtomicU32,
+    /// The last one that it acknowledged.
+    last_acknowledged: AtomicU32,
     transfer: AtomicI64,
     transfer_end: AtomicU64,
     /// Of the artifact in `transfer`.
@@ -66,6 +72,25 @@ struct Seen {
     finished: AtomicBool,
     /// Whether the writer has it on its list.
     noted: AtomicBool,
+}
+
+/// What a manifest was to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct News {
+    /// Its sequence number is the highest so far.
+    pub highest: bool,
+    /// It is another one than the last.
+    pub other: bool,
+}
+
+impl News {
+    fn of(highest: &AtomicU32, last: &AtomicU32, sequence: u32) -> Self {
+        // Nothing to do is no manifest.
+        Self {
+            highest: highest.fetch_max(sequence, Ordering::Relaxed) < sequence,
+            other: sequence > 0 && last.swap(sequence, Ordering::Relaxed) != sequence,
+        }
+    }
 }
 
 /// What a block was to a download.
@@ -173,14 +198,22 @@ impl DeviceEntry {
         Download { begun, finished }
     }
 
-    /// Notes what was sent. Returns whether that is news.
-    pub(super) fn note_sent(&self, sequence: u32) -> bool {
+    /// Notes what was sent: whether that is the highest so far, and whether it is another one than the last.
+    pub(super) fn note_sent(&self, sequence: u32) -> News {
+        News::of(&self.seen.sent, &self.seen.last_sent, sequence)
+    }
+
+    /// Notes what was sent before the gateway was last started. Returns whether it is the highest so far.
+    pub(super) fn note_sent_before(&self, sequence: u32) -> bool {
+        // Since the start it may have been sent another one already.
+        let last = &self.seen.last_sent;
+        let _ = last.compare_exchange(0, sequence, Ordering::Relaxed, Ordering::Relaxed);
         self.seen.sent.fetch_max(sequence, Ordering::Relaxed) < sequence
     }
 
-    /// Notes what was acknowledged. Returns whether that is news.
-    pub(super) fn note_acknowledged(&self, sequence: u32) -> bool {
-        self.seen.acknowledged.fetch_max(sequence, Ordering::Relaxed) < sequence
+    /// Notes what was acknowledged, as [`Self::note_sent`].
+    pub(super) fn note_acknowledged(&self, sequence: u32) -> News {
+        News::of(&self.seen.acknowledged, &self.seen.last_acknowledged, sequence)
     }
 
     /// How much it may add to its timeline.

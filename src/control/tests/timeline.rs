@@ -71,6 +71,33 @@ async fn a_device_that_keeps_reconnecting_does_not_push_its_reports_out() {
 }
 
 #[tokio::test]
+async fn a_manifest_with_a_lower_number_than_the_last_is_in_the_timeline_and_the_highest_stays_known() {
+    let given = Given::new().await;
+    let device = given.device("d", None).await;
+    let entry = given.entry("d").await;
+    // Moved to a cohort that deploys an older one, with what repeats a notification, and out of it, and back.
+    for sequence in [2, 2, 1, 1, 0, 2] {
+        given.control.manifest_sent(&entry, sequence);
+        given.control.manifest_acknowledged(&entry, sequence);
+    }
+    given.written(device).await;
+    for kind in [TimelineKind::ManifestSent, TimelineKind::ManifestAcknowledged] {
+        let entries = given.timeline(device, &[kind]).await;
+        let numbers: Vec<_> = entries
+            .iter()
+            .rev()
+            .map(|entry| match entry.event {
+                TimelineEvent::ManifestSent { sequence }
+                | TimelineEvent::ManifestAcknowledged { sequence } => sequence,
+                ref other => panic!("{other}"),
+            })
+            .collect();
+        assert_eq!(numbers, [2, 1, 2], "nothing to do is no manifest");
+    }
+    assert_eq!((entry.manifest_sent(), entry.manifest_acknowledged()), (2, 2));
+}
+
+#[tokio::test]
 async fn what_an_import_does_to_a_device_is_in_its_timeline_as_if_done_by_hand() {
     let given = Given::new().await;
     let device = given.device("d", None).await;
