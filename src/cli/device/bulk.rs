@@ -160,7 +160,7 @@ fn redeploy(client: &Client, cohort: &str) -> Result<(), Failure> {
         "artifacts": artifacts,
         "expectedActiveDeploymentId": active["id"],
     });
-    let made = client.post(&format!("{path}/deployments"), &order)?;
+    let made = client.post_once(&format!("{path}/deployments"), &order)?;
     say(&format!(
         "deployed the same set as {:?}, sequence {}",
         field(&made, "/name"),
