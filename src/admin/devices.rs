@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::auth::{Deployer, Reader};
 use super::body::{Body, Object, Page, present};
 use super::problem::{FieldError, Problem};
+use super::query::flag;
 use super::{AdminState, sessions, shapes};
 use crate::control::{
     CreatedCredential, DevicePatch, DeviceQuery, DeviceRecord, FailureRecord, NewCredential, NewDevice,
@@ -322,25 +323,12 @@ impl Filter {
             Some("") => Some(None),
             Some(named) => Some(Some(project.require_cohort_named(named)?.id)),
         };
-        let online = match self.online.as_deref() {
-            None => None,
-            Some("true") => Some(true),
-            Some("false") => Some(false),
-            Some(other) => {
-                return Err(Problem::fields(vec![FieldError {
-                    field: "online".into(),
-                    detail: "the filter is neither true nor false".into(),
-                    value: Some(other.into()),
-                    accepted: Some("true or false".into()),
-                }]));
-            }
-        };
         Ok(DeviceQuery {
             name: parsed("name", self.name, DeviceName::parse)?,
             prefix: self.search,
             cohort,
             tag: parsed("tag", self.tag, Tag::parse)?,
-            online,
+            online: flag("online", self.online.as_deref())?,
             ..DeviceQuery::default()
         })
     }

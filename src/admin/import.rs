@@ -31,6 +31,7 @@ use super::device_rows::{Columns, JsonRow, shortened};
 use super::devices::created;
 use super::pace::TooSlow;
 use super::problem::{FieldError, Problem};
+use super::query::flag;
 use super::rows::{Content, Format, ROW_BYTES, Row, Rows};
 use super::{AdminState, idempotency, shapes};
 use crate::control::{Control, DeviceRow, ImportRules, RowOutcome};
@@ -51,8 +52,8 @@ pub async fn import(
     file: Stream,
 ) -> Result<Response, Problem> {
     let rules = ImportRules {
-        update: flag("update", form.update.as_deref())?,
-        allow_sequence_back: flag("allowSequenceBack", form.allow_sequence_back.as_deref())?,
+        update: flag("update", form.update.as_deref())?.unwrap_or(false),
+        allow_sequence_back: flag("allowSequenceBack", form.allow_sequence_back.as_deref())?.unwrap_or(false),
     };
     idempotency::refuse(
         &headers,
@@ -427,19 +428,6 @@ impl Lines {
     /// The last line has room in any case. Where nobody reads any more, nobody misses it.
     fn last(&self, line: &Value) {
         let _ = self.lines.send((Bytes::from(format!("{line}\n")), None));
-    }
-}
-
-fn flag(name: &str, text: Option<&str>) -> Result<bool, Problem> {
-    match text {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => Err(Problem::fields(vec![FieldError {
-            field: name.into(),
-            detail: "it is neither true nor false".into(),
-            value: Some(shortened(other)),
-            accepted: Some("true or false".into()),
-        }])),
     }
 }
 

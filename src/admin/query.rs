@@ -136,6 +136,21 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// A parameter that says yes or no; `None` where it is not given.
+pub fn flag(name: &str, text: Option<&str>) -> Result<Option<bool>, Problem> {
+    match text {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(other) => Err(Problem::fields(vec![FieldError {
+            field: name.into(),
+            detail: "it is neither true nor false".into(),
+            value: Some(other.into()),
+            accepted: Some("true or false".into()),
+        }])),
+    }
+}
+
 /// Lines of an error: who sends hundreds of parameters finds the mistake in the first ones.
 const ERRORS_SHOWN: usize = 10;
 

@@ -142,13 +142,13 @@ impl DeviceEntry {
         *lock(&self.session)
     }
 
-    /// The sequence number of the last manifest it was sent since it connected; 0 is none.
+    /// The highest sequence number of a manifest that it was sent since it connected; 0 is none.
     #[must_use]
     pub fn manifest_sent(&self) -> u32 {
         self.seen.sent.load(Ordering::Relaxed)
     }
 
-    /// The sequence number of the last manifest it acknowledged since it connected; 0 is none.
+    /// The highest sequence number of a manifest that it acknowledged since it connected; 0 is none.
     #[must_use]
     pub fn manifest_acknowledged(&self) -> u32 {
         self.seen.acknowledged.load(Ordering::Relaxed)

@@ -74,7 +74,7 @@ pub enum TimelineEvent {
         /// The word for why.
         why: Cow<'static, str>,
     },
-    /// A manifest went out that the device had not been sent in this session.
+    /// A manifest went out that is another one than the last in this session.
     ManifestSent {
         /// Its sequence number.
         sequence: u32,
