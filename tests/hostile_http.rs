@@ -563,8 +563,12 @@ fn a_thousand_silent_and_dripping_connections_keep_nobody_out() {
             assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
         }
     }
-    held.retain(is_open);
-    assert!((100..=512).contains(&held.len()), "{} are held open", held.len());
+    // Who gave way is closed a moment after the one that took the seat was let in.
+    eventually("no more are held open than there may be", || {
+        held.retain(is_open);
+        (held.len() <= 512).then_some(())
+    });
+    assert!(held.len() >= 100, "{} are held open", held.len());
     let lost = server.metric_where("tessera_api_connections_lost_total", "gave_way");
     assert!(lost >= 488.0, "{lost} gave way");
     assert!(
