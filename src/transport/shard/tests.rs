@@ -1,5 +1,7 @@
 //! Shards without sockets, in virtual time.
 
+mod hostile;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use super::super::udp::{Path, SendQueue};
 use super::requests::{ANSWER_WITHIN, ASKED_WITHIN};
 use super::{Link, Peer, Shard, Surroundings};
 use crate::coap::{Code, Kind as MessageKind, MessageId, ResponseHead, Token};
-use crate::dtls::{CookieJar, FailureReason, MAX_RECORD_NUMBER, Psk, RESERVATION, ServerConfig};
+use crate::dtls::{ContentType, CookieJar, FailureReason, MAX_RECORD_NUMBER, Psk, RESERVATION, ServerConfig};
 
 #[test]
 fn a_device_shakes_hands_asks_and_is_notified() {
@@ -1170,6 +1172,8 @@ struct World {
     plain: bool,
     /// Datagrams until one is lost.
     until_lost: Option<u32>,
+    /// What devices have sent, first to last.
+    recorded: Vec<Vec<u8>>,
 }
 
 impl World {
@@ -1222,6 +1226,7 @@ impl World {
             out,
             plain: false,
             until_lost: None,
+            recorded: Vec::new(),
         }
     }
 
@@ -1391,6 +1396,7 @@ impl World {
             listener: u8::from(self.plain),
         };
         for mut datagram in datagrams {
+            self.recorded.push(datagram.clone());
             if self.is_lost() {
                 continue;
             }
