@@ -372,8 +372,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         match here {
             Here {
                 handshaking: Some(id),
-                ..
-            } if of_handshake => self.handle_flight(id, path, datagram, out),
+                established,
+            } if of_handshake => {
+                let is_old = established.is_some_and(|id| self.repeat_last_flight(id, path, datagram, out));
+                if !is_old {
+                    self.handle_flight(id, path, datagram, out);
+                }
+            }
             Here {
                 established: Some(id),
                 ..
@@ -391,6 +396,34 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 }
             }
         }
+    }
+
+    /// Sends the last flight of a session again to a device that did not get it and repeats its own; false where there is no
+    /// such device behind the datagram. Whoever has seen its hello can begin a handshake beside the session with it, which
+    /// must not take in what the device repeats.
+    fn repeat_last_flight(&mut self, id: PeerId, path: Path, datagram: &[u8], out: &mut SendQueue) -> bool {
+        let Some(Peer {
+            link: Link::Secure(session),
+            ..
+        }) = self.sessions.get_mut(id)
+        else {
+            return false;
+        };
+        if session.last_flight().next().is_none() {
+            return false;
+        }
+        let mut copy = datagram.to_vec();
+        let is_repeated = records(&mut copy)
+            .filter(|record| RecordHeader::peek(record).is_some_and(|header| header.epoch > 0))
+            .any(|record| session.handle_record(record) == Incoming::ResendFlight);
+        if is_repeated {
+            for flight in session.last_flight() {
+                let start = out.bytes.len();
+                out.bytes.extend_from_slice(flight);
+                out.push(start, path);
+            }
+        }
+        is_repeated
     }
 
     /// Takes the records of an established session.

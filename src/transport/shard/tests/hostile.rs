@@ -262,6 +262,24 @@ fn a_handshake_goes_on_only_where_it_began() {
 }
 
 #[test]
+fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_sent_its_hello_again() {
+    let mut world = World::new(1);
+    // Two hellos, a cookie, three flights.
+    world.lose_nth(5);
+    world.boot(1);
+    assert!(world.device(1).session.is_none());
+    assert_eq!(world.sessions.load(Ordering::SeqCst), 1);
+    let mut scene = Scene::of(world);
+    let hello = scene.recorded()[1].clone();
+    scene.inject(hello);
+    assert_eq!(scene.world.shards[0].seats.taken(), 1, "its cookie is still good");
+    scene.world.settle();
+    scene.world.pass(Duration::from_secs(2));
+    assert!(scene.world.device(1).session.is_some(), "it has repeated its own");
+    scene.assert_answered("its hello again");
+}
+
+#[test]
 fn a_lookup_that_takes_for_ever_holds_its_seat_and_nobody_else() {
     let mut world = World::observing(1);
     for number in 0..5 * MAX_HANDSHAKES as u64 {
