@@ -9,19 +9,19 @@ use crate::dtls::record::{ContentType, RecordHeader, write_plaintext};
 
 #[test]
 fn any_datagram_may_arrive_with_a_bit_flipped() {
-    for suite in CipherSuite::ALL {
-        for (nth, whole) in datagrams(suite).iter().enumerate() {
+    for mode in modes() {
+        for (nth, whole) in datagrams(mode).iter().enumerate() {
             // One bit of each byte, and of long datagrams as many as there is time for.
             for byte in (0..whole.len()).step_by(1 + whole.len() / 160) {
-                let mut simulation = altered(suite, nth, |datagram| {
+                let mut simulation = altered(mode, nth, |datagram| {
                     // Signatures differ in length from run to run.
                     let byte = byte.min(datagram.len() - 1);
                     datagram[byte] ^= 1 << (byte % 8);
                 });
                 simulation.run_well();
-                let context = format!("{suite}, datagram {nth}, byte {byte}");
+                let context = format!("{mode:?}, datagram {nth}, byte {byte}");
                 assert_no_client_alone(&mut simulation, &context);
-                assert_next_succeeds(simulation, suite, &context);
+                assert_next_succeeds(simulation, mode, &context);
             }
         }
     }
@@ -29,10 +29,10 @@ fn any_datagram_may_arrive_with_a_bit_flipped() {
 
 #[test]
 fn any_datagram_may_arrive_cut_short() {
-    for suite in CipherSuite::ALL {
-        for nth in 0..datagrams(suite).len() {
+    for mode in modes() {
+        for nth in 0..datagrams(mode).len() {
             for part in 0..16 {
-                let mut simulation = altered(suite, nth, |datagram| {
+                let mut simulation = altered(mode, nth, |datagram| {
                     datagram.truncate(datagram.len() * part / 16);
                 });
                 simulation.run_well();
@@ -45,9 +45,9 @@ fn any_datagram_may_arrive_cut_short() {
 
 #[test]
 fn every_message_may_come_in_pieces_of_one_byte_in_any_order_and_twice() {
-    for suite in CipherSuite::ALL {
+    for mode in modes() {
         for order in 0..3 {
-            let (mut simulation, flight) = before_the_keys(suite);
+            let (mut simulation, flight) = before_the_keys(mode);
             let (mut pieces, rest) = in_pieces(&flight, 1);
             pieces.extend(pieces.clone());
             match order {
@@ -66,7 +66,7 @@ fn every_message_may_come_in_pieces_of_one_byte_in_any_order_and_twice() {
             let took = simulation.now - simulation.start;
             assert!(
                 took < Duration::from_secs(1),
-                "{suite}: nothing had to come again, {took:?}"
+                "{mode:?}: nothing had to come again, {took:?}"
             );
         }
     }
@@ -74,8 +74,8 @@ fn every_message_may_come_in_pieces_of_one_byte_in_any_order_and_twice() {
 
 #[test]
 fn pieces_may_overlap_and_what_was_a_lie_is_overwritten() {
-    for suite in CipherSuite::ALL {
-        let (mut simulation, flight) = before_the_keys(suite);
+    for mode in modes() {
+        let (mut simulation, flight) = before_the_keys(mode);
         let (genuine, rest) = in_pieces(&flight, 7);
         let mut lies = genuine.clone();
         for lie in &mut lies {
@@ -101,8 +101,8 @@ fn pieces_may_overlap_and_what_was_a_lie_is_overwritten() {
 
 #[test]
 fn messages_that_are_announced_and_never_come_are_forgotten_for_the_true_ones() {
-    for suite in CipherSuite::ALL {
-        let (mut simulation, flight) = before_the_keys(suite);
+    for mode in modes() {
+        let (mut simulation, flight) = before_the_keys(mode);
         let mut seq = first_seq(&flight);
         for kind in [11, 16, 15, 1, 20, 99] {
             for length in [2, 7, 200, 1023, 1024, 16_000, (1 << 24) - 1] {
@@ -119,8 +119,8 @@ fn messages_that_are_announced_and_never_come_are_forgotten_for_the_true_ones() 
 
 #[test]
 fn a_flood_of_empty_pieces_takes_no_memory_and_no_session() {
-    for suite in CipherSuite::ALL {
-        let (mut simulation, flight) = before_the_keys(suite);
+    for mode in modes() {
+        let (mut simulation, flight) = before_the_keys(mode);
         let seq = first_seq(&flight);
         // As many pieces as fit into the largest datagram, each of a message of another length.
         let mut datagram = Vec::new();
@@ -138,8 +138,8 @@ fn a_flood_of_empty_pieces_takes_no_memory_and_no_session() {
                 assert!(answers.is_empty());
             }
         });
-        assert!(held.bytes_current < 64 << 10, "{suite}: {held:?}");
-        assert_eq!(simulation.sent.len(), answered, "{suite}: nothing is said to it");
+        assert!(held.bytes_current < 64 << 10, "{mode:?}: {held:?}");
+        assert_eq!(simulation.sent.len(), answered, "{mode:?}: nothing is said to it");
         deliver(&mut simulation, &flight);
         simulation.run_well();
         simulation.assert_agreed();
@@ -148,8 +148,8 @@ fn a_flood_of_empty_pieces_takes_no_memory_and_no_session() {
 
 #[test]
 fn a_hello_that_comes_a_thousand_times_gets_no_more_flights_than_it_came() {
-    for suite in CipherSuite::ALL {
-        let (mut simulation, flight) = before_the_keys(suite);
+    for mode in modes() {
+        let (mut simulation, flight) = before_the_keys(mode);
         let hello = simulation.sent[1].1.clone();
         let of_server = simulation.sent.iter().filter(|(way, _)| *way == Way::ToClient);
         let once: usize = of_server.map(|(_, datagram)| datagram.len()).sum();
@@ -162,7 +162,7 @@ fn a_hello_that_comes_a_thousand_times_gets_no_more_flights_than_it_came() {
                 said += std::mem::take(&mut out).len();
             }
         }
-        assert_eq!(said, 1000 * once, "{suite}");
+        assert_eq!(said, 1000 * once, "{mode:?}");
         deliver(&mut simulation, &flight);
         simulation.run_well();
         simulation.assert_agreed();
@@ -171,24 +171,24 @@ fn a_hello_that_comes_a_thousand_times_gets_no_more_flights_than_it_came() {
 
 #[test]
 fn messages_of_other_kinds_in_between_end_in_a_refusal_and_the_next_handshake_succeeds() {
-    for suite in CipherSuite::ALL {
+    for mode in modes() {
         for kind in [0, 1, 2, 3, 4, 12, 13, 14, 15, 20, 21, 22, 23, 255] {
-            let (mut simulation, flight) = before_the_keys(suite);
+            let (mut simulation, flight) = before_the_keys(mode);
             let seq = first_seq(&flight);
             simulation.deliver(Way::ToServer, piece(kind, 3, seq, 0, b"abc"));
             assert!(simulation.server.session.is_none());
             simulation.run_well();
-            let context = format!("{suite}, a message of kind {kind}");
+            let context = format!("{mode:?}, a message of kind {kind}");
             assert_no_client_alone(&mut simulation, &context);
-            assert_next_succeeds(simulation, suite, &context);
+            assert_next_succeeds(simulation, mode, &context);
         }
     }
 }
 
 #[test]
 fn every_alert_there_is_may_be_forged_during_a_handshake() {
-    for suite in CipherSuite::ALL {
-        let (mut simulation, flight) = before_the_keys(suite);
+    for mode in modes() {
+        let (mut simulation, flight) = before_the_keys(mode);
         for level in [0, 1, 2, 255] {
             for description in 0..=255 {
                 let mut forged = Vec::new();
@@ -244,10 +244,10 @@ fn assert_no_client_alone(simulation: &mut Simulation, context: &str) {
 }
 
 /// The same server, and a client that has just booted.
-fn assert_next_succeeds(mut simulation: Simulation, suite: CipherSuite, context: &str) {
+fn assert_next_succeeds(mut simulation: Simulation, mode: Mode, context: &str) {
     let established = simulation.server.established;
     let (identity, key, mut rng) = (identity(), psk(), StdRng::seed_from_u64(77));
-    let config = Arc::new(config(suite));
+    let config = Arc::new(mode.config());
     simulation.client = Client {
         handshake: ClientHandshake::new(&config, identity, key, simulation.now, &mut rng),
         outcome: None,
@@ -261,8 +261,8 @@ fn assert_next_succeeds(mut simulation: Simulation, suite: CipherSuite, context:
 }
 
 /// A handshake in which what the client sends after the server's first flight is lost; and what that was.
-fn before_the_keys(suite: CipherSuite) -> (Simulation, Vec<Vec<u8>>) {
-    let mut simulation = simulation(suite);
+fn before_the_keys(mode: Mode) -> (Simulation, Vec<Vec<u8>>) {
+    let mut simulation = mode.simulation();
     let mut of_client = 0;
     let mut flight = Vec::new();
     simulation.run(
@@ -289,8 +289,8 @@ fn deliver(simulation: &mut Simulation, flight: &[Vec<u8>]) {
 }
 
 /// The datagrams of a handshake that nothing happens to.
-fn datagrams(suite: CipherSuite) -> Vec<Vec<u8>> {
-    let mut simulation = simulation(suite);
+fn datagrams(mode: Mode) -> Vec<Vec<u8>> {
+    let mut simulation = mode.simulation();
     simulation.run_well();
     simulation
         .sent
@@ -300,8 +300,8 @@ fn datagrams(suite: CipherSuite) -> Vec<Vec<u8>> {
 }
 
 /// Up to the datagram with this number, which is on its way and arrives as `change` leaves it.
-fn altered(suite: CipherSuite, nth: usize, change: impl FnOnce(&mut Vec<u8>)) -> Simulation {
-    let mut simulation = simulation(suite);
+fn altered(mode: Mode, nth: usize, change: impl FnOnce(&mut Vec<u8>)) -> Simulation {
+    let mut simulation = mode.simulation();
     simulation.run(
         |sent, _, _| if sent == nth { Vec::new() } else { well() },
         |simulation| simulation.sent.len() > nth,
@@ -369,13 +369,29 @@ fn first_seq(flight: &[Vec<u8>]) -> u16 {
     fragment(&flight[0]).message_seq
 }
 
-fn simulation(suite: CipherSuite) -> Simulation {
-    Simulation::new(config(suite), ServerConfig::default(), 1)
+/// How a device proves itself and protects its records, and whether its records have a connection ID.
+#[derive(Clone, Copy, Debug)]
+struct Mode {
+    suite: CipherSuite,
+    ids: OfferedConnectionId,
 }
 
-fn config(suite: CipherSuite) -> ClientConfig {
-    ClientConfig {
-        suites: vec![suite],
-        ..ClientConfig::default()
+fn modes() -> impl Iterator<Item = Mode> {
+    CipherSuite::ALL.into_iter().flat_map(|suite| {
+        [OfferedConnectionId::None, OfferedConnectionId::Empty].map(|ids| Mode { suite, ids })
+    })
+}
+
+impl Mode {
+    fn simulation(self) -> Simulation {
+        with_ids(self.config(), self.ids, 1)
+    }
+
+    fn config(self) -> ClientConfig {
+        ClientConfig {
+            suites: vec![self.suite],
+            connection_id: self.ids,
+            ..ClientConfig::default()
+        }
     }
 }
