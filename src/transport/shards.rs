@@ -218,7 +218,7 @@ impl Bound {
             .collect();
         let mut sockets: Vec<Vec<Socket>> =
             (0..shards).map(|_| Vec::with_capacity(listeners.len())).collect();
-        for (asked, _) in &listeners {
+        for (asked, kind) in &listeners {
             // An IPv6 wildcard takes IPv4 too, unless somebody of ours listens there.
             let v6_only = listeners
                 .iter()
@@ -230,6 +230,13 @@ impl Bound {
             let address = notice_other_holder(*asked, v6_only).map_err(refused)?;
             for of_shard in &mut sockets {
                 of_shard.push(Socket::bind(address, true, v6_only).map_err(refused)?);
+            }
+            if *kind == Kind::Secure
+                && let Some(socket) = sockets.first().and_then(|sockets| sockets.last())
+                && let Err(error) = socket.steer(shards as u16)
+            {
+                // What reaches the wrong shard is passed on.
+                warn!(%address, %error, "the kernel does not steer by connection ID");
             }
         }
         let kinds = listeners.iter().map(|(_, kind)| *kind).collect();
