@@ -1,5 +1,6 @@
 //! What those need who talk to devices: who it is, what it says, what was seen of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::directory::{DeviceEntry, SessionFacts};
@@ -100,6 +101,11 @@ impl Control {
         entry.note_seen(session.since_ms);
         self.shared.directory.connected(entry, session);
         self.shared.note(entry);
+    }
+
+    /// Notes where the device of a session is by now.
+    pub fn moved(&self, entry: &DeviceEntry, serial: u64, peer: SocketAddr) {
+        self.shared.directory.moved(entry, serial, peer);
     }
 
     /// Notes the end of a session.

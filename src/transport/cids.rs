@@ -399,10 +399,7 @@ mod tests {
         let mut cids = Cids::with_slots(1, 64, 3);
         let taken: Vec<_> = std::iter::from_fn(|| cids.take(&mut rng)).collect();
         assert_eq!(taken.len(), 4 * 3, "four virtual shards of three");
-        let virtual_shards: HashSet<_> = taken
-            .iter()
-            .map(|cid| Layout::of(*cid).virtual_shard)
-            .collect();
+        let virtual_shards: HashSet<_> = taken.iter().map(|cid| Layout::of(*cid).virtual_shard).collect();
         assert_eq!(virtual_shards, HashSet::from([1, 65, 129, 193]));
         cids.release(taken[7]);
         let again = cids.take(&mut rng).unwrap();

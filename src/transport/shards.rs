@@ -42,6 +42,8 @@ pub struct TransportConfig {
     pub max_sessions: usize,
     /// A session not heard from for this long ends. Never less than [`TransportConfig::IDLE_MIN`].
     pub idle: Duration,
+    /// The same for a session with a connection ID: its device finds it again wherever its network has put it meanwhile.
+    pub idle_with_cid: Duration,
     /// Handshakes in flight, over all shards. Beyond it ClientHellos are dropped.
     pub max_handshakes: usize,
     /// Plain CoAP peers remembered, over all shards. Beyond it the longest idle one goes.
@@ -117,6 +119,7 @@ impl Default for TransportConfig {
             shards: 0,
             max_sessions: 1_000_000,
             idle: Duration::from_secs(24 * 3600),
+            idle_with_cid: Duration::from_secs(30 * 24 * 3600),
             max_handshakes: 4096,
             max_plain_peers: 65_536,
             dtls: ServerConfig::default(),
@@ -309,6 +312,7 @@ impl Bound {
                 locals: local_addrs.clone(),
                 max_sessions: config.max_sessions,
                 idle: config.idle.max(TransportConfig::IDLE_MIN),
+                idle_with_cid: config.idle_with_cid.max(TransportConfig::IDLE_MIN),
                 max_handshakes: config.max_handshakes.div_ceil(count),
                 max_plain_peers: config.max_plain_peers.div_ceil(count),
                 rng: rand::make_rng(),

@@ -327,7 +327,11 @@ mod tests {
         slots.touch(ids[0]);
         slots.remove(ids[2]);
         let again = slots.insert_in(Lane::Patient, 7);
-        assert_eq!(again.slot(), ids[2].slot(), "a place changes lanes with its occupant");
+        assert_eq!(
+            again.slot(),
+            ids[2].slot(),
+            "a place changes lanes with its occupant"
+        );
         let orders = [Lane::Usual, Lane::Patient].map(|lane| {
             let oldest = std::iter::from_fn(|| {
                 let id = slots.oldest_in(lane)?;

@@ -644,7 +644,11 @@ mod tests {
     #[test]
     fn the_kernel_hands_a_record_with_a_connection_id_to_its_thread_and_others_as_ever() {
         in_runtime(|| {
-            for (wildcard, to) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::]:0", "::1")] {
+            for (wildcard, to) in [
+                ("0.0.0.0:0", "127.0.0.1"),
+                ("[::]:0", "127.0.0.1"),
+                ("[::]:0", "::1"),
+            ] {
                 let first = Socket::bind(wildcard.parse().unwrap(), true, false).unwrap();
                 let address = first.local_addr();
                 let mut sockets = vec![first];

@@ -328,6 +328,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             shard: self.around.index,
             peer: path.peer,
             suite: session.suite().name(),
+            connection_id: None,
             credential,
             since_unix_ms: self.unix_ms,
             restored: false,

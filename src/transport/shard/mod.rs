@@ -74,6 +74,8 @@ pub struct Surroundings<H: Handler, K> {
     /// Sessions allowed over all shards.
     pub max_sessions: usize,
     pub idle: Duration,
+    /// Of sessions with a connection ID.
+    pub idle_with_cid: Duration,
     /// Handshakes in flight allowed in this shard.
     pub max_handshakes: usize,
     /// Plain peers allowed in this shard.

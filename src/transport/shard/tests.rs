@@ -1201,6 +1201,7 @@ impl World {
                     ],
                     max_sessions: MAX_SESSIONS,
                     idle: IDLE,
+                    idle_with_cid: IDLE_WITH_CID,
                     max_handshakes: MAX_HANDSHAKES,
                     max_plain_peers: MAX_PLAIN,
                     rng: StdRng::seed_from_u64(index as u64),
@@ -1437,3 +1438,4 @@ const MAX_SESSIONS: usize = 5;
 const MAX_HANDSHAKES: usize = 6;
 const MAX_PLAIN: usize = 4;
 const IDLE: Duration = Duration::from_secs(24 * 3600);
+const IDLE_WITH_CID: Duration = Duration::from_secs(30 * 24 * 3600);
