@@ -5,7 +5,7 @@
 //!       virtual shard   node    slot    generation
 //! ```
 //!
-//! There are 256 virtual shards, each with a table of its own; a thread has those that [`thread_of`] gives it. So the first byte
+//! There are 256 virtual shards, each with a table of its own; a thread has those that [`owner_of`] gives it. So the first byte
 //! leads to a thread, the slot to a place there, and the generation refuses whoever held the place before: no map is asked. A
 //! connection ID stays with its session for life, and in another run of the gateway, with more threads or fewer, its virtual
 //! shard is another thread's and the rest is as it was.
@@ -20,6 +20,7 @@
 use rand::Rng;
 
 use super::slots::PeerId;
+use crate::dtls::ConnectionId;
 
 /// The connection IDs of one thread's virtual shards.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ impl Cids {
     fn with_slots(thread: u16, threads: usize, slots_max: u32) -> Self {
         let threads = threads.clamp(1, VIRTUAL_SHARDS) as u16;
         let tables = (0..=u8::MAX)
-            .filter(|virtual_shard| thread_of(*virtual_shard, usize::from(threads)) == thread)
+            .filter(|virtual_shard| owner_of(*virtual_shard, usize::from(threads)) == thread)
             .map(|_| Table::default())
             .collect();
         Self {
@@ -106,7 +107,7 @@ impl Cids {
     /// Reserves one for whoever it is assigned to next. Its virtual shards get their turn one after the other, so that threads
     /// stay balanced when there are more or fewer of them. `None` when every slot of every virtual shard is taken: a
     /// handshake then goes on without one.
-    pub fn take(&mut self, rng: &mut impl Rng) -> Option<[u8; 8]> {
+    pub fn take(&mut self, rng: &mut impl Rng) -> Option<ConnectionId> {
         let count = self.tables.len();
         let first = self.next;
         for at in (first..first + count).map(|at| at % count) {
@@ -120,13 +121,13 @@ impl Cids {
                 slot,
                 generation,
             };
-            return Some(layout.to_bytes());
+            return Some(layout.connection_id());
         }
         None
     }
 
     /// From here on it leads to `holder`. Nothing happens to one that is not in use.
-    pub fn assign(&mut self, cid: [u8; 8], holder: Holder) {
+    pub fn assign(&mut self, cid: ConnectionId, holder: Holder) {
         if let Some((table, layout)) = self.own(cid)
             && let Some(place) = table.place_mut(layout)
         {
@@ -135,7 +136,7 @@ impl Cids {
     }
 
     /// It is nobody's any more. Nothing happens to one that is not in use.
-    pub fn release(&mut self, cid: [u8; 8]) {
+    pub fn release(&mut self, cid: ConnectionId) {
         if let Some((table, layout)) = self.own(cid)
             && let Some(place) = table.place_mut(layout)
         {
@@ -152,7 +153,7 @@ impl Cids {
     /// When it leads to another thread or gateway.
     pub fn restore(
         &mut self,
-        cid: [u8; 8],
+        cid: ConnectionId,
         session: PeerId,
         rng: &mut impl Rng,
     ) -> Result<Option<Holder>, NotOurs> {
@@ -178,9 +179,9 @@ impl Cids {
     }
 
     /// Where it leads.
-    pub fn find(&self, cid: [u8; 8]) -> Found {
+    pub fn find(&self, cid: ConnectionId) -> Found {
         let layout = Layout::of(cid);
-        let thread = thread_of(layout.virtual_shard, usize::from(self.threads));
+        let thread = owner_of(layout.virtual_shard, usize::from(self.threads));
         if layout.node != NODE {
             return Found::Nobody;
         }
@@ -196,10 +197,10 @@ impl Cids {
     }
 
     /// The table of one that is this thread's.
-    fn own(&mut self, cid: [u8; 8]) -> Option<(&mut Table, Layout)> {
+    fn own(&mut self, cid: ConnectionId) -> Option<(&mut Table, Layout)> {
         let layout = Layout::of(cid);
         let threads = usize::from(self.threads);
-        if layout.node != NODE || thread_of(layout.virtual_shard, threads) != self.thread {
+        if layout.node != NODE || owner_of(layout.virtual_shard, threads) != self.thread {
             return None;
         }
         let table = self.tables.get_mut(usize::from(layout.virtual_shard) / threads)?;
@@ -213,8 +214,8 @@ pub struct NotOurs;
 
 impl Layout {
     /// What a connection ID says. Every eight bytes say something.
-    pub fn of(cid: [u8; 8]) -> Self {
-        let [virtual_shard, node, s0, s1, s2, g0, g1, g2] = cid;
+    pub fn of(cid: ConnectionId) -> Self {
+        let [virtual_shard, node, s0, s1, s2, g0, g1, g2] = cid.to_bytes();
         Self {
             virtual_shard,
             node,
@@ -223,10 +224,10 @@ impl Layout {
         }
     }
 
-    fn to_bytes(self) -> [u8; 8] {
+    fn connection_id(self) -> ConnectionId {
         let [_, s0, s1, s2] = self.slot.to_be_bytes();
         let [_, g0, g1, g2] = self.generation.to_be_bytes();
-        [self.virtual_shard, self.node, s0, s1, s2, g0, g1, g2]
+        ConnectionId::new([self.virtual_shard, self.node, s0, s1, s2, g0, g1, g2])
     }
 }
 
@@ -263,8 +264,13 @@ impl Place {
     }
 }
 
+/// Which of `threads` threads a connection ID leads to.
+pub fn thread_of(cid: ConnectionId, threads: usize) -> u16 {
+    owner_of(Layout::of(cid).virtual_shard, threads)
+}
+
 /// Which of `threads` threads has a virtual shard. [`super::steering`] computes the same in the kernel.
-pub fn thread_of(virtual_shard: u8, threads: usize) -> u16 {
+pub fn owner_of(virtual_shard: u8, threads: usize) -> u16 {
     (usize::from(virtual_shard) % threads.clamp(1, VIRTUAL_SHARDS)) as u16
 }
 
@@ -289,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_bytes_are_virtual_shard_node_slot_and_generation() {
-        let bytes = [0x07, 0x00, 0x01, 0x02, 0x03, 0xa1, 0xb2, 0xc3];
+        let bytes = ConnectionId::new([0x07, 0x00, 0x01, 0x02, 0x03, 0xa1, 0xb2, 0xc3]);
         let layout = Layout {
             virtual_shard: 7,
             node: 0,
@@ -297,7 +303,7 @@ mod tests {
             generation: 0xa1_b2c3,
         };
         assert_eq!(Layout::of(bytes), layout);
-        assert_eq!(layout.to_bytes(), bytes);
+        assert_eq!(layout.connection_id(), bytes);
     }
 
     #[test]
@@ -305,7 +311,7 @@ mod tests {
         for threads in [1, 2, 3, 7, 64, 256] {
             let mut owners = vec![0; threads];
             for virtual_shard in 0..=255 {
-                owners[usize::from(thread_of(virtual_shard, threads))] += 1;
+                owners[usize::from(owner_of(virtual_shard, threads))] += 1;
             }
             assert_eq!(owners.iter().sum::<u32>(), 256);
             assert!(owners.iter().max().unwrap() - owners.iter().min().unwrap() <= 1);
@@ -347,9 +353,10 @@ mod tests {
         cids.assign(cid, Holder::Session(peer(1)));
         for byte in 0..8 {
             for bit in 0..8 {
-                let mut forged = cid;
+                let mut forged = cid.to_bytes();
                 forged[byte] ^= 1 << bit;
-                assert_eq!(cids.find(forged), Found::Nobody, "{forged:x?}");
+                let forged = ConnectionId::new(forged);
+                assert_eq!(cids.find(forged), Found::Nobody, "{forged}");
             }
         }
         cids.release(cid);
@@ -369,7 +376,7 @@ mod tests {
         let mut last = None;
         for _ in 0..1000 {
             let cid = cids.take(&mut rng).unwrap();
-            assert!(seen.insert(cid), "{cid:x?} for the second time");
+            assert!(seen.insert(cid), "{cid} for the second time");
             if let Some(last) = last {
                 let (last, now) = (Layout::of(last), Layout::of(cid));
                 assert_eq!(now.slot, last.slot);
@@ -385,12 +392,12 @@ mod tests {
     fn generations_wrap() {
         let mut rng = StdRng::seed_from_u64(4);
         let mut cids = Cids::new(0, 1);
-        let last = [0, 0, 0, 0, 0, 0xff, 0xff, 0xff];
+        let last = ConnectionId::new([0, 0, 0, 0, 0, 0xff, 0xff, 0xff]);
         assert_eq!(cids.restore(last, peer(1), &mut rng), Ok(None));
         cids.restored();
         cids.release(last);
         let taken: Vec<_> = (0..256).map(|_| cids.take(&mut rng).unwrap()).collect();
-        assert!(taken.contains(&[0; 8]), "generation 0 follows");
+        assert!(taken.contains(&ConnectionId::new([0; 8])), "generation 0 follows");
     }
 
     #[test]
@@ -403,7 +410,7 @@ mod tests {
         assert_eq!(virtual_shards, HashSet::from([1, 65, 129, 193]));
         cids.release(taken[7]);
         let again = cids.take(&mut rng).unwrap();
-        assert_eq!(again[..5], taken[7][..5]);
+        assert_eq!(again.to_bytes()[..5], taken[7].to_bytes()[..5]);
         assert_eq!(cids.take(&mut rng), None);
     }
 
@@ -420,7 +427,7 @@ mod tests {
                 .collect();
             // Every other session lives.
             for (number, cid) in held.iter().enumerate().step_by(2) {
-                let thread = thread_of(cid[0], usize::from(threads));
+                let thread = thread_of(*cid, usize::from(threads));
                 for (at, cids) in after.iter_mut().enumerate() {
                     let restored = cids.restore(*cid, peer(number as u32), &mut rng);
                     let expected = if at == usize::from(thread) {
@@ -439,7 +446,7 @@ mod tests {
                 }
             }
             for (number, cid) in held.iter().enumerate().step_by(2) {
-                let thread = thread_of(cid[0], usize::from(threads));
+                let thread = thread_of(*cid, usize::from(threads));
                 assert_eq!(
                     after[usize::from(thread)].find(*cid),
                     Found::Here(Holder::Session(peer(number as u32)))
@@ -452,8 +459,8 @@ mod tests {
     fn of_two_restored_sessions_in_one_slot_the_earlier_is_told_of() {
         let mut rng = StdRng::seed_from_u64(7);
         let mut cids = Cids::new(0, 1);
-        let earlier = [9, 0, 0, 0, 5, 0, 0, 1];
-        let later = [9, 0, 0, 0, 5, 0, 0, 2];
+        let earlier = ConnectionId::new([9, 0, 0, 0, 5, 0, 0, 1]);
+        let later = ConnectionId::new([9, 0, 0, 0, 5, 0, 0, 2]);
         assert_eq!(cids.restore(earlier, peer(1), &mut rng), Ok(None));
         assert_eq!(
             cids.restore(later, peer(2), &mut rng),

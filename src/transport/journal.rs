@@ -90,6 +90,15 @@ pub enum Entry {
         /// All its relations.
         relations: Vec<SavedRelation>,
     },
+    /// Its device is at another address.
+    Moved {
+        /// Which session.
+        serial: u64,
+        /// Where it is.
+        peer: SocketAddr,
+        /// Which of our addresses it talks to.
+        local: IpAddr,
+    },
     /// It is over.
     Ended {
         /// Which session.
@@ -298,6 +307,12 @@ impl Entry {
                 write_numbers(OBSERVES, [*serial], &mut out);
                 write_relations(relations, &mut out);
             }
+            Self::Moved { serial, peer, local } => {
+                write_numbers(99, [*serial], &mut out);
+                write_ip(peer.ip(), &mut out);
+                out.extend_from_slice(&peer.port().to_be_bytes());
+                write_ip(*local, &mut out);
+            }
             Self::Ended { serial } => write_numbers(ENDED, [*serial], &mut out),
         }
         out
@@ -340,6 +355,11 @@ impl Entry {
                 relations: bytes.relations()?,
             },
             ENDED => Self::Ended { serial: bytes.u64()? },
+            99 => Self::Moved {
+                serial: bytes.u64()?,
+                peer: SocketAddr::new(bytes.ip()?, bytes.u16()?),
+                local: bytes.ip()?,
+            },
             other => return Err(EntryError::Kind(other)),
         };
         if bytes.0.is_empty() {
@@ -381,6 +401,12 @@ fn replay(bytes: &mut dyn SessionJournal) -> io::Result<HashMap<u64, SavedPeer>>
             Entry::Observes { serial, relations } => {
                 if let Some(peer) = live.get_mut(&serial) {
                     peer.relations = relations;
+                }
+            }
+            Entry::Moved { serial, peer, local } => {
+                if let Some(of) = live.get_mut(&serial) {
+                    of.peer = peer;
+                    of.local = local;
                 }
             }
             Entry::Ended { serial } => {

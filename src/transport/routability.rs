@@ -5,7 +5,7 @@
 
 use crate::coap::{Kind, Message, MessageId};
 
-/// Of one session. Ten bytes, as every connected device has one.
+/// Of one session. Eight bytes, as every connected device has one.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Routability {
     /// The address returned a cookie, or has shown since that the device is there.
@@ -23,8 +23,6 @@ pub struct Budget {
     notifications: u8,
     /// The last request that was answered there.
     answered: Option<MessageId>,
-    /// A confirmable message was sent there.
-    asked: bool,
 }
 
 /// What is to be sent.
@@ -46,7 +44,6 @@ impl Routability {
             datagrams: DATAGRAMS,
             notifications: NOTIFICATIONS,
             answered: None,
-            asked: false,
         })
     }
 
@@ -67,7 +64,9 @@ impl Routability {
 
     /// The device acknowledged, from there, the confirmable message in flight.
     pub fn acknowledged(&mut self) {
-        if matches!(self, Self::Unproven(Budget { asked: true, .. })) {
+        if let Self::Unproven(budget) = self
+            && budget.notifications < NOTIFICATIONS
+        {
             *self = Self::Proven;
         }
     }
@@ -89,10 +88,7 @@ impl Routability {
         budget.bytes -= len;
         match sending {
             Sending::Answer(request) => budget.answered = Some(request),
-            Sending::Notification => {
-                budget.notifications -= 1;
-                budget.asked = true;
-            }
+            Sending::Notification => budget.notifications -= 1,
             Sending::Goodbye => {}
         }
         true
@@ -193,7 +189,7 @@ mod tests {
 
     #[test]
     fn it_is_small() {
-        assert!(size_of::<Routability>() <= 12);
+        assert_eq!(size_of::<Routability>(), 8);
     }
 
     fn is_unproven(address: Routability) -> bool {

@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::cids::thread_of;
 use super::directory::{Directory, Kind};
 use super::event_loop;
 use super::handler::{Handler, KeySource};
@@ -283,7 +284,11 @@ impl Bound {
         let next_serial = journal::next_serial(&restored);
         let mut restored_by_shard: Vec<Vec<journal::RestoredPeer>> = (0..count).map(|_| Vec::new()).collect();
         for (index, peer) in restored.into_iter().enumerate() {
-            restored_by_shard[index % count].push(peer);
+            let shard = match peer.session.connection_id() {
+                Some(cid) => usize::from(thread_of(cid, count)),
+                None => index % count,
+            };
+            restored_by_shard[shard].push(peer);
         }
         let mut rng: StdRng = rand::make_rng();
         let mut secret = [0; 32];

@@ -20,7 +20,7 @@ use crate::coap::{
 };
 use crate::dtls::{
     Admission, ClientConfig, ClientHandshake, CookieJar, FailureReason, HandshakeEvent, Identity, Incoming,
-    Psk, ServerConfig, ServerHandshake, Session, records,
+    OfferedConnectionId, Psk, ServerConfig, ServerHandshake, Session, records,
 };
 use crate::telemetry::Route;
 
@@ -59,6 +59,11 @@ pub enum Seen {
         device: u64,
         serial: u64,
         why: EndReason,
+    },
+    Moved {
+        device: u64,
+        serial: u64,
+        peer: SocketAddr,
     },
     Acknowledged {
         device: u64,
@@ -144,6 +149,14 @@ impl Handler for House {
             device: device.0,
             serial: session.serial,
             restored: session.restored,
+        });
+    }
+
+    fn moved(&self, device: &Thing, serial: u64, peer: SocketAddr) {
+        self.see(Seen::Moved {
+            device: device.0,
+            serial,
+            peer,
         });
     }
 
@@ -376,6 +389,8 @@ pub struct Device {
     pub failed: bool,
     /// What it announces in its next handshake.
     pub record_size_limit: Option<u16>,
+    /// What it says of connection IDs there.
+    pub connection_id: OfferedConnectionId,
     /// Of the next requests.
     pub token: Token,
     pub mid: u16,
@@ -405,6 +420,7 @@ impl Device {
             closed: false,
             failed: false,
             record_size_limit: None,
+            connection_id: OfferedConnectionId::None,
             token: Token::from([7; 8]),
             mid: 100,
             rng: StdRng::seed_from_u64(number),
@@ -421,6 +437,7 @@ impl Device {
         let identity = Identity::new(identity.as_bytes()).unwrap();
         let config = Arc::new(ClientConfig {
             record_size_limit: self.record_size_limit,
+            connection_id: self.connection_id,
             ..ClientConfig::default()
         });
         self.session = None;

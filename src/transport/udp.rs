@@ -505,7 +505,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 mod tests {
     use std::net::UdpSocket;
 
-    use super::super::cids::thread_of;
+    use super::super::cids::owner_of;
     use super::*;
 
     /// Reads once; whoever calls it has waited for something to be there.
@@ -672,7 +672,7 @@ mod tests {
                     record[11] = virtual_shard;
                     assert_eq!(
                         reached(&record),
-                        usize::from(thread_of(virtual_shard, 3)),
+                        usize::from(owner_of(virtual_shard, 3)),
                         "virtual shard {virtual_shard}"
                     );
                     record[0] = 23;

@@ -124,6 +124,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 id,
             },
             path,
+            true,
             datagram,
             out,
         );

@@ -1,5 +1,7 @@
 //! Shards without sockets, in virtual time.
 
+mod moves;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -1170,6 +1172,8 @@ struct World {
     plain: bool,
     /// Datagrams until one is lost.
     until_lost: Option<u32>,
+    /// What the gateway sent: to whom, and how many bytes.
+    sent: Vec<(SocketAddr, usize)>,
 }
 
 impl World {
@@ -1223,6 +1227,7 @@ impl World {
             out,
             plain: false,
             until_lost: None,
+            sent: Vec::new(),
         }
     }
 
@@ -1366,6 +1371,8 @@ impl World {
             .map(|(path, bytes)| (path.peer, bytes.to_vec()))
             .collect();
         self.out.clear();
+        self.sent
+            .extend(answers.iter().map(|(peer, bytes)| (*peer, bytes.len())));
         for (peer, mut bytes) in answers {
             moved = true;
             let now = self.now;
@@ -1386,6 +1393,10 @@ impl World {
 
     fn deliver_to_gateway(&mut self, number: u64, datagrams: Vec<Vec<u8>>) {
         let (_, peer, shard) = self.devices[&number];
+        self.deliver(peer, shard, datagrams);
+    }
+
+    fn deliver(&mut self, peer: SocketAddr, shard: usize, datagrams: Vec<Vec<u8>>) {
         let path = Path {
             peer,
             local: "192.0.2.1".parse().unwrap(),
@@ -1420,6 +1431,7 @@ fn established(entries: impl Iterator<Item = Entry>) -> Vec<SavedPeer> {
             Entry::Reserved { .. }
             | Entry::Received { .. }
             | Entry::Observes { .. }
+            | Entry::Moved { .. }
             | Entry::Ended { .. } => None,
         })
         .collect()
