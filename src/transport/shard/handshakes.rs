@@ -16,7 +16,7 @@ use super::super::cids::Holder;
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
 use super::super::inbox::{Found, KeyTicket, Message};
-use super::super::journal::{Entry, SavedPeer};
+use super::super::journal::{Entry, SavedCredential, SavedPeer};
 use super::super::slots::{Lane, PeerId};
 use super::super::udp::{Path, SendQueue};
 use super::{Alarm, Link, Origin, Peer, Shard, security};
@@ -346,7 +346,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             is_logged = journal.record(Entry::Established(Box::new(SavedPeer {
                 serial,
                 device: device.key(),
-                identity: identity.clone(),
+                credential: SavedCredential::Numbered(credential),
                 peer: path.peer,
                 local: path.local,
                 since_unix_ms: self.unix_ms,
@@ -373,7 +373,6 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         );
         peer.credential = credential;
         peer.origin = Some(Origin {
-            identity,
             since_unix_ms: self.unix_ms,
         });
         peer.is_logged = is_logged;

@@ -48,7 +48,7 @@ use super::slots::{Lane, PeerId, Slots};
 use super::udp::{Path, SendQueue};
 use crate::coap::{Endpoint, MessageId, Wheel};
 use crate::dtls::{
-    ConnectionId, ContentType, CookieJar, Identity, Ignored, Incoming, RecordHeader, RecordStart, SealError,
+    ConnectionId, ContentType, CookieJar, Ignored, Incoming, RecordHeader, RecordStart, SealError,
     ServerConfig, Session, records,
 };
 use crate::telemetry::{DropReason, GatewayEvent, Security, SessionEnd, Tally};
@@ -133,7 +133,7 @@ struct Peer<D> {
     device: Option<D>,
     /// The credential that was proven; 0 where there is none or it is being looked up.
     credential: u64,
-    /// How it came, for the session log; `None` without DTLS.
+    /// For the session log; `None` without DTLS.
     origin: Option<Origin>,
     path: Path,
     routability: Routability,
@@ -158,7 +158,6 @@ struct Peer<D> {
 /// How a session came to be.
 #[derive(Debug)]
 struct Origin {
-    identity: Identity,
     since_unix_ms: i64,
 }
 

@@ -1431,8 +1431,8 @@ fn established(entries: impl Iterator<Item = Entry>) -> Vec<SavedPeer> {
             Entry::Reserved { .. }
             | Entry::Received { .. }
             | Entry::Observes { .. }
-            | Entry::Moved { .. }
-            | Entry::Ended { .. } => None,
+            | Entry::Ended { .. }
+            | Entry::Moved { .. } => None,
         })
         .collect()
 }

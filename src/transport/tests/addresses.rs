@@ -17,7 +17,7 @@ fn sessions_are_found_again_whichever_socket_their_datagrams_reach() {
     for client in &mut clients {
         client.ask(Code::GET, "version", Some(0));
     }
-    log.wait_for(|entries| entries.iter().filter(|entry| entry[0] == 1).count() == 16);
+    log.wait_for(|entries| entries.iter().filter(|entry| entry[0] == 6).count() == 16);
     let mut before = first;
     for (run, shards) in [2, 3, 1, 3, 2].into_iter().enumerate() {
         before.stop();
