@@ -366,6 +366,7 @@ fn transport_config(config: &Config) -> TransportConfig {
         shards: config.runtime.shards.map_or(0, usize::from),
         max_sessions: config.coaps.max_sessions,
         idle: config.coaps.idle_timeout,
+        idle_with_cid: config.coaps.idle_timeout_cid,
         max_handshakes: config.coaps.max_handshakes,
         dtls: ServerConfig {
             timers: Timers {

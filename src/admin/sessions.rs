@@ -37,6 +37,7 @@ pub fn shape(session: &SessionFacts) -> Value {
     json!({
         "address": session.peer.to_string(),
         "cipherSuite": session.suite,
+        "connectionId": session.connection_id.map(|id| HEXLOWER.encode(&id)),
         "credential": session.credential,
         "since": shapes::time(session.since_ms),
     })

@@ -75,6 +75,10 @@ const SESSION: &[Column] = &[
     ("DEVICE", |session| field(session, "/device/name")),
     ("ADDRESS", |session| field(session, "/address")),
     ("CIPHER SUITE", |session| field(session, "/cipherSuite")),
+    ("CONNECTION ID", |session| {
+        let id = field(session, "/connectionId");
+        if id.is_empty() { "no".to_owned() } else { id }
+    }),
     ("SINCE", |session| ago(session, "/since")),
     ("LAST SEEN", |session| ago(session, "/lastSeenAt")),
 ];

@@ -45,6 +45,8 @@ pub struct CoapsConfig {
     pub max_sessions: usize,
     /// A session that has been silent for this long ends.
     pub idle_timeout: Duration,
+    /// The same for a session with a connection ID, which its device can come back to from any address.
+    pub idle_timeout_cid: Duration,
     /// Handshakes in flight at most; past that ClientHellos are dropped.
     pub max_handshakes: usize,
     /// The first wait before a handshake flight is sent again; doubles.
@@ -119,6 +121,7 @@ impl Default for Config {
                 listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5684))],
                 max_sessions: 1_000_000,
                 idle_timeout: Duration::from_secs(24 * 3600),
+                idle_timeout_cid: Duration::from_secs(30 * 24 * 3600),
                 max_handshakes: 1024,
                 //= RFC 6347 section 4.2.4.1
                 //# implementations SHOULD use an initial timer value of 1 second
@@ -173,6 +176,7 @@ impl Config {
             listen: coaps_listen,
             max_sessions,
             idle_timeout,
+            idle_timeout_cid,
             max_handshakes,
             handshake_initial_timeout,
             handshake_max_timeout,
@@ -196,6 +200,10 @@ impl Config {
             setting(
                 "coaps.idle_timeout",
                 Span(idle_timeout, hours(3)..=hours(24 * 365)),
+            ),
+            setting(
+                "coaps.idle_timeout_cid",
+                Span(idle_timeout_cid, hours(3)..=hours(24 * 365)),
             ),
             setting("coaps.max_handshakes", Count(max_handshakes, 1..=1 << 20)),
             setting(

@@ -1,5 +1,6 @@
 //! What those need who talk to devices: who it is, what it says, what was seen of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::directory::{DeviceEntry, SessionFacts};
@@ -38,6 +39,21 @@ impl Control {
             credential: found.credential,
             secret: found.secret,
         }))
+    }
+
+    /// The device that has this credential, if it may connect.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn device_by_credential(
+        &self,
+        credential: CredentialId,
+    ) -> Result<Option<Arc<DeviceEntry>>, ControlError> {
+        let generation = self.shared.directory.generation();
+        match self.shared.store.device_by_credential(credential).await? {
+            Some(device) => Ok(self.enter(generation, &device).await?),
+            None => Ok(None),
+        }
     }
 
     /// The device of this name, if it may connect.
@@ -100,6 +116,11 @@ impl Control {
         entry.note_seen(session.since_ms);
         self.shared.directory.connected(entry, session);
         self.shared.note(entry);
+    }
+
+    /// Notes where the device of a session is by now.
+    pub fn moved(&self, entry: &DeviceEntry, serial: u64, peer: SocketAddr) {
+        self.shared.directory.moved(entry, serial, peer);
     }
 
     /// Notes the end of a session.

@@ -276,6 +276,8 @@ label! {
         BadCookie = "bad_cookie",
         /// A record for which there is no session.
         UnknownSession = "unknown_session",
+        /// A record under a connection ID that nobody has, or no longer.
+        UnknownConnectionId = "unknown_connection_id",
         /// A record of another epoch than the session's.
         WrongEpoch = "wrong_epoch",
         Undecryptable = "undecryptable",

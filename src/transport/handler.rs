@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::inbox::{KeyTicket, NameTicket, Ticket, TicketOrigin};
+use super::inbox::{KeyTicket, NameTicket, RestoredTicket, Ticket, TicketOrigin};
 use crate::coap;
 use crate::dtls::{FailureReason, Identity};
 use crate::telemetry::Route;
@@ -31,6 +31,10 @@ pub trait KeySource: Send + Sync + 'static {
     /// Wants the device that a plain CoAP request names in its Uri-Query `device=`. As [`Self::psk`].
     fn named(&self, name: &str, ticket: NameTicket<Self::Device>);
 
+    /// Wants to know whether a session of an earlier run may go on: whether the device with this [`Principal::key`] may still
+    /// connect, and with this credential. As [`Self::psk`]; a dropped ticket ends the session.
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Self::Device>);
+
     /// A handshake failed, for the operator to see. Nothing proves that it was the identity's owner who tried.
     fn handshake_failed(&self, identity: Option<&Identity>, peer: SocketAddr, reason: FailureReason) {
         let _ = (identity, peer, reason);
@@ -44,6 +48,12 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A session begins. Comes before [`Self::disconnected`] of the session it replaces.
     fn connected(&self, device: &Self::Device, session: &SessionFacts);
+
+    /// The device of the session `serial` sends from another address by now; it has a connection ID. May come with every
+    /// datagram.
+    fn moved(&self, device: &Self::Device, serial: u64, peer: SocketAddr) {
+        let _ = (device, serial, peer);
+    }
 
     /// The session `serial` is over.
     fn disconnected(&self, device: &Self::Device, serial: u64, why: EndReason);
@@ -182,6 +192,8 @@ pub struct SessionFacts {
     pub peer: SocketAddr,
     /// The cipher suite's IANA name, `"none"` for plain CoAP.
     pub suite: &'static str,
+    /// The connection ID that its records come with, if one was agreed on.
+    pub connection_id: Option<[u8; 8]>,
     /// The credential that was proven, as the [`KeySource`] numbers them; 0 for plain CoAP.
     pub credential: u64,
     /// When it was established, in milliseconds since 1970.

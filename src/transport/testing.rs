@@ -12,7 +12,9 @@ use super::handler::{
     Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
     SessionFacts,
 };
-use super::inbox::{self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox};
+use super::inbox::{
+    self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, RestoredTicket, Ticket, TicketOrigin, mailbox,
+};
 use crate::clock;
 use crate::coap::{
     Code, Kind, MAX_PENDING, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead,
@@ -20,7 +22,7 @@ use crate::coap::{
 };
 use crate::dtls::{
     Admission, ClientConfig, ClientHandshake, CookieJar, FailureReason, HandshakeEvent, Identity, Incoming,
-    Psk, ServerConfig, ServerHandshake, Session, records,
+    OfferedConnectionId, Psk, ServerConfig, ServerHandshake, Session, records,
 };
 use crate::telemetry::Route;
 
@@ -45,6 +47,10 @@ pub struct House {
     pub stall_after: AtomicU32,
     /// Key tickets of identities `slow-N`, until somebody completes them.
     pub slow: Mutex<Vec<(u64, KeyTicket<Thing>)>>,
+    /// The same of restored sessions with such a credential.
+    pub slow_restored: Mutex<Vec<RestoredTicket<Thing>>>,
+    /// Credentials that are no more.
+    pub retired: Mutex<Vec<u64>>,
 }
 
 /// What the house was told.
@@ -59,6 +65,11 @@ pub enum Seen {
         device: u64,
         serial: u64,
         why: EndReason,
+    },
+    Moved {
+        device: u64,
+        serial: u64,
+        peer: SocketAddr,
     },
     Acknowledged {
         device: u64,
@@ -78,6 +89,8 @@ impl House {
             tickets: Mutex::default(),
             stall_after: AtomicU32::new(u32::MAX),
             slow: Mutex::default(),
+            slow_restored: Mutex::default(),
+            retired: Mutex::default(),
         })
     }
 
@@ -102,6 +115,8 @@ pub fn big() -> Vec<u8> {
 
 /// The credential of device 1 is one more than this.
 pub const CREDENTIAL: u64 = 100;
+/// The credential of `slow-1` is one more than this.
+pub const SLOW_CREDENTIAL: u64 = 1000;
 
 pub fn secret(number: u64) -> Psk {
     Psk::new(format!("secret-{number}").as_bytes()).unwrap()
@@ -118,6 +133,16 @@ impl KeySource for House {
             self.slow.lock().unwrap().push((number, ticket));
         } else {
             ticket.unknown();
+        }
+    }
+
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Thing>) {
+        if credential == device + SLOW_CREDENTIAL {
+            self.slow_restored.lock().unwrap().push(ticket);
+        } else if credential == device + CREDENTIAL && !self.retired.lock().unwrap().contains(&credential) {
+            ticket.found(Thing(device));
+        } else {
+            ticket.gone();
         }
     }
 
@@ -144,6 +169,14 @@ impl Handler for House {
             device: device.0,
             serial: session.serial,
             restored: session.restored,
+        });
+    }
+
+    fn moved(&self, device: &Thing, serial: u64, peer: SocketAddr) {
+        self.see(Seen::Moved {
+            device: device.0,
+            serial,
+            peer,
         });
     }
 
@@ -376,6 +409,8 @@ pub struct Device {
     pub failed: bool,
     /// What it announces in its next handshake.
     pub record_size_limit: Option<u16>,
+    /// What it says of connection IDs there.
+    pub connection_id: OfferedConnectionId,
     /// Of the next requests.
     pub token: Token,
     pub mid: u16,
@@ -405,6 +440,7 @@ impl Device {
             closed: false,
             failed: false,
             record_size_limit: None,
+            connection_id: OfferedConnectionId::None,
             token: Token::from([7; 8]),
             mid: 100,
             rng: StdRng::seed_from_u64(number),
@@ -421,6 +457,7 @@ impl Device {
         let identity = Identity::new(identity.as_bytes()).unwrap();
         let config = Arc::new(ClientConfig {
             record_size_limit: self.record_size_limit,
+            connection_id: self.connection_id,
             ..ClientConfig::default()
         });
         self.session = None;

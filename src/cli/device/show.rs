@@ -92,6 +92,7 @@ const SHOWN: &[Column] = &[
     ("ONLINE", online),
     ("ADDRESS", |device| field(device, "/session/address")),
     ("CIPHER SUITE", |device| field(device, "/session/cipherSuite")),
+    ("CONNECTION ID", |device| field(device, "/session/connectionId")),
     ("CONNECTED", |device| ago(device, "/session/since")),
     ("LAST SEEN", |device| ago(device, "/lastSeenAt")),
     ("LAST FAILURE", |device| {

@@ -235,6 +235,7 @@ fn session(serial: u64) -> SessionFacts {
         shard: 0,
         peer,
         suite: "none",
+        connection_id: None,
         credential: None,
         since_ms: 1,
         serial,

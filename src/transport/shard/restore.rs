@@ -8,14 +8,16 @@ use std::time::Instant;
 
 use tracing::debug;
 
+use super::super::cids::{Holder, NotOurs};
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
-use super::super::inbox::{KeyTicket, Message};
-use super::super::journal::{RestoredPeer, SavedRelation};
-use super::super::slots::PeerId;
+use super::super::inbox::{KeyTicket, Message, RestoredTicket};
+use super::super::journal::{RestoredPeer, SavedCredential, SavedRelation};
+use super::super::slots::{Lane, PeerId};
 use super::super::udp::{Path, SendQueue};
 use super::{Link, Origin, Peer, Shard};
 use crate::coap::{ContentFormat, Endpoint, ObserveSeq, Relation, Token};
+use crate::dtls::ConnectionId;
 use crate::telemetry::{DropReason, GatewayEvent, Security};
 
 /// A session whose device is being looked up.
@@ -23,6 +25,8 @@ use crate::telemetry::{DropReason, GatewayEvent, Security};
 pub struct Unresolved {
     /// The device's key when the session was established.
     pub device: u64,
+    /// What was proven then.
+    pub credential: SavedCredential,
     /// A credential of the device was retired since it was asked: what is found may be what was before that.
     pub outdated: bool,
     kept: Option<(Path, Box<[u8]>)>,
@@ -41,17 +45,32 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 local: saved.local,
                 listener,
             };
+            let cid = session.connection_id();
             let mut peer = Peer::new(Link::Secure(session), None, path, saved.serial, now);
             peer.endpoint = Endpoint::restore(saved.relations.iter().filter_map(relation));
             peer.origin = Some(Origin {
-                identity: saved.identity.clone(),
                 since_unix_ms: saved.since_unix_ms,
             });
             peer.is_logged = true;
-            for _ in peer.endpoint.relations() {
+            let observed = peer.endpoint.relations().count();
+            let lane = if cid.is_some() { Lane::Patient } else { Lane::Usual };
+            let id = self.sessions.insert_in(lane, peer);
+            let mut older = None;
+            match cid {
+                Some(cid) => match self.cids.restore(cid, id, &mut self.around.rng) {
+                    Ok(Some(Holder::Session(before))) => older = Some(before),
+                    Ok(Some(Holder::Handshake(_)) | None) => {}
+                    Err(NotOurs) => {
+                        debug!(%cid, "a session of another gateway in the log");
+                        self.sessions.remove(id);
+                        continue;
+                    }
+                },
+                None => self.update_here(path.peer, |here| older = here.established.replace(id)),
+            }
+            for _ in 0..observed {
                 self.tally.record(GatewayEvent::ObserverAdded);
             }
-            let id = self.sessions.insert(peer);
             let key = PeerKey {
                 kind: Kind::Secure,
                 id,
@@ -61,16 +80,17 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.tally.record(GatewayEvent::SessionStarted(Security::Dtls));
             let unresolved = Unresolved {
                 device: saved.device,
+                credential: saved.credential,
                 outdated: false,
                 kept: None,
             };
             self.unresolved.insert(id, unresolved);
             self.to_resolve.push(id);
-            let mut older = None;
-            self.update_here(path.peer, |here| older = here.established.replace(id));
-            self.around.directory.claim(path.peer, place);
+            if cid.is_none() {
+                self.around.directory.claim(path.peer, place);
+            }
             let replaced = self.around.directory.arrive(saved.device, place, saved.serial);
-            // Two sessions of one device or one address in the log: the later one counts.
+            // Two sessions of one device, one address or one place for a connection ID in the log: the later one counts.
             if let Some(id) = older {
                 self.end(
                     PeerKey {
@@ -79,6 +99,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     },
                     EndReason::Replaced,
                 );
+                if let Some(cid) = cid {
+                    // If it was the very same, it has been released.
+                    let _ = self.cids.restore(cid, id, &mut self.around.rng);
+                }
             }
             if let Some(old) = replaced
                 && let Some(mailbox) = self.around.mailboxes.get(usize::from(old.shard))
@@ -86,6 +110,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 mailbox.post(Message::Replaced { peer: old.peer });
             }
         }
+        self.cids.restored();
         for _ in 0..RESOLVING_MAX {
             self.resolve_next();
         }
@@ -127,6 +152,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             shard: self.around.index,
             peer: peer.path.peer,
             suite: session.suite().name(),
+            connection_id: session.connection_id().map(ConnectionId::to_bytes),
             credential,
             since_unix_ms: peer
                 .origin
@@ -169,10 +195,19 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     fn resolve(&mut self, id: PeerId) {
-        let origin = self.sessions.get(id).and_then(|peer| peer.origin.as_ref());
-        if let Some(origin) = origin {
-            let ticket = KeyTicket::for_restored(self.mailbox().clone(), id);
-            self.around.keys.psk(&origin.identity, ticket);
+        let Some(unresolved) = self.unresolved.get(&id) else {
+            return;
+        };
+        let mailbox = self.mailbox().clone();
+        match &unresolved.credential {
+            SavedCredential::Numbered(number) => {
+                let ticket = RestoredTicket::new(mailbox, *number, id);
+                self.around.keys.restored(unresolved.device, *number, ticket);
+            }
+            SavedCredential::Identity(identity) => {
+                let ticket = KeyTicket::for_restored(mailbox, id);
+                self.around.keys.psk(identity, ticket);
+            }
         }
     }
 

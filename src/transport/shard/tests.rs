@@ -1,6 +1,7 @@
 //! Shards without sockets, in virtual time.
 
 mod hostile;
+mod moves;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -1174,6 +1175,8 @@ struct World {
     until_lost: Option<u32>,
     /// What devices have sent, first to last.
     recorded: Vec<Vec<u8>>,
+    /// What the gateway sent: to whom, and how many bytes.
+    sent: Vec<(SocketAddr, usize)>,
 }
 
 impl World {
@@ -1205,6 +1208,7 @@ impl World {
                     ],
                     max_sessions: MAX_SESSIONS,
                     idle: IDLE,
+                    idle_with_cid: IDLE_WITH_CID,
                     max_handshakes: MAX_HANDSHAKES,
                     max_plain_peers: MAX_PLAIN,
                     rng: StdRng::seed_from_u64(index as u64),
@@ -1227,6 +1231,7 @@ impl World {
             plain: false,
             until_lost: None,
             recorded: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -1370,6 +1375,8 @@ impl World {
             .map(|(path, bytes)| (path.peer, bytes.to_vec()))
             .collect();
         self.out.clear();
+        self.sent
+            .extend(answers.iter().map(|(peer, bytes)| (*peer, bytes.len())));
         for (peer, mut bytes) in answers {
             moved = true;
             let now = self.now;
@@ -1390,6 +1397,10 @@ impl World {
 
     fn deliver_to_gateway(&mut self, number: u64, datagrams: Vec<Vec<u8>>) {
         let (_, peer, shard) = self.devices[&number];
+        self.deliver(peer, shard, datagrams);
+    }
+
+    fn deliver(&mut self, peer: SocketAddr, shard: usize, datagrams: Vec<Vec<u8>>) {
         let path = Path {
             peer,
             local: "192.0.2.1".parse().unwrap(),
@@ -1425,7 +1436,8 @@ fn established(entries: impl Iterator<Item = Entry>) -> Vec<SavedPeer> {
             Entry::Reserved { .. }
             | Entry::Received { .. }
             | Entry::Observes { .. }
-            | Entry::Ended { .. } => None,
+            | Entry::Ended { .. }
+            | Entry::Moved { .. } => None,
         })
         .collect()
 }
@@ -1443,3 +1455,4 @@ const MAX_SESSIONS: usize = 5;
 const MAX_HANDSHAKES: usize = 6;
 const MAX_PLAIN: usize = 4;
 const IDLE: Duration = Duration::from_secs(24 * 3600);
+const IDLE_WITH_CID: Duration = Duration::from_secs(30 * 24 * 3600);
