@@ -4,88 +4,111 @@
 use rand::{Rng, RngExt};
 
 use super::*;
-use crate::dtls::Session;
+use crate::dtls::{OfferedConnectionId, RecordHeader, Session, records};
 
 // ------------------------------------------------------------------------------------------ an established session
 
 #[test]
 fn nothing_from_a_devices_own_address_ends_or_changes_its_session() {
-    let mut scene = Scene::new();
-    for (name, attack) in scene.attacks() {
-        scene.inject(attack);
-        scene.assert_untouched(name);
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        for (name, attack) in scene.attacks() {
+            scene.inject(attack);
+            scene.assert_untouched(name);
+        }
+        scene.assert_one_session();
     }
-    scene.assert_one_session();
 }
 
 #[test]
 fn a_recording_of_everything_that_was_sent_has_no_effect_a_second_time() {
-    let mut scene = Scene::new();
-    for (at, datagram) in scene.recorded().into_iter().enumerate() {
-        for _ in 0..3 {
-            scene.inject(datagram.clone());
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        for (at, datagram) in scene.recorded().into_iter().enumerate() {
+            for _ in 0..3 {
+                scene.inject(datagram.clone());
+            }
+            scene.assert_untouched(&format!("datagram {at} again"));
         }
-        scene.assert_untouched(&format!("datagram {at} again"));
+        scene.assert_one_session();
     }
-    scene.assert_one_session();
 }
 
 #[test]
 fn every_cut_and_every_bit_of_every_recorded_datagram_changes_nothing() {
-    let mut scene = Scene::new();
-    for (at, datagram) in scene.recorded().into_iter().enumerate() {
-        for len in 0..datagram.len() {
-            scene.inject(datagram[..len].to_vec());
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        for (at, datagram) in scene.recorded().into_iter().enumerate() {
+            for len in 0..datagram.len() {
+                scene.inject(datagram[..len].to_vec());
+            }
+            scene.assert_untouched(&format!("cuts of datagram {at}"));
+            for bit in 0..8 * datagram.len() {
+                let mut altered = datagram.clone();
+                altered[bit / 8] ^= 1 << (bit % 8);
+                scene.inject(altered);
+            }
+            scene.assert_untouched(&format!("flipped bits of datagram {at}"));
         }
-        scene.assert_untouched(&format!("cuts of datagram {at}"));
-        for bit in 0..8 * datagram.len() {
-            let mut altered = datagram.clone();
-            altered[bit / 8] ^= 1 << (bit % 8);
-            scene.inject(altered);
-        }
-        scene.assert_untouched(&format!("flipped bits of datagram {at}"));
+        scene.assert_one_session();
     }
-    scene.assert_one_session();
 }
 
 #[test]
 fn garbage_from_a_devices_own_address_changes_nothing() {
-    let mut scene = Scene::new();
-    let mut rng = StdRng::seed_from_u64(1);
-    for round in 0..20 {
-        for _ in 0..200 {
-            scene.inject(garbage(&mut rng));
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        let mut rng = StdRng::seed_from_u64(1);
+        for round in 0..20 {
+            for _ in 0..200 {
+                scene.inject(garbage(&mut rng));
+            }
+            scene.assert_untouched(&format!("round {round}"));
         }
-        scene.assert_untouched(&format!("round {round}"));
+        scene.assert_one_session();
     }
-    scene.assert_one_session();
 }
 
 #[test]
 fn what_a_device_has_yet_to_send_counts_behind_garbage_in_one_datagram() {
-    let mut scene = Scene::new();
-    scene.request();
-    let genuine = scene.world.device(1).out.pop().unwrap();
-    let broken = record(23, 1, 0x00ff_ffff, &[7; 60]);
-    let cleartext = record(21, 0, 9, &[2, 40]);
-    scene
-        .world
-        .deliver_to_gateway(1, vec![[broken, cleartext, genuine].concat()]);
-    scene.world.settle();
-    assert_eq!(scene.world.device(1).told().unwrap().payload, "1:1");
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        scene.request();
+        let genuine = scene.world.device(1).out.pop().unwrap();
+        let broken = record(23, 1, 0x00ff_ffff, &[7; 60]);
+        let cleartext = record(21, 0, 9, &[2, 40]);
+        scene
+            .world
+            .deliver_to_gateway(1, vec![[broken, cleartext, genuine].concat()]);
+        scene.world.settle();
+        assert_eq!(scene.world.device(1).told().unwrap().payload, "1:1");
+    }
 }
 
 #[test]
-fn a_record_from_another_address_moves_no_session_and_uses_no_number_up() {
-    let mut scene = Scene::new();
-    let sent = scene.recorded().pop().unwrap();
+fn a_record_that_was_sent_moves_no_session_when_it_comes_from_another_address() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        for datagram in scene.recorded() {
+            scene.inject_from(far_address(200), datagram);
+            // At most a cookie, for a hello.
+            for answer in scene.answers_to(far_address(200)) {
+                assert_eq!((answer[0], answer[13]), (22, 3));
+            }
+            scene.assert_untouched("a record from another address");
+        }
+        scene.assert_one_session();
+    }
+}
+
+#[test]
+fn a_record_that_was_not_sent_yet_keeps_its_number_when_it_comes_from_another_address() {
+    let mut scene = Scene::new(Mode::Psk);
     scene.request();
     let unsent = scene.world.device(1).out.pop().unwrap();
-    for datagram in [sent, unsent.clone()] {
-        scene.inject_from(far_address(200), datagram);
-        assert!(scene.answers_to(far_address(200)).is_empty());
-    }
-    scene.assert_unmoved("records from another address");
+    scene.inject_from(far_address(200), unsent.clone());
+    assert!(scene.answers_to(far_address(200)).is_empty());
+    scene.assert_unmoved("a record from another address");
     scene.world.deliver_to_gateway(1, vec![unsent]);
     scene.world.settle();
     assert_eq!(
@@ -97,60 +120,99 @@ fn a_record_from_another_address_moves_no_session_and_uses_no_number_up() {
 }
 
 #[test]
-fn a_stranger_with_a_cookie_for_the_address_does_not_disturb_the_session_there() {
-    // Somebody who can read what is sent to the device: his handshake runs beside the session until its deadline.
-    let mut scene = Scene::new();
-    scene.stranger_with_a_cookie_at(address(1));
-    assert_eq!(scene.world.shards[0].seats.taken(), 1);
-    for _ in 0..70 {
-        scene.world.pass(Duration::from_secs(1));
-        scene.assert_untouched("a stranger's handshake");
+fn records_under_other_connection_ids_are_nobodys() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        let sealed = scene.recorded().pop().unwrap();
+        let body = &sealed[if mode.has_id() { 21 } else { 13 }..];
+        let id = scene.connection_id();
+        let mut forged = vec![
+            ("no connection ID", record(23, 1, 5000, body)),
+            ("the ID of nobody", identified([0xff; 8], 1, 5000, body)),
+            ("an ID of zeros", identified([0; 8], 1, 5000, body)),
+            ("half an ID", identified([0; 8], 1, 5000, body)[..17].to_vec()),
+        ];
+        if let Some(id) = id {
+            for bit in 0..64 {
+                let mut other = id;
+                other[bit / 8] ^= 1 << (bit % 8);
+                forged.push(("a bit of the ID flipped", identified(other, 1, 5000, body)));
+            }
+            forged.push(("the ID itself on a forged record", identified(id, 1, 5000, body)));
+            forged.push(("the ID in the clear", identified(id, 0, 5000, body)));
+            forged.push(("the ID in the next epoch", identified(id, 2, 5000, body)));
+            forged.push(("the ID on an empty record", identified(id, 1, 5000, &[])));
+        }
+        for (name, datagram) in forged {
+            for from in [address(1), far_address(200)] {
+                scene.inject_from(from, datagram.clone());
+                assert!(scene.answers_to(from).is_empty(), "{name}");
+                scene.assert_untouched(name);
+            }
+        }
+        scene.assert_one_session();
     }
-    assert_eq!(scene.world.shards[0].seats.taken(), 0);
-    assert_eq!(scene.world.sessions.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_stranger_with_a_cookie_for_the_address_does_not_disturb_the_session_there() {
+    for mode in Mode::ALL {
+        // Somebody who can read what is sent to the device: his handshake runs beside the session until its deadline.
+        let mut scene = Scene::new(mode);
+        scene.stranger_with_a_cookie_at(address(1));
+        assert_eq!(scene.world.shards[0].seats.taken(), 1);
+        for _ in 0..70 {
+            scene.world.pass(Duration::from_secs(1));
+            scene.assert_untouched("a stranger's handshake");
+        }
+        assert_eq!(scene.world.shards[0].seats.taken(), 0);
+        assert_eq!(scene.world.sessions.load(Ordering::SeqCst), 1);
+    }
 }
 
 // --------------------------------------------------------------------------------- a device with keys that means harm
 
 #[test]
 fn what_a_device_says_out_of_place_in_its_session_is_ignored_and_takes_no_memory() {
-    let mut scene = Scene::new();
-    let warm = |scene: &mut Scene, count: usize| {
-        for nth in 0..count {
-            for (kind, body) in [
-                (ContentType::Handshake, &[1; 60][..]),
-                (ContentType::Handshake, &[0; 12]),
-                (ContentType::Handshake, &[]),
-                (
-                    ContentType::Handshake,
-                    &[
-                        20, 0, 0, 12, 0, 3, 0, 0, 0, 0, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3,
-                    ],
-                ),
-                (ContentType::ChangeCipherSpec, &[1]),
-                (ContentType::Alert, &[1, 90]),
-                (ContentType::Alert, &[9, 9, 9]),
-                (ContentType::Alert, &[]),
-                (ContentType::ApplicationData, &[]),
-                (ContentType::ApplicationData, &[0xff; 40]),
-                (ContentType::ApplicationData, b"\x40\x01\x12\x34\xff"),
-            ] {
-                let datagram = scene.seal(kind, body);
-                scene.inject(datagram);
-                assert!(
-                    scene.answers_to(address(1)).is_empty(),
-                    "{kind:?} {body:02x?}, time {nth}"
-                );
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        let warm = |scene: &mut Scene, count: usize| {
+            for nth in 0..count {
+                for (kind, body) in [
+                    (ContentType::Handshake, &[1; 60][..]),
+                    (ContentType::Handshake, &[0; 12]),
+                    (ContentType::Handshake, &[]),
+                    (
+                        ContentType::Handshake,
+                        &[
+                            20, 0, 0, 12, 0, 3, 0, 0, 0, 0, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3,
+                        ],
+                    ),
+                    (ContentType::ChangeCipherSpec, &[1]),
+                    (ContentType::Alert, &[1, 90]),
+                    (ContentType::Alert, &[9, 9, 9]),
+                    (ContentType::Alert, &[]),
+                    (ContentType::ApplicationData, &[]),
+                    (ContentType::ApplicationData, &[0xff; 40]),
+                    (ContentType::ApplicationData, b"\x40\x01\x12\x34\xff"),
+                ] {
+                    let datagram = scene.seal(kind, body);
+                    scene.inject(datagram);
+                    assert!(
+                        scene.answers_to(address(1)).is_empty(),
+                        "{kind:?} {body:02x?}, time {nth}"
+                    );
+                }
             }
-        }
-    };
-    warm(&mut scene, 10);
-    let grown = allocation_counter::measure(|| warm(&mut scene, 200));
-    assert!(grown.bytes_current < 4096, "{grown:?}");
-    scene.request();
-    scene.world.settle();
-    assert_eq!(scene.world.device(1).told().unwrap().payload, "1:1");
-    scene.assert_one_session();
+        };
+        warm(&mut scene, 10);
+        let grown = allocation_counter::measure(|| warm(&mut scene, 200));
+        assert!(grown.bytes_current < 4096, "{grown:?}");
+        scene.request();
+        scene.world.settle();
+        assert_eq!(scene.world.device(1).told().unwrap().payload, "1:1");
+        scene.assert_one_session();
+    }
 }
 
 #[test]
@@ -263,20 +325,63 @@ fn a_handshake_goes_on_only_where_it_began() {
 
 #[test]
 fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_sent_its_hello_again() {
+    for mode in Mode::ALL {
+        let mut world = World::new(1);
+        // Two hellos, a cookie, three flights.
+        world.lose_nth(5);
+        mode.boot(&mut world, 1);
+        assert!(world.device(1).session.is_none());
+        assert_eq!(world.sessions.load(Ordering::SeqCst), 1);
+        let mut scene = Scene::of(world);
+        let hello = scene.recorded()[1].clone();
+        scene.inject(hello);
+        assert_eq!(scene.world.shards[0].seats.taken(), 1, "its cookie is still good");
+        scene.world.settle();
+        scene.world.pass(Duration::from_secs(2));
+        assert!(
+            scene.world.device(1).session.is_some(),
+            "{mode:?}: it has repeated its own"
+        );
+        scene.assert_answered("its hello again");
+    }
+}
+
+#[test]
+fn records_under_the_connection_id_of_a_handshake_in_flight_do_not_disturb_it() {
     let mut world = World::new(1);
-    // Two hellos, a cookie, three flights.
-    world.lose_nth(5);
-    world.boot(1);
-    assert!(world.device(1).session.is_none());
-    assert_eq!(world.sessions.load(Ordering::SeqCst), 1);
+    world.add(1);
+    world.device(1).connection_id = OfferedConnectionId::Empty;
+    world.reboot(1);
+    let flight = loop {
+        let out = &mut world.device(1).out;
+        let id =
+            |datagram: &mut Vec<u8>| records(datagram).find_map(|record| RecordHeader::connection_id(record));
+        if let Some(id) = out.iter_mut().find_map(id) {
+            break (std::mem::take(out), id.to_bytes());
+        }
+        world.exchange_once();
+    };
+    let (flight, id) = flight;
     let mut scene = Scene::of(world);
-    let hello = scene.recorded()[1].clone();
-    scene.inject(hello);
-    assert_eq!(scene.world.shards[0].seats.taken(), 1, "its cookie is still good");
+    for number in 0..200 {
+        for from in [address(1), far_address(200)] {
+            scene.inject_from(from, identified(id, 1, number, &[7; 48]));
+            scene.inject_from(from, identified(id, 0, number, &[7; 48]));
+            assert!(scene.answers_to(from).is_empty());
+        }
+    }
+    // From elsewhere even the genuine one counts for nothing.
+    for datagram in &flight {
+        for record in records(&mut datagram.clone()) {
+            scene.inject_from(far_address(200), record.to_vec());
+        }
+    }
+    assert!(scene.answers_to(far_address(200)).is_empty());
+    scene.world.deliver_to_gateway(1, flight);
     scene.world.settle();
     scene.world.pass(Duration::from_secs(2));
-    assert!(scene.world.device(1).session.is_some(), "it has repeated its own");
-    scene.assert_answered("its hello again");
+    scene.assert_answered("forged records of its handshake");
+    scene.assert_one_session();
 }
 
 #[test]
@@ -307,100 +412,188 @@ fn a_lookup_that_takes_for_ever_holds_its_seat_and_nobody_else() {
 
 #[test]
 fn one_network_that_takes_all_it_can_get_keeps_nobody_else_out() {
-    let mut scene = Scene::new();
-    for port in 0..100 {
-        scene.stranger_with_a_cookie_at(SocketAddr::from(([203, 0, 113, 7], 1000 + port)));
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        for port in 0..100 {
+            scene.stranger_with_a_cookie_at(SocketAddr::from(([203, 0, 113, 7], 1000 + port)));
+        }
+        assert_eq!(scene.world.shards[0].seats.taken(), MAX_HANDSHAKES / 2);
+        scene.world.boot(2);
+        assert!(scene.world.device(2).session.is_some(), "at once");
+        scene.assert_untouched("a network of strangers");
     }
-    assert_eq!(scene.world.shards[0].seats.taken(), MAX_HANDSHAKES / 2);
-    scene.world.boot(2);
-    assert!(scene.world.device(2).session.is_some(), "at once");
-    scene.assert_untouched("a network of strangers");
 }
 
 // ------------------------------------------------------------------------------------------------------- floods
 
 #[test]
 fn a_hundred_thousand_hellos_from_as_many_addresses_allocate_nothing_and_get_less_than_they_bring() {
-    let mut scene = Scene::new();
-    let mut hello = scene.recorded()[0].clone();
-    let (mut sent, mut answered) = (0, 0);
-    let mut flood = |scene: &mut Scene, strangers: std::ops::Range<u32>| {
-        for stranger in strangers {
-            hello[RANDOM..RANDOM + 4].copy_from_slice(&stranger.to_be_bytes());
-            let mut datagram = [0; 512];
-            let datagram = &mut datagram[..hello.len()];
-            datagram.copy_from_slice(&hello);
-            let path = scene.path(strange_address(stranger));
-            let World { shards, out, .. } = &mut scene.world;
-            shards[0].handle_datagram(path, datagram, out);
-            for (_, answer) in out.iter() {
-                assert!(answer.len() < hello.len());
-                answered += answer.len();
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        let mut hello = scene.recorded()[0].clone();
+        let (mut sent, mut answered) = (0, 0);
+        let mut flood = |scene: &mut Scene, strangers: std::ops::Range<u32>| {
+            for stranger in strangers {
+                hello[RANDOM..RANDOM + 4].copy_from_slice(&stranger.to_be_bytes());
+                let mut datagram = [0; 512];
+                let datagram = &mut datagram[..hello.len()];
+                datagram.copy_from_slice(&hello);
+                let path = scene.path(strange_address(stranger));
+                let World { shards, out, .. } = &mut scene.world;
+                shards[0].handle_datagram(path, datagram, out);
+                for (_, answer) in out.iter() {
+                    assert!(answer.len() < hello.len());
+                    answered += answer.len();
+                }
+                out.clear();
+                sent += hello.len();
             }
-            out.clear();
-            sent += hello.len();
+        };
+        // The queue's buffers grow to their size.
+        flood(&mut scene, 0..10);
+        for thousand in 0..100 {
+            let allocated =
+                allocation_counter::measure(|| flood(&mut scene, thousand * 1000..(thousand + 1) * 1000));
+            assert_eq!(allocated.count_total, 0, "{allocated:?}");
+            scene.assert_untouched("a flood of hellos");
         }
-    };
-    // The queue's buffers grow to their size.
-    flood(&mut scene, 0..10);
-    for thousand in 0..100 {
-        let allocated =
-            allocation_counter::measure(|| flood(&mut scene, thousand * 1000..(thousand + 1) * 1000));
-        assert_eq!(allocated.count_total, 0, "{allocated:?}");
-        scene.assert_untouched("a flood of hellos");
+        assert!(answered > 0 && answered < sent);
+        assert_eq!(scene.world.shards[0].seats.taken(), 0);
+        scene.assert_one_session();
     }
-    assert!(answered > 0 && answered < sent);
-    assert_eq!(scene.world.shards[0].seats.taken(), 0);
-    scene.assert_one_session();
 }
 
 #[test]
 fn a_hundred_thousand_first_flights_and_then_silence_are_held_to_the_cap() {
-    let mut scene = Scene::new();
-    let flood = |scene: &mut Scene, strangers: std::ops::Range<u32>| {
-        for stranger in strangers {
-            scene.stranger_with_a_cookie_at(strange_address(stranger));
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        let flood = |scene: &mut Scene, strangers: std::ops::Range<u32>| {
+            for stranger in strangers {
+                scene.stranger_with_a_cookie_at(strange_address(stranger));
+            }
+        };
+        flood(&mut scene, 0..1000);
+        for thousand in 1..100 {
+            let allocated =
+                allocation_counter::measure(|| flood(&mut scene, thousand * 1000..(thousand + 1) * 1000));
+            assert!(scene.world.shards[0].seats.taken() <= MAX_HANDSHAKES);
+            // What is held is held for those with a seat, who change with time.
+            assert!(allocated.bytes_current < 64 << 10, "{allocated:?}");
+            scene.assert_untouched("a flood of first flights");
+            scene.world.pass(Duration::from_secs(1));
         }
-    };
-    flood(&mut scene, 0..1000);
-    for thousand in 1..100 {
-        let allocated =
-            allocation_counter::measure(|| flood(&mut scene, thousand * 1000..(thousand + 1) * 1000));
-        assert!(scene.world.shards[0].seats.taken() <= MAX_HANDSHAKES);
-        // What is held is held for those with a seat, who change with time.
-        assert!(allocated.bytes_current < 64 << 10, "{allocated:?}");
-        scene.assert_untouched("a flood of first flights");
-        scene.world.pass(Duration::from_secs(1));
+        scene.world.pass(Duration::from_secs(61));
+        assert_eq!(scene.world.shards[0].seats.taken(), 0);
+        assert_eq!(scene.world.sessions.load(Ordering::SeqCst), 1);
+        scene.world.boot(2);
+        assert!(scene.world.device(2).session.is_some());
     }
-    scene.world.pass(Duration::from_secs(61));
-    assert_eq!(scene.world.shards[0].seats.taken(), 0);
-    assert_eq!(scene.world.sessions.load(Ordering::SeqCst), 1);
-    scene.world.boot(2);
-    assert!(scene.world.device(2).session.is_some());
 }
 
 #[test]
 fn garbage_from_a_hundred_thousand_addresses_is_not_answered_and_allocates_nothing() {
-    let mut scene = Scene::new();
-    let mut rng = StdRng::seed_from_u64(2);
-    let before = scene.world.house.seen().len();
-    for thousand in 0..100_u32 {
-        let mut datagrams: Vec<_> = (0..1000).map(|_| garbage(&mut rng)).collect();
-        let allocated = allocation_counter::measure(|| {
-            for (nth, datagram) in datagrams.iter_mut().enumerate() {
-                let path = scene.path(strange_address(1000 * thousand + nth as u32));
-                let World { shards, out, .. } = &mut scene.world;
-                shards[0].handle_datagram(path, datagram, out);
-                assert!(out.is_empty());
-            }
-        });
-        assert_eq!(allocated.count_total, 0, "{allocated:?}");
-        scene.assert_untouched("a flood of garbage");
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        let mut rng = StdRng::seed_from_u64(2);
+        let before = scene.world.house.seen().len();
+        for thousand in 0..100_u32 {
+            let mut datagrams: Vec<_> = (0..1000).map(|_| garbage(&mut rng)).collect();
+            let allocated = allocation_counter::measure(|| {
+                for (nth, datagram) in datagrams.iter_mut().enumerate() {
+                    let path = scene.path(strange_address(1000 * thousand + nth as u32));
+                    let World { shards, out, .. } = &mut scene.world;
+                    shards[0].handle_datagram(path, datagram, out);
+                    assert!(out.is_empty());
+                }
+            });
+            assert_eq!(allocated.count_total, 0, "{allocated:?}");
+            scene.assert_untouched("a flood of garbage");
+        }
+        assert_eq!(scene.world.house.seen().len(), before);
     }
-    assert_eq!(scene.world.house.seen().len(), before);
+}
+
+#[test]
+fn a_hundred_thousand_connection_ids_of_nobody_are_not_answered_and_allocate_nothing() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::new(mode);
+        let mut id = [0; 8];
+        for thousand in 0..100_u32 {
+            let mut datagram = identified(id, 1, thousand, &[7; 40]);
+            let allocated = allocation_counter::measure(|| {
+                for nth in 0..1000 {
+                    scene.rng.fill_bytes(&mut id);
+                    datagram[11..19].copy_from_slice(&id);
+                    let path = scene.path(strange_address(1000 * thousand + nth));
+                    let World { shards, out, .. } = &mut scene.world;
+                    shards[0].handle_datagram(path, &mut datagram, out);
+                    assert!(out.is_empty());
+                }
+            });
+            assert_eq!(allocated.count_total, 0, "{allocated:?}");
+            scene.assert_untouched("a flood of connection IDs");
+        }
+        scene.assert_one_session();
+    }
+}
+
+#[test]
+fn connection_ids_that_lead_to_another_shard_fill_its_queue_and_no_more() {
+    let mut world = World::new(2);
+    Mode::PskWithId.boot(&mut world, 1);
+    Mode::PskWithId.boot(&mut world, 2);
+    world.device_in(2, 1);
+    let mut scene = Scene::of(world);
+    let mut id = [0; 8];
+    let mut flood = |scene: &mut Scene| {
+        for nth in 0..20_000 {
+            scene.rng.fill_bytes(&mut id);
+            scene.inject_from(strange_address(nth), identified(id, 1, nth, &[7; 400]));
+        }
+    };
+    flood(&mut scene);
+    scene.world.settle();
+    let allocated = allocation_counter::measure(|| flood(&mut scene));
+    assert!(allocated.bytes_current < 1 << 20, "{allocated:?}");
+    scene.world.settle();
+    for number in [1, 2] {
+        scene
+            .world
+            .device(number)
+            .request(Code::GET, "version", None, None);
+        scene.world.settle();
+        let told = scene.world.device(number).told().unwrap();
+        assert_eq!(told.payload, format!("{number}:1"));
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------- helpers
+
+/// How a device proves itself, and whether its records have a connection ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Psk,
+    PskWithId,
+}
+
+impl Mode {
+    const ALL: [Self; 2] = [Self::Psk, Self::PskWithId];
+
+    fn boot(self, world: &mut World, number: u64) {
+        world.add(number);
+        world.device(number).connection_id = if self.has_id() {
+            OfferedConnectionId::Empty
+        } else {
+            OfferedConnectionId::None
+        };
+        world.reboot(number);
+        world.settle();
+    }
+
+    fn has_id(self) -> bool {
+        self == Self::PskWithId
+    }
+}
 
 /// A world with device 1 in a session, observed by somebody who may write any address on his datagrams.
 struct Scene {
@@ -412,8 +605,13 @@ struct Scene {
 
 impl Scene {
     /// The device observes, and has asked a few things.
-    fn new() -> Self {
-        let mut scene = Self::of(World::observing(1));
+    fn new(mode: Mode) -> Self {
+        let mut world = World::new(1);
+        mode.boot(&mut world, 1);
+        world.device(1).request(Code::GET, "version", Some(0), None);
+        world.settle();
+        assert!(world.device(1).told().unwrap().observe.is_some());
+        let mut scene = Self::of(world);
         for _ in 0..3 {
             scene.assert_answered("nothing");
         }
@@ -534,6 +732,15 @@ impl Scene {
         answers
     }
 
+    /// What stands on the device's records.
+    fn connection_id(&self) -> Option<[u8; 8]> {
+        let id = session_ids(&self.world)[0];
+        match &self.world.shards[0].sessions.get(id)?.link {
+            Link::Secure(session) => Some(session.connection_id()?.to_bytes()),
+            Link::Plain { .. } => None,
+        }
+    }
+
     /// Seals something with the keys of device 1.
     fn seal(&mut self, kind: ContentType, body: &[u8]) -> Vec<u8> {
         let mut datagram = Vec::new();
@@ -620,6 +827,13 @@ fn record(kind: u8, epoch: u16, number: u32, body: &[u8]) -> Vec<u8> {
     bytes.extend(number.to_be_bytes());
     bytes.extend((body.len() as u16).to_be_bytes());
     bytes.extend(body);
+    bytes
+}
+
+/// A record with a connection ID by hand.
+fn identified(id: [u8; 8], epoch: u16, number: u32, body: &[u8]) -> Vec<u8> {
+    let mut bytes = record(25, epoch, number, body);
+    bytes.splice(11..11, id);
     bytes
 }
 
