@@ -41,9 +41,7 @@ pub fn program(threads: u16) -> [libc::sock_filter; 8] {
     ]
 }
 
-/// The content type of a record with a connection ID.
-//= RFC 9146 section 4
-//# The tls12_cid ContentType is used for encrypted records carrying a connection ID
+/// The content type of a record with a connection ID: tls12_cid (RFC 9146 section 4).
 const TLS12_CID: u32 = 25;
 /// Where our connection IDs, and with them the virtual shard, begin: behind content type, version, epoch and sequence number.
 const VIRTUAL_SHARD_AT: u32 = 1 + 2 + 2 + 6;

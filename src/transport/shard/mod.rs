@@ -508,8 +508,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                         peer.routability.heard(message);
                     } else if newest && has_cid {
                         //= RFC 9146 section 6
-                        //# the receiver MUST NOT replace the address it currently uses for sending records to its peer
-                        //# with the source address specified in the received datagram, unless
+                        //# the receiver MUST NOT replace the address it uses for sending records to its peer with the
+                        //# source address specified in the received datagram, unless the following three conditions
+                        //# are met
+                        // It has been opened, it is the newest, and until the device has shown that it receives there,
+                        // little is sent.
                         peer.path = path;
                         peer.routability = Routability::unproven();
                         peer.address_changed = true;
