@@ -196,6 +196,67 @@ fn a_record_sent_from_another_address_moves_no_session() {
     }
 }
 
+#[test]
+fn what_stands_behind_garbage_in_one_datagram_still_counts() {
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        peer.get();
+        let mid = peer.next_mid();
+        let request = peer.request(coap("0.01", MessageType::Confirmable, mid, &[".u", "desired"]));
+        let forged = record(23, 1, 900, &[7; 60]);
+        let alert = record(21, 0, 9, &[2, 40]);
+        // A connection ID leads the whole datagram to its session, so that one comes first.
+        let id = RecordHeader::connection_id(&request).map(|id| id.to_bytes());
+        let first = id.map_or_else(Vec::new, |id| identified(id, 1, 901, &[7; 60]));
+        peer.inject(&[&first[..], &forged, &alert, &request].concat());
+        assert_eq!(peer.answer_to(mid).header.get_code(), "2.05", "{mode:?}");
+        assert_one_session(&server);
+    }
+}
+
+#[test]
+fn a_handshake_that_somebody_begins_at_a_devices_address_does_not_disturb_its_session() {
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        let mut hello = peer.recorded[0].clone();
+        hello[RANDOM..RANDOM + 32].fill(9);
+        peer.inject(&hello);
+        let challenge = peer.next_in_the_clear();
+        assert_eq!(challenge[13], 3, "a HelloVerifyRequest");
+        peer.inject(&with(&hello, &challenge[28..]));
+        assert_eq!(peer.next_in_the_clear()[13], 2, "a ServerHello");
+        peer.get_despite("a handshake beside it");
+        peer.report(b"\xa1\x61s\x00");
+        assert_one_session(&server);
+    }
+}
+
+#[test]
+fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_sent_its_hello_again() {
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut client = mode.client(&server);
+        for _ in 0..2 {
+            client.send();
+            client.receive();
+        }
+        client.send();
+        client.lose();
+        let hello = client.recorded[1].clone();
+        client.socket.send(&hello).unwrap();
+        client.lose();
+        // Its first wait has passed, and it repeats its flight.
+        let due = client.handshake.poll_timeout().unwrap();
+        client.handshake.handle_timeout(due).unwrap();
+        client.send();
+        client.receive_sealed();
+        client.established().get();
+        assert_eq!(live_sessions(&server), 1, "{mode:?}");
+    }
+}
+
 // ---------------------------------------------------------------------------------------- 2. other addresses
 
 #[test]
@@ -807,6 +868,18 @@ impl Mode {
 
     /// The device `lamp-1`, in a session.
     fn connect(self, server: &Server) -> Peer {
+        let mut client = self.client(server);
+        client.shake_hands();
+        let mut peer = client.established();
+        assert_eq!(
+            RecordHeader::connection_id(&peer.seal(b"")).is_some(),
+            self == Mode::PskWithId
+        );
+        peer
+    }
+
+    /// The device `lamp-1`, about to say hello.
+    fn client(self, server: &Server) -> Client {
         let config = ClientConfig {
             connection_id: match self {
                 Mode::Psk => OfferedConnectionId::None,
@@ -814,14 +887,7 @@ impl Mode {
             },
             ..ClientConfig::default()
         };
-        let mut client = Client::with(config, server, &server.device("lamp-1", "lamps"), "127.0.0.1:0");
-        client.shake_hands();
-        let peer = client.established();
-        let (mut probe, mut peer) = (Vec::new(), peer);
-        peer.session.seal(b"", &mut probe).unwrap();
-        let has_id = RecordHeader::connection_id(&probe).is_some();
-        assert_eq!(has_id, self == Mode::PskWithId);
-        peer
+        Client::with(config, server, &server.device("lamp-1", "lamps"), "127.0.0.1:0")
     }
 }
 
@@ -916,6 +982,13 @@ impl Peer {
         None
     }
 
+    /// The next thing that anybody could have written.
+    fn next_in_the_clear(&self) -> Vec<u8> {
+        let heard = heard_within(&self.socket, Duration::from_secs(10)).expect("an answer");
+        assert_eq!(heard[3..5], [0, 0], "{heard:02x?}");
+        heard
+    }
+
     /// The manifest, which is that of a device without one.
     fn get(&mut self) {
         self.get_despite("nothing");
@@ -1005,6 +1078,22 @@ impl Client {
 
     fn receive(&mut self) {
         self.receive_within(Duration::from_secs(10)).unwrap();
+    }
+
+    /// What comes next gets lost.
+    fn lose(&self) {
+        heard_within(&self.socket, Duration::from_secs(10)).expect("something to lose");
+    }
+
+    /// Passes over what the server repeats in the clear.
+    fn receive_sealed(&mut self) {
+        for _ in 0..4 {
+            self.receive();
+            if self.handshake.poll_timeout().is_none() {
+                return;
+            }
+        }
+        panic!("no last flight");
     }
 
     /// Whether there is an answer: who is turned away hears nothing.
@@ -1152,14 +1241,20 @@ fn stranger(server: &Server, n: u32) -> UdpSocket {
 /// What comes next; `None` where nothing does for long enough for it to be lost.
 fn next_datagram(socket: &UdpSocket) -> Option<Vec<u8>> {
     let mut buffer = [0; 2048];
-    let length = socket.recv(&mut buffer).or_else(|_| {
-        socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(Duration::from_secs(1)))?;
-        let received = socket.recv(&mut buffer);
-        socket.set_nonblocking(true)?;
-        received
-    });
-    length.ok().map(|length| buffer[..length].to_vec())
+    if let Ok(length) = socket.recv(&mut buffer) {
+        return Some(buffer[..length].to_vec());
+    }
+    socket.set_nonblocking(false).unwrap();
+    let heard = heard_within(socket, Duration::from_secs(1));
+    socket.set_nonblocking(true).unwrap();
+    heard
+}
+
+fn heard_within(socket: &UdpSocket, wait: Duration) -> Option<Vec<u8>> {
+    let mut buffer = [0; 2048];
+    socket.set_read_timeout(Some(wait)).unwrap();
+    let length = socket.recv(&mut buffer).ok()?;
+    Some(buffer[..length].to_vec())
 }
 
 fn resident_kib(server: &Server) -> u64 {
