@@ -6,15 +6,18 @@
 //! 1. [`RecordHeader::peek`] says what it is. Whatever may be a ClientHello goes to [`CookieJar::admit`], which
 //!    keeps nothing and answers strangers with a HelloVerifyRequest.
 //! 2. A [`VerifiedHello`] starts a [`ServerHandshake`], which asks for a key by identity
-//!    ([`HandshakeEvent::KeyWanted`]) or for a verdict on certificates ([`HandshakeEvent::ChainPresented`]), and ends in [`HandshakeEvent::Established`] or a [`HandshakeFailure`].
+//!    ([`HandshakeEvent::KeyWanted`]) or for a verdict on certificates ([`HandshakeEvent::ChainPresented`]),
+//!    and ends in [`HandshakeEvent::Established`] or a [`HandshakeFailure`].
 //! 3. The [`Session`] inside [`Established`] opens and seals records, one [`records`] item at a time, for as
-//!    long as the peer lives, and can be saved and restored across a restart.
+//!    long as the peer lives, and can be saved and restored across a restart. Where a [`ConnectionId`] was agreed on,
+//!    [`RecordHeader::connection_id`] finds it whatever address a datagram comes from.
 //!
 //! [`ClientHandshake`] is the other side of the same wire. Time and randomness are arguments throughout.
 
 mod alert;
 mod certificate;
 mod claim;
+mod connection_id;
 mod cookie;
 mod crypto;
 mod handshake;
@@ -22,6 +25,7 @@ mod protection;
 mod psk;
 mod record;
 mod replay;
+mod return_routability;
 mod session;
 mod suite;
 
@@ -35,6 +39,7 @@ pub use certificate::{
     TrustAnchors, verify_chain,
 };
 pub use claim::Claim;
+pub use connection_id::{ConnectionId, OfferedConnectionId};
 pub use cookie::{Admission, CookieJar, HelloDropped, VerifiedHello};
 pub use handshake::{
     ClientConfig, ClientCredential, ClientHandshake, Established, FailureReason, HandshakeEvent,
@@ -42,6 +47,7 @@ pub use handshake::{
 };
 pub use psk::{Identity, IdentityError, Psk, PskError};
 pub use record::{ContentType, RecordHeader, records};
+pub use return_routability::PathChallenge;
 pub use session::{
     Ignored, Incoming, MAX_RECORD_NUMBER, RESERVATION, RecordStart, RestoreError, SavedSession, SealError,
     Session,

@@ -28,7 +28,7 @@ pub enum Message<D> {
         handshake: PeerId,
         verdict: Result<(D, u64), ChainFault>,
     },
-    /// The key lookup of a restored session is done; what is wanted of it is the device and the credential.
+    /// The lookup for a restored session is done: its device and credential, if they still are.
     Restored { peer: PeerId, found: Option<(D, u64)> },
     /// A name lookup is done.
     Name { lookup: PeerId, found: Option<D> },
@@ -118,6 +118,13 @@ pub struct CertificateTicket<D> {
     handshake: Option<PeerId>,
 }
 
+/// Says whether a restored session may go on, from any thread. Dropped, it says that it may not.
+pub struct RestoredTicket<D> {
+    mailbox: Mailbox<D>,
+    credential: u64,
+    peer: Option<PeerId>,
+}
+
 /// Completes a name lookup, from any thread. Dropped, it says that nobody has the name.
 pub struct NameTicket<D> {
     mailbox: Mailbox<D>,
@@ -182,7 +189,7 @@ impl<D> KeyTicket<D> {
         }
     }
 
-    /// For a session of an earlier run.
+    /// For a session of an earlier run of which the log has the identity.
     pub(super) fn for_restored(mailbox: Mailbox<D>, peer: PeerId) -> Self {
         Self {
             mailbox,
@@ -253,6 +260,39 @@ impl<D> CertificateTicket<D> {
 impl<D> Drop for CertificateTicket<D> {
     fn drop(&mut self) {
         self.complete(Err(ChainFault::Unavailable));
+    }
+}
+
+impl<D> RestoredTicket<D> {
+    pub(super) fn new(mailbox: Mailbox<D>, credential: u64, peer: PeerId) -> Self {
+        Self {
+            mailbox,
+            credential,
+            peer: Some(peer),
+        }
+    }
+
+    /// It may: this is the device.
+    pub fn found(mut self, device: D) {
+        self.complete(Some(device));
+    }
+
+    /// It may not.
+    pub fn gone(mut self) {
+        self.complete(None);
+    }
+
+    fn complete(&mut self, found: Option<D>) {
+        if let Some(peer) = self.peer.take() {
+            let found = found.map(|device| (device, self.credential));
+            self.mailbox.post(Message::Restored { peer, found });
+        }
+    }
+}
+
+impl<D> Drop for RestoredTicket<D> {
+    fn drop(&mut self) {
+        self.complete(None);
     }
 }
 
@@ -340,6 +380,14 @@ impl<D> fmt::Debug for CertificateTicket<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CertificateTicket")
             .field("handshake", &self.handshake)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D> fmt::Debug for RestoredTicket<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestoredTicket")
+            .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }

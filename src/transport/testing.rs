@@ -13,7 +13,8 @@ use super::handler::{
     SessionFacts,
 };
 use super::inbox::{
-    self, Answer, CertificateTicket, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox,
+    self, Answer, CertificateTicket, Inbox, KeyTicket, Mailbox, NameTicket, RestoredTicket, Ticket,
+    TicketOrigin, mailbox,
 };
 use crate::clock;
 use crate::coap::{
@@ -51,6 +52,10 @@ pub struct House {
     /// The same of certificates, while [`Self::thinks_about_certificates`].
     pub certificates: Mutex<Vec<(u64, CertificateTicket<Thing>)>>,
     pub thinks_about_certificates: AtomicBool,
+    /// The same of restored sessions with such a credential.
+    pub slow_restored: Mutex<Vec<RestoredTicket<Thing>>>,
+    /// Credentials that are no more.
+    pub retired: Mutex<Vec<u64>>,
 }
 
 /// What the house was told.
@@ -86,6 +91,8 @@ impl House {
             slow: Mutex::default(),
             certificates: Mutex::default(),
             thinks_about_certificates: AtomicBool::new(false),
+            slow_restored: Mutex::default(),
+            retired: Mutex::default(),
         })
     }
 
@@ -110,6 +117,8 @@ pub fn big() -> Vec<u8> {
 
 /// The credential of device 1 is one more than this.
 pub const CREDENTIAL: u64 = 100;
+/// The credential of `slow-1` is one more than this.
+pub const SLOW_CREDENTIAL: u64 = 1000;
 
 pub fn secret(number: u64) -> Psk {
     Psk::new(format!("secret-{number}").as_bytes()).unwrap()
@@ -142,6 +151,16 @@ impl KeySource for House {
             self.certificates.lock().unwrap().push((number, ticket));
         } else {
             ticket.accepted(Thing(number), number + CREDENTIAL);
+        }
+    }
+
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Thing>) {
+        if credential == device + SLOW_CREDENTIAL {
+            self.slow_restored.lock().unwrap().push(ticket);
+        } else if credential == device + CREDENTIAL && !self.retired.lock().unwrap().contains(&credential) {
+            ticket.found(Thing(device));
+        } else {
+            ticket.gone();
         }
     }
 
@@ -357,7 +376,7 @@ pub fn session() -> Session {
             match jar.admit(now, peer, local, &datagram, &mut reply) {
                 Admission::Challenged => answers.push(reply),
                 Admission::Verified(hello) => {
-                    server = Some(ServerHandshake::new(&config, hello, now, &mut rng).unwrap());
+                    server = Some(ServerHandshake::new(&config, hello, None, now, &mut rng).unwrap());
                 }
                 Admission::NotAClientHello | Admission::Dropped(_) => {
                     server
@@ -475,9 +494,9 @@ impl Device {
         let Some(session) = &mut self.session else { return };
         for record in records(datagram) {
             match session.handle_record(record) {
-                Incoming::Data(message) => self.messages.push(message.to_vec()),
+                Incoming::Data { message, .. } => self.messages.push(message.to_vec()),
                 Incoming::Closed => self.closed = true,
-                Incoming::ResendFlight | Incoming::Ignored(_) => {}
+                Incoming::ResendFlight | Incoming::PathChallenge(_) | Incoming::Ignored(_) => {}
             }
         }
     }

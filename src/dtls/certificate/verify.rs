@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use thiserror::Error;
-use webpki::{EndEntityCert, Error as PathError, KeyUsage, VerifiedPath, anchor_from_trusted_cert, ring};
+use webpki::{EndEntityCert, Error as PathError, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{
     OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA256,
@@ -291,13 +291,13 @@ fn fault_of(error: PathError) -> ChainFault {
 
 /// Signatures on certificates. Devices sign with ECDSA; a CA may be older than they are.
 const SIGNATURES: &[&dyn SignatureVerificationAlgorithm] = &[
-    ring::ECDSA_P256_SHA256,
-    ring::ECDSA_P256_SHA384,
-    ring::ECDSA_P384_SHA256,
-    ring::ECDSA_P384_SHA384,
-    ring::RSA_PKCS1_2048_8192_SHA256,
-    ring::RSA_PKCS1_2048_8192_SHA384,
-    ring::RSA_PKCS1_2048_8192_SHA512,
+    webpki::ring::ECDSA_P256_SHA256,
+    webpki::ring::ECDSA_P256_SHA384,
+    webpki::ring::ECDSA_P384_SHA256,
+    webpki::ring::ECDSA_P384_SHA384,
+    webpki::ring::RSA_PKCS1_2048_8192_SHA256,
+    webpki::ring::RSA_PKCS1_2048_8192_SHA384,
+    webpki::ring::RSA_PKCS1_2048_8192_SHA512,
 ];
 /// The same by their numbers: `x509_parser` would take SHA-1 and short keys too.
 const VERSION_1_SIGNATURES: [Oid<'static>; 5] = [

@@ -15,13 +15,13 @@ use super::super::admission::{Network, NoSeat};
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
 use super::super::inbox::{CertificateTicket, Found, KeyTicket, Message};
-use super::super::journal::{Entry, SavedPeer};
+use super::super::journal::{Entry, SavedCredential, SavedPeer};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
 use super::{Alarm, Link, Origin, Peer, Shard, security};
 use crate::dtls::{
-    Admission, ChainFault, Claim, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity,
-    KeyDigest, PeerChain, RESERVATION, ServerHandshake, VerifiedHello,
+    Admission, ChainFault, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, KeyDigest,
+    PeerChain, RESERVATION, ServerHandshake, VerifiedHello,
 };
 use crate::telemetry::{DropReason, GatewayEvent, HandshakeResult, Retransmitter};
 
@@ -131,7 +131,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 return self.drop_datagram(DropReason::HandshakeCap);
             }
         };
-        match ServerHandshake::new(&self.around.dtls, hello, self.now, &mut self.around.rng) {
+        match ServerHandshake::new(&self.around.dtls, hello, None, self.now, &mut self.around.rng) {
             Ok(machine) => {
                 let id = self.handshakes.insert(Handshaking {
                     machine: Box::new(machine),
@@ -343,11 +343,6 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let Some(device) = device else { return };
         let Established { mut session, claim } = established;
         trace!(peer = %path.peer, %claim, "session established");
-        // The session log finds a device again by its identity, so it has the sessions that were proven by one.
-        let identity = match claim {
-            Claim::Psk(identity) => Some(identity),
-            Claim::Certificate(_) | Claim::RawKey(_) => None,
-        };
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
         if let Some(old) = here.established {
             self.end(
@@ -361,12 +356,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         self.make_room();
         let serial = self.around.serials.fetch_add(1, Ordering::Relaxed);
         let mut is_logged = false;
-        if let (Some(journal), Some(identity)) = (&self.around.journal, &identity) {
+        if let Some(journal) = &self.around.journal {
             session.reserve(RESERVATION);
             is_logged = journal.record(Entry::Established(Box::new(SavedPeer {
                 serial,
                 device: device.key(),
-                identity: identity.clone(),
+                credential: SavedCredential::Numbered(credential),
                 peer: path.peer,
                 local: path.local,
                 since_unix_ms: self.unix_ms,
@@ -391,8 +386,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.now,
         );
         peer.credential = credential;
-        peer.origin = identity.map(|identity| Origin {
-            identity,
+        peer.origin = Some(Origin {
             since_unix_ms: self.unix_ms,
         });
         peer.is_logged = is_logged;
