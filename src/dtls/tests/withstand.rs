@@ -122,11 +122,11 @@ fn a_flood_of_empty_pieces_takes_no_memory_and_no_session() {
     for mode in modes() {
         let (mut simulation, flight) = before_the_keys(mode);
         let seq = first_seq(&flight);
-        // As many pieces as fit into the largest datagram, each of a message of another length.
+        // As many pieces as fit into the largest datagram, each of a message of another length; 11 is a Certificate.
         let mut datagram = Vec::new();
         for nth in 0..150 {
-            let length = if nth % 2 == 0 { 1024 } else { 1000 };
-            datagram.extend(&piece(16, length, seq, 0, b"")[RecordHeader::LEN..]);
+            let (kind, length) = [(16, 1024), (11, 8192), (16, 1000), (11, 8000)][nth % 4];
+            datagram.extend(&piece(kind, length, seq + nth as u16 % 5, 0, b"")[RecordHeader::LEN..]);
         }
         let mut flood = Vec::new();
         write_plaintext(ContentType::Handshake, 0xfefd, 7, &datagram, &mut flood);
@@ -246,10 +246,10 @@ fn assert_no_client_alone(simulation: &mut Simulation, context: &str) {
 /// The same server, and a client that has just booted.
 fn assert_next_succeeds(mut simulation: Simulation, mode: Mode, context: &str) {
     let established = simulation.server.established;
-    let (identity, key, mut rng) = (identity(), psk(), StdRng::seed_from_u64(77));
+    let mut rng = StdRng::seed_from_u64(77);
     let config = Arc::new(mode.config());
     simulation.client = Client {
-        handshake: ClientHandshake::new(&config, identity, key, simulation.now, &mut rng),
+        handshake: ClientHandshake::with_credential(&config, mode.credential(), simulation.now, &mut rng),
         outcome: None,
         received: Vec::new(),
         closed: false,
@@ -385,6 +385,17 @@ fn modes() -> impl Iterator<Item = Mode> {
 impl Mode {
     fn simulation(self) -> Simulation {
         with_ids(self.config(), self.ids, 1)
+    }
+
+    fn credential(self) -> ClientCredential {
+        if self.suite.has_psk() {
+            ClientCredential::Psk {
+                identity: identity(),
+                key: psk(),
+            }
+        } else {
+            ClientCredential::Certificate(Arc::new(fixtures::device()))
+        }
     }
 
     fn config(self) -> ClientConfig {
