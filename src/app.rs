@@ -329,6 +329,11 @@ async fn follow(
                 Change::CredentialRetired { device, credential } => {
                     shards.retire(device_key(device), credential_key(credential));
                 }
+                Change::CredentialsRetired(retired) => {
+                    for &(device, credential) in retired.iter() {
+                        shards.retire(device_key(device), credential_key(credential));
+                    }
+                }
                 Change::DeviceUnassigned(_) | Change::DeviceEnabled(_) | Change::ReportsStored(_) => {}
             },
             Err(broadcast::error::RecvError::Lagged(missed)) => {

@@ -164,7 +164,11 @@ impl Control {
     }
 
     /// See the directory for why this cannot miss a change.
-    async fn enter(&self, generation: u64, device: &Device) -> Result<Option<Arc<DeviceEntry>>, StoreError> {
+    pub(super) async fn enter(
+        &self,
+        generation: u64,
+        device: &Device,
+    ) -> Result<Option<Arc<DeviceEntry>>, StoreError> {
         let directory = &self.shared.directory;
         let entry = directory.enter(device);
         if directory.generation() != generation {

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::handler::credential_key;
-use crate::control::{Control, DeviceEntry, FailedHandshake, FailureCause};
+use crate::control::{Control, DeviceEntry, FailedHandshake, FailureCause, Offered};
 use crate::fleet::{DeviceName, PskIdentity};
 use crate::transport::{FailureReason, Identity, KeySource, KeyTicket, NameTicket, Psk};
 
@@ -74,7 +74,9 @@ impl KeySource for Keys {
             return;
         };
         let failed = FailedHandshake {
-            identity: identity.and_then(|identity| PskIdentity::new(identity.as_bytes()).ok()),
+            offered: identity
+                .and_then(|identity| PskIdentity::new(identity.as_bytes()).ok())
+                .map(Offered::Psk),
             peer,
             cause: cause_of(reason),
         };
