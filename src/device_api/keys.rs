@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::handler::credential_key;
+use super::handler::{credential_key, credential_of};
 use crate::control::{Control, DeviceEntry, FailedHandshake, FailureCause, Offered};
 use crate::fleet::{DeviceName, PskIdentity};
-use crate::transport::{FailureReason, Identity, KeySource, KeyTicket, NameTicket, Psk};
+use crate::transport::{
+    FailureReason, Identity, KeySource, KeyTicket, NameTicket, Principal, Psk, RestoredTicket,
+};
 
 /// Looks devices up for the transport.
 ///
@@ -54,6 +56,20 @@ impl KeySource for Keys {
                     // The device gets the answer of an unknown identity and tries again by itself.
                     tracing::warn!(%error, %identity, "the key of an identity could not be looked up");
                     ticket.unknown();
+                }
+            }
+        });
+    }
+
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Arc<DeviceEntry>>) {
+        let control = self.control.clone();
+        self.runtime.spawn(async move {
+            match control.device_by_credential(credential_of(credential)).await {
+                Ok(Some(entry)) if entry.key() == device => ticket.found(entry),
+                Ok(Some(_) | None) => ticket.gone(),
+                Err(error) => {
+                    tracing::warn!(%error, credential, "a session is not restored: its credential could not be looked up");
+                    ticket.gone();
                 }
             }
         });

@@ -416,6 +416,26 @@ impl Store {
         }))
     }
 
+    /// The device that has this credential, if a session may go on with it at this many seconds since 1970.
+    pub async fn device_by_credential(
+        &self,
+        id: CredentialId,
+        unix_s: i64,
+    ) -> Result<Option<Device>, StoreError> {
+        let row = sqlx::query(
+            "WITH owner AS (SELECT device_id FROM credentials WHERE id = ?1 \
+             UNION ALL SELECT device_id FROM certificates WHERE id = ?1 AND ca_id IS NOT NULL AND not_after_s >= ?2 \
+             UNION ALL SELECT device_id FROM raw_public_keys WHERE id = ?1) \
+             SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, NULL \
+             FROM owner CROSS JOIN devices d ON d.id = owner.device_id",
+        )
+        .bind(id.get())
+        .bind(unix_s)
+        .fetch_optional(&self.inner.readers)
+        .await?;
+        row.as_ref().map(device).transpose()
+    }
+
     /// The device of this name.
     pub async fn device_by_name(
         &self,

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::inbox::{KeyTicket, NameTicket, Ticket, TicketOrigin};
+use super::inbox::{KeyTicket, NameTicket, RestoredTicket, Ticket, TicketOrigin};
 use crate::coap;
 use crate::dtls::{FailureReason, Identity};
 use crate::telemetry::Route;
@@ -30,6 +30,10 @@ pub trait KeySource: Send + Sync + 'static {
 
     /// Wants the device that a plain CoAP request names in its Uri-Query `device=`. As [`Self::psk`].
     fn named(&self, name: &str, ticket: NameTicket<Self::Device>);
+
+    /// Wants to know whether a session of an earlier run may go on: whether the device with this [`Principal::key`] may still
+    /// connect, and with this credential. As [`Self::psk`]; a dropped ticket ends the session.
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Self::Device>);
 
     /// A handshake failed, for the operator to see. Nothing proves that it was the identity's owner who tried.
     fn handshake_failed(&self, identity: Option<&Identity>, peer: SocketAddr, reason: FailureReason) {

@@ -22,7 +22,7 @@ pub enum Message<D> {
         handshake: PeerId,
         found: Option<Found<D>>,
     },
-    /// The key lookup of a restored session is done; what is wanted of it is the device and the credential.
+    /// The lookup for a restored session is done: its device and credential, if they still are.
     Restored { peer: PeerId, found: Option<(D, u64)> },
     /// A name lookup is done.
     Name { lookup: PeerId, found: Option<D> },
@@ -104,6 +104,13 @@ enum Waiting {
     Restored(PeerId),
 }
 
+/// Says whether a restored session may go on, from any thread. Dropped, it says that it may not.
+pub struct RestoredTicket<D> {
+    mailbox: Mailbox<D>,
+    credential: u64,
+    peer: Option<PeerId>,
+}
+
 /// Completes a name lookup, from any thread. Dropped, it says that nobody has the name.
 pub struct NameTicket<D> {
     mailbox: Mailbox<D>,
@@ -168,7 +175,7 @@ impl<D> KeyTicket<D> {
         }
     }
 
-    /// For a session of an earlier run.
+    /// For a session of an earlier run of which the log has the identity.
     pub(super) fn for_restored(mailbox: Mailbox<D>, peer: PeerId) -> Self {
         Self {
             mailbox,
@@ -206,6 +213,39 @@ impl<D> KeyTicket<D> {
 }
 
 impl<D> Drop for KeyTicket<D> {
+    fn drop(&mut self) {
+        self.complete(None);
+    }
+}
+
+impl<D> RestoredTicket<D> {
+    pub(super) fn new(mailbox: Mailbox<D>, credential: u64, peer: PeerId) -> Self {
+        Self {
+            mailbox,
+            credential,
+            peer: Some(peer),
+        }
+    }
+
+    /// It may: this is the device.
+    pub fn found(mut self, device: D) {
+        self.complete(Some(device));
+    }
+
+    /// It may not.
+    pub fn gone(mut self) {
+        self.complete(None);
+    }
+
+    fn complete(&mut self, found: Option<D>) {
+        if let Some(peer) = self.peer.take() {
+            let found = found.map(|device| (device, self.credential));
+            self.mailbox.post(Message::Restored { peer, found });
+        }
+    }
+}
+
+impl<D> Drop for RestoredTicket<D> {
     fn drop(&mut self) {
         self.complete(None);
     }
@@ -287,6 +327,14 @@ impl<D> fmt::Debug for KeyTicket<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyTicket")
             .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D> fmt::Debug for RestoredTicket<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestoredTicket")
+            .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }

@@ -36,7 +36,7 @@ pub use handler::{
     Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
     SessionFacts,
 };
-pub use inbox::{KeyTicket, NameTicket, Ticket};
+pub use inbox::{KeyTicket, NameTicket, RestoredTicket, Ticket};
 pub use journal::SessionJournal;
 pub use shard::{ANSWER_WITHIN, ASKED_WITHIN};
 pub use shards::{BindError, Bound, ShardPanicked, Shards, StartError, TransportConfig, Upstairs, Wake};

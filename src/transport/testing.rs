@@ -12,7 +12,9 @@ use super::handler::{
     Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
     SessionFacts,
 };
-use super::inbox::{self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox};
+use super::inbox::{
+    self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, RestoredTicket, Ticket, TicketOrigin, mailbox,
+};
 use crate::clock;
 use crate::coap::{
     Code, Kind, MAX_PENDING, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead,
@@ -45,6 +47,10 @@ pub struct House {
     pub stall_after: AtomicU32,
     /// Key tickets of identities `slow-N`, until somebody completes them.
     pub slow: Mutex<Vec<(u64, KeyTicket<Thing>)>>,
+    /// The same of restored sessions with such a credential.
+    pub slow_restored: Mutex<Vec<RestoredTicket<Thing>>>,
+    /// Credentials that are no more.
+    pub retired: Mutex<Vec<u64>>,
 }
 
 /// What the house was told.
@@ -78,6 +84,8 @@ impl House {
             tickets: Mutex::default(),
             stall_after: AtomicU32::new(u32::MAX),
             slow: Mutex::default(),
+            slow_restored: Mutex::default(),
+            retired: Mutex::default(),
         })
     }
 
@@ -102,6 +110,8 @@ pub fn big() -> Vec<u8> {
 
 /// The credential of device 1 is one more than this.
 pub const CREDENTIAL: u64 = 100;
+/// The credential of `slow-1` is one more than this.
+pub const SLOW_CREDENTIAL: u64 = 1000;
 
 pub fn secret(number: u64) -> Psk {
     Psk::new(format!("secret-{number}").as_bytes()).unwrap()
@@ -118,6 +128,16 @@ impl KeySource for House {
             self.slow.lock().unwrap().push((number, ticket));
         } else {
             ticket.unknown();
+        }
+    }
+
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Thing>) {
+        if credential == device + SLOW_CREDENTIAL {
+            self.slow_restored.lock().unwrap().push(ticket);
+        } else if credential == device + CREDENTIAL && !self.retired.lock().unwrap().contains(&credential) {
+            ticket.found(Thing(device));
+        } else {
+            ticket.gone();
         }
     }
 
@@ -333,7 +353,7 @@ pub fn session() -> Session {
             match jar.admit(now, peer, local, &datagram, &mut reply) {
                 Admission::Challenged => answers.push(reply),
                 Admission::Verified(hello) => {
-                    server = Some(ServerHandshake::new(&config, hello, now, &mut rng).unwrap());
+                    server = Some(ServerHandshake::new(&config, hello, None, now, &mut rng).unwrap());
                 }
                 Admission::NotAClientHello | Admission::Dropped(_) => {
                     server
@@ -448,9 +468,9 @@ impl Device {
         let Some(session) = &mut self.session else { return };
         for record in records(datagram) {
             match session.handle_record(record) {
-                Incoming::Data(message) => self.messages.push(message.to_vec()),
+                Incoming::Data { message, .. } => self.messages.push(message.to_vec()),
                 Incoming::Closed => self.closed = true,
-                Incoming::ResendFlight | Incoming::Ignored(_) => {}
+                Incoming::ResendFlight | Incoming::PathChallenge(_) | Incoming::Ignored(_) => {}
             }
         }
     }

@@ -14,7 +14,7 @@ use super::super::admission::{Network, NoSeat};
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
 use super::super::inbox::{Found, KeyTicket, Message};
-use super::super::journal::{Entry, SavedPeer};
+use super::super::journal::{Entry, SavedCredential, SavedPeer};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
 use super::{Alarm, Link, Origin, Peer, Shard, security};
@@ -123,7 +123,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 return self.drop_datagram(DropReason::HandshakeCap);
             }
         };
-        match ServerHandshake::new(&self.around.dtls, hello, self.now, &mut self.around.rng) {
+        match ServerHandshake::new(&self.around.dtls, hello, None, self.now, &mut self.around.rng) {
             Ok(machine) => {
                 let id = self.handshakes.insert(Handshaking {
                     machine: Box::new(machine),
@@ -315,7 +315,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             is_logged = journal.record(Entry::Established(Box::new(SavedPeer {
                 serial,
                 device: device.key(),
-                identity: identity.clone(),
+                credential: SavedCredential::Numbered(credential),
                 peer: path.peer,
                 local: path.local,
                 since_unix_ms: self.unix_ms,
@@ -341,7 +341,6 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         );
         peer.credential = credential;
         peer.origin = Some(Origin {
-            identity,
             since_unix_ms: self.unix_ms,
         });
         peer.is_logged = is_logged;

@@ -1419,7 +1419,8 @@ fn established(entries: impl Iterator<Item = Entry>) -> Vec<SavedPeer> {
             Entry::Reserved { .. }
             | Entry::Received { .. }
             | Entry::Observes { .. }
-            | Entry::Ended { .. } => None,
+            | Entry::Ended { .. }
+            | Entry::Moved { .. } => None,
         })
         .collect()
 }
