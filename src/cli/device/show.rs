@@ -139,8 +139,8 @@ mod tests {
         });
         assert_eq!(
             table(credentials(&device)),
-            "IDENTITY OR SHA-256  TYPE                                                  ADDED          CREDENTIAL\n\
-             old                  psk                                                   then           crd_1\n\
+            "IDENTITY OR SHA-256  TYPE                                               ADDED          CREDENTIAL\n\
+             old                  psk                                                then           crd_1\n\
              00ff                 certificate, O=default, CN=lamp, until 2030-01-01  then   in use  crd_2\n"
         );
         assert_eq!(credentials(&json!({})).len(), 1);
