@@ -17,6 +17,7 @@ use super::devices::{Intake, NewDevice};
 use super::directory::DeviceEntry;
 use super::error::ControlError;
 use super::handle::Control;
+use crate::clock;
 use crate::fleet::{
     Actor, CaId, CaOutcome, CertificateFacts, Credential, CredentialId, CredentialKind, Device, DeviceCa,
     DeviceCertificate, DeviceId, DeviceName, Digest, Fleet, NewCa, ProjectId, TimelineEvent,
@@ -96,6 +97,11 @@ impl Control {
             id,
         })
         .await
+    }
+
+    /// The time at which certificates have to be valid, in seconds since 1970.
+    pub fn unix_s(&self) -> i64 {
+        clock::unix_ms() / 1000
     }
 
     /// The device whose certificate this is and that may connect, if the CA with the certificate `ca` vouches for it.

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::labels::{
-    BlockKind, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
+    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
     Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
     TimelineLoss,
 };
@@ -93,6 +93,8 @@ pub enum GatewayEvent {
     ArtifactStored(u64),
     /// A connection to the API was lost because there are as many as there may be.
     ConnectionLost(ConnectionLoss),
+    /// The gateway's own certificate has changed on disk and was read again.
+    CertificateRead(CertificateRead),
     /// Entries of devices' timelines were lost.
     TimelineLost {
         /// Why.
@@ -195,6 +197,7 @@ impl GatewayEvent {
             Self::ConnectionLost(loss) => sink.count(counter(CONNECTIONS_LOST, &[loss.index()]), 1),
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
+            Self::CertificateRead(read) => sink.count(counter(CERTIFICATE_READS, &[read.index()]), 1),
             Self::TimelineLost { why, entries } => {
                 sink.count(counter(TIMELINE_LOST, &[why.index()]), u64::from(entries));
             }
@@ -331,9 +334,10 @@ const STORED_BYTES: usize = 17;
 const CONNECTIONS_LOST: usize = 18;
 const TIMELINE_LOST: usize = 19;
 const COLD_READS: usize = 20;
+const CERTIFICATE_READS: usize = 21;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 21] = [
+pub static COUNTERS: [Family; 22] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -442,6 +446,11 @@ pub static COUNTERS: [Family; 21] = [
         "tessera_artifact_cold_reads_total",
         "Blocks of artifacts that were not in memory, or on a file system that cannot say so, and were read beside the shard.",
         &[],
+    ),
+    family(
+        "tessera_server_certificate_reads_total",
+        "Changes of the gateway's own certificate on disk; of those refused, the one before stays in use.",
+        &[("result", CertificateRead::NAMES)],
     ),
 ];
 

@@ -17,7 +17,7 @@ mod tally;
 
 pub use event::{GatewayEvent, MetricName, REQUEST_SAMPLE, metric_names};
 pub use labels::{
-    BlockKind, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
+    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
     Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
     TimelineLoss,
 };
