@@ -30,8 +30,8 @@ use crate::device_api::{DeviceApi, Keys, credential_key, device_key};
 use crate::store::{SessionLog, Store, StoreError};
 use crate::telemetry::{self, LogOptions};
 use crate::transport::{
-    BindError, Bound, ServerCertificate, ServerConfig, SessionJournal, ShardPanicked, Shards, StartError, Timers,
-    TransportConfig, Upstairs, Wake,
+    BindError, Bound, ServerCertificate, ServerConfig, SessionJournal, ShardPanicked, Shards, StartError,
+    Timers, TransportConfig, Upstairs, Wake,
 };
 
 /// Why the gateway did not start, or ended.

@@ -133,7 +133,13 @@ impl CertificateFiles {
     pub fn stamps(&self) -> Stamps {
         let of = |path: &Path| {
             let data = fs::metadata(path).ok()?;
-            Some((data.dev(), data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
+            Some((
+                data.dev(),
+                data.ino(),
+                data.size(),
+                data.mtime(),
+                data.mtime_nsec(),
+            ))
         };
         Stamps([of(&self.certificate), of(&self.key)])
     }

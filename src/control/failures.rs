@@ -568,7 +568,8 @@ impl FailureCause {
                 "is not one that handshakes fail for",
                 "unknownIdentity, credentialRetired, deviceDisabled, noCertificate, certificateMalformed, \
                  certificateUntrusted, certificateExpired, certificateNotYetValid, certificateNotForClients, \
-                 certificateRevoked, unknownDevice, notLookedUp, wrongKey, badFinished, noCommonSuite, unsupportedVersion, malformed, unexpectedMessage, clientAlert, timedOut or superseded",
+                 certificateRevoked, unknownDevice, notLookedUp, wrongKey, badFinished, noCommonSuite, \
+                 unsupportedVersion, malformed, unexpectedMessage, clientAlert, timedOut or superseded",
             )),
         }
     }

@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use super::labels::{
-    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
-    Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
-    TimelineLoss,
+    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult,
+    NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd,
+    StoreOperation, TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
