@@ -1,6 +1,7 @@
 //! The router in this process over a real `Control` on a folder of its own: every call, and every bad input that is
 //! worth an answer of its own.
 
+mod device_cas;
 mod devices;
 mod failures;
 mod once;
@@ -847,6 +848,7 @@ async fn a_connected_device_shows_its_session() {
             "cipherSuite": "TLS_PSK_WITH_AES_128_CCM_8",
             "connectionId": "0700000102a1b2c3",
             "credential": made["credentials"][0]["id"],
+            "credentialType": "psk",
             "since": "2023-11-14T22:13:20.000Z",
             "lastSeenAt": "2023-11-14T22:13:20.000Z",
         }])

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::mistake::Mistake;
 use super::raw::Origin;
-use super::value::{Choice, Count, Folder, LogFilter, Secret, SecretText, Size, Span, Value};
+use super::value::{Choice, Count, Folder, LogFilter, ReadableFile, Secret, SecretText, Size, Span, Value};
 
 /// The whole configuration, checked.
 ///
@@ -53,6 +53,12 @@ pub struct CoapsConfig {
     pub handshake_initial_timeout: Duration,
     /// The longest wait between two transmissions of a flight.
     pub handshake_max_timeout: Duration,
+    /// The gateway's own certificate and what leads to its CA; without one, devices need pre-shared keys.
+    pub certificate_file: Option<PathBuf>,
+    /// The private key of that certificate.
+    pub private_key_file: Option<PathBuf>,
+    /// Whether devices may show a public key without a certificate.
+    pub raw_public_keys: bool,
 }
 
 /// `[coap]`: CoAP without security, for development.
@@ -127,6 +133,9 @@ impl Default for Config {
                 //# implementations SHOULD use an initial timer value of 1 second
                 handshake_initial_timeout: Duration::from_secs(1),
                 handshake_max_timeout: Duration::from_secs(60),
+                certificate_file: None,
+                private_key_file: None,
+                raw_public_keys: false,
             },
             coap: CoapConfig { listen: Vec::new() },
             admin: AdminConfig {
@@ -180,6 +189,9 @@ impl Config {
             max_handshakes,
             handshake_initial_timeout,
             handshake_max_timeout,
+            certificate_file,
+            private_key_file,
+            raw_public_keys,
         } = coaps;
         let CoapConfig { listen: coap_listen } = coap;
         let AdminConfig {
@@ -220,6 +232,9 @@ impl Config {
                     Duration::from_secs(1)..=Duration::from_secs(600),
                 ),
             ),
+            setting("coaps.certificate_file", ReadableFile(certificate_file)),
+            setting("coaps.private_key_file", ReadableFile(private_key_file)),
+            setting("coaps.raw_public_keys", raw_public_keys),
             setting("coap.listen", coap_listen),
             setting("admin.listen", admin_listen),
             setting("admin.bootstrap_key", SecretText(bootstrap_key, 16..=256)),
@@ -293,6 +308,26 @@ impl Config {
                 super::value::show_span(self.coaps.handshake_initial_timeout),
                 "at most coaps.handshake_max_timeout",
             );
+        }
+        let (certificate, key) = (&self.coaps.certificate_file, &self.coaps.private_key_file);
+        let shown = |path: &PathBuf| super::value::quoted(&path.to_string_lossy());
+        match (certificate, key) {
+            (Some(certificate), None) => contradiction(
+                "coaps.certificate_file",
+                shown(certificate),
+                "coaps.private_key_file beside it, or neither",
+            ),
+            (None, Some(key)) => contradiction(
+                "coaps.private_key_file",
+                shown(key),
+                "coaps.certificate_file beside it, or neither",
+            ),
+            (None, None) if self.coaps.raw_public_keys => contradiction(
+                "coaps.raw_public_keys",
+                "true".to_owned(),
+                "false, or coaps.certificate_file and coaps.private_key_file: the gateway shows a key too",
+            ),
+            (Some(_), Some(_)) | (None, None) => {}
         }
         found
     }

@@ -51,6 +51,20 @@ fn every_kind_of_mistake_says_what_is_accepted() {
             "a number of bytes or a text",
         ),
         ("[data]\ndir = \"\"\n", "a path to a folder"),
+        ("[coaps]\nraw_public_keys = \"true\"\n", "true or false"),
+        ("[coaps]\ncertificate_file = true\n", "a path to a file"),
+        (
+            "[coaps]\ncertificate_file = \"cert.pem\"\n",
+            "coaps.private_key_file beside it, or neither",
+        ),
+        (
+            "[coaps]\nprivate_key_file = \"key.pem\"\n",
+            "coaps.certificate_file beside it, or neither",
+        ),
+        (
+            "[coaps]\nraw_public_keys = true\n",
+            "false, or coaps.certificate_file and coaps.private_key_file",
+        ),
         ("[log]\nformat = true\n", r#""text" or "json""#),
         (
             "[log]\nfilter = \"inof\"\n",

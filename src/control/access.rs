@@ -50,7 +50,12 @@ impl Control {
         credential: CredentialId,
     ) -> Result<Option<Arc<DeviceEntry>>, ControlError> {
         let generation = self.shared.directory.generation();
-        match self.shared.store.device_by_credential(credential).await? {
+        match self
+            .shared
+            .store
+            .device_by_credential(credential, crate::clock::unix_ms() / 1000)
+            .await?
+        {
             Some(device) => Ok(self.enter(generation, &device).await?),
             None => Ok(None),
         }
@@ -185,7 +190,11 @@ impl Control {
     }
 
     /// See the directory for why this cannot miss a change.
-    async fn enter(&self, generation: u64, device: &Device) -> Result<Option<Arc<DeviceEntry>>, StoreError> {
+    pub(super) async fn enter(
+        &self,
+        generation: u64,
+        device: &Device,
+    ) -> Result<Option<Arc<DeviceEntry>>, StoreError> {
         let directory = &self.shared.directory;
         let entry = directory.enter(device);
         if directory.generation() != generation {

@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use super::labels::{
-    BlockKind, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
-    Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
-    TimelineLoss,
+    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult,
+    NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd,
+    StoreOperation, TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
@@ -99,6 +99,8 @@ pub enum GatewayEvent {
     ArtifactStored(u64),
     /// A connection to the API was lost because there are as many as there may be.
     ConnectionLost(ConnectionLoss),
+    /// The gateway's own certificate has changed on disk and was read again.
+    CertificateRead(CertificateRead),
     /// Entries of devices' timelines were lost.
     TimelineLost {
         /// Why.
@@ -204,6 +206,7 @@ impl GatewayEvent {
             Self::ConnectionLost(loss) => sink.count(counter(CONNECTIONS_LOST, &[loss.index()]), 1),
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
+            Self::CertificateRead(read) => sink.count(counter(CERTIFICATE_READS, &[read.index()]), 1),
             Self::TimelineLost { why, entries } => {
                 sink.count(counter(TIMELINE_LOST, &[why.index()]), u64::from(entries));
             }
@@ -343,9 +346,10 @@ const COLD_READS: usize = 20;
 const FORWARDED: usize = 21;
 const ADDRESS_CHANGES: usize = 22;
 const WITHHELD: usize = 23;
+const CERTIFICATE_READS: usize = 24;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 24] = [
+pub static COUNTERS: [Family; 25] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -469,6 +473,11 @@ pub static COUNTERS: [Family; 24] = [
         "tessera_datagrams_withheld_total",
         "Datagrams not sent to an address that a session moved to and that its device has not proven.",
         &[],
+    ),
+    family(
+        "tessera_server_certificate_reads_total",
+        "Changes of the gateway's own certificate on disk; of those refused, the one before stays in use.",
+        &[("result", CertificateRead::NAMES)],
     ),
 ];
 

@@ -352,6 +352,14 @@ label! {
 }
 
 label! {
+    /// What became of a certificate that was read again.
+    CertificateRead {
+        TakenUp = "taken_up",
+        Refused = "refused",
+    }
+}
+
+label! {
     /// Why something that happened to a device is not in its timeline.
     TimelineLoss {
         /// The device makes more entries than it may.

@@ -341,6 +341,7 @@ mod tests {
             GatewayEvent::Committed { commands: 1, took },
             GatewayEvent::StoreFailed(StoreOperation::Commit),
             GatewayEvent::ArtifactStored(1),
+            GatewayEvent::CertificateRead(CertificateRead::TakenUp),
             GatewayEvent::TimelineLost {
                 why: TimelineLoss::QueueFull,
                 entries: 1,
