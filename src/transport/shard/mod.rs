@@ -375,7 +375,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         {
             return;
         }
-        if let Some(cid) = RecordHeader::connection_id(datagram) {
+        if header.content_type == ContentType::Tls12Cid
+            && let Some(cid) = RecordHeader::connection_id(datagram)
+        {
             return self.handle_identified(cid, path, datagram, forwarded, out);
         }
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
