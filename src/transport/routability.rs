@@ -62,7 +62,7 @@ impl Routability {
         }
     }
 
-    /// The device acknowledged, from there, the confirmable message in flight.
+    /// The device acknowledged or rejected, from there, the confirmable message in flight.
     pub fn acknowledged(&mut self) {
         if let Self::Unproven(budget) = self
             && budget.notifications < NOTIFICATIONS

@@ -377,7 +377,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         {
             return;
         }
-        if let Some(cid) = RecordHeader::connection_id(datagram) {
+        if header.content_type == ContentType::Tls12Cid
+            && let Some(cid) = RecordHeader::connection_id(datagram)
+        {
             return self.handle_identified(cid, path, datagram, forwarded, out);
         }
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
@@ -494,6 +496,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         if self.is_unresolved(id) {
             return self.keep_for_later(id, path, datagram);
         }
+        let was_there = self
+            .sessions
+            .get(id)
+            .is_some_and(|peer| peer.path.peer == path.peer);
         for record in records(datagram) {
             let Some(peer) = self.sessions.get_mut(id) else {
                 return;
@@ -503,33 +509,26 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             };
             match session.handle_record(record) {
                 Incoming::Data { message, newest } => {
-                    let has_cid = session.connection_id().is_some();
-                    let is_there = path.peer == peer.path.peer;
-                    if newest && is_there {
+                    // What is in the datagram that moved it was sent before anything could arrive there.
+                    let proves = newest && was_there;
+                    if newest && path.peer == peer.path.peer {
                         peer.path = path;
-                        peer.routability.heard(message);
-                    } else if newest && has_cid {
-                        //= RFC 9146 section 6
-                        //# the receiver MUST NOT replace the address it uses for sending records to its peer with the
-                        //# source address specified in the received datagram, unless the following three conditions
-                        //# are met
-                        // It has been opened, it is the newest, and until the device has shown that it receives there,
-                        // little is sent.
-                        peer.path = path;
-                        peer.routability = Routability::unproven();
-                        peer.address_changed = true;
-                        self.tally.record(GatewayEvent::AddressChanged);
-                        if let Some(device) = &peer.device {
-                            self.around.handler.moved(device, peer.serial, path.peer);
+                        if proves {
+                            peer.routability.heard(message);
                         }
+                    } else if newest && session.connection_id().is_some() {
+                        self.move_to(id, path);
                     }
-                    // An older record is answered where the peer is by now.
-                    let (path, proves) = (peer.path, newest && is_there);
+                    let Some(peer) = self.sessions.get_mut(id) else {
+                        return;
+                    };
                     peer.heard = self.now;
                     if self.around.journal.is_some() && !peer.has_moved {
                         peer.has_moved = true;
                         self.moved.push(id);
                     }
+                    // An older record is answered where the peer is by now.
+                    let path = peer.path;
                     self.sessions.touch(id);
                     self.handle_coap(key, path, proves, message, out);
                 }
@@ -566,6 +565,24 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     });
                 }
             }
+        }
+    }
+
+    /// The newest record of a session with a connection ID has come from another address: its device is there by now.
+    //= RFC 9146 section 6
+    //# the receiver MUST NOT replace the address it uses for sending records to its peer with the source address specified
+    //# in the received datagram, unless the following three conditions are met
+    // It has been opened, it is the newest, and until the device has shown that it receives there, little is sent.
+    fn move_to(&mut self, id: PeerId, path: Path) {
+        let Some(peer) = self.sessions.get_mut(id) else {
+            return;
+        };
+        peer.path = path;
+        peer.routability = Routability::unproven();
+        peer.address_changed = true;
+        self.tally.record(GatewayEvent::AddressChanged);
+        if let Some(device) = &peer.device {
+            self.around.handler.moved(device, peer.serial, path.peer);
         }
     }
 

@@ -92,6 +92,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 self.send_due(key, out);
             }
             Ok(Incoming::Rejected(_)) => {
+                if proves {
+                    peer.routability.acknowledged();
+                }
                 self.tally
                     .record(GatewayEvent::NotificationEnded(NotificationResult::Rejected));
                 self.send_due(key, out);

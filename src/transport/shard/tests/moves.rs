@@ -362,6 +362,25 @@ fn the_same_request_again_is_no_proof() {
 }
 
 #[test]
+fn a_second_request_in_the_datagram_that_moved_the_session_is_no_proof() {
+    let mut world = World::new(1);
+    world.boot_with_cid(1);
+    world.observe(1);
+    world.device(1).request(Code::GET, "version", None, None);
+    world.device(1).request(Code::GET, "version", None, None);
+    let datagram = std::mem::take(&mut world.device(1).out).concat();
+    world.sent.clear();
+    world.deliver(far_address(9), 0, vec![datagram]);
+    world.settle();
+    assert_eq!(world.sent.len(), 2, "both are answered");
+    for version in 2..10 {
+        world.publish(version);
+        world.pass(Duration::from_secs(60));
+    }
+    assert!(world.sent.len() <= 4, "{:?}", world.sent);
+}
+
+#[test]
 fn a_session_with_a_connection_id_may_be_silent_for_longer() {
     let mut world = World::new(1);
     world.boot_with_cid(1);
