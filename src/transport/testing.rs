@@ -1,7 +1,7 @@
 //! What the tests of this module share: a device with a DTLS client and no socket, and somebody to answer it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -12,15 +12,18 @@ use super::handler::{
     Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
     SessionFacts,
 };
-use super::inbox::{self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox};
+use super::inbox::{
+    self, Answer, CertificateTicket, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox,
+};
 use crate::clock;
 use crate::coap::{
     Code, Kind, MAX_PENDING, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead,
     Token, block, wire,
 };
 use crate::dtls::{
-    Admission, ClientConfig, ClientHandshake, CookieJar, FailureReason, HandshakeEvent, Identity, Incoming,
-    Psk, ServerConfig, ServerHandshake, Session, records,
+    Admission, ChainFault, Claim, ClientConfig, ClientCredential, ClientHandshake, CookieJar, FailureReason,
+    HandshakeEvent, Identity, Incoming, PeerChain, Psk, ServerConfig, ServerHandshake, Session, fixtures,
+    records, verify_chain,
 };
 use crate::telemetry::Route;
 
@@ -45,6 +48,9 @@ pub struct House {
     pub stall_after: AtomicU32,
     /// Key tickets of identities `slow-N`, until somebody completes them.
     pub slow: Mutex<Vec<(u64, KeyTicket<Thing>)>>,
+    /// The same of certificates, while [`Self::thinks_about_certificates`].
+    pub certificates: Mutex<Vec<(u64, CertificateTicket<Thing>)>>,
+    pub thinks_about_certificates: AtomicBool,
 }
 
 /// What the house was told.
@@ -78,6 +84,8 @@ impl House {
             tickets: Mutex::default(),
             stall_after: AtomicU32::new(u32::MAX),
             slow: Mutex::default(),
+            certificates: Mutex::default(),
+            thinks_about_certificates: AtomicBool::new(false),
         })
     }
 
@@ -121,6 +129,22 @@ impl KeySource for House {
         }
     }
 
+    fn certificate(&self, chain: &PeerChain, ticket: CertificateTicket<Thing>) {
+        let facts = match verify_chain(chain, &fixtures::anchors(), fixtures::NOW) {
+            Ok((facts, _)) => facts,
+            Err(fault) => return ticket.refused(fault),
+        };
+        let name = facts.common_name.unwrap_or_default();
+        let Some(number) = Self::number(&name, "lamp-") else {
+            return ticket.refused(ChainFault::UnknownDevice);
+        };
+        if self.thinks_about_certificates.load(Ordering::SeqCst) {
+            self.certificates.lock().unwrap().push((number, ticket));
+        } else {
+            ticket.accepted(Thing(number), number + CREDENTIAL);
+        }
+    }
+
     fn named(&self, name: &str, ticket: NameTicket<Thing>) {
         match Self::number(name, "device-") {
             Some(number) => ticket.found(Thing(number)),
@@ -128,9 +152,9 @@ impl KeySource for House {
         }
     }
 
-    fn handshake_failed(&self, identity: Option<&Identity>, _peer: SocketAddr, reason: FailureReason) {
+    fn handshake_failed(&self, claim: Option<&Claim>, _peer: SocketAddr, reason: FailureReason) {
         self.see(Seen::Failed {
-            identity: identity.map(ToString::to_string),
+            identity: claim.map(ToString::to_string),
             reason,
         });
     }
@@ -351,6 +375,9 @@ pub fn session() -> Session {
         while let Some(event) = server.poll_event() {
             match event {
                 HandshakeEvent::KeyWanted(_) => server.provide_key(now, Some(&secret(1)), &mut rng).unwrap(),
+                HandshakeEvent::ChainPresented(_) | HandshakeEvent::RawKeyPresented(_) => {
+                    unreachable!("the device has a pre-shared key")
+                }
                 HandshakeEvent::Established(established) => return established.session,
             }
         }
@@ -419,6 +446,11 @@ impl Device {
 
     pub fn boot_as(&mut self, now: Instant, identity: &str, key: &Psk) {
         let identity = Identity::new(identity.as_bytes()).unwrap();
+        let key = key.clone();
+        self.boot_with(now, ClientCredential::Psk { identity, key });
+    }
+
+    pub fn boot_with(&mut self, now: Instant, credential: ClientCredential) {
         let config = Arc::new(ClientConfig {
             record_size_limit: self.record_size_limit,
             ..ClientConfig::default()
@@ -427,13 +459,8 @@ impl Device {
         self.failed = false;
         self.closed = false;
         self.messages.clear();
-        self.handshake = Some(ClientHandshake::new(
-            &config,
-            identity,
-            key.clone(),
-            now,
-            &mut self.rng,
-        ));
+        let handshake = ClientHandshake::with_credential(&config, credential, now, &mut self.rng);
+        self.handshake = Some(handshake);
         self.drive();
     }
 
@@ -530,7 +557,9 @@ impl Device {
         }
         while let Some(event) = handshake.poll_event() {
             match event {
-                HandshakeEvent::KeyWanted(_) => unreachable!("a client knows its key"),
+                HandshakeEvent::KeyWanted(_)
+                | HandshakeEvent::ChainPresented(_)
+                | HandshakeEvent::RawKeyPresented(_) => unreachable!("a client asks nobody"),
                 HandshakeEvent::Established(established) => self.session = Some(established.session),
             }
         }
