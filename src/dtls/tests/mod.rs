@@ -441,11 +441,16 @@ pub fn with_ids(client: ClientConfig, offered: OfferedConnectionId, seed: u64) -
 
 /// A client and a server that have just shaken hands.
 pub fn sessions(suite: CipherSuite) -> (Session, Session) {
+    sessions_with(suite, OfferedConnectionId::None)
+}
+
+/// The same, where the client offered this.
+pub fn sessions_with(suite: CipherSuite, offered: OfferedConnectionId) -> (Session, Session) {
     let client = ClientConfig {
         suites: vec![suite],
         ..ClientConfig::default()
     };
-    Simulation::new(client, ServerConfig::default(), 1).into_sessions()
+    with_ids(client, offered, 1).into_sessions()
 }
 
 pub fn identity() -> Identity {
