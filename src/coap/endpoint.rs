@@ -644,6 +644,12 @@ impl Automatic {
         code
     }
 
+    /// The ID of the message that it answers.
+    #[must_use]
+    pub fn mid(&self) -> MessageId {
+        self.mid
+    }
+
     /// What it is.
     #[must_use]
     pub fn kind(&self) -> AutomaticKind {

@@ -1,5 +1,6 @@
 //! The transport's handler: a request goes to whoever answers for its path, a session to the directory.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::routes::{Target, target};
@@ -103,6 +104,7 @@ impl Handler for DeviceApi {
             shard,
             peer,
             suite,
+            connection_id,
             credential,
             since_unix_ms,
             restored,
@@ -111,6 +113,7 @@ impl Handler for DeviceApi {
             shard,
             peer,
             suite,
+            connection_id,
             credential: Some(credential.cast_signed())
                 .filter(|&credential| credential > 0)
                 .map(CredentialId::new),
@@ -127,6 +130,12 @@ impl Handler for DeviceApi {
             };
             self.control.happened_at(device, since_unix_ms, begun);
         }
+    }
+
+    // No entry in the timeline: behind some networks every datagram comes from another port.
+    fn moved(&self, device: &Self::Device, serial: u64, peer: SocketAddr) {
+        tracing::trace!(device = %device.name(), %peer, "moved");
+        self.control.moved(device, serial, peer);
     }
 
     fn disconnected(&self, device: &Self::Device, serial: u64, why: EndReason) {

@@ -502,6 +502,7 @@ async fn sessions_that_outlive_the_gateway_are_no_entries() {
         shard: 0,
         peer: "192.0.2.1:40000".parse().unwrap(),
         suite: "none",
+        connection_id: None,
         credential: 0,
         since_unix_ms: serial as i64,
         restored,

@@ -63,6 +63,12 @@ pub trait Handler: Send + Sync + 'static {
     /// A session begins. Comes before [`Self::disconnected`] of the session it replaces.
     fn connected(&self, device: &Self::Device, session: &SessionFacts);
 
+    /// The device of the session `serial` sends from another address by now; it has a connection ID. May come with every
+    /// datagram.
+    fn moved(&self, device: &Self::Device, serial: u64, peer: SocketAddr) {
+        let _ = (device, serial, peer);
+    }
+
     /// The session `serial` is over.
     fn disconnected(&self, device: &Self::Device, serial: u64, why: EndReason);
 
@@ -200,6 +206,8 @@ pub struct SessionFacts {
     pub peer: SocketAddr,
     /// The cipher suite's IANA name, `"none"` for plain CoAP.
     pub suite: &'static str,
+    /// The connection ID that its records come with, if one was agreed on.
+    pub connection_id: Option<[u8; 8]>,
     /// The credential that was proven, as the [`KeySource`] numbers them; 0 for plain CoAP.
     pub credential: u64,
     /// When it was established, in milliseconds since 1970.

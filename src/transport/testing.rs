@@ -23,8 +23,8 @@ use crate::coap::{
 };
 use crate::dtls::{
     Admission, ChainFault, Claim, ClientConfig, ClientCredential, ClientHandshake, CookieJar, FailureReason,
-    HandshakeEvent, Identity, Incoming, PeerChain, Psk, ServerConfig, ServerHandshake, Session, fixtures,
-    records, verify_chain,
+    HandshakeEvent, Identity, Incoming, OfferedConnectionId, PeerChain, Psk, ServerConfig, ServerHandshake,
+    Session, fixtures, records, verify_chain,
 };
 use crate::telemetry::Route;
 
@@ -70,6 +70,11 @@ pub enum Seen {
         device: u64,
         serial: u64,
         why: EndReason,
+    },
+    Moved {
+        device: u64,
+        serial: u64,
+        peer: SocketAddr,
     },
     Acknowledged {
         device: u64,
@@ -187,6 +192,14 @@ impl Handler for House {
             device: device.0,
             serial: session.serial,
             restored: session.restored,
+        });
+    }
+
+    fn moved(&self, device: &Thing, serial: u64, peer: SocketAddr) {
+        self.see(Seen::Moved {
+            device: device.0,
+            serial,
+            peer,
         });
     }
 
@@ -422,6 +435,8 @@ pub struct Device {
     pub failed: bool,
     /// What it announces in its next handshake.
     pub record_size_limit: Option<u16>,
+    /// What it says of connection IDs there.
+    pub connection_id: OfferedConnectionId,
     /// Of the next requests.
     pub token: Token,
     pub mid: u16,
@@ -451,6 +466,7 @@ impl Device {
             closed: false,
             failed: false,
             record_size_limit: None,
+            connection_id: OfferedConnectionId::None,
             token: Token::from([7; 8]),
             mid: 100,
             rng: StdRng::seed_from_u64(number),
@@ -472,6 +488,7 @@ impl Device {
     pub fn boot_with(&mut self, now: Instant, credential: ClientCredential) {
         let config = Arc::new(ClientConfig {
             record_size_limit: self.record_size_limit,
+            connection_id: self.connection_id,
             ..ClientConfig::default()
         });
         self.session = None;

@@ -7,6 +7,7 @@ use tracing::{debug, trace};
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{Disposition, EndReason, Handler, KeySource, Overdue, RequestContext};
 use super::super::inbox::{Answer, TicketOrigin};
+use super::super::routability::Sending;
 use super::super::slots::Slots;
 use super::super::udp::{Path, SendQueue};
 use super::deferrals::Deferral;
@@ -30,8 +31,16 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 pub const ASKED_WITHIN: Duration = Duration::from_millis(7_500);
 
 impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
-    /// Takes a message that a peer sent, authentic if the peer is.
-    pub(super) fn handle_coap(&mut self, key: PeerKey, path: Path, message: &[u8], out: &mut SendQueue) {
+    /// Takes a message that a peer sent, authentic if the peer is. `path` is where it is answered, `proves` whether the peer is
+    /// there if it has received something there.
+    pub(super) fn handle_coap(
+        &mut self,
+        key: PeerKey,
+        path: Path,
+        proves: bool,
+        message: &[u8],
+        out: &mut SendQueue,
+    ) {
         let now = self.now;
         let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
             return;
@@ -56,7 +65,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 let mid = peer.link.next_mid();
                 let started = peer.link.begin(out);
                 automatic.write(mid, &mut out.bytes);
-                let sent = peer.link.finish(started, path, out);
+                let sending = Sending::Answer(automatic.mid());
+                let sent = peer.send(started, path, sending, out, &mut self.tally);
                 if let AutomaticKind::Refused(code) = automatic.kind() {
                     debug!(peer = %path.peer, %code, "request refused");
                     self.tally.record(GatewayEvent::RequestRejected(match code {
@@ -70,6 +80,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             }
             Ok(Incoming::Acknowledged(relation)) => {
                 peer.relations_changed = true;
+                if proves {
+                    peer.routability.acknowledged();
+                }
                 let peer = table(&mut self.sessions, &mut self.plain, key.kind).get(key.id);
                 if let Some(device) = peer.and_then(|peer| peer.device.as_ref()) {
                     self.around.handler.acknowledged(device, &relation);
@@ -79,6 +92,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 self.send_due(key, out);
             }
             Ok(Incoming::Rejected(_)) => {
+                if proves {
+                    peer.routability.acknowledged();
+                }
                 self.tally
                     .record(GatewayEvent::NotificationEnded(NotificationResult::Rejected));
                 self.send_due(key, out);
@@ -187,8 +203,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 peer.endpoint.answered(now, request, written.as_ref());
             }
         }
+        let sending = Sending::Answer(request.mid);
         let (code, sent) = match written {
-            Some(written) => (written.code, peer.link.finish(started, path, out)),
+            Some(written) => (
+                written.code,
+                peer.send(started, path, sending, out, &mut self.tally),
+            ),
             // Nothing owed to a non-confirmable request.
             None if !request.confirmable => return out.bytes.truncate(started.at),
             None => (Code::EMPTY, Err(SealError::TooLong { len: 0, max: 0 })),
@@ -201,7 +221,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 let started = peer.link.begin(out);
                 let mut reply = peer.endpoint.reply(request, own_mid, unix_ms, &mut out.bytes);
                 reply.code(Code::INTERNAL_SERVER_ERROR);
-                (Code::INTERNAL_SERVER_ERROR, peer.link.finish(started, path, out))
+                let sent = peer.send(started, path, sending, out, &mut self.tally);
+                (Code::INTERNAL_SERVER_ERROR, sent)
             }
             sent => (code, sent),
         };
@@ -269,7 +290,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             ..
         } = *deferral;
         let now = self.now;
-        let Some(peer) = self.peer_mut(key) else { return };
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
         let mid = peer.link.next_mid();
         let max_message = peer.link.max_message();
         let path = peer.path;
@@ -287,7 +310,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             .complete_with(now, exchange, mid, &mut out.bytes, write);
         match written {
             Some(written) => {
-                let sent = peer.link.finish(started, path, out);
+                let sending = Sending::Answer(exchange.0);
+                let sent = peer.send(started, path, sending, out, &mut self.tally);
                 let code = CoapCode::from_byte(written.code.byte());
                 self.tally
                     .record(GatewayEvent::RequestAnswered { method, code, route });

@@ -1,5 +1,8 @@
 //! Shards without sockets, in virtual time.
 
+mod hostile;
+mod moves;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +23,8 @@ use super::requests::{ANSWER_WITHIN, ASKED_WITHIN};
 use super::{Link, Peer, Shard, Surroundings};
 use crate::coap::{Code, Kind as MessageKind, MessageId, ResponseHead, Token};
 use crate::dtls::{
-    CertifiedKey, ChainFault, Claim, ClientCredential, CookieJar, FailureReason, MAX_RECORD_NUMBER, Psk,
-    RESERVATION, ServerConfig, fixtures,
+    CertifiedKey, ChainFault, Claim, ClientCredential, ContentType, CookieJar, FailureReason,
+    MAX_RECORD_NUMBER, Psk, RESERVATION, ServerConfig, fixtures,
 };
 
 #[test]
@@ -1292,6 +1295,10 @@ struct World {
     plain: bool,
     /// Datagrams until one is lost.
     until_lost: Option<u32>,
+    /// What devices have sent, first to last.
+    recorded: Vec<Vec<u8>>,
+    /// What the gateway sent: to whom, and how many bytes.
+    sent: Vec<(SocketAddr, usize)>,
 }
 
 impl World {
@@ -1323,6 +1330,7 @@ impl World {
                     ],
                     max_sessions: MAX_SESSIONS,
                     idle: IDLE,
+                    idle_with_cid: IDLE_WITH_CID,
                     max_handshakes: MAX_HANDSHAKES,
                     max_plain_peers: MAX_PLAIN,
                     rng: StdRng::seed_from_u64(index as u64),
@@ -1344,6 +1352,8 @@ impl World {
             out,
             plain: false,
             until_lost: None,
+            recorded: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -1508,6 +1518,8 @@ impl World {
             .map(|(path, bytes)| (path.peer, bytes.to_vec()))
             .collect();
         self.out.clear();
+        self.sent
+            .extend(answers.iter().map(|(peer, bytes)| (*peer, bytes.len())));
         for (peer, mut bytes) in answers {
             moved = true;
             let now = self.now;
@@ -1528,12 +1540,17 @@ impl World {
 
     fn deliver_to_gateway(&mut self, number: u64, datagrams: Vec<Vec<u8>>) {
         let (_, peer, shard) = self.devices[&number];
+        self.deliver(peer, shard, datagrams);
+    }
+
+    fn deliver(&mut self, peer: SocketAddr, shard: usize, datagrams: Vec<Vec<u8>>) {
         let path = Path {
             peer,
             local: "192.0.2.1".parse().unwrap(),
             listener: u8::from(self.plain),
         };
         for mut datagram in datagrams {
+            self.recorded.push(datagram.clone());
             if self.is_lost() {
                 continue;
             }
@@ -1581,3 +1598,4 @@ const MAX_SESSIONS: usize = 5;
 const MAX_HANDSHAKES: usize = 6;
 const MAX_PLAIN: usize = 4;
 const IDLE: Duration = Duration::from_secs(24 * 3600);
+const IDLE_WITH_CID: Duration = Duration::from_secs(30 * 24 * 3600);
