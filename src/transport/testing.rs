@@ -75,6 +75,10 @@ pub enum Seen {
         device: u64,
         version: u32,
     },
+    Proven {
+        device: u64,
+        serial: u64,
+    },
     Failed {
         identity: Option<String>,
         reason: FailureReason,
@@ -216,7 +220,11 @@ impl Handler for House {
             self.tickets.lock().unwrap().push(context.defer());
             Disposition::Deferred {
                 route: Route::Report,
-                overdue: Overdue::Unavailable,
+                overdue: if context.is_proven {
+                    Overdue::Unavailable
+                } else {
+                    Overdue::Taken
+                },
             }
         } else if request.path_is(&["cold"]) && context.waiting >= MAX_PENDING {
             Disposition::NotNow
@@ -274,6 +282,13 @@ impl Handler for House {
         Notification::Written { version }
     }
 
+    fn proven(&self, device: &Thing, serial: u64) {
+        self.see(Seen::Proven {
+            device: device.0,
+            serial,
+        });
+    }
+
     fn acknowledged(&self, device: &Thing, relation: &Relation) {
         self.see(Seen::Acknowledged {
             device: device.0,
@@ -286,6 +301,8 @@ impl Handler for House {
 pub struct Desk<D> {
     /// What it says of how many requests wait.
     pub waiting: usize,
+    /// What it says of the device.
+    pub is_proven: bool,
     mailbox: Mailbox<D>,
     inbox: Inbox<D>,
 }
@@ -301,6 +318,7 @@ impl<D> Default for Desk<D> {
         let (mailbox, inbox) = mailbox();
         Self {
             waiting: 0,
+            is_proven: true,
             mailbox,
             inbox,
         }
@@ -316,6 +334,7 @@ impl<D: Send + Sync> Desk<D> {
             peer: "192.0.2.1:5000".parse().unwrap(),
             now: clock::now(),
             unix_ms: 1_800_000_000_000,
+            is_proven: self.is_proven,
             max_message: 1152,
             waiting: self.waiting,
             origin: TicketOrigin {

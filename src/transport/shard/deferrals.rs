@@ -57,6 +57,28 @@ impl Deferrals {
         Some(deferral)
     }
 
+    /// A peer has shown that it is there: what it was to be told had been taken in hand is on its way now.
+    pub fn proven(&mut self, peer: PeerKey, deadline: Instant) {
+        if !self.of_peers.contains_key(&peer) {
+            return;
+        }
+        for (number, deferral) in &mut self.waiting {
+            if deferral.peer == peer && deferral.overdue == Overdue::Taken {
+                self.deadlines.remove(&(deferral.deadline, *number));
+                self.deadlines.insert((deadline, *number));
+                deferral.deadline = deadline;
+                deferral.overdue = Overdue::Unavailable;
+            }
+        }
+    }
+
+    /// Whether an answer is on its way.
+    pub fn are_owed(&self) -> bool {
+        self.waiting
+            .values()
+            .any(|deferral| deferral.overdue != Overdue::Taken)
+    }
+
     /// Takes out a request whose time is up at `now`, with its number.
     pub fn take_due(&mut self, now: Instant) -> Option<(u64, Deferral)> {
         let (_, number) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
