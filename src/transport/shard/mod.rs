@@ -411,11 +411,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             let Link::Secure(session) = &mut peer.link else {
                 return;
             };
+            let expected = session.receive_mark();
             match session.handle_record(record) {
                 Incoming::Data { newest: false, .. } if peer.proof.is_owed() => {
                     self.drop_datagram(DropReason::Replayed);
                 }
                 Incoming::Data { message, .. } => {
+                    let leaves_gap = session.receive_mark() > expected + 1;
                     peer.path = path;
                     peer.heard = self.now;
                     if self.around.journal.is_some() && !peer.has_moved {
@@ -423,6 +425,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                         self.moved.push(id);
                     }
                     self.sessions.touch(id);
+                    if leaves_gap {
+                        self.doubt(key);
+                    }
                     self.handle_coap(key, path, message, out);
                 }
                 Incoming::ResendFlight => {
