@@ -67,7 +67,7 @@ fn a_fleet_lives_through_restarts_without_a_handshake_and_without_a_nonce_used_t
     assert!(status.success(), "{status}");
     server.set("TESSERA__RUNTIME__SHARDS", "2");
     server.start_again();
-    server.deploy("lamps", "third", &[("main", "1.0.2")]);
+    let third = server.deploy("lamps", "third", &[("main", "1.0.2")]);
     fleet.ask_all(|index| {
         Some(if is_downloading(index) {
             Want::Block
@@ -93,8 +93,7 @@ fn a_fleet_lives_through_restarts_without_a_handshake_and_without_a_nonce_used_t
     }
     assert!(fleet.all(|device| !is_downloading(device.index) || device.image == image));
     nobody_shook_hands(&server, count);
-    let deployments = server.done("GET", "deployments?limit=1", Value::Null);
-    let third = deployments["items"][0]["id"].as_str().unwrap();
+    let third = third["id"].as_str().unwrap();
     let progress = server.done("GET", &format!("deployments/{third}/progress"), Value::Null);
     assert_eq!(progress["done"], count, "every report is on disk: {progress:#}");
     assert!(fleet.all(|device| device.handshakes == 1));
@@ -108,18 +107,18 @@ fn a_torn_last_entry_of_the_session_log_costs_no_session_and_no_nonce() {
     let mut server = Server::start();
     let mut fleet = Fleet::of(&server, 3);
     fleet.connect();
-    for _ in 0..600 {
-        fleet.ask_all(|_| Some(Want::Keepalive));
-    }
     for torn in [1, 7, 40] {
+        // Past half of a range, so that the last entries are such as come and go.
+        for _ in 0..600 {
+            fleet.ask_all(|_| Some(Want::Keepalive));
+        }
         server.kill();
         let log = server.data_dir().join("sessions.log");
         let bytes = fs::read(&log).unwrap();
         fs::write(&log, &bytes[..bytes.len() - torn]).unwrap();
         server.start_again();
         fleet.ask_all(|_| Some(Want::Keepalive));
-        assert!(server.metric("tessera_sessions") >= 2.0);
-        fleet.ask_all(|_| Some(Want::Observe));
+        nobody_shook_hands(&server, 3);
     }
 }
 
@@ -153,7 +152,9 @@ fn two_pushes_with_a_kill_9_between_them_are_both_taken_by_either_port() {
         began.elapsed() < Duration::from_secs(128),
         "later an older number is taken too"
     );
-    for device in &devices {
+    for device in &mut devices {
+        // One whose acknowledgement the log had no time to note is pushed again.
+        device.sequences.dedup();
         assert_eq!(device.sequences, [None, Some(1), Some(2), Some(3)]);
         assert_eq!(device.sessions, 1);
     }
@@ -206,10 +207,10 @@ fn a_report_that_is_sent_again_after_a_restart_takes_nothing_back() {
 fn nobody_shook_hands(server: &Server, count: usize) {
     assert_eq!(server.metric("tessera_dtls_handshakes_total"), 0.0);
     assert_eq!(server.metric("tessera_cookie_challenges_total"), 0.0);
-    let sessions = support::eventually("the counters are flushed", || {
-        Some(server.metric("tessera_sessions")).filter(|sessions| *sessions > 0.0)
+    // Each shard flushes its counters once a second.
+    support::eventually("every session is counted", || {
+        (server.metric("tessera_sessions") == count as f64).then_some(())
     });
-    assert_eq!(sessions, count as f64);
 }
 
 fn is_downloading(index: usize) -> bool {
