@@ -195,6 +195,10 @@ impl Handler for DeviceApi {
         device.note_seen(unix_ms);
     }
 
+    fn doubted(&self, _device: &Self::Device, serial: u64) {
+        self.unproven.forget(serial);
+    }
+
     fn proven(&self, device: &Self::Device, serial: u64) {
         self.unproven.proven(&self.control, device, serial);
     }

@@ -617,6 +617,10 @@ async fn of_a_device_that_does_not_show_itself_eight_reports_are_kept_and_none_b
     bench.api.disconnected(&bench.entry, 1, EndReason::Replaced);
     bench.api.proven(&bench.entry, 1);
     assert_eq!(bench.timeline(TimelineKind::Report).await, [""; 0]);
+    bench.report(2, &mut out);
+    bench.api.doubted(&bench.entry, 1);
+    bench.api.proven(&bench.entry, 1);
+    assert_eq!(bench.timeline(TimelineKind::Report).await, [""; 0]);
     assert!(matches!(bench.report(2, &mut out), Disposition::Deferred { .. }));
 }
 

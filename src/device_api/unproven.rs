@@ -4,7 +4,7 @@
 //! - In the order in which it came, which is the order in which it was said: older records are not taken meanwhile.
 //! - At most [`KEPT_PER_SESSION`] reports of a session and [`KEPT_MAX`] of all. Beyond, a report is left unanswered, as with a full
 //!   queue: the device sends it again, and has most likely shown itself by then.
-//! - With the session or the process it is gone: nothing was on disk.
+//! - With a gap in what came, with the session or the process it is gone: nothing was on disk.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -94,7 +94,7 @@ impl Unproven {
         self.count(&all);
     }
 
-    /// The session is over.
+    /// Nothing of it is to have an effect: the session is over, or it may be what an earlier run was told, and not the last of that.
     pub fn forget(&self, serial: u64) {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return;
@@ -107,7 +107,7 @@ impl Unproven {
         if let Some(kept) = forgotten.filter(|kept| !kept.reports.is_empty()) {
             tracing::debug!(
                 reports = kept.reports.len(),
-                "reports of a device that did not show that it was there are dropped"
+                "reports are dropped of which it is not known whether this run was told first"
             );
         }
     }

@@ -83,6 +83,12 @@ pub trait Handler: Send + Sync + 'static {
         let _ = (device, unix_ms);
     }
 
+    /// What the device is not known to have sent since the gateway was started ([`RequestContext::is_proven`]) may have been overtaken
+    /// by what it sent afterwards: it is to have no effect. Where it was not answered yet, the device sends it again.
+    fn doubted(&self, device: &Self::Device, serial: u64) {
+        let _ = (device, serial);
+    }
+
     /// The device has shown that it is there, in a session of an earlier run ([`RequestContext::is_proven`]).
     fn proven(&self, device: &Self::Device, serial: u64) {
         let _ = (device, serial);

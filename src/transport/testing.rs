@@ -282,6 +282,10 @@ impl Handler for House {
         Notification::Written { version }
     }
 
+    fn doubted(&self, _device: &Thing, _serial: u64) {
+        self.tickets.lock().unwrap().clear();
+    }
+
     fn proven(&self, device: &Thing, serial: u64) {
         self.see(Seen::Proven {
             device: device.0,

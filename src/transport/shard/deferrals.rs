@@ -72,6 +72,20 @@ impl Deferrals {
         }
     }
 
+    /// Takes out what a peer was to be told had been taken in hand.
+    pub fn take_taken(&mut self, peer: PeerKey) -> Vec<Deferral> {
+        if !self.of_peers.contains_key(&peer) {
+            return Vec::new();
+        }
+        let taken = self
+            .waiting
+            .iter()
+            .filter(|(_, deferral)| deferral.peer == peer && deferral.overdue == Overdue::Taken)
+            .map(|(number, _)| *number);
+        let taken: Vec<u64> = taken.collect();
+        taken.into_iter().filter_map(|number| self.take(number)).collect()
+    }
+
     /// Whether an answer is on its way.
     pub fn are_owed(&self) -> bool {
         self.waiting

@@ -465,11 +465,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             let Link::Secure(session) = &mut peer.link else {
                 return;
             };
+            let expected = session.receive_mark();
             match session.handle_record(record) {
                 Incoming::Data { newest: false, .. } if peer.proof.is_owed() => {
                     self.drop_datagram(DropReason::Replayed);
                 }
                 Incoming::Data { message, newest } => {
+                    let leaves_gap = session.receive_mark() > expected + 1;
                     // What is in the datagram that moved it was sent before anything could arrive there.
                     let proves = newest && was_there;
                     let is_elsewhere = path.peer != peer.path.peer;
@@ -496,6 +498,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     // An older record is answered where the peer is by now.
                     let reply_to = if moves { path } else { peer.path };
                     self.sessions.touch(id);
+                    if leaves_gap {
+                        self.doubt(key);
+                    }
                     self.handle_coap(key, reply_to, proves, message, out);
                 }
                 // Answered where it came from, which is what is asked.

@@ -8,7 +8,9 @@
 //!    kind of device acknowledges a ping, the other resets it (`CONTRACT.md` rule 13). Unanswered, it is sent again when the device
 //!    is next heard of.
 //! 2. Meanwhile only the newest record is taken, nobody stops observing, and the handler knows ([`RequestContext::is_proven`]).
-//! 3. The proof is newer than whatever could be sent again: from there on nothing older is taken ([`Shard::take_proof`]).
+//! 3. What was said before a record that never came may have been overtaken by that one: it is as if it had been lost
+//!    ([`Shard::doubt`]). So what takes effect with the proof is the end of what the device has said, without a gap.
+//! 4. The proof is newer than whatever could be sent again: from there on nothing older is taken ([`Shard::take_proof`]).
 //!
 //! [`RequestContext::is_proven`]: super::super::handler::RequestContext::is_proven
 
@@ -99,6 +101,22 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let path = peer.path;
         let sent = peer.send(started, path, Sending::Notification, out, &mut self.tally);
         self.after_sending(key, sent);
+    }
+
+    /// Between the newest record of a peer and those before, there are some that have not come since the restart. If the earlier run
+    /// had them, then what was said before them is over.
+    pub(super) fn doubt(&mut self, key: PeerKey) {
+        let Some(peer) = self.peer_mut(key) else { return };
+        if !peer.proof.is_owed() {
+            return;
+        }
+        let serial = peer.serial;
+        if let Some(device) = peer.device.clone() {
+            self.around.handler.doubted(&device, serial);
+        }
+        for deferral in self.deferrals.take_taken(key) {
+            self.forget(&deferral);
+        }
     }
 
     /// The peer has acknowledged this message ID from the other end of `path`: that is where it is.

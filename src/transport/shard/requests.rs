@@ -353,7 +353,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     /// Leaves a deferred request without an answer.
-    fn forget(&mut self, deferral: &Deferral) {
+    pub(super) fn forget(&mut self, deferral: &Deferral) {
         let Some(peer) = self.peer_mut(deferral.peer) else {
             return;
         };

@@ -1092,6 +1092,36 @@ fn what_has_to_wait_for_the_proof_is_told_that_it_was_taken_unless_the_proof_com
     assert_eq!(world.device(1).told().unwrap().code, Code::SERVICE_UNAVAILABLE);
 }
 
+/// Otherwise whoever sends only the first of two reports again would take back the second as soon as the device proves itself.
+#[test]
+fn what_comes_before_a_gap_in_the_records_is_as_if_it_were_lost() {
+    let mut world = restarted_while(|world| world.boot(1), |_| {});
+    let first = world.device(1).request(Code::POST, "later", None, None);
+    world.settle();
+    let ping = world.device(1).told().unwrap();
+    assert_eq!(world.house.tickets.lock().unwrap().len(), 1);
+    world.device(1).request(Code::GET, "version", None, None);
+    world.device(1).out.clear();
+    world.device(1).acknowledge(ping.mid);
+    world.settle();
+    assert_eq!(world.proven(), 1);
+    assert_eq!(
+        world.house.tickets.lock().unwrap().len(),
+        0,
+        "its handler is told"
+    );
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.device(1).told(), None);
+    // Its next transmission.
+    world.device(1).mid = first.0 - 1;
+    world.device(1).request(Code::POST, "later", None, None);
+    world.settle();
+    let ticket = world.house.tickets.lock().unwrap().pop().unwrap();
+    ticket.complete(Code::CHANGED);
+    world.settle();
+    assert_eq!(world.device(1).told().unwrap().code, Code::CHANGED);
+}
+
 #[test]
 fn a_proof_has_a_message_id_that_no_recent_record_of_the_earlier_run_had() {
     for first in [0, 1000, 40_000, u16::MAX] {
