@@ -26,6 +26,10 @@ use crate::support::{Manifest, Server};
 pub struct Fleet {
     network: Network,
     devices: Vec<Device>,
+    /// How many wait for an answer.
+    waiting: usize,
+    /// When all were last looked at for what is late.
+    looked: Instant,
 }
 
 pub struct Device {
@@ -101,6 +105,8 @@ impl Fleet {
         Self {
             network: Network::to(server.coaps_port),
             devices: (0..count).map(Device::new).collect(),
+            waiting: 0,
+            looked: Instant::now(),
         }
     }
 
@@ -120,6 +126,7 @@ impl Fleet {
                 .count();
             for device in self.devices.iter_mut().skip(next).take(SHAKING_AT_ONCE - shaking) {
                 device.boot();
+                device.transmit(&self.network);
                 next += 1;
             }
             self.turn();
@@ -130,19 +137,14 @@ impl Fleet {
     pub fn ask_all(&mut self, want: impl Fn(usize) -> Option<Want>) {
         let deadline = Instant::now() + PATIENCE;
         let mut next = 0;
-        loop {
-            let waiting = self.devices.iter().filter(|device| device.is_waiting()).count();
-            let mut room = ASKING_AT_ONCE.saturating_sub(waiting);
-            while room > 0 && next < self.devices.len() {
+        while next < self.devices.len() || self.waiting > 0 {
+            while self.waiting < ASKING_AT_ONCE && next < self.devices.len() {
                 if let Some(want) = want(next) {
-                    self.devices[next].ask(want);
-                    room -= 1;
+                    self.ask(next, want);
                 }
                 next += 1;
             }
-            if next == self.devices.len() && waiting == 0 && !self.any(Device::is_waiting) {
-                return;
-            }
+            let waiting = self.waiting;
             assert!(
                 Instant::now() < deadline,
                 "not within {PATIENCE:?}: {waiting} are not answered"
@@ -153,9 +155,9 @@ impl Fleet {
 
     /// Has devices ask, and waits for nothing.
     pub fn begin(&mut self, want: impl Fn(usize) -> Option<Want>) {
-        for (index, device) in self.devices.iter_mut().enumerate() {
+        for index in 0..self.devices.len() {
             if let Some(want) = want(index) {
-                device.ask(want);
+                self.ask(index, want);
             }
         }
         self.turn();
@@ -204,17 +206,29 @@ impl Fleet {
     /// Takes what has come, and sends what there is to send.
     fn turn(&mut self) {
         let now = Instant::now();
-        for device in &mut self.devices {
-            device.repeat(now);
-            device.transmit(&self.network);
+        if now - self.looked > LOOK_EVERY {
+            self.looked = now;
+            for device in &mut self.devices {
+                device.repeat(now);
+                device.transmit(&self.network);
+            }
         }
         let mut buffer = [0; 2048];
         while let Some((index, length)) = self.network.receive(&mut buffer) {
             if let Some(device) = self.devices.get_mut(index) {
+                let waited = device.is_waiting();
                 device.handle(&mut buffer[..length]);
                 device.transmit(&self.network);
+                self.waiting -= usize::from(waited && !device.is_waiting());
             }
         }
+    }
+
+    fn ask(&mut self, index: usize, want: Want) {
+        let device = &mut self.devices[index];
+        device.ask(want);
+        device.transmit(&self.network);
+        self.waiting += 1;
     }
 }
 
@@ -518,4 +532,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Devices that shake hands, or wait for an answer, at a time: what fits the kernel's buffers.
 const SHAKING_AT_ONCE: usize = 50;
 const ASKING_AT_ONCE: usize = 100;
+/// How often everybody is looked at for what is late.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 const RESEND_AFTER: Duration = Duration::from_secs(2);
