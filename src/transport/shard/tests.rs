@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use super::super::directory::{Directory, Kind};
 use super::super::handler::EndReason;
 use super::super::inbox::{Inbox, Message, mailbox};
-use super::super::journal::{Entry, Journal, SavedPeer, resume};
+use super::super::journal::{Entry, Journal, SavedCredential, SavedPeer, resume};
 use super::super::slots::PeerId;
 use super::super::testing::{CREDENTIAL, Device, House, Seen, Thing, secret, told};
 use super::super::udp::{Path, SendQueue};
@@ -25,7 +25,7 @@ use super::{Link, Peer, Shard, Surroundings};
 use crate::coap::{Code, Kind as MessageKind, MessageId, ResponseHead, Token, wire};
 use crate::dtls::{
     CertifiedKey, ChainFault, Claim, ClientCredential, ContentType, CookieJar, FailureReason,
-    MAX_RECORD_NUMBER, Psk, RESERVATION, ServerConfig, fixtures,
+    MAX_RECORD_NUMBER, Psk, RESERVATION, ServerConfig, Session, fixtures,
 };
 
 #[test]
@@ -498,6 +498,21 @@ fn a_session_by_certificate_ends_with_its_credential() {
     world.post(0, retired(CREDENTIAL + 1));
     world.settle();
     assert!(world.device(1).closed);
+}
+
+#[test]
+fn a_session_by_certificate_is_logged_with_its_credential() {
+    let (journal, entries) = Journal::for_tests(100);
+    let mut world = World::certified(1);
+    world.shards[0].around.journal = Some(journal);
+    world.boot_certified(1, fixtures::device());
+    let mut saved = established(entries);
+    let saved = saved.pop().unwrap();
+    assert_eq!(
+        (saved.device, saved.credential),
+        (1, SavedCredential::Numbered(CREDENTIAL + 1))
+    );
+    assert!(!Session::restore(saved.session).suite().has_psk());
 }
 
 #[test]
