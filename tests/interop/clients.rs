@@ -7,7 +7,7 @@ use tessera::dtls::CipherSuite;
 
 use crate::server::{GREETING, SILENT};
 use crate::tool::Tool;
-use crate::{IDENTITY, KEY};
+use crate::{CA, DEVICE_KEY, DEVICE_PUBLIC_KEY, IDENTITY, KEY, SERVER_NAME, pem};
 
 /// A foreign client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +34,32 @@ pub struct Offer {
     /// One suite and no other; otherwise all that it has.
     pub suite: Option<CipherSuite>,
     pub extended_master_secret: bool,
-    pub identity: &'static str,
-    pub key: &'static str,
+    pub credential: Credential,
     pub special: Special,
+}
+
+/// What a client has to show for itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Credential {
+    Psk {
+        identity: &'static str,
+        /// In hexadecimal.
+        key: &'static str,
+    },
+    /// This one of the certificates in `src/dtls/tests/certificates`; all are for the same key. It wants one of the server
+    /// too, and checks it.
+    Certificate(&'static str),
+    /// None, but it offers suites with certificates.
+    NoCertificate,
+    /// The certificates' key by itself (RFC 7250).
+    RawKey,
+}
+
+impl Credential {
+    pub const OURS: Self = Self::Psk {
+        identity: IDENTITY,
+        key: KEY,
+    };
 }
 
 /// What else there may be about an offer.
@@ -66,8 +89,7 @@ impl Default for Offer {
         Self {
             suite: None,
             extended_master_secret: true,
-            identity: IDENTITY,
-            key: KEY,
+            credential: Credential::OURS,
             special: Special::None,
         }
     }
@@ -96,11 +118,11 @@ impl Client {
         }
     }
 
-    /// The suites that it has and can be told to offer alone.
-    pub fn suites(self) -> Vec<CipherSuite> {
+    /// The suites with pre-shared keys that it has and can be told to offer alone.
+    pub fn psk_suites(self) -> Vec<CipherSuite> {
         CipherSuite::ALL
             .into_iter()
-            .filter(|suite| self.suite(*suite).is_ok())
+            .filter(|suite| suite.has_psk() && self.suite(*suite).is_ok())
             .collect()
     }
 
@@ -112,6 +134,9 @@ impl Client {
                 CipherSuite::PskAes128Ccm => Ok("PSK-AES128-CCM"),
                 CipherSuite::PskAes128Ccm8 => Ok("PSK-AES128-CCM8"),
                 CipherSuite::PskAes128CbcSha256 => Ok("PSK-AES128-CBC-SHA256"),
+                CipherSuite::EcdheEcdsaAes128GcmSha256 => Ok("ECDHE-ECDSA-AES128-GCM-SHA256"),
+                CipherSuite::EcdheEcdsaAes128Ccm => Ok("ECDHE-ECDSA-AES128-CCM"),
+                CipherSuite::EcdheEcdsaAes128Ccm8 => Ok("ECDHE-ECDSA-AES128-CCM8"),
                 CipherSuite::EcdhePskAes128GcmSha256 | CipherSuite::EcdhePskAes128CcmSha256 => Err(NO_SUITE),
             },
             Self::GnuTls => match suite {
@@ -119,6 +144,9 @@ impl Client {
                 CipherSuite::PskAes128Ccm => Ok("+PSK:+AES-128-CCM"),
                 CipherSuite::PskAes128Ccm8 => Ok("+PSK:+AES-128-CCM-8"),
                 CipherSuite::PskAes128CbcSha256 => Ok("+PSK:+AES-128-CBC:-MAC-ALL:+SHA256:+AEAD"),
+                CipherSuite::EcdheEcdsaAes128GcmSha256 => Ok("+ECDHE-ECDSA:+AES-128-GCM"),
+                CipherSuite::EcdheEcdsaAes128Ccm => Ok("+ECDHE-ECDSA:+AES-128-CCM"),
+                CipherSuite::EcdheEcdsaAes128Ccm8 => Ok("+ECDHE-ECDSA:+AES-128-CCM-8"),
                 CipherSuite::EcdhePskAes128GcmSha256 | CipherSuite::EcdhePskAes128CcmSha256 => Err(NO_SUITE),
             },
             Self::CoapOpenSsl => match suite {
@@ -126,33 +154,44 @@ impl Client {
                 CipherSuite::PskAes128GcmSha256
                 | CipherSuite::PskAes128Ccm
                 | CipherSuite::PskAes128Ccm8
-                | CipherSuite::PskAes128CbcSha256 => Err(Cannot("libcoap cannot choose suites")),
+                | CipherSuite::PskAes128CbcSha256
+                | CipherSuite::EcdheEcdsaAes128GcmSha256
+                | CipherSuite::EcdheEcdsaAes128Ccm
+                | CipherSuite::EcdheEcdsaAes128Ccm8 => Err(Cannot("libcoap cannot choose suites")),
             },
             // By forbidding GnuTLS all others.
             Self::CoapGnuTls => match suite {
-                CipherSuite::PskAes128GcmSha256 => Ok("AES-128-GCM"),
-                CipherSuite::PskAes128Ccm => Ok("AES-128-CCM"),
-                CipherSuite::PskAes128Ccm8 => Ok("AES-128-CCM-8"),
+                CipherSuite::PskAes128GcmSha256 | CipherSuite::EcdheEcdsaAes128GcmSha256 => Ok("AES-128-GCM"),
+                CipherSuite::PskAes128Ccm | CipherSuite::EcdheEcdsaAes128Ccm => Ok("AES-128-CCM"),
+                CipherSuite::PskAes128Ccm8 | CipherSuite::EcdheEcdsaAes128Ccm8 => Ok("AES-128-CCM-8"),
                 CipherSuite::PskAes128CbcSha256 => Ok("AES-128-CBC"),
                 CipherSuite::EcdhePskAes128GcmSha256 | CipherSuite::EcdhePskAes128CcmSha256 => Err(NO_SUITE),
             },
             Self::TinyDtls => match suite {
                 CipherSuite::PskAes128Ccm => Ok("c0a4"),
                 CipherSuite::PskAes128Ccm8 => Ok("c0a8"),
+                CipherSuite::EcdheEcdsaAes128Ccm | CipherSuite::EcdheEcdsaAes128Ccm8 => Err(NO_CERTIFICATES),
                 CipherSuite::PskAes128GcmSha256
                 | CipherSuite::PskAes128CbcSha256
                 | CipherSuite::EcdhePskAes128GcmSha256
-                | CipherSuite::EcdhePskAes128CcmSha256 => Err(NO_SUITE),
+                | CipherSuite::EcdhePskAes128CcmSha256
+                | CipherSuite::EcdheEcdsaAes128GcmSha256 => Err(NO_SUITE),
             },
             Self::MbedTls => match suite {
                 CipherSuite::PskAes128GcmSha256 => Ok("TLS-PSK-WITH-AES-128-GCM-SHA256"),
                 CipherSuite::PskAes128Ccm => Ok("TLS-PSK-WITH-AES-128-CCM"),
                 CipherSuite::PskAes128Ccm8 => Ok("TLS-PSK-WITH-AES-128-CCM-8"),
                 CipherSuite::PskAes128CbcSha256 => Ok("TLS-PSK-WITH-AES-128-CBC-SHA256"),
+                CipherSuite::EcdheEcdsaAes128GcmSha256 => Ok("TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256"),
+                CipherSuite::EcdheEcdsaAes128Ccm => Ok("TLS-ECDHE-ECDSA-WITH-AES-128-CCM"),
+                CipherSuite::EcdheEcdsaAes128Ccm8 => Ok("TLS-ECDHE-ECDSA-WITH-AES-128-CCM-8"),
                 CipherSuite::EcdhePskAes128GcmSha256 | CipherSuite::EcdhePskAes128CcmSha256 => Err(NO_SUITE),
             },
             Self::WolfSsl => match suite {
                 CipherSuite::EcdhePskAes128GcmSha256 => Ok("ECDHE-PSK-AES128-GCM-SHA256"),
+                CipherSuite::EcdheEcdsaAes128GcmSha256 => Ok("ECDHE-ECDSA-AES128-GCM-SHA256"),
+                CipherSuite::EcdheEcdsaAes128Ccm => Ok("ECDHE-ECDSA-AES128-CCM"),
+                CipherSuite::EcdheEcdsaAes128Ccm8 => Ok("ECDHE-ECDSA-AES128-CCM8"),
                 CipherSuite::PskAes128GcmSha256
                 | CipherSuite::PskAes128Ccm
                 | CipherSuite::PskAes128Ccm8
@@ -174,10 +213,7 @@ impl Client {
             Self::CoapGnuTls => coap_gnutls(suite, offer, server),
             Self::TinyDtls => tinydtls(suite, offer, server),
             Self::MbedTls => mbedtls(suite, offer, server),
-            Self::WolfSsl => {
-                let suite = suite.unwrap_or(WOLFSSL_ALL);
-                wolfssl_client(suite, offer, server)
-            }
+            Self::WolfSsl => wolfssl_client(suite, offer, server),
         }
     }
 
@@ -222,7 +258,19 @@ fn openssl(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<Too
     }
     let mut command = Command::new("openssl");
     command.args(["s_client", version, "-timeout", "-connect", &server.to_string()]);
-    command.args(["-psk_identity", offer.identity, "-psk", offer.key]);
+    match offer.credential {
+        Credential::Psk { identity, key } => {
+            command.args(["-psk_identity", identity, "-psk", key]);
+        }
+        Credential::Certificate(certificate) => {
+            command.args(["-cert", &pem(certificate), "-key", &pem(DEVICE_KEY)]);
+            command.args(["-CAfile", &pem(CA), "-verify_return_error"]);
+        }
+        Credential::NoCertificate => {
+            command.args(["-CAfile", &pem(CA), "-verify_return_error"]);
+        }
+        Credential::RawKey => return Err(NO_RAW_KEYS),
+    }
     if let Some(ciphers) = &ciphers {
         command.args(["-cipher", ciphers]);
     }
@@ -252,31 +300,61 @@ fn without_extended_master_secret_in_openssl(
 }
 
 fn gnutls(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<Tool, Cannot> {
-    let mut priority = gnutls_priority(suite);
+    let mut command = Command::new("gnutls-cli");
+    command.arg("--udp");
+    let mut all = "+PSK";
+    match offer.credential {
+        Credential::Psk { identity, key } => {
+            command.args(["--pskusername", identity, "--pskkey", key]);
+        }
+        Credential::Certificate(certificate) => {
+            all = "+ECDHE-ECDSA";
+            command.args([
+                "--x509certfile",
+                &pem(certificate),
+                "--x509keyfile",
+                &pem(DEVICE_KEY),
+            ]);
+            command.args(["--x509cafile", &pem(CA), "--verify-hostname", SERVER_NAME]);
+        }
+        Credential::NoCertificate => {
+            all = "+ECDHE-ECDSA";
+            command.args(["--x509cafile", &pem(CA), "--verify-hostname", SERVER_NAME]);
+        }
+        Credential::RawKey => {
+            all = "+ECDHE-ECDSA:-CTYPE-ALL:+CTYPE-CLI-RAWPK:+CTYPE-SRV-RAWPK";
+            command.args([
+                "--rawpkfile",
+                &pem(DEVICE_PUBLIC_KEY),
+                "--rawpkkeyfile",
+                &pem(DEVICE_KEY),
+            ]);
+            command.arg("--no-ca-verification");
+        }
+    }
+    let mut priority = gnutls_priority(suite, all);
     match offer.special {
         Special::None | Special::Silence => {}
         Special::NoEncryptThenMac(other) => {
             let names = with_another(Client::GnuTls, other)?.join(":");
-            priority = gnutls_priority(Some(&names)) + ":%NO_ETM";
+            priority = gnutls_priority(Some(&names), all) + ":%NO_ETM";
         }
         Special::MaxFragmentLength => return Err(Cannot("gnutls-cli asks for no max_fragment_length")),
         Special::ConnectionId(_) => return Err(NO_CONNECTION_ID),
-        Special::NothingOfOurs => priority = gnutls_priority(Some("+PSK:+AES-256-GCM")),
+        Special::NothingOfOurs => priority = gnutls_priority(Some("+PSK:+AES-256-GCM"), all),
         Special::Dtls10 => priority = "NORMAL:-VERS-ALL:+VERS-DTLS1.0:-KX-ALL:+PSK".into(),
     }
     if !offer.extended_master_secret {
         priority += ":%NO_SESSION_HASH";
     }
-    let mut command = Command::new("gnutls-cli");
-    command.args(["--udp", "--pskusername", offer.identity, "--pskkey", offer.key]);
     command.args(["--priority", &priority]);
     command.args(["--port", &server.port().to_string(), &server.ip().to_string()]);
     Ok(Tool::spawn("gnutls-cli", command))
 }
 
-/// With one suite, or with all that have a pre-shared key.
-pub fn gnutls_priority(suite: Option<&str>) -> String {
-    let ciphers = suite.map_or_else(|| "+PSK".into(), |suite| format!("-CIPHER-ALL:{suite}"));
+/// With one suite, or with all of a key exchange.
+pub fn gnutls_priority(suite: Option<&str>, all: &str) -> String {
+    let ciphers = suite.map_or_else(|| all.to_owned(), |suite| format!("-CIPHER-ALL:{suite}"));
     format!("NORMAL:-VERS-ALL:+VERS-DTLS1.2:-KX-ALL:{ciphers}")
 }
 
@@ -324,10 +402,22 @@ fn coap(program: &str, offer: &Offer, server: SocketAddr) -> Result<Command, Can
             return Err(Cannot("libcoap has no say in suites and versions"));
         }
     };
-    let key = data_encoding::HEXLOWER.decode(offer.key.as_bytes()).unwrap();
-    let key = String::from_utf8(key).expect("keys of these tests can be typed");
     let mut command = Command::new(program);
-    command.args(["-w", "-B", "20", "-u", offer.identity, "-k", &key]);
+    command.args(["-w", "-B", "20"]);
+    match offer.credential {
+        Credential::Psk { identity, key } => {
+            let key = data_encoding::HEXLOWER.decode(key.as_bytes()).unwrap();
+            let key = String::from_utf8(key).expect("keys of these tests can be typed");
+            command.args(["-u", identity, "-k", &key]);
+        }
+        Credential::Certificate(certificate) => {
+            command.args(["-c", &pem(certificate), "-j", &pem(DEVICE_KEY), "-C", &pem(CA)]);
+        }
+        Credential::NoCertificate => {
+            command.args(["-R", &pem(CA)]);
+        }
+        Credential::RawKey => return Err(NO_RAW_KEYS),
+    }
     command.arg(format!("coaps://{server}/{path}"));
     Ok(command)
 }
@@ -348,8 +438,16 @@ fn tinydtls(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<To
     let mut command = Command::new(format!("{root}/target/tools/bin/python3"));
     command
         .arg(format!("{root}/tests/support/tinydtls.py"))
-        .args([&server.port().to_string(), suite.unwrap_or("c0a8:c0a4"), "psk"])
-        .args([offer.identity, offer.key]);
+        .arg(server.port().to_string());
+    match offer.credential {
+        Credential::Psk { identity, key } => {
+            command.args([suite.unwrap_or("c0a8:c0a4"), "psk", identity, key]);
+        }
+        Credential::Certificate(_) | Credential::NoCertificate => return Err(NO_CERTIFICATES),
+        Credential::RawKey => {
+            command.args(["c0ae:c0ac", "raw"]).args(raw_key());
+        }
+    }
     Ok(Tool::spawn("tinydtls.py", command))
 }
 
@@ -360,7 +458,25 @@ fn mbedtls(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<Too
         "/target/interop-mbedtls/debug/mbedtls-client"
     ));
     command.arg(server.to_string());
-    command.args(["--psk", offer.identity, offer.key]);
+    match offer.credential {
+        Credential::Psk { identity, key } => {
+            command.args(["--psk", identity, key]);
+        }
+        Credential::Certificate(certificate) => {
+            command.args([
+                "--certificate",
+                &pem(certificate),
+                "--key",
+                &pem(DEVICE_KEY),
+                "--ca",
+                &pem(CA),
+            ]);
+        }
+        Credential::NoCertificate => {
+            command.args(["--ca", &pem(CA)]);
+        }
+        Credential::RawKey => return Err(NO_RAW_KEYS),
+    }
     match offer.special {
         Special::None | Special::Silence => {}
         Special::NoEncryptThenMac(other) => {
@@ -385,9 +501,26 @@ fn mbedtls(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<Too
     Ok(Tool::spawn("mbedtls-client", command))
 }
 
-fn wolfssl_client(suites: &str, offer: &Offer, server: SocketAddr) -> Result<Tool, Cannot> {
-    let mut suites = suites;
+fn wolfssl_client(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<Tool, Cannot> {
+    let (ca, device_key) = (pem(CA), pem(DEVICE_KEY));
     let mut options: Vec<&str> = Vec::new();
+    let (mut identity, mut key, mut suites) = ("", "", WOLFSSL_CERTIFIED);
+    let shown;
+    match offer.credential {
+        Credential::Psk {
+            identity: own,
+            key: its,
+        } => (identity, key, suites) = (own, its, WOLFSSL_PSK),
+        Credential::Certificate(certificate) => {
+            shown = pem(certificate);
+            options.extend(["--certificate", &shown, &device_key, "--ca", &ca]);
+        }
+        Credential::NoCertificate => options.extend(["--ca", &ca]),
+        Credential::RawKey => return Err(NO_RAW_KEYS),
+    }
+    if let Some(suite) = suite {
+        suites = suite;
+    }
     match offer.special {
         Special::None | Special::Silence => {}
         Special::NoEncryptThenMac(_) => return Err(NO_CBC),
@@ -399,14 +532,7 @@ fn wolfssl_client(suites: &str, offer: &Offer, server: SocketAddr) -> Result<Too
     if !offer.extended_master_secret {
         options.push("--no-extended-master-secret");
     }
-    Ok(wolfssl(
-        "client",
-        server.port(),
-        offer.identity,
-        offer.key,
-        suites,
-        &options,
-    ))
+    Ok(wolfssl("client", server.port(), identity, key, suites, &options))
 }
 
 /// wolfSSL by way of a script, as nothing of it comes as a program.
@@ -416,6 +542,15 @@ pub fn wolfssl(role: &str, port: u16, identity: &str, key: &str, suites: &str, o
     command.args([script, role, &port.to_string(), identity, key, suites]);
     command.args(options);
     Tool::spawn("wolfssl.py", command)
+}
+
+/// The device's key in the parts that tinydtls takes: RFC 5915 has the secret at 7 and the point's x and y at its end.
+fn raw_key() -> [String; 3] {
+    let text = std::fs::read_to_string(pem("device.sec1.pem")).unwrap();
+    let base64: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = data_encoding::BASE64.decode(base64.as_bytes()).unwrap();
+    let (d, point) = (&der[7..39], &der[der.len() - 64..]);
+    [d, &point[..32], &point[32..]].map(|part| data_encoding::HEXLOWER.encode(part))
 }
 
 fn with_another(client: Client, other: Option<CipherSuite>) -> Result<Vec<&'static str>, Cannot> {
@@ -429,8 +564,12 @@ fn with_another(client: Client, other: Option<CipherSuite>) -> Result<Vec<&'stat
 const NO_SUITE: Cannot = Cannot("it does not have the suite");
 const NO_CBC: Cannot = Cannot("it has no CBC of ours");
 const NO_CONNECTION_ID: Cannot = Cannot("it has no connection IDs");
-/// All suites of ours that wolfSSL has.
-const WOLFSSL_ALL: &str = "ECDHE-PSK-AES128-GCM-SHA256";
+const NO_CERTIFICATES: Cannot = Cannot("it has raw public keys and no certificates");
+const NO_RAW_KEYS: Cannot = Cannot("it has no raw public keys");
+/// All suites of ours that wolfSSL has, with each credential.
+const WOLFSSL_PSK: &str = "ECDHE-PSK-AES128-GCM-SHA256";
+const WOLFSSL_CERTIFIED: &str =
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-CCM:ECDHE-ECDSA-AES128-CCM8";
 /// What GnuTLS may be forbidden.
 const GNUTLS_CIPHERS: [&str; 9] = [
     "AES-128-GCM",

@@ -23,10 +23,10 @@ use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use clients::{Cannot, Client, Offer, Special};
+use clients::{Cannot, Client, Credential, Offer, Special};
 use network::{Faults, Network};
 use server::{Agreed, Server};
-use tessera::dtls::{CipherSuite, FailureReason, Psk};
+use tessera::dtls::{ChainFault, CipherSuite, FailureReason, Psk};
 
 #[test]
 fn the_matrix_of_foreign_clients_agrees_with_us_or_says_why_not() {
@@ -101,6 +101,11 @@ impl Row {
 
 fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
+    let psk = Offer::default();
+    let certified = Offer {
+        credential: Credential::Certificate(DEVICE),
+        ..Offer::default()
+    };
     for suite in CipherSuite::ALL {
         for extended_master_secret in [true, false] {
             let with = if extended_master_secret {
@@ -113,42 +118,85 @@ fn rows() -> Vec<Row> {
             }));
         }
     }
-    rows.push(Row::new("whatever it offers", |client| {
-        through(client, Faults::default(), &Offer::default())
-    }));
-    for lost in 0..3 {
-        rows.push(Row::new(format!("server datagram {lost} lost"), move |client| {
+    for (with, offer) in [("PSK", psk), ("certificates", certified)] {
+        let lost = (0..3).map(|lost| {
             let lose = Some(lost);
-            through(
-                client,
+            (
+                format!("server datagram {lost} lost"),
                 Faults {
                     lose,
                     ..Faults::default()
                 },
-                &Offer::default(),
             )
-        }));
+        });
+        let duplicate = Faults {
+            duplicate: true,
+            ..Faults::default()
+        };
+        let swapped = Faults {
+            swap_records: true,
+            ..Faults::default()
+        };
+        let others = [
+            ("whatever it offers", Faults::default()),
+            ("every datagram twice", duplicate),
+            ("records apart and backwards", swapped),
+        ];
+        for (name, faults) in others
+            .map(|(name, faults)| (name.to_owned(), faults))
+            .into_iter()
+            .chain(lost)
+        {
+            let offer = offer.clone();
+            rows.push(Row::new(format!("{with}: {name}"), move |client| {
+                through(client, faults, &offer)
+            }));
+        }
     }
-    rows.push(Row::new("every datagram twice", |client| {
-        let duplicate = true;
+    rows.push(Row::new("a certificate of version 1", |client| {
+        let credential = Credential::Certificate("device_v1.pem");
         through(
             client,
-            Faults {
-                duplicate,
-                ..Faults::default()
+            Faults::default(),
+            &Offer {
+                credential,
+                ..Offer::default()
             },
-            &Offer::default(),
         )
     }));
-    rows.push(Row::new("records apart and backwards", |client| {
-        let swap_records = true;
+    rows.push(Row::new("no client certificate", |client| {
+        let credential = Credential::NoCertificate;
+        let reason = FailureReason::Certificate(ChainFault::NoCertificate);
+        refused(
+            client,
+            &Offer {
+                credential,
+                ..Offer::default()
+            },
+            reason,
+        )
+    }));
+    rows.push(Row::new("an untrusted client certificate", |client| {
+        let credential = Credential::Certificate("device_by_sub.pem");
+        let reason = FailureReason::Certificate(ChainFault::Untrusted);
+        refused(
+            client,
+            &Offer {
+                credential,
+                ..Offer::default()
+            },
+            reason,
+        )
+    }));
+    rows.push(Row::new("a raw public key", |client| {
+        let credential = Credential::RawKey;
         through(
             client,
-            Faults {
-                swap_records,
-                ..Faults::default()
+            Faults::default(),
+            &Offer {
+                credential,
+                ..Offer::default()
             },
-            &Offer::default(),
         )
     }));
     rows.push(Row::new("CBC, records apart and backwards", |client| {
@@ -175,12 +223,15 @@ fn rows() -> Vec<Row> {
     ));
     rows.push(Row::new("rebooted, on the same port", rebooted));
     rows.push(Row::new("closed and back on the same port", closed_and_back));
-    for id in ["", "c1d2"] {
-        let what = if id.is_empty() { "empty" } else { "its own" };
-        rows.push(Row::new(
-            format!("connection ID, {what}; another port"),
-            move |client| moves(client, id),
-        ));
+    for (id, what) in [("", "empty"), ("c1d2", "its own")] {
+        for credential in [Credential::OURS, Credential::Certificate(DEVICE)] {
+            let with = match credential {
+                Credential::Certificate(_) => ", certificates",
+                Credential::Psk { .. } | Credential::NoCertificate | Credential::RawKey => "",
+            };
+            let name = format!("connection ID, {what}{with}; another port");
+            rows.push(Row::new(name, move |client| moves(client, id, credential)));
+        }
     }
     rows.push(Row::new("max_fragment_length 512", |client| {
         let special = Special::MaxFragmentLength;
@@ -194,7 +245,7 @@ fn rows() -> Vec<Row> {
         )
     }));
     rows.push(Row::new("CBC without encrypt_then_mac", |client| {
-        refused(
+        refused_special(
             client,
             Special::NoEncryptThenMac(None),
             FailureReason::NoCommonSuite,
@@ -217,10 +268,10 @@ fn rows() -> Vec<Row> {
         Ok(said(&agreed))
     }));
     rows.push(Row::new("no suite of ours", |client| {
-        refused(client, Special::NothingOfOurs, FailureReason::NoCommonSuite)
+        refused_special(client, Special::NothingOfOurs, FailureReason::NoCommonSuite)
     }));
     rows.push(Row::new("DTLS 1.0 alone", |client| {
-        refused(client, Special::Dtls10, FailureReason::UnsupportedVersion)
+        refused_special(client, Special::Dtls10, FailureReason::UnsupportedVersion)
     }));
     rows
 }
@@ -228,9 +279,14 @@ fn rows() -> Vec<Row> {
 /// Offers one suite alone.
 fn agrees_on(client: Client, suite: CipherSuite, extended_master_secret: bool) -> Result<String, Cannot> {
     let server = Server::start();
+    let credential = match suite.has_psk() {
+        true => Credential::OURS,
+        false => Credential::Certificate(DEVICE),
+    };
     let offer = Offer {
         suite: Some(suite),
         extended_master_secret,
+        credential,
         ..Offer::default()
     };
     let mut tool = client.spawn(&offer, server.address)?;
@@ -264,14 +320,13 @@ fn refused_stranger(
     let server = Server::start_with(Duration::from_secs(3));
     let network = Network::start(server.address, Faults::default());
     let offer = Offer {
-        identity,
-        key,
+        credential: Credential::Psk { identity, key },
         ..Offer::default()
     };
     let _tool = client.spawn(&offer, network.address)?;
     let refused = server.failed();
     assert_eq!(
-        (refused.reason, refused.identity.as_deref()),
+        (refused.reason, refused.claim.as_deref()),
         (reason, Some(identity))
     );
     // HelloVerifyRequest and the ServerHello's flight: what comes again after those depends on how long anybody waits.
@@ -285,19 +340,24 @@ fn unknown_identity_looks_like_a_wrong_key(client: Client) -> Result<String, Can
     Ok("refused alike".into())
 }
 
-/// Refused in the hello, and told so.
-fn refused(client: Client, special: Special, reason: FailureReason) -> Result<String, Cannot> {
+/// Refused for what is known at once, and told so.
+fn refused(client: Client, offer: &Offer, reason: FailureReason) -> Result<String, Cannot> {
     let server = Server::start();
-    let mut tool = client.spawn(
+    let mut tool = client.spawn(offer, server.address)?;
+    assert_eq!(server.failed().reason, reason);
+    tool.assert_alert();
+    Ok("alert".into())
+}
+
+fn refused_special(client: Client, special: Special, reason: FailureReason) -> Result<String, Cannot> {
+    refused(
+        client,
         &Offer {
             special,
             ..Offer::default()
         },
-        server.address,
-    )?;
-    assert_eq!(server.failed().reason, reason);
-    tool.assert_alert();
-    Ok("alert".into())
+        reason,
+    )
 }
 
 /// Killed in mid-session, and back from the same address at once.
@@ -335,16 +395,14 @@ fn closed_and_back(client: Client) -> Result<String, Cannot> {
 }
 
 /// The session goes on from another port, and again from a third.
-fn moves(client: Client, id: &'static str) -> Result<String, Cannot> {
+fn moves(client: Client, id: &'static str, credential: Credential) -> Result<String, Cannot> {
     let server = Server::start();
-    let special = Special::ConnectionId(id);
-    let mut tool = client.spawn(
-        &Offer {
-            special,
-            ..Offer::default()
-        },
-        server.address,
-    )?;
+    let offer = Offer {
+        special: Special::ConnectionId(id),
+        credential,
+        ..Offer::default()
+    };
+    let mut tool = client.spawn(&offer, server.address)?;
     let agreed = server.established();
     let ours = agreed.connection_id.expect("a connection ID was offered");
     tool.assert_line(&format!("connection ID {ours}."));
@@ -425,3 +483,19 @@ const IDENTITY: &str = "device-id@project-id";
 /// In hexadecimal, and in letters, as libcoap takes it.
 const KEY: &str = "73656372657420736563726574";
 const WRONG_KEY: &str = "6e6f7420746865206b6579";
+
+/// A file of the certificates that the core's own tests have, too; `make.sh` there says how they came to be.
+fn pem(name: &str) -> String {
+    format!(
+        "{}/src/dtls/tests/certificates/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+const CA: &str = "ca.pem";
+const SERVER: &str = "server.pem";
+const SERVER_KEY: &str = "server.key.pem";
+const SERVER_NAME: &str = "gateway.example";
+const DEVICE: &str = "device.pem";
+const DEVICE_KEY: &str = "device.key.pem";
+const DEVICE_PUBLIC_KEY: &str = "device.pub.pem";

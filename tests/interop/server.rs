@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 use tessera::dtls::{
-    Admission, CipherSuite, ConnectionId, CookieJar, FailureReason, HandshakeEvent, Identity, Incoming,
-    RecordHeader, ServerConfig, ServerHandshake, Session, Timers, records,
+    Admission, CertifiedKey, CipherSuite, Claim, ConnectionId, CookieJar, FailureReason, HandshakeEvent,
+    HandshakeFailure, Incoming, RecordHeader, ServerConfig, ServerHandshake, Session, Timers, TrustAnchors,
+    records, verify_chain,
 };
 
 use crate::tool::PATIENCE;
-use crate::{IDENTITY, our_key};
+use crate::{CA, DEVICE, DEVICE_KEY, IDENTITY, SERVER, SERVER_KEY, our_key, pem};
 
 pub struct Server {
     pub address: SocketAddr,
@@ -45,7 +46,7 @@ pub struct Agreed {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused {
     pub reason: FailureReason,
-    pub identity: Option<String>,
+    pub claim: Option<String>,
 }
 
 impl Server {
@@ -68,8 +69,12 @@ impl Server {
                     deadline,
                     ..Timers::default()
                 },
+                certificate: Some(Arc::new(certified(SERVER, SERVER_KEY))),
+                raw_public_keys: true,
                 ..ServerConfig::default()
             }),
+            anchors: TrustAnchors::from_pem(&std::fs::read(pem(CA)).unwrap()).unwrap(),
+            device: certified(DEVICE, DEVICE_KEY),
             address,
             peers: HashMap::new(),
             by_id: HashMap::new(),
@@ -133,6 +138,9 @@ impl Drop for Server {
 struct ServerLoop {
     jar: CookieJar,
     config: Arc<ServerConfig>,
+    anchors: TrustAnchors,
+    /// The device that is known, by all its credentials.
+    device: CertifiedKey,
     address: SocketAddr,
     peers: HashMap<SocketAddr, Peer>,
     /// Where whoever writes this on its records was seen last.
@@ -144,6 +152,8 @@ struct ServerLoop {
 #[derive(Default)]
 struct Peer {
     handshake: Option<ServerHandshake>,
+    /// What a datagram ended it in.
+    refused: Option<HandshakeFailure>,
     session: Option<Session>,
 }
 
@@ -159,21 +169,48 @@ impl ServerLoop {
             let Some(handshake) = &mut peer.handshake else {
                 continue;
             };
-            let mut event = handshake.poll_event();
-            if let Some(HandshakeEvent::KeyWanted(identity)) = &event {
-                let key = (identity.as_bytes() == IDENTITY.as_bytes()).then(our_key);
-                let mut rng: StdRng = rand::make_rng();
-                handshake.provide_key(now, key.as_ref(), &mut rng).unwrap();
-                event = handshake.poll_event();
+            let (mut ended, mut established) = (None, None);
+            while let Some(event) = handshake.poll_event() {
+                match event {
+                    HandshakeEvent::KeyWanted(identity) => {
+                        let key = (identity.as_bytes() == IDENTITY.as_bytes()).then(our_key);
+                        let mut rng: StdRng = rand::make_rng();
+                        handshake.provide_key(now, key.as_ref(), &mut rng).unwrap();
+                    }
+                    HandshakeEvent::ChainPresented(chain) => {
+                        match verify_chain(&chain, &self.anchors, unix_s(SystemTime::now())) {
+                            Ok(_) => handshake.accept_peer(now).unwrap(),
+                            Err(fault) => ended = Some(handshake.refuse_peer(fault)),
+                        }
+                    }
+                    HandshakeEvent::RawKeyPresented(digest) => {
+                        assert_eq!(digest, self.device.key_digest());
+                        handshake.accept_peer(now).unwrap();
+                    }
+                    HandshakeEvent::Established(now_it_is) => established = Some(now_it_is),
+                }
             }
-            let ended = handshake.handle_timeout(now).err();
+            let ended = ended.or_else(|| handshake.handle_timeout(now).err());
             let mut datagram = Vec::new();
             while handshake.poll_transmit(&mut datagram) {
                 self.socket.send_to(&datagram, address).unwrap();
                 datagram.clear();
             }
-            if let Some(HandshakeEvent::Established(established)) = event {
-                assert_eq!(established.identity.as_bytes(), IDENTITY.as_bytes());
+            if let Some(failure) = ended.or(peer.refused.take()) {
+                if let Some(alert) = failure.alert() {
+                    self.socket.send_to(alert, address).unwrap();
+                }
+                let _ = self.events.send(Event::Failed(Refused {
+                    reason: failure.reason(),
+                    claim: failure.claim().map(Claim::to_string),
+                }));
+                peer.handshake = None;
+            } else if let Some(established) = established {
+                match &established.claim {
+                    Claim::Psk(identity) => assert_eq!(identity.as_bytes(), IDENTITY.as_bytes()),
+                    Claim::Certificate(facts) => assert!(facts.to_string().contains("lamp-1"), "{facts}"),
+                    Claim::RawKey(digest) => assert_eq!(*digest, self.device.key_digest()),
+                }
                 let session = established.session;
                 let _ = self.events.send(Event::Established(Agreed {
                     suite: session.suite(),
@@ -181,12 +218,6 @@ impl ServerLoop {
                     connection_id: session.connection_id(),
                 }));
                 peer.session = Some(session);
-                peer.handshake = None;
-            } else if let Some(failure) = ended {
-                let _ = self.events.send(Event::Failed(Refused {
-                    reason: failure.reason(),
-                    identity: failure.identity().map(Identity::to_string),
-                }));
                 peer.handshake = None;
             }
         }
@@ -207,7 +238,8 @@ impl ServerLoop {
                     .as_mut()
                     .filter(|handshake| handshake.began_with(&hello))
                 {
-                    return handshake.handle_datagram(now, datagram).unwrap();
+                    peer.refused = handshake.handle_datagram(now, datagram).err();
+                    return;
                 }
                 let mut rng: StdRng = rand::make_rng();
                 let id = hello
@@ -222,7 +254,7 @@ impl ServerLoop {
                         self.socket.send_to(failure.alert().unwrap(), from).unwrap();
                         let _ = self.events.send(Event::Failed(Refused {
                             reason: failure.reason(),
-                            identity: None,
+                            claim: None,
                         }));
                     }
                 }
@@ -237,7 +269,7 @@ impl ServerLoop {
             return;
         };
         if let Some(handshake) = &mut peer.handshake {
-            handshake.handle_datagram(now, datagram).unwrap();
+            peer.refused = handshake.handle_datagram(now, datagram).err();
             return;
         }
         let Some(session) = &mut peer.session else { return };
@@ -280,6 +312,16 @@ impl ServerLoop {
             let _ = self.events.send(Event::Moved);
         }
     }
+}
+
+fn unix_s(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    since.as_secs().try_into().unwrap()
+}
+
+fn certified(chain: &str, key: &str) -> CertifiedKey {
+    let [chain, key] = [chain, key].map(|name| std::fs::read(pem(name)).unwrap());
+    CertifiedKey::from_pem(&chain, &key).unwrap()
 }
 
 /// The same again. A confirmable request of CoAP gets a piggybacked answer (RFC 7252 section 4.2) that greets; one for

@@ -17,7 +17,7 @@ use crate::{IDENTITY, KEY, our_key};
 
 #[test]
 fn our_client_speaks_with_openssls_server() {
-    for suite in Client::OpenSsl.suites() {
+    for suite in Client::OpenSsl.psk_suites() {
         for extended_master_secret in [true, false] {
             let port = free_port();
             let mut command = Command::new("openssl");
@@ -51,7 +51,7 @@ fn our_client_speaks_with_openssls_server() {
 fn our_client_speaks_with_gnutls_server() {
     let passwords = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(passwords.path(), format!("{IDENTITY}:{KEY}\n")).unwrap();
-    for suite in Client::GnuTls.suites() {
+    for suite in Client::GnuTls.psk_suites() {
         let port = free_port();
         let mut command = Command::new("gnutls-serv");
         command
@@ -59,7 +59,7 @@ fn our_client_speaks_with_gnutls_server() {
             .arg(passwords.path());
         command.args([
             "--priority",
-            &gnutls_priority(Client::GnuTls.suite(suite).ok()),
+            &gnutls_priority(Client::GnuTls.suite(suite).ok(), "+PSK"),
             "--port",
             &port.to_string(),
         ]);
