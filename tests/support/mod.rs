@@ -45,6 +45,12 @@ impl Server {
         server
     }
 
+    /// Changes a setting, from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// A folder and ports, and no process yet.
     pub fn not_started(settings: &[(&str, &str)]) -> Server {
         Server {
