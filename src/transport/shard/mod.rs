@@ -5,7 +5,7 @@
 //! - `requests`: CoAP messages, their answers now and later. `deferrals`: who waits for one.
 //! - `observers`: notifications.
 //! - `plain`: peers without DTLS.
-//! - `restore`: sessions of an earlier run.
+//! - `restore`: sessions of an earlier run. `proof`: whether their devices are still there.
 //! - `log_anew`: sessions told to a session log that had failed.
 
 mod deferrals;
@@ -13,13 +13,14 @@ mod handshakes;
 mod log_anew;
 mod observers;
 mod plain;
+mod proof;
 mod requests;
 mod restore;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-pub use self::requests::{ANSWER_WITHIN, ASKED_WITHIN};
+pub use self::requests::{ANSWER_WITHIN, ASKED_WITHIN, TAKEN_WITHIN};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use self::handshakes::Handshaking;
 use self::log_anew::Unlogged;
 use self::observers::Sweep;
 use self::plain::Lookup;
+use self::proof::Proof;
 use self::restore::Unresolved;
 use super::admission::{Network, Seats};
 use super::cids::{Cids, Found, Holder};
@@ -137,6 +139,7 @@ struct Peer<D> {
     origin: Option<Origin>,
     path: Path,
     routability: Routability,
+    proof: Proof,
     serial: u64,
     heard: Instant,
     /// The earliest alarm set for it.
@@ -348,7 +351,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// numbers. Looks at everybody: for those who have to know before time may go on.
     #[must_use]
     pub fn is_owed(&self) -> bool {
-        !self.deferrals.is_empty()
+        self.deferrals.are_owed()
             || !self.unresolved.is_empty()
             || !self.seats_of_lookups.is_empty()
             || self.handshakes.iter().any(Handshaking::wants_key)
@@ -507,16 +510,26 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             let Link::Secure(session) = &mut peer.link else {
                 return;
             };
+            let expected = session.receive_mark();
             match session.handle_record(record) {
+                Incoming::Data { newest: false, .. } if peer.proof.is_owed() => {
+                    self.drop_datagram(DropReason::Replayed);
+                }
                 Incoming::Data { message, newest } => {
+                    let leaves_gap = session.receive_mark() > expected + 1;
                     // What is in the datagram that moved it was sent before anything could arrive there.
                     let proves = newest && was_there;
-                    if newest && path.peer == peer.path.peer {
+                    let is_elsewhere = path.peer != peer.path.peer;
+                    let moves = newest && is_elsewhere && session.connection_id().is_some();
+                    if newest && !is_elsewhere {
                         peer.path = path;
                         if proves {
                             peer.routability.heard(message);
                         }
-                    } else if newest && session.connection_id().is_some() {
+                    }
+                    // After a restart it may be one that is sent again, once. It is answered where it came from, and the address
+                    // stays until the device has shown from there that it is there.
+                    if moves && !peer.proof.is_owed() {
                         self.move_to(id, path);
                     }
                     let Some(peer) = self.sessions.get_mut(id) else {
@@ -528,9 +541,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                         self.moved.push(id);
                     }
                     // An older record is answered where the peer is by now.
-                    let path = peer.path;
+                    let reply_to = if moves { path } else { peer.path };
                     self.sessions.touch(id);
-                    self.handle_coap(key, path, proves, message, out);
+                    if leaves_gap {
+                        self.doubt(key);
+                    }
+                    self.handle_coap(key, reply_to, proves, message, out);
                 }
                 // Answered where it came from, which is what is asked.
                 Incoming::PathChallenge(challenge) => {
@@ -853,6 +869,7 @@ impl<D> Peer<D> {
             origin: None,
             path,
             routability: Routability::default(),
+            proof: Proof::Given,
             serial,
             heard: now,
             alarm: None,

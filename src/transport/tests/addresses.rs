@@ -20,19 +20,32 @@ fn sessions_are_found_again_whichever_socket_their_datagrams_reach() {
     log.wait_for(|entries| entries.iter().filter(|entry| entry[0] == 6).count() == 16);
     let mut before = first;
     for (run, shards) in [2, 3, 1, 3, 2].into_iter().enumerate() {
+        let address = before.address;
         before.stop();
-        let gateway = Gateway::start(shards, Some(log.clone()));
+        let gateway = Gateway::with(address, shards, Some(Box::new(log.clone())));
         let version = run as u32 + 2;
         gateway.house.version.store(version, Ordering::SeqCst);
         for client in &mut clients {
             // With a connection ID, a device may have got another address meanwhile.
             if client.device.number % 4 == 0 {
                 client.rebind(gateway.address);
-            } else {
-                client.socket.connect(gateway.address).unwrap();
             }
             let expected = format!("{}:{version}", client.device.number);
             assert_eq!(client.ask_amid_others("version").payload, expected);
+            // It shows that it is there, by acknowledging a ping or what it was pushed.
+            let device = client.device.number;
+            let proven = Seen::Proven {
+                device,
+                serial: device,
+            };
+            let deadline = Instant::now() + PATIENCE;
+            while !gateway.house.seen().contains(&proven) {
+                assert!(Instant::now() < deadline, "device {device}");
+                client.exchange(Duration::from_millis(20), |device| !device.messages.is_empty());
+                while let Some(told) = client.device.told() {
+                    client.acknowledge(&told);
+                }
+            }
         }
         let seen = gateway.house.seen();
         let restored = seen
@@ -50,6 +63,7 @@ fn sessions_are_found_again_whichever_socket_their_datagrams_reach() {
                 Seen::Connected { .. }
                 | Seen::Disconnected { .. }
                 | Seen::Acknowledged { .. }
+                | Seen::Proven { .. }
                 | Seen::Failed { .. } => None,
             })
             .collect();

@@ -452,6 +452,112 @@ fn a_move_is_told_to_the_log_once_a_second() {
     assert_eq!(moves, [(1, SocketAddr::from(([198, 51, 100, 8], 19)))]);
 }
 
+#[test]
+fn after_a_restart_a_session_moves_once_its_device_has_shown_from_there_that_it_is_there() {
+    let first = |world: &mut World| {
+        world.boot_with_cid(1);
+        world.observe(1);
+    };
+    let mut world = restarted_while(first, |_| {});
+    world.sent.clear();
+    for port in 1..4 {
+        // Each ping before this one was lost with the address that it was sent to.
+        world.device(1).messages.clear();
+        world.move_to(1, SocketAddr::from(([203, 0, 113, 1], port)));
+        assert_eq!(world.ask(1), "1:1", "answered where it asks");
+    }
+    assert!(world.never_moved());
+    world.publish(2);
+    let ping = world.device(1).told().unwrap();
+    assert_eq!((ping.kind, ping.code), (MessageKind::Confirmable, Code::EMPTY));
+    world.device(1).acknowledge(ping.mid);
+    world.settle();
+    let there = SocketAddr::from(([203, 0, 113, 1], 3));
+    let moved = Seen::Moved {
+        device: 1,
+        serial: 1,
+        peer: there,
+    };
+    assert!(world.house.seen().contains(&moved));
+    assert_eq!(world.device(1).told().unwrap().payload, "1:2");
+    assert!(
+        !world.sent.iter().any(|(to, _)| *to == address(1)),
+        "{:?}",
+        world.sent
+    );
+}
+
+#[test]
+fn what_was_on_its_way_to_where_the_device_was_before_the_restart_comes_again_where_it_is() {
+    let first = |world: &mut World| {
+        world.boot_with_cid(1);
+        world.observe(1);
+    };
+    let last = |world: &mut World| {
+        world.house.version.store(2, Ordering::SeqCst);
+        world.move_to(1, far_address(1));
+    };
+    let mut world = restarted_while(first, last);
+    assert_eq!(
+        world.sent.len(),
+        1,
+        "the notification of what was published meanwhile"
+    );
+    assert_eq!(world.sent[0].0, address(1));
+    assert_eq!(world.ask(1), "1:2");
+    let ping = world.device(1).told().unwrap();
+    assert_eq!((ping.kind, ping.code), (MessageKind::Confirmable, Code::EMPTY));
+    world.device(1).acknowledge(ping.mid);
+    world.settle();
+    let notification = world.device(1).told().unwrap();
+    assert_eq!(
+        (notification.payload.as_str(), notification.observe.is_some()),
+        ("1:2", true)
+    );
+    world.device(1).acknowledge(notification.mid);
+    world.settle();
+    world.publish(3);
+    assert_eq!(world.device(1).told().unwrap().payload, "1:3");
+}
+
+#[test]
+fn what_is_sent_again_from_elsewhere_after_a_restart_moves_nothing() {
+    let mut recorded = Vec::new();
+    let first = |world: &mut World| {
+        world.boot_with_cid(1);
+        world.observe(1);
+    };
+    // The earlier run has received it, and did not come to say so in the log.
+    let last = |world: &mut World| {
+        world.device(1).request(Code::GET, "version", None, None);
+        recorded = world.device(1).out.clone();
+        world.settle();
+        assert!(world.device(1).told().is_some());
+    };
+    let mut world = restarted_while(first, last);
+    world.sent.clear();
+    for _ in 0..5 {
+        world.deliver(far_address(9), 0, recorded.clone());
+        world.settle();
+    }
+    assert_eq!(world.sent.len(), 2, "an answer and a ping, once");
+    world.publish(2);
+    for _ in 0..100 {
+        world.pass(Duration::from_secs(1));
+        while let Some(told) = world.device(1).told() {
+            if told.kind == MessageKind::Confirmable {
+                world.device(1).acknowledge(told.mid);
+            }
+        }
+    }
+    assert!(world.never_moved());
+    let there = world.sent.iter().filter(|(to, _)| *to == far_address(9));
+    assert_eq!(there.count(), 2);
+    assert_eq!(world.ask(1), "1:2");
+    world.publish(3);
+    assert_eq!(world.device(1).told().unwrap().payload, "1:3");
+}
+
 impl World {
     fn boot_with_cid(&mut self, number: u64) {
         self.add(number);
