@@ -13,6 +13,7 @@ mod support;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,8 +24,8 @@ use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Value, json};
 use support::{Device, Server, eventually, noise};
 use tessera::dtls::{
-    ClientConfig, ClientHandshake, ContentType, HandshakeEvent, Identity, Incoming, OfferedConnectionId, Psk,
-    RecordHeader, Session, records,
+    CertifiedKey, CipherSuite, ClientConfig, ClientCredential, ClientHandshake, ContentType, HandshakeEvent,
+    Identity, Incoming, OfferedConnectionId, Psk, RecordHeader, Session, records,
 };
 
 // ------------------------------------------------------------------------------- 1. from a device's own address
@@ -32,7 +33,7 @@ use tessera::dtls::{
 #[test]
 fn nothing_written_in_the_clear_or_sealed_by_nobody_ends_a_session() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut peer = mode.connect(&server);
         peer.get();
         let sealed = peer.seal(b"\x40\x01\x00\x01");
@@ -100,7 +101,7 @@ fn nothing_written_in_the_clear_or_sealed_by_nobody_ends_a_session() {
 #[test]
 fn nothing_recorded_from_a_session_has_an_effect_when_it_is_sent_again() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut peer = mode.connect(&server);
         peer.get();
         peer.report(b"\xa2\x61s\x01\x61v\x651.0.0");
@@ -120,7 +121,7 @@ fn nothing_recorded_from_a_session_has_an_effect_when_it_is_sent_again() {
 #[test]
 fn truncations_and_bit_flips_of_every_datagram_change_nothing() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut peer = mode.connect(&server);
         peer.get();
         peer.report(b"\xa1\x61s\x00");
@@ -147,7 +148,7 @@ fn truncations_and_bit_flips_of_every_datagram_change_nothing() {
 #[test]
 fn garbage_changes_nothing() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut peer = mode.connect(&server);
         let mut rng = StdRng::seed_from_u64(4);
         for round in 0..60 {
@@ -173,7 +174,7 @@ fn garbage_changes_nothing() {
 #[test]
 fn a_record_sent_from_another_address_moves_no_session() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut peer = mode.connect(&server);
         peer.get();
         let thief = UdpSocket::bind("127.0.0.2:0").unwrap();
@@ -183,7 +184,7 @@ fn a_record_sent_from_another_address_moves_no_session() {
             thief.send(stolen).unwrap();
         }
         peer.get_despite("what it had sent, from elsewhere");
-        if mode == Mode::Psk {
+        if matches!(mode, Mode::Psk | Mode::Certificate) {
             // This one its owner has not sent yet: from elsewhere it does not use its number up.
             let request = peer.request(coap("0.01", MessageType::Confirmable, 77, &[".u", "desired"]));
             thief.send(&request).unwrap();
@@ -199,7 +200,7 @@ fn a_record_sent_from_another_address_moves_no_session() {
 #[test]
 fn what_stands_behind_garbage_in_one_datagram_still_counts() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut peer = mode.connect(&server);
         peer.get();
         let mid = peer.next_mid();
@@ -218,7 +219,7 @@ fn what_stands_behind_garbage_in_one_datagram_still_counts() {
 #[test]
 fn a_handshake_that_somebody_begins_at_a_devices_address_does_not_disturb_its_session() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut peer = mode.connect(&server);
         let mut hello = peer.recorded[0].clone();
         hello[RANDOM..RANDOM + 32].fill(9);
@@ -236,7 +237,7 @@ fn a_handshake_that_somebody_begins_at_a_devices_address_does_not_disturb_its_se
 #[test]
 fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_sent_its_hello_again() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut client = mode.client(&server);
         for _ in 0..2 {
             client.send();
@@ -363,7 +364,7 @@ fn a_hundred_thousand_first_flights_and_then_silence_are_bounded_and_keep_nobody
 #[test]
 fn garbage_and_foreign_connection_ids_at_line_rate_end_no_session_and_take_no_memory() {
     for mode in Mode::ALL {
-        let server = Server::start();
+        let server = mode.server();
         let mut peer = mode.connect(&server);
         peer.get();
         let mut half_way = 0;
@@ -861,34 +862,96 @@ fn a_handshake_begun_before_a_revocation_ends_in_no_session() {
 enum Mode {
     Psk,
     PskWithId,
+    Certificate,
+    CertificateWithId,
 }
 
 impl Mode {
-    const ALL: [Mode; 2] = [Mode::Psk, Mode::PskWithId];
+    const ALL: [Mode; 4] = [
+        Mode::Psk,
+        Mode::PskWithId,
+        Mode::Certificate,
+        Mode::CertificateWithId,
+    ];
+
+    /// A gateway with a certificate of its own, whatever it is asked for.
+    fn server(self) -> Server {
+        let own = |name: &str| {
+            format!(
+                "{}/src/dtls/tests/certificates/{name}",
+                env!("CARGO_MANIFEST_DIR")
+            )
+        };
+        Server::start_with(&[
+            ("TESSERA__COAPS__CERTIFICATE_FILE", &own("server.pem")),
+            ("TESSERA__COAPS__PRIVATE_KEY_FILE", &own("server.key.pem")),
+        ])
+    }
 
     /// The device `lamp-1`, in a session.
     fn connect(self, server: &Server) -> Peer {
         let mut client = self.client(server);
         client.shake_hands();
         let mut peer = client.established();
-        assert_eq!(
-            RecordHeader::connection_id(&peer.seal(b"")).is_some(),
-            self == Mode::PskWithId
-        );
+        let has_id = RecordHeader::connection_id(&peer.seal(b"")).is_some();
+        assert_eq!(has_id, matches!(self, Mode::PskWithId | Mode::CertificateWithId));
         peer
     }
 
     /// The device `lamp-1`, about to say hello.
     fn client(self, server: &Server) -> Client {
+        let device = server.device("lamp-1", "lamps");
+        let (suites, credential) = match self {
+            Mode::Psk | Mode::PskWithId => (ClientConfig::default().suites, psk_of(&device)),
+            Mode::Certificate | Mode::CertificateWithId => (
+                vec![CipherSuite::EcdheEcdsaAes128Ccm8],
+                ClientCredential::Certificate(Arc::new(certificate_of("lamp-1", server))),
+            ),
+        };
+        let connection_id = match self {
+            Mode::Psk | Mode::Certificate => OfferedConnectionId::None,
+            Mode::PskWithId | Mode::CertificateWithId => OfferedConnectionId::Empty,
+        };
         let config = ClientConfig {
-            connection_id: match self {
-                Mode::Psk => OfferedConnectionId::None,
-                Mode::PskWithId => OfferedConnectionId::Empty,
-            },
+            suites,
+            connection_id,
             ..ClientConfig::default()
         };
-        Client::with(config, server, &server.device("lamp-1", "lamps"), "127.0.0.1:0")
+        Client::with(config, credential, server, "127.0.0.1:0")
     }
+}
+
+fn psk_of(device: &Device) -> ClientCredential {
+    ClientCredential::Psk {
+        identity: Identity::new(device.identity.as_bytes()).unwrap(),
+        key: Psk::new(device.secret.as_bytes()).unwrap(),
+    }
+}
+
+/// A certificate of a device, by a CA that its project believes from here on.
+fn certificate_of(name: &str, server: &Server) -> CertifiedKey {
+    let folder = server.folder.path();
+    let openssl = |arguments: &str| {
+        let output = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(folder)
+            .output()
+            .unwrap_or_else(|error| panic!("openssl: {error}; tests/run installs it"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl {arguments}: {said}");
+    };
+    let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {new_key} -keyout ca.key -out ca.pem -days 3650 -subj /O=default/CN=ca"
+    ));
+    openssl(&format!(
+        "req {new_key} -keyout leaf.key -out leaf.csr -subj /O=default/CN={name}"
+    ));
+    openssl("x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -out leaf.pem");
+    let read = |file: &str| std::fs::read(folder.join(file)).unwrap();
+    let pem = String::from_utf8(read("ca.pem")).unwrap();
+    server.done("POST", "device-cas", json!({"name": "factory", "pem": pem}));
+    CertifiedKey::from_pem(&read("leaf.pem"), &read("leaf.key")).unwrap()
 }
 
 /// A device on a session of its own: our client half, and a socket through which anything else can be said too.
@@ -958,12 +1021,15 @@ impl Peer {
         let mut buffer = [0; 2048];
         while let Ok(length) = self.socket.recv(&mut buffer) {
             for record in records(&mut buffer[..length]) {
-                // Our own hellos, sent again, are answered in the clear: anybody gets that.
-                if RecordHeader::peek(record).is_some_and(|header| header.epoch == 0) {
-                    assert_eq!(
-                        RecordHeader::peek(record).unwrap().content_type,
-                        ContentType::Handshake
-                    );
+                // Our own handshake, sent again, is answered in the clear: with a cookie, a flight, or the alert that
+                // its CertificateVerify is of another one.
+                if let Some(header) = RecordHeader::peek(record)
+                    && header.epoch == 0
+                {
+                    assert!(matches!(
+                        header.content_type,
+                        ContentType::Handshake | ContentType::Alert
+                    ));
                     continue;
                 }
                 match self.session.handle_record(record) {
@@ -1036,19 +1102,15 @@ struct Client {
 
 impl Client {
     fn new(server: &Server, device: &Device, from: &str) -> Client {
-        Client::with(ClientConfig::default(), server, device, from)
+        Client::with(ClientConfig::default(), psk_of(device), server, from)
     }
 
-    fn with(config: ClientConfig, server: &Server, device: &Device, from: &str) -> Client {
+    fn with(config: ClientConfig, credential: ClientCredential, server: &Server, from: &str) -> Client {
         let socket = UdpSocket::bind(from).unwrap();
         socket.connect(server.coaps()).unwrap();
-        let handshake = ClientHandshake::new(
-            &Arc::new(config),
-            Identity::new(device.identity.as_bytes()).unwrap(),
-            Psk::new(device.secret.as_bytes()).unwrap(),
-            Instant::now(),
-            &mut StdRng::seed_from_u64(u64::from(socket.local_addr().unwrap().port())),
-        );
+        let mut rng = StdRng::seed_from_u64(u64::from(socket.local_addr().unwrap().port()));
+        let handshake =
+            ClientHandshake::with_credential(&Arc::new(config), credential, Instant::now(), &mut rng);
         Client {
             socket,
             handshake,

@@ -63,10 +63,13 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Writes what a stranger chose with its control characters escaped.
+/// Writes what a stranger chose so that it stays on its line and in its order: control characters escaped, and those that end
+/// lines elsewhere, turn the direction of writing or show nothing.
 pub(super) fn write_escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for c in text.chars() {
-        if c.is_control() {
+        // What `Debug` would not print as it is, but for quotes and backslashes.
+        let is_shown = matches!(c, '"' | '\'' | '\\') || c.escape_debug().count() == 1;
+        if !is_shown {
             write!(f, "{}", c.escape_default())?;
         } else {
             write!(f, "{c}")?;

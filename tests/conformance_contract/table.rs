@@ -74,7 +74,8 @@ fn the_list_of_what_dtls_withstands_is_whole() {
             line.number
         );
         let part = line.number.split('.').next().unwrap();
-        if part == "2" {
+        // Handshakes and what devices do with their keys are the core's; the process is shown where it adds something.
+        if matches!(part, "2" | "4") {
             continue;
         }
         assert!(

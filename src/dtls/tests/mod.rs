@@ -1,6 +1,7 @@
 //! Both halves against each other over a network that loses, repeats and reorders, in virtual time.
 
 mod certified;
+mod chains;
 mod connection_id;
 pub mod fixtures;
 mod handshake;
