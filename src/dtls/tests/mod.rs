@@ -58,10 +58,10 @@ pub struct Server {
     pub jar: CookieJar,
     pub config: Arc<ServerConfig>,
     pub key: Option<Psk>,
-    /// What it thinks of certificates and bare keys.
-    pub verdict: Result<(), ChainFault>,
     /// What it wants on records, where the client can do that.
     pub connection_id: Option<ConnectionId>,
+    /// What it thinks of certificates and bare keys.
+    pub verdict: Result<(), ChainFault>,
     /// How long the store takes to find a key, or to think.
     pub lookup: Duration,
     pub wanted: Option<(Instant, Wanted)>,
@@ -135,8 +135,8 @@ impl Simulation {
                 jar: CookieJar::new([42; 32], start),
                 config: Arc::new(server),
                 key: server_key,
-                verdict: Ok(()),
                 connection_id: None,
+                verdict: Ok(()),
                 lookup: Duration::ZERO,
                 wanted: None,
                 handshake: None,
