@@ -266,6 +266,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     pub fn handle_message(&mut self, message: Message<H::Device>, out: &mut SendQueue) {
         match message {
             Message::Key { handshake, found } => self.handle_key(handshake, found, out),
+            Message::Verdict { handshake, verdict } => self.handle_verdict(handshake, verdict, out),
             Message::Restored { peer, found } => self.handle_restored(peer, found, out),
             Message::Name { lookup, found } => self.handle_name(lookup, found, out),
             Message::Answer { request, answer } => self.handle_answer(request, answer, out),
@@ -291,6 +292,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 }
             }
             Message::LogAnew => self.log_everybody_anew(),
+            Message::Reconfigured(dtls) => self.around.dtls = dtls,
             Message::StopAccepting => self.accepting = false,
             Message::Drain { deadline } => {
                 self.accepting = false;
