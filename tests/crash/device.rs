@@ -89,6 +89,26 @@ impl Connected {
         record
     }
 
+    /// Takes what comes by itself within a while, and acknowledges pings.
+    pub fn listen(&mut self) {
+        let mut buffer = [0; 2048];
+        self.socket
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            for record in records(&mut buffer[..length]) {
+                if let Incoming::Data { message, .. } = self.session.handle_record(record)
+                    && let [0x40, 0, high, low] = *message
+                {
+                    let mut record = Vec::new();
+                    self.session.seal(&[0x60, 0, high, low], &mut record).unwrap();
+                    self.socket.send(&record).unwrap();
+                }
+            }
+        }
+        self.socket.set_read_timeout(Some(WAIT)).unwrap();
+    }
+
     /// What it should run; `None` if the server is gone, or does not know the session.
     pub fn manifest(&mut self) -> Option<Manifest> {
         let mut packet = self.packet(RequestType::Get, &[".u", "desired"]);
