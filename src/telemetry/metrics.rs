@@ -205,8 +205,9 @@ mod tests {
     use std::time::Duration;
 
     use super::super::labels::{
-        BlockKind, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult, Rejection,
-        ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation, TimelineLoss,
+        BlockKind, CertificateRead, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult,
+        Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
+        TimelineLoss,
     };
     use super::super::{Tally, metric_names};
     use super::*;
