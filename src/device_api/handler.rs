@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::routes::{Target, target};
+use super::unproven::Unproven;
 use super::{artifact, desired, keepalive, log, neighbours, report};
 use crate::coap::{Code, Relation, Reply, Request};
 use crate::control::{self, Control, DeviceEntry};
@@ -13,16 +14,20 @@ use crate::transport::{
 };
 
 /// Answers devices.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DeviceApi {
     control: Control,
+    unproven: Unproven,
 }
 
 impl DeviceApi {
     /// Answers from `control`'s view and reports to it.
     #[must_use]
     pub fn new(control: Control) -> Self {
-        Self { control }
+        Self {
+            control,
+            unproven: Unproven::default(),
+        }
     }
 
     fn answer(
@@ -38,14 +43,20 @@ impl DeviceApi {
                 let (disposition, version) = desired::answer(device, &self.control.view(), request, reply);
                 self.control.manifest_sent(device, version);
                 // The answer to a request that arrived arrives too, or is asked for again.
-                self.control.manifest_acknowledged(device, version);
+                if context.is_proven {
+                    self.control.manifest_acknowledged(device, version);
+                } else {
+                    self.unproven.acknowledged(context.serial, version);
+                }
                 disposition
             }
             Target::Artifact { package, version } => {
                 let view = self.control.view();
                 artifact::answer(&self.control, &view, context, (package, version), request, reply)
             }
-            Target::Report { package } => report::answer(&self.control, context, package, request, reply),
+            Target::Report { package } => {
+                report::answer(&self.control, &self.unproven, context, package, request, reply)
+            }
             Target::Keepalive => {
                 keepalive::answer(reply);
                 answered(Route::Keepalive)
@@ -132,6 +143,7 @@ impl Handler for DeviceApi {
     fn disconnected(&self, device: &Self::Device, serial: u64, why: EndReason) {
         tracing::debug!(device = %device.name(), why = why.as_str(), "disconnected");
         self.control.disconnected(device, serial);
+        self.unproven.forget(serial);
         // Nothing ends for the device when the gateway does.
         if why != EndReason::Shutdown {
             let why = why.as_str().into();
@@ -146,6 +158,8 @@ impl Handler for DeviceApi {
         reply: &mut Reply<'_>,
     ) -> Disposition {
         context.device.note_seen(context.unix_ms);
+        self.unproven
+            .settle(&self.control, context.device, context.serial);
         self.answer(context, request, reply)
     }
 
@@ -170,6 +184,14 @@ impl Handler for DeviceApi {
 
     fn heard(&self, device: &Self::Device, unix_ms: i64) {
         device.note_seen(unix_ms);
+    }
+
+    fn doubted(&self, _device: &Self::Device, serial: u64) {
+        self.unproven.forget(serial);
+    }
+
+    fn proven(&self, device: &Self::Device, serial: u64) {
+        self.unproven.proven(&self.control, device, serial);
     }
 
     fn acknowledged(&self, device: &Self::Device, relation: &Relation) {

@@ -75,6 +75,10 @@ pub enum Seen {
         device: u64,
         version: u32,
     },
+    Proven {
+        device: u64,
+        serial: u64,
+    },
     Failed {
         identity: Option<String>,
         reason: FailureReason,
@@ -226,7 +230,11 @@ impl Handler for House {
             self.tickets.lock().unwrap().push(context.defer());
             Disposition::Deferred {
                 route: Route::Report,
-                overdue: Overdue::Unavailable,
+                overdue: if context.is_proven {
+                    Overdue::Unavailable
+                } else {
+                    Overdue::Taken
+                },
             }
         } else if request.path_is(&["cold"]) && context.waiting >= MAX_PENDING {
             Disposition::NotNow
@@ -284,6 +292,17 @@ impl Handler for House {
         Notification::Written { version }
     }
 
+    fn doubted(&self, _device: &Thing, _serial: u64) {
+        self.tickets.lock().unwrap().clear();
+    }
+
+    fn proven(&self, device: &Thing, serial: u64) {
+        self.see(Seen::Proven {
+            device: device.0,
+            serial,
+        });
+    }
+
     fn acknowledged(&self, device: &Thing, relation: &Relation) {
         self.see(Seen::Acknowledged {
             device: device.0,
@@ -296,6 +315,8 @@ impl Handler for House {
 pub struct Desk<D> {
     /// What it says of how many requests wait.
     pub waiting: usize,
+    /// What it says of the device.
+    pub is_proven: bool,
     mailbox: Mailbox<D>,
     inbox: Inbox<D>,
 }
@@ -311,6 +332,7 @@ impl<D> Default for Desk<D> {
         let (mailbox, inbox) = mailbox();
         Self {
             waiting: 0,
+            is_proven: true,
             mailbox,
             inbox,
         }
@@ -326,6 +348,7 @@ impl<D: Send + Sync> Desk<D> {
             peer: "192.0.2.1:5000".parse().unwrap(),
             now: clock::now(),
             unix_ms: 1_800_000_000_000,
+            is_proven: self.is_proven,
             max_message: 1152,
             waiting: self.waiting,
             origin: TicketOrigin {

@@ -15,11 +15,12 @@ use crate::dtls::psk::write_escaped;
 /// What a certificate says of its owner.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CertificateFacts {
-    /// SHA-256 of the certificate's DER, as `openssl x509 -fingerprint -sha256` prints it. It is a name for people and for
-    /// finding a certificate, and not for taking one back: an ECDSA signature has a second form that is as good, so
-    /// whoever has the certificate has another with another fingerprint. What the issuer signed cannot be changed: take
-    /// back by issuer and [`Self::serial`].
+    /// SHA-256 of the certificate's DER, as `openssl x509 -fingerprint -sha256` prints it: a name for people, and for
+    /// finding a certificate. It is no name to take a certificate back by: an ECDSA signature has a second form that is as
+    /// good, so whoever has the certificate has another with another fingerprint.
     pub fingerprint: KeyDigest,
+    /// SHA-256 of what the issuer signed (the tbsCertificate): a name that nobody but the issuer can change.
+    pub signed: KeyDigest,
     /// The subject's O, where there is exactly one.
     pub organization: Option<Box<str>>,
     /// The subject's CN, where there is exactly one.
@@ -65,6 +66,7 @@ impl CertificateFacts {
         }
         Ok(Self {
             fingerprint: KeyDigest::of(der),
+            signed: KeyDigest::of(certificate.tbs_certificate.as_ref()),
             organization: only_name(subject.iter_organization())?,
             common_name: only_name(subject.iter_common_name())?,
             serial: serial.into(),

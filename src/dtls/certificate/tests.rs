@@ -144,8 +144,7 @@ fn nothing_that_an_issuer_signed_can_be_changed() {
             let altered = PeerChain::new(vec![altered]).unwrap();
             // Around what is signed there is room for other bytes of the same meaning; the facts are inside.
             if let Ok((facts, _)) = verify_chain(&altered, &anchors, NOW) {
-                let fingerprint = signed.fingerprint;
-                assert_eq!(CertificateFacts { fingerprint, ..facts }, signed, "bit {bit}");
+                assert_eq!(facts.signed, signed.signed, "bit {bit}");
             }
         }
         for len in 0..good.leaf().len() {
@@ -155,6 +154,20 @@ fn nothing_that_an_issuer_signed_can_be_changed() {
                 Err(ChainFault::Malformed)
             );
         }
+    }
+}
+
+#[test]
+fn whoever_has_a_certificate_can_give_it_another_fingerprint_and_no_other_content() {
+    for text in [&pem!("device")[..], pem!("device_v1")] {
+        let good = chain(&[text]);
+        let twin = PeerChain::new(vec![with_the_other_signature(good.leaf())]).unwrap();
+        let (facts, _) = verify_chain(&good, &fixtures::anchors(), NOW).unwrap();
+        let (of_twin, _) = verify_chain(&twin, &fixtures::anchors(), NOW).unwrap();
+        assert_ne!(of_twin.fingerprint, facts.fingerprint);
+        assert_eq!(of_twin.signed, facts.signed);
+        let other = chain(&[pem!("device_p384")]).facts().unwrap();
+        assert_ne!(other.signed, facts.signed);
     }
 }
 
@@ -246,4 +259,50 @@ fn a_chain_and_a_key_are_read_or_told_what_is_wrong() {
         "a key never prints"
     );
     assert!(format!("{own:?}").contains("SigningKey(..)"));
+}
+
+/// The same certificate with (r, n - s) for the signature (r, s): both are good.
+fn with_the_other_signature(der: &[u8]) -> Vec<u8> {
+    /// The order of P-256.
+    const N: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,
+        0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    /// ecdsa-with-SHA256.
+    const ALGORITHM: [u8; 12] = [
+        0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
+    ];
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).unwrap();
+    let signature = certificate.signature_value.data.to_vec();
+    let r_len = usize::from(signature[3]);
+    let (r, s) = (&signature[4..4 + r_len], &signature[6 + r_len..]);
+    let s: Vec<u8> = s.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let s = [vec![0; 32 - s.len()], s].concat();
+    let (mut other, mut borrow) = (vec![0; 32], 0);
+    for at in (0..32).rev() {
+        let difference = i16::from(N[at]) - i16::from(s[at]) - borrow;
+        borrow = i16::from(difference < 0);
+        other[at] = difference.rem_euclid(256) as u8;
+    }
+    let zeros = other.iter().take_while(|byte| **byte == 0).count();
+    let mut other = other.split_off(zeros);
+    if other[0] >= 0x80 {
+        other.insert(0, 0);
+    }
+    let pair = tlv(0x30, &[tlv(0x02, r), tlv(0x02, &other)].concat());
+    let bits = tlv(0x03, &[vec![0], pair].concat());
+    tlv(
+        0x30,
+        &[certificate.tbs_certificate.as_ref(), &ALGORITHM, &bits].concat(),
+    )
+}
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [high, low] = (content.len() as u16).to_be_bytes();
+    let head = match (high, low) {
+        (0, 0..0x80) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        (_, _) => vec![tag, 0x82, high, low],
+    };
+    [&head[..], content].concat()
 }

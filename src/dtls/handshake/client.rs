@@ -116,7 +116,7 @@ pub struct ClientHandshake {
     trust: ServerTrust,
     random: [u8; RANDOM_LEN],
     transcript: Transcript,
-    /// Every message that the transcript covers, for the signature over them.
+    /// Every message that the transcript covers, where there is to be a signature over them.
     said: Vec<u8>,
     next_message_seq: u16,
     next_plaintext_number: u64,
@@ -709,7 +709,12 @@ impl ClientHandshake {
 
     fn note(&mut self, message: &[u8]) {
         self.transcript.update(message);
-        self.said.extend_from_slice(message);
+        match self.credential {
+            ClientCredential::Psk { .. } => {}
+            ClientCredential::Certificate(_) | ClientCredential::RawKey(_) => {
+                self.said.extend_from_slice(message)
+            }
+        }
     }
 
     fn take_seq(&mut self) -> u16 {

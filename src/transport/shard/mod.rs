@@ -5,7 +5,7 @@
 //! - `requests`: CoAP messages, their answers now and later. `deferrals`: who waits for one.
 //! - `observers`: notifications.
 //! - `plain`: peers without DTLS.
-//! - `restore`: sessions of an earlier run.
+//! - `restore`: sessions of an earlier run. `proof`: whether their devices are still there.
 //! - `log_anew`: sessions told to a session log that had failed.
 
 mod deferrals;
@@ -13,13 +13,14 @@ mod handshakes;
 mod log_anew;
 mod observers;
 mod plain;
+mod proof;
 mod requests;
 mod restore;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-pub use self::requests::{ANSWER_WITHIN, ASKED_WITHIN};
+pub use self::requests::{ANSWER_WITHIN, ASKED_WITHIN, TAKEN_WITHIN};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use self::handshakes::Handshaking;
 use self::log_anew::Unlogged;
 use self::observers::Sweep;
 use self::plain::Lookup;
+use self::proof::Proof;
 use self::restore::Unresolved;
 use super::admission::{Network, Seats};
 use super::directory::{Directory, Kind, PeerKey, Place};
@@ -129,6 +131,7 @@ struct Peer<D> {
     /// For the session log; `None` without DTLS.
     origin: Option<Origin>,
     path: Path,
+    proof: Proof,
     serial: u64,
     heard: Instant,
     /// The earliest alarm set for it.
@@ -337,7 +340,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// numbers. Looks at everybody: for those who have to know before time may go on.
     #[must_use]
     pub fn is_owed(&self) -> bool {
-        !self.deferrals.is_empty()
+        self.deferrals.are_owed()
             || !self.unresolved.is_empty()
             || !self.seats_of_lookups.is_empty()
             || self.handshakes.iter().any(Handshaking::wants_key)
@@ -410,8 +413,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             let Link::Secure(session) = &mut peer.link else {
                 return;
             };
+            let expected = session.receive_mark();
             match session.handle_record(record) {
+                Incoming::Data { newest: false, .. } if peer.proof.is_owed() => {
+                    self.drop_datagram(DropReason::Replayed);
+                }
                 Incoming::Data { message, .. } => {
+                    let leaves_gap = session.receive_mark() > expected + 1;
                     peer.path = path;
                     peer.heard = self.now;
                     if self.around.journal.is_some() && !peer.has_moved {
@@ -419,6 +427,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                         self.moved.push(id);
                     }
                     self.sessions.touch(id);
+                    if leaves_gap {
+                        self.doubt(key);
+                    }
                     self.handle_coap(key, path, message, out);
                 }
                 Incoming::ResendFlight => {
@@ -699,6 +710,7 @@ impl<D> Peer<D> {
             credential: 0,
             origin: None,
             path,
+            proof: Proof::Given,
             serial,
             heard: now,
             alarm: None,

@@ -129,6 +129,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 self.count_observers(key, observed);
                 self.send_due(key, out);
             }
+            Some(Timeout::PingAgain) => self.ping_again(key, out),
+            Some(Timeout::PingUnanswered) => self.send_due(key, out),
             None => {}
         }
         self.set_alarm(key);

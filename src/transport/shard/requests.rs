@@ -10,6 +10,7 @@ use super::super::inbox::{Answer, TicketOrigin};
 use super::super::slots::Slots;
 use super::super::udp::{Path, SendQueue};
 use super::deferrals::Deferral;
+use super::proof::stops_observing;
 use super::{Link, Peer, Shard};
 use crate::clock;
 use crate::coap::{AutomaticKind, Code, Ignored, Incoming, Reply, Request};
@@ -29,6 +30,10 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 /// Below the eight seconds for which both were seen to wait for a block (`CONTRACT.md` section 6).
 pub const ASKED_WITHIN: Duration = Duration::from_millis(7_500);
 
+/// How long a device waits for the answer to what has been taken in hand ([`Overdue::Taken`]): time for it to answer a ping and the
+/// first repetition of that, and half of what the less patient kind of device waits.
+pub const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+
 impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// Takes a message that a peer sent, authentic if the peer is.
     pub(super) fn handle_coap(&mut self, key: PeerKey, path: Path, message: &[u8], out: &mut SendQueue) {
@@ -36,14 +41,30 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
             return;
         };
+        // Sent again, if it was the device, once it has answered the ping.
+        if peer.proof.is_owed() && stops_observing(message) {
+            self.drop_datagram(DropReason::Other);
+            return self.ask_for_proof(key, path, out);
+        }
         let observed = peer.endpoint.relations().count();
         let revived = peer.endpoint.revive();
+        let awaited = peer.endpoint.awaited();
         let incoming = peer.endpoint.handle(now, message);
         if !matches!(incoming, Ok(Incoming::Request(_)))
             && let Some(device) = &peer.device
         {
             self.around.handler.heard(device, self.unix_ms);
         }
+        if let (
+            Ok(Incoming::Acknowledged(_) | Incoming::Rejected(_) | Incoming::PingAnswered),
+            Some(acknowledged),
+        ) = (&incoming, awaited)
+        {
+            self.take_proof(key, acknowledged);
+        }
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
         match incoming {
             Ok(Incoming::Request(request)) => {
                 self.answer(key, path, &request, out);
@@ -83,6 +104,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     .record(GatewayEvent::NotificationEnded(NotificationResult::Rejected));
                 self.send_due(key, out);
             }
+            Ok(Incoming::PingAnswered) => self.send_due(key, out),
             Ok(Incoming::Ignored(why)) => {
                 trace!(peer = %path.peer, ?why, "message dropped");
                 self.drop_datagram(match why {
@@ -102,6 +124,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.send_due(key, out);
         }
         self.count_observers(key, observed);
+        self.ask_for_proof(key, path, out);
         self.set_alarm(key);
     }
 
@@ -121,6 +144,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             device,
             serial: peer.serial,
             peer: path.peer,
+            is_proven: !peer.proof.is_owed(),
             now,
             unix_ms,
             max_message,
@@ -146,6 +170,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 let within = match overdue {
                     Overdue::Unavailable => ANSWER_WITHIN,
                     Overdue::Lost => ASKED_WITHIN,
+                    Overdue::Taken => TAKEN_WITHIN,
                 };
                 let deferral = Deferral {
                     deadline: now + within,
@@ -226,7 +251,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             Answer::Code(code) => self.complete(&deferral, out, |reply| reply.code(code)),
             Answer::Written(write) => self.complete(&deferral, out, write),
             Answer::Nothing => match deferral.overdue {
-                Overdue::Unavailable => {
+                Overdue::Unavailable | Overdue::Taken => {
                     self.complete(&deferral, out, |reply| reply.code(Code::INTERNAL_SERVER_ERROR));
                 }
                 Overdue::Lost => self.forget(&deferral),
@@ -243,6 +268,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             Overdue::Unavailable => {
                 self.complete(&deferral, out, |reply| reply.code(Code::SERVICE_UNAVAILABLE));
             }
+            Overdue::Taken => self.complete(&deferral, out, |reply| reply.code(Code::CHANGED)),
             Overdue::Lost => {
                 let now = self.now;
                 let asked_again = self
@@ -298,7 +324,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     /// Leaves a deferred request without an answer.
-    fn forget(&mut self, deferral: &Deferral) {
+    pub(super) fn forget(&mut self, deferral: &Deferral) {
         let Some(peer) = self.peer_mut(deferral.peer) else {
             return;
         };

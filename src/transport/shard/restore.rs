@@ -14,6 +14,7 @@ use super::super::inbox::{KeyTicket, Message, RestoredTicket};
 use super::super::journal::{RestoredPeer, SavedCredential, SavedRelation};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
+use super::proof::Proof;
 use super::{Link, Origin, Peer, Shard};
 use crate::coap::{ContentFormat, Endpoint, ObserveSeq, Relation, Token};
 use crate::telemetry::{DropReason, GatewayEvent, Security};
@@ -43,7 +44,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 local: saved.local,
                 listener,
             };
+            let proof = Proof::owed_from(session.next_record_number());
             let mut peer = Peer::new(Link::Secure(session), None, path, saved.serial, now);
+            peer.proof = proof;
             peer.endpoint = Endpoint::restore(saved.relations.iter().filter_map(relation));
             peer.origin = Some(Origin {
                 since_unix_ms: saved.since_unix_ms,
