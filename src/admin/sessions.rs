@@ -105,7 +105,7 @@ pub fn failure(record: &FailureRecord) -> Value {
         "lastAt": shapes::time(record.last_ms),
     });
     match &record.offered {
-        Some(Offered::Certificate { sha256, subject }) => {
+        Some(Offered::Certificate { sha256, subject, .. }) => {
             shape["certificate"] = shapes::subject(subject);
             shape["certificate"]["sha256"] = json!(sha256);
         }

@@ -133,21 +133,30 @@ impl CertificateFiles {
     pub fn stamps(&self) -> Stamps {
         let of = |path: &Path| {
             let data = fs::metadata(path).ok()?;
-            Some((
-                data.dev(),
-                data.ino(),
-                data.size(),
-                data.mtime(),
-                data.mtime_nsec(),
-            ))
+            Some(Stamp {
+                device: data.dev(),
+                inode: data.ino(),
+                bytes: data.size(),
+                changed_s: data.mtime(),
+                changed_ns: data.mtime_nsec(),
+            })
         };
         Stamps([of(&self.certificate), of(&self.key)])
     }
 }
 
-/// Device, inode, length and time of change of both files, as far as they are there.
+/// Both files, as far as they are there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamps([Option<(u64, u64, u64, i64, i64)>; 2]);
+pub struct Stamps([Option<Stamp>; 2]);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    changed_s: i64,
+    changed_ns: i64,
+}
 
 /// Two looks at two files cost nothing, and a certificate is replaced days before it ends. A guess.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(2);

@@ -29,6 +29,8 @@ use crate::store::NewCredentialRow;
 pub struct PresentedCertificate {
     /// The SHA-256 of its DER.
     pub sha256: Digest,
+    /// The SHA-256 of what its CA signed.
+    pub signed: Digest,
     /// What it says.
     pub facts: CertificateFacts,
 }
@@ -116,12 +118,17 @@ impl Control {
         let Some(ca) = vouching(self.view().fleet(), ca, &presented.facts) else {
             return Ok(Err(CertificateRefusal::Untrusted));
         };
-        let (store, sha256) = (&self.shared.store, presented.sha256);
+        let store = &self.shared.store;
+        let (sha256, signed) = (presented.sha256, presented.signed);
         let generation = self.shared.directory.generation();
-        if store.revoked_certificate(ca.project, sha256).await?.is_some() {
+        if store
+            .revoked_certificate(ca.project, sha256, signed)
+            .await?
+            .is_some()
+        {
             return Ok(Err(CertificateRefusal::Revoked));
         }
-        let (device, credential) = match store.certificate_holder(ca.project, sha256).await? {
+        let (device, credential) = match store.certificate_holder(ca.project, sha256, signed).await? {
             Some(holder) if holder.ca == Some(ca.id) => (holder.device, holder.credential),
             // Strangers whom a CA vouches for do not come as far as the writer.
             None if !self.may_be_admitted(&ca, &presented.facts).await? => {
@@ -252,16 +259,21 @@ impl Decision for Admit {
 
     /// What the caller has read may be past by now, so all of it is asked again.
     async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
-        let PresentedCertificate { sha256, facts } = self.presented;
+        let PresentedCertificate {
+            sha256,
+            signed,
+            facts,
+        } = self.presented;
         let cas = batch.view().fleet().device_cas();
         let Some(ca) = cas.iter().find(|ca| ca.id == self.ca).cloned() else {
             return Ok(Err(CertificateRefusal::Untrusted));
         };
-        let revoked = batch.tx.revoked_certificates(ca.project, &[sha256]).await?;
-        if revoked.contains(&sha256) {
+        let names = [sha256, signed];
+        let revoked = batch.tx.revoked_certificates(ca.project, &names).await?;
+        if !revoked.is_empty() {
             return Ok(Err(CertificateRefusal::Revoked));
         }
-        if let Some(holder) = batch.tx.certificate_holder(ca.project, sha256).await? {
+        if let Some(holder) = batch.tx.certificate_holder(ca.project, sha256, signed).await? {
             if !holder.device.enabled {
                 return Ok(Err(CertificateRefusal::UnknownDevice));
             }
@@ -269,7 +281,7 @@ impl Decision for Admit {
                 let at_ms = batch.at_ms;
                 batch
                     .tx
-                    .use_certificate(holder.credential, ca.id, &facts, at_ms)
+                    .use_certificate(holder.credential, ca.id, signed, &facts, at_ms)
                     .await?;
             }
             return Ok(Ok((holder.device, holder.credential)));
@@ -303,6 +315,7 @@ impl Decision for Admit {
             device: device.id,
             kind: CredentialKind::Certificate(DeviceCertificate {
                 sha256,
+                signed: Some(signed),
                 facts: Some(facts),
                 ca: Some(ca.id),
                 pinned: false,

@@ -60,6 +60,16 @@ impl NewCredential {
     }
 }
 
+impl NewCredential {
+    /// What a CA signed of it, if it is a certificate that was given whole.
+    pub(super) fn signed(&self) -> Option<Digest> {
+        match self {
+            Self::Certificate(certificate) => certificate.signed,
+            Self::Psk(_) | Self::RawPublicKey(_) => None,
+        }
+    }
+}
+
 impl Default for NewCredential {
     /// A pre-shared key with the usual identity and a secret that is made for it.
     fn default() -> Self {
@@ -134,12 +144,15 @@ impl Decision for CreateDevices {
             .map(|new| default_identities(&new.name, &project, &mut new.credentials))
             .collect();
         let credentials = self.new.iter().flat_map(|new| &new.credentials);
-        let proofs: Vec<Proof> = credentials.filter_map(NewCredential::proof).collect();
+        let credentials: Vec<_> = credentials.collect();
         let mut names = batch
             .tx
             .taken_names(self.project, self.new.iter().map(|new| &new.name))
             .await?;
-        let mut intake = Intake::new(self.project, Holders::ask(batch, self.project, &proofs).await?);
+        let mut intake = Intake::new(
+            self.project,
+            Holders::ask(batch, self.project, &credentials).await?,
+        );
         let mut answers = Vec::with_capacity(self.new.len());
         for (new, defaulted) in self.new.into_iter().zip(defaulted) {
             let made = defaulted.and_then(|()| {
@@ -428,8 +441,11 @@ impl Decision for AddCredential {
         check_count("credentials", given + 1, CREDENTIALS_OF_A_DEVICE)?;
         let mut new = vec![self.new];
         default_identities(&device.name, &project, &mut new)?;
-        let proofs: Vec<_> = new.iter().filter_map(NewCredential::proof).collect();
-        let mut intake = Intake::new(self.project, Holders::ask(batch, self.project, &proofs).await?);
+        let credentials: Vec<_> = new.iter().collect();
+        let mut intake = Intake::new(
+            self.project,
+            Holders::ask(batch, self.project, &credentials).await?,
+        );
         intake.holders.check(self.project, &new)?;
         let mut made = intake.add_credentials(batch, &self.actor, &device, new);
         intake.insert(batch).await?;
@@ -483,6 +499,7 @@ impl Decision for RemoveCredential {
                 let revoked = RevokedCertificate {
                     project: device.project,
                     sha256: certificate.sha256,
+                    signed: certificate.signed,
                     device: device.id,
                     name: device.name.clone(),
                     at_ms: batch.at_ms,
@@ -541,18 +558,22 @@ impl Decision for PushDevice {
 #[derive(Default)]
 pub struct Holders {
     taken: HashMap<Proof, (ProjectId, DeviceName)>,
-    /// Certificates that are never good again.
+    /// Certificates that are never good again, by their own digest or that of what was signed.
     revoked: HashSet<Digest>,
 }
 
 impl Holders {
-    pub async fn ask(batch: &mut Batch, project: ProjectId, proofs: &[Proof]) -> Result<Self, StoreError> {
+    pub async fn ask(
+        batch: &mut Batch,
+        project: ProjectId,
+        new: &[&NewCredential],
+    ) -> Result<Self, StoreError> {
         let (mut identities, mut certificates, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        for proof in proofs {
+        for proof in new.iter().filter_map(|new| new.proof()) {
             match proof {
-                Proof::Psk(identity) => identities.push(identity.clone()),
-                Proof::Certificate(sha256) => certificates.push(*sha256),
-                Proof::RawPublicKey(sha256) => keys.push(*sha256),
+                Proof::Psk(identity) => identities.push(identity),
+                Proof::Certificate(sha256) => certificates.push(sha256),
+                Proof::RawPublicKey(sha256) => keys.push(sha256),
             }
         }
         let psks = batch.tx.taken_identities(&identities).await?.into_iter();
@@ -567,6 +588,7 @@ impl Holders {
         taken.extend(named.map(|(sha256, name)| (Proof::Certificate(sha256), (project, name))));
         let keys = batch.tx.taken_raw_public_keys(&keys).await?.into_iter();
         taken.extend(keys.map(|(sha256, holder)| (Proof::RawPublicKey(sha256), holder)));
+        certificates.extend(new.iter().filter_map(|new| new.signed()));
         Ok(Self {
             taken,
             revoked: batch.tx.revoked_certificates(project, &certificates).await?,
@@ -575,9 +597,10 @@ impl Holders {
 
     pub fn check(&self, project: ProjectId, new: &[NewCredential]) -> Result<(), Refusal> {
         let mut own = HashSet::new();
-        for proof in new.iter().filter_map(NewCredential::proof) {
+        for (proof, signed) in new.iter().filter_map(|new| Some((new.proof()?, new.signed()))) {
             if let Proof::Certificate(sha256) = proof
-                && self.revoked.contains(&sha256)
+                && (self.revoked.contains(&sha256)
+                    || signed.is_some_and(|signed| self.revoked.contains(&signed)))
             {
                 return Err(Refusal::CertificateRevoked { sha256 });
             }

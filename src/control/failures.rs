@@ -39,6 +39,8 @@ pub enum Offered {
     Certificate {
         /// The SHA-256 of its DER.
         sha256: Digest,
+        /// The SHA-256 of what was signed.
+        signed: Digest,
         /// Whom it says it is for.
         subject: CertificateSubject,
     },
@@ -176,16 +178,20 @@ impl Control {
                 let found = store.device_by_raw_public_key(*sha256).await?;
                 Ok(Owner::of(found.map(|(device, _)| device)))
             }
-            Offered::Certificate { sha256, subject } => {
+            Offered::Certificate {
+                sha256,
+                signed,
+                subject,
+            } => {
                 let view = self.shared.view.load_full();
                 let named = subject.organization.as_deref();
                 // One that names no project of ours may still be known in the one that there is.
                 let project = named.and_then(|name| view.find_project(name));
                 let project = project.unwrap_or_else(|| view.default_project()).id;
-                if let Some(holder) = store.certificate_holder(project, *sha256).await? {
+                if let Some(holder) = store.certificate_holder(project, *sha256, *signed).await? {
                     return Ok(Owner::of(Some(holder.device)));
                 }
-                if let Some(revoked) = store.revoked_certificate(project, *sha256).await? {
+                if let Some(revoked) = store.revoked_certificate(project, *sha256, *signed).await? {
                     let device = FailedDevice {
                         id: revoked.device,
                         project,
@@ -379,7 +385,7 @@ impl Offered {
     pub fn goes_by(&self, text: &str) -> bool {
         match self {
             Self::Psk(identity) => identity.to_string() == text,
-            Self::Certificate { sha256, subject } => {
+            Self::Certificate { sha256, subject, .. } => {
                 subject.common_name.as_deref() == Some(text) || text.parse() == Ok(*sha256)
             }
             Self::RawPublicKey(sha256) => text.parse() == Ok(*sha256),

@@ -87,14 +87,16 @@ impl Decision for ImportDevices {
             })
             .collect();
         let usual = defaulted.iter().filter_map(|usual| usual.as_ref().ok());
-        let proofs: Vec<_> = self
+        let credentials: Vec<_> = self
             .rows
             .iter()
             .flat_map(|row| row.credentials.iter().flatten())
             .chain(usual)
-            .filter_map(NewCredential::proof)
             .collect();
-        let mut intake = Intake::new(self.project, Holders::ask(batch, self.project, &proofs).await?);
+        let mut intake = Intake::new(
+            self.project,
+            Holders::ask(batch, self.project, &credentials).await?,
+        );
         let mut known = ask_known(batch, self.project, &self.rows).await?;
 
         let mut answers = Vec::with_capacity(self.rows.len());

@@ -59,6 +59,7 @@ impl Keys {
         let ca = cas.get(anchor).ok_or(ChainFault::Untrusted)?;
         let presented = PresentedCertificate {
             sha256: Digest(*facts.fingerprint.as_bytes()),
+            signed: Digest(*facts.signed.as_bytes()),
             facts: fleet::CertificateFacts {
                 subject: subject_of(&facts),
                 serial: HEXLOWER.encode(&facts.serial),
@@ -221,6 +222,7 @@ fn offered_by(claim: &Claim) -> Option<Offered> {
         Claim::Psk(identity) => PskIdentity::new(identity.as_bytes()).ok().map(Offered::Psk),
         Claim::Certificate(facts) => Some(Offered::Certificate {
             sha256: Digest(*facts.fingerprint.as_bytes()),
+            signed: Digest(*facts.signed.as_bytes()),
             subject: subject_of(facts),
         }),
         Claim::RawKey(key) => Some(Offered::RawPublicKey(Digest(*key.as_bytes()))),

@@ -63,8 +63,12 @@ pub struct CaCertificate {
 /// A certificate that is a device's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceCertificate {
-    /// The SHA-256 of its DER.
+    /// The SHA-256 of its DER: what people call it.
     pub sha256: Digest,
+    /// The SHA-256 of what its CA signed. An ECDSA signature has a second form that is as good, so the owner of a certificate
+    /// can make another of it with another SHA-256; this one stays. Not known of one that was given by its digest and not used
+    /// yet.
+    pub signed: Option<Digest>,
     /// What it says; not known of one that was given by its digest and not used yet.
     pub facts: Option<CertificateFacts>,
     /// The CA that vouched for it when it was last used; none before that, or if that CA is gone.
@@ -241,6 +245,7 @@ impl DeviceCertificate {
             ));
         }
         Ok(Self {
+            signed: Some(Digest::of(certificate.tbs_certificate.as_ref())),
             facts: Some(facts),
             ..Self::pinned(Digest::of(&der))
         })
@@ -251,6 +256,7 @@ impl DeviceCertificate {
     pub fn pinned(sha256: Digest) -> Self {
         Self {
             sha256,
+            signed: None,
             facts: None,
             ca: None,
             pinned: true,

@@ -33,6 +33,8 @@ pub struct RevokedCertificate {
     pub project: ProjectId,
     /// The certificate.
     pub sha256: Digest,
+    /// What its CA signed, if it was ever seen.
+    pub signed: Option<Digest>,
     /// The device whose it was.
     pub device: DeviceId,
     /// The device's name.
@@ -96,7 +98,7 @@ impl WriteTransaction {
     ) -> Result<(), StoreError> {
         for chunk in Chunks(rows) {
             let mut insert = QueryBuilder::<Sqlite>::new(
-                "INSERT INTO certificates (id, device_id, project_id, sha256, ca_id, pinned, organization, common_name, \
+                "INSERT INTO certificates (id, device_id, project_id, sha256, signed, ca_id, pinned, organization, common_name, \
                  serial, not_before_s, not_after_s, first_seen_ms, created_ms) ",
             );
             insert.push_values(chunk, |mut values, (credential, certificate)| {
@@ -106,6 +108,7 @@ impl WriteTransaction {
                     .push_bind(credential.device.get())
                     .push_bind(project.get())
                     .push_bind(certificate.sha256.0.to_vec())
+                    .push_bind(certificate.signed.map(|signed| signed.0.to_vec()))
                     .push_bind(certificate.ca.map(CaId::get))
                     .push_bind(certificate.pinned)
                     .push_bind(facts.and_then(|facts| facts.subject.organization.clone()))
@@ -126,14 +129,16 @@ impl WriteTransaction {
         &mut self,
         credential: CredentialId,
         ca: CaId,
+        signed: Digest,
         facts: &CertificateFacts,
         at_ms: i64,
     ) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE certificates SET ca_id = ?, organization = ?, common_name = ?, serial = ?, not_before_s = ?, \
+            "UPDATE certificates SET ca_id = ?, signed = ?, organization = ?, common_name = ?, serial = ?, not_before_s = ?, \
              not_after_s = ?, first_seen_ms = coalesce(first_seen_ms, ?) WHERE id = ?",
         )
         .bind(ca.get())
+        .bind(signed.0.to_vec())
         .bind(facts.subject.organization.clone())
         .bind(facts.subject.common_name.clone())
         .bind(facts.serial.clone())
@@ -169,9 +174,10 @@ impl WriteTransaction {
         &mut self,
         revoked: &RevokedCertificate,
     ) -> Result<(), StoreError> {
-        sqlx::query("INSERT OR IGNORE INTO revoked_certificates VALUES (?, ?, ?, ?, ?)")
+        sqlx::query("INSERT OR IGNORE INTO revoked_certificates VALUES (?, ?, ?, ?, ?, ?)")
             .bind(revoked.project.get())
             .bind(revoked.sha256.0.to_vec())
+            .bind(revoked.signed.map(|signed| signed.0.to_vec()))
             .bind(revoked.device.get())
             .bind(revoked.name.to_string())
             .bind(revoked.at_ms)
@@ -217,20 +223,27 @@ impl WriteTransaction {
         Ok(taken)
     }
 
-    /// Those of some certificates that are revoked in a project.
+    /// Those of some digests that a certificate goes by, its own or that of what was signed, which is revoked in a project.
     pub async fn revoked_certificates(
         &mut self,
         project: ProjectId,
-        sha256: &[Digest],
+        digests: &[Digest],
     ) -> Result<HashSet<Digest>, StoreError> {
         let mut revoked = HashSet::new();
-        for chunk in Chunks(sha256) {
-            let mut select =
-                QueryBuilder::<Sqlite>::new("SELECT sha256 FROM revoked_certificates WHERE project_id = ");
-            select.push_bind(project.get()).push(" AND sha256 IN (");
-            push_digests(&mut select, chunk);
-            for row in select.build().fetch_all(self.connection()).await? {
-                revoked.insert(digest(row.try_get(0)?)?);
+        for column in ["sha256", "signed"] {
+            for chunk in Chunks(digests) {
+                let mut select = QueryBuilder::<Sqlite>::new("SELECT ");
+                select
+                    .push(column)
+                    .push(" FROM revoked_certificates WHERE project_id = ")
+                    .push_bind(project.get())
+                    .push(" AND ")
+                    .push(column)
+                    .push(" IN (");
+                push_digests(&mut select, chunk);
+                for row in select.build().fetch_all(self.connection()).await? {
+                    revoked.insert(digest(row.try_get(0)?)?);
+                }
             }
         }
         Ok(revoked)
@@ -261,10 +274,12 @@ impl WriteTransaction {
         &mut self,
         project: ProjectId,
         sha256: Digest,
+        signed: Digest,
     ) -> Result<Option<CertificateHolder>, StoreError> {
         let row = sqlx::query(SELECT_HOLDER)
             .bind(project.get())
             .bind(sha256.0.to_vec())
+            .bind(signed.0.to_vec())
             .fetch_optional(self.connection())
             .await?;
         row.as_ref().map(holder).transpose()
@@ -280,10 +295,12 @@ impl Store {
         &self,
         project: ProjectId,
         sha256: Digest,
+        signed: Digest,
     ) -> Result<Option<CertificateHolder>, StoreError> {
         let row = sqlx::query(SELECT_HOLDER)
             .bind(project.get())
             .bind(sha256.0.to_vec())
+            .bind(signed.0.to_vec())
             .fetch_optional(&self.inner.readers)
             .await?;
         row.as_ref().map(holder).transpose()
@@ -294,18 +311,22 @@ impl Store {
         &self,
         project: ProjectId,
         sha256: Digest,
+        signed: Digest,
     ) -> Result<Option<RevokedCertificate>, StoreError> {
         let row = sqlx::query(
-            "SELECT device_id, device_name, at_ms FROM revoked_certificates WHERE project_id = ? AND sha256 = ?",
+            "SELECT device_id, device_name, at_ms FROM revoked_certificates \
+             WHERE project_id = ? AND (sha256 = ? OR signed = ?) LIMIT 1",
         )
         .bind(project.get())
         .bind(sha256.0.to_vec())
+        .bind(signed.0.to_vec())
         .fetch_optional(&self.inner.readers)
         .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(RevokedCertificate {
             project,
             sha256,
+            signed: Some(signed),
             device: DeviceId::new(row.try_get(0)?),
             name: row.try_get::<&str, _>(1)?.parse().map_err(corrupt)?,
             at_ms: row.try_get(2)?,
@@ -406,6 +427,7 @@ pub fn certificate(row: &SqliteRow) -> Result<Credential, StoreError> {
         device: DeviceId::new(row.try_get(1)?),
         kind: CredentialKind::Certificate(DeviceCertificate {
             sha256: digest(row.try_get(2)?)?,
+            signed: row.try_get::<Option<&[u8]>, _>(12)?.map(digest).transpose()?,
             ca: row.try_get::<Option<i64>, _>(3)?.map(CaId::new),
             pinned: row.try_get(4)?,
             facts,
@@ -444,11 +466,11 @@ fn push_digests(select: &mut QueryBuilder<Sqlite>, digests: &[Digest]) {
 
 /// Certificates of some devices, given as JSON.
 pub const SELECT_CERTIFICATES_OF: &str = "SELECT id, device_id, sha256, ca_id, pinned, organization, common_name, serial, \
-    not_before_s, not_after_s, first_seen_ms, created_ms FROM certificates \
+    not_before_s, not_after_s, first_seen_ms, created_ms, signed FROM certificates \
     WHERE device_id IN (SELECT value FROM json_each(?))";
 /// Public keys of some devices, given as JSON.
 pub const SELECT_RAW_PUBLIC_KEYS_OF: &str = "SELECT id, device_id, sha256, created_ms FROM raw_public_keys \
     WHERE device_id IN (SELECT value FROM json_each(?))";
 const SELECT_HOLDER: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, NULL, \
     c.id, c.ca_id, c.pinned FROM certificates c JOIN devices d ON d.id = c.device_id \
-    WHERE c.project_id = ? AND c.sha256 = ?";
+    WHERE c.project_id = ?1 AND (c.sha256 = ?2 OR c.signed = ?3) ORDER BY c.sha256 = ?2 DESC, c.id LIMIT 1";

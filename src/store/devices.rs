@@ -733,7 +733,7 @@ impl<'a, T> Iterator for Chunks<'a, T> {
     }
 }
 
-/// 512 rows of 13 values are within SQLite's 32 766 values of a statement.
+/// 512 rows of 14 values are within SQLite's 32 766 values of a statement.
 const STATEMENT_ROWS: [usize; 4] = [512, 64, 8, 1];
 /// A device reports on one package, a few at most; one that makes names up must not fill the disk.
 const PACKAGES_OF_A_DEVICE: i64 = 32;

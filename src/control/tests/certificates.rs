@@ -27,6 +27,15 @@ async fn a_certificate_of_a_believed_ca_is_noted_as_a_credential_of_the_device_i
         .await
         .unwrap();
     assert_eq!(again, first, "it is noted once");
+    let twin = PresentedCertificate {
+        sha256: sha256(100),
+        ..presented("default", "lamp-1", 1)
+    };
+    assert_eq!(
+        given.present(&ca, twin).await,
+        Ok(first),
+        "with another form of its signature it is the same"
+    );
 
     let given = given.killed().await;
     let record = given
@@ -134,6 +143,12 @@ async fn a_revoked_certificate_stays_so_though_its_device_is_deleted_and_made_an
         given.present(&ca, presented("default", "lamp-1", 1)).await,
         revoked
     );
+    // So does what its owner makes of it: the same with another form of the signature.
+    let twin = PresentedCertificate {
+        sha256: sha256(100),
+        ..presented("default", "lamp-1", 1)
+    };
+    assert_eq!(given.present(&ca, twin).await, revoked);
     // Another one of the same device is another one.
     assert!(
         given
@@ -426,6 +441,7 @@ impl Given {
 fn presented(organization: &str, common_name: &str, number: u8) -> PresentedCertificate {
     PresentedCertificate {
         sha256: sha256(number),
+        signed: Digest::of(&[b's', number]),
         facts: CertificateFacts {
             subject: CertificateSubject {
                 organization: Some(organization.to_owned()),

@@ -17,6 +17,8 @@ CREATE TABLE certificates (
     device_id INTEGER NOT NULL REFERENCES devices (id) ON DELETE CASCADE,
     project_id INTEGER NOT NULL,
     sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
+    -- The SHA-256 of what the CA signed, which the owner cannot change as it can the signature; absent until it is known.
+    signed BLOB CHECK (length(signed) = 32),
     -- The CA that vouched for it when it was last used; without one no session may go on.
     ca_id INTEGER REFERENCES device_cas (id),
     -- Whether an operator said that it is the device's.
@@ -31,6 +33,7 @@ CREATE TABLE certificates (
     created_ms INTEGER NOT NULL,
     UNIQUE (project_id, sha256)
 ) STRICT;
+CREATE INDEX certificates_by_signed ON certificates (signed);
 CREATE INDEX certificates_by_device ON certificates (device_id);
 CREATE INDEX certificates_by_ca ON certificates (ca_id, id);
 CREATE INDEX certificates_by_expiry ON certificates (not_after_s);
@@ -39,11 +42,13 @@ CREATE INDEX certificates_by_expiry ON certificates (not_after_s);
 CREATE TABLE revoked_certificates (
     project_id INTEGER NOT NULL,
     sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
+    signed BLOB CHECK (length(signed) = 32),
     device_id INTEGER NOT NULL,
     device_name TEXT NOT NULL,
     at_ms INTEGER NOT NULL,
     PRIMARY KEY (project_id, sha256)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX revoked_certificates_by_signed ON revoked_certificates (signed);
 
 CREATE TABLE raw_public_keys (
     id INTEGER PRIMARY KEY,

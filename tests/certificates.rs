@@ -1,0 +1,436 @@
+//! Devices with certificates against a real `tessera serve`: the certificates are made by plain `openssl`, the devices are
+//! libcoap's client and `openssl s_client`.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use support::{CoapClient, KEY, Server, eventually, sha256_hex, tessera};
+use tempfile::TempDir;
+
+#[test]
+fn a_device_is_let_in_by_a_certificate_of_a_believed_ca_until_it_is_revoked() {
+    let pki = Pki::new();
+    let server = pki.server();
+    let (plain, full, other) = (
+        // As the SDK's own scripts make them: of X.509 version 1.
+        pki.leaf("plain", "/O=default/CN=lamp-1", "factory", &[]),
+        pki.leaf("full", "/O=default/CN=lamp-2", "factory", &pki.for_clients()),
+        pki.leaf("other", "/O=default/CN=lamp-2", "factory", &[]),
+    );
+    assert!(pki.get(&server, &plain).0.is_empty(), "nobody vouches for it yet");
+    done(&server, &["ca", "add", pki.path("factory.pem").to_str().unwrap()]);
+    for name in ["lamp-1", "lamp-2"] {
+        done(&server, &["device", "create", name, "--without-credential"]);
+    }
+    for leaf in [&plain, &full, &other] {
+        let (body, said) = pki.get(&server, leaf);
+        assert_eq!(body, b"{}", "{leaf:?}: {said}\n{}", server.log());
+    }
+
+    // A device with a pre-shared key, on the same socket.
+    let psk = server.device("lamp-3", "lamps");
+    let (body, said) = CoapClient::OpenSsl.run(&server, &psk, &["-A", "60"], "/.u/desired");
+    assert_eq!(body, [0xA0], "{said}");
+
+    let observer = pki.observe(&server, &full);
+    let session = eventually("it is connected", || session_of(&server, "lamp-2"));
+    assert_eq!(session["credentialType"], "certificate", "{session:#}");
+    let suite = session["cipherSuite"].as_str().unwrap();
+    assert!(suite.starts_with("TLS_ECDHE_ECDSA_WITH_AES_128_"), "{suite}");
+
+    // Its session is kept over a restart, as any other.
+    let mut server = server;
+    server.kill();
+    server.start_again();
+    let restored = eventually("the session is there again", || session_of(&server, "lamp-2"));
+    assert_eq!(restored["credential"], session["credential"]);
+
+    done(
+        &server,
+        &["device", "credential", "remove", "lamp-2", &pki.sha256(&full)],
+    );
+    eventually("the session ends", || {
+        session_of(&server, "lamp-2").is_none().then_some(())
+    });
+    drop(observer);
+    let (body, said) = pki.get(&server, &full);
+    assert!(body.is_empty(), "it is revoked: {said}");
+    let failure = failure(&server, "certificateRevoked");
+    assert_eq!(failure["certificate"]["sha256"], pki.sha256(&full));
+    assert_eq!(failure["device"]["name"], "lamp-2");
+    let (body, said) = pki.get(&server, &other);
+    assert_eq!(
+        body, b"{}",
+        "another certificate of the same device is as good as before: {said}"
+    );
+}
+
+#[test]
+fn zero_touch_makes_devices_and_everybody_else_is_refused_for_a_reason_that_is_told() {
+    let pki = Pki::new();
+    let server = pki.server();
+    done(&server, &["cohort", "create", "lamps"]);
+    let ca = pki.path("factory.pem");
+    done(&server, &["ca", "add", ca.to_str().unwrap()]);
+    let newcomer = pki.leaf("newcomer", "/O=default/CN=lamp-9", "factory", &pki.for_clients());
+    assert!(pki.get(&server, &newcomer).0.is_empty());
+    let told = failure(&server, "unknownDevice");
+    assert_eq!(told["certificate"]["commonName"], "lamp-9");
+    assert_eq!(told["device"], Value::Null);
+
+    done(&server, &["ca", "remove", "factory", "--yes"]);
+    let add = [
+        "ca",
+        "add",
+        ca.to_str().unwrap(),
+        "--zero-touch",
+        "--cohort",
+        "lamps",
+    ];
+    done(&server, &add);
+    let (body, said) = pki.get(&server, &newcomer);
+    assert_eq!(body, b"{}", "{said}\n{}", server.log());
+    let made = server.done("GET", "devices/lamp-9", Value::Null);
+    assert_eq!(made["cohort"]["name"], "lamps");
+    assert_eq!(made["credentials"][0]["sha256"], pki.sha256(&newcomer));
+    assert_eq!(made["credentials"][0]["pinned"], false);
+
+    let foreign = pki.leaf("foreign", "/O=default/CN=lamp-9", "stranger", &[]);
+    let tenant = pki.leaf("tenant", "/O=elsewhere/CN=lamp-9", "factory", &[]);
+    let expired = pki.leaf("expired", "/O=default/CN=lamp-9", "factory", &["-days", "-1"]);
+    let for_servers = pki.extensions("server.ext", "extendedKeyUsage=serverAuth\n");
+    let for_servers = pki.leaf("server-use", "/O=default/CN=lamp-9", "factory", &for_servers);
+    for (leaf, reason) in [
+        (&foreign, "certificateUntrusted"),
+        (&tenant, "unknownDevice"),
+        (&expired, "certificateExpired"),
+        (&for_servers, "certificateNotForClients"),
+    ] {
+        let (body, said) = pki.get(&server, leaf);
+        assert!(body.is_empty(), "{leaf:?}: {said}");
+        let told = failure(&server, reason);
+        assert_eq!(told["certificate"]["sha256"], pki.sha256(leaf), "{told:#}");
+    }
+    let without = pki.s_client(&server, &[]);
+    assert!(without.contains("handshake failure"), "{without}");
+    failure(&server, "noCertificate");
+    let listed = done(&server, &["session", "failures", "--identity", "lamp-9"]);
+    assert!(listed.contains("certificateNotForClients"), "{listed}");
+    assert!(listed.contains("O=elsewhere, CN=lamp-9"), "{listed}");
+}
+
+#[test]
+fn a_ca_that_is_removed_ends_the_sessions_that_it_opened() {
+    let pki = Pki::new();
+    let server = pki.server();
+    done(
+        &server,
+        &[
+            "ca",
+            "add",
+            pki.path("factory.pem").to_str().unwrap(),
+            "--zero-touch",
+        ],
+    );
+    let leaf = pki.leaf("lamp", "/O=default/CN=lamp-1", "factory", &[]);
+    let observer = pki.observe(&server, &leaf);
+    eventually("it is connected", || session_of(&server, "lamp-1"));
+    let removed = server.done("DELETE", "device-cas/factory", Value::Null);
+    assert_eq!(removed["devices"], 1);
+    eventually("the session ends", || {
+        session_of(&server, "lamp-1").is_none().then_some(())
+    });
+    drop(observer);
+    assert!(pki.get(&server, &leaf).0.is_empty());
+    failure(&server, "certificateUntrusted");
+}
+
+#[test]
+fn the_gateways_certificate_is_replaced_while_it_runs_and_sessions_go_on() {
+    let pki = Pki::new();
+    let server = pki.server();
+    done(
+        &server,
+        &[
+            "ca",
+            "add",
+            pki.path("factory.pem").to_str().unwrap(),
+            "--zero-touch",
+        ],
+    );
+    let (connected, newcomer) = (
+        pki.leaf("connected", "/O=default/CN=lamp-1", "factory", &[]),
+        pki.leaf("newcomer", "/O=default/CN=lamp-2", "factory", &[]),
+    );
+    let _observer = pki.observe(&server, &connected);
+    let session = eventually("it is connected", || session_of(&server, "lamp-1"));
+    let shows = |subject: &str| pki.s_client(&server, &pki.proof(&newcomer)).contains(subject);
+    assert!(shows("subject=CN = gateway-1"));
+
+    pki.own("gateway-2");
+    eventually("the new certificate is shown", || {
+        shows("subject=CN = gateway-2").then_some(())
+    });
+    let reads = |result: &str| {
+        let label = format!("result=\"{result}\"");
+        server.metric_where("tessera_server_certificate_reads_total", &label)
+    };
+    assert_eq!(reads("taken_up"), 1.0);
+
+    // A key that is none of that certificate's.
+    fs::copy(pki.path("gateway-1.key"), pki.path("own.key")).unwrap();
+    eventually("the mistake is counted", || {
+        (reads("refused") > 0.0).then_some(())
+    });
+    assert!(
+        server.log().contains("is not that of the first certificate"),
+        "{}",
+        server.log()
+    );
+    assert!(shows("subject=CN = gateway-2"), "the one before stays in use");
+    let still = session_of(&server, "lamp-1").unwrap();
+    assert_eq!(
+        (&still["since"], &still["address"]),
+        (&session["since"], &session["address"])
+    );
+}
+
+#[test]
+fn a_gateway_whose_certificate_cannot_be_used_says_why_and_does_not_start() {
+    let pki = Pki::new();
+    let server = Server::not_started(&[]);
+    for (certificate, key, said) in [
+        (
+            "gateway-1.pem",
+            "gateway-2.key",
+            "is not that of the first certificate",
+        ),
+        (
+            "gateway-1.key",
+            "gateway-1.key",
+            "holds no block `-----BEGIN CERTIFICATE-----`",
+        ),
+        ("gateway-1.pem", "missing.key", "coaps.private_key_file"),
+    ] {
+        let mut command = server.command();
+        command
+            .env("TESSERA__COAPS__CERTIFICATE_FILE", pki.path(certificate))
+            .env("TESSERA__COAPS__PRIVATE_KEY_FILE", pki.path(key))
+            .stderr(Stdio::piped());
+        let ended = command.output().unwrap();
+        let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{error}");
+        assert!(error.contains(said), "{said}: {error}");
+    }
+}
+
+/// A device's certificate and key: `<name>.pem`, `<name>.key`.
+#[derive(Debug)]
+struct Leaf(String);
+
+/// Keys and certificates in a folder, made by `openssl`.
+struct Pki {
+    folder: TempDir,
+}
+
+impl Pki {
+    /// Two device CAs (`factory`, `stranger`) and two certificates of the gateway, of which the first is in use.
+    fn new() -> Pki {
+        let folder = tempfile::tempdir().unwrap();
+        let pki = Pki { folder };
+        for (name, subject) in [
+            ("operator", "/CN=operator"),
+            ("factory", "/O=default/CN=factory"),
+            ("stranger", "/O=default/CN=factory"),
+        ] {
+            pki.key(name);
+            let (key, pem) = (format!("{name}.key"), format!("{name}.pem"));
+            let days = ["-days", "3650", "-subj", subject];
+            pki.openssl(&[&["req", "-x509", "-new", "-key", &key, "-out", &pem], &days[..]].concat());
+        }
+        let names = pki.extensions("names.ext", "subjectAltName=DNS:localhost,IP:127.0.0.1\n");
+        for name in ["gateway-1", "gateway-2"] {
+            pki.leaf(name, &format!("/CN={name}"), "operator", &names);
+        }
+        pki.own("gateway-1");
+        pki
+    }
+
+    /// Puts a certificate and its key where the gateway's are.
+    fn own(&self, name: &str) {
+        for kind in ["pem", "key"] {
+            fs::copy(
+                self.path(&format!("{name}.{kind}")),
+                self.path(&format!("own.{kind}")),
+            )
+            .unwrap();
+        }
+    }
+
+    fn server(&self) -> Server {
+        let path = |name| self.path(name).to_str().unwrap().to_owned();
+        Server::start_with(&[
+            ("TESSERA__COAPS__CERTIFICATE_FILE", &path("own.pem")),
+            ("TESSERA__COAPS__PRIVATE_KEY_FILE", &path("own.key")),
+        ])
+    }
+
+    /// A certificate that `ca` signs: of version 1 unless extensions are asked for.
+    fn leaf(&self, name: &str, subject: &str, ca: &str, options: &[&str]) -> Leaf {
+        self.key(name);
+        let [key, request, pem] = ["key", "csr", "pem"].map(|kind| format!("{name}.{kind}"));
+        let [ca_key, ca_pem] = ["key", "pem"].map(|kind| format!("{ca}.{kind}"));
+        self.openssl(&["req", "-new", "-key", &key, "-subj", subject, "-out", &request]);
+        let sign = ["x509", "-req", "-in", &request, "-CA", &ca_pem, "-CAkey", &ca_key];
+        let rest = ["-CAcreateserial", "-out", &pem];
+        self.openssl(&[&sign[..], &rest, options].concat());
+        Leaf(name.to_owned())
+    }
+
+    /// Options that add extensions.
+    fn extensions(&self, file: &'static str, text: &str) -> [&'static str; 2] {
+        fs::write(self.path(file), text).unwrap();
+        ["-extfile", file]
+    }
+
+    fn for_clients(&self) -> [&'static str; 2] {
+        self.extensions(
+            "client.ext",
+            "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=clientAuth\n",
+        )
+    }
+
+    fn key(&self, name: &str) {
+        let key = format!("{name}.key");
+        self.openssl(&[
+            "ecparam",
+            "-name",
+            "prime256v1",
+            "-genkey",
+            "-noout",
+            "-out",
+            &key,
+        ]);
+    }
+
+    fn openssl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new("openssl");
+        let output = command.args(arguments).current_dir(self.folder.path()).output();
+        let output = output.unwrap_or_else(|error| panic!("openssl: {error}; tests/run installs it"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "openssl {arguments:?}: {said}");
+        output
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Of a certificate's DER, as hexadecimal digits.
+    fn sha256(&self, Leaf(name): &Leaf) -> String {
+        let pem = format!("{name}.pem");
+        sha256_hex(&self.openssl(&["x509", "-in", &pem, "-outform", "der"]).stdout)
+    }
+
+    /// libcoap's client with a certificate.
+    fn client(&self, server: &Server, Leaf(name): &Leaf, options: &[&str]) -> Command {
+        let mut command = Command::new("coap-client-openssl");
+        command
+            .current_dir(self.folder.path())
+            .args(["-c", &format!("{name}.pem"), "-j", &format!("{name}.key")])
+            .args(["-R", "operator.pem", "-A", "50"])
+            .args(options)
+            .arg(format!("coaps://127.0.0.1:{}/.u/desired", server.coaps_port))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// The manifest as a device with this certificate gets it, and what the client said.
+    fn get(&self, server: &Server, leaf: &Leaf) -> (Vec<u8>, String) {
+        let body = self.path("body");
+        let _ = fs::remove_file(&body);
+        let options = ["-B", "10", "-o", body.to_str().unwrap()];
+        let output = self.client(server, leaf, &options).output();
+        let output =
+            output.unwrap_or_else(|error| panic!("coap-client-openssl: {error}; tests/run installs it"));
+        (
+            fs::read(&body).unwrap_or_default(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    /// A device that stays connected until it is dropped.
+    fn observe(&self, server: &Server, leaf: &Leaf) -> Connected {
+        let mut command = self.client(server, leaf, &["-s", "300"]);
+        let started = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Connected(
+            started.unwrap_or_else(|error| panic!("coap-client-openssl: {error}; tests/run installs it")),
+        )
+    }
+
+    /// Options with which `s_client` shows this certificate.
+    fn proof(&self, Leaf(name): &Leaf) -> Vec<String> {
+        let (pem, key) = (format!("{name}.pem"), format!("{name}.key"));
+        vec!["-cert".to_owned(), pem, "-key".to_owned(), key]
+    }
+
+    /// What `openssl s_client` says of the handshake.
+    fn s_client(&self, server: &Server, proof: &[String]) -> String {
+        let output = Command::new("openssl")
+            .current_dir(self.folder.path())
+            .args(["s_client", "-dtls1_2", "-CAfile", "operator.pem"])
+            .args(["-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256", "-connect"])
+            .arg(format!("127.0.0.1:{}", server.coaps_port))
+            .args(proof)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("openssl: {error}; tests/run installs it"));
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+}
+
+struct Connected(Child);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The session of a device, if it has one.
+fn session_of(server: &Server, device: &str) -> Option<Value> {
+    let sessions = server.done("GET", "sessions", Value::Null);
+    let mut sessions = sessions["items"].as_array().unwrap().iter();
+    sessions
+        .find(|session| session["device"]["name"] == device)
+        .cloned()
+}
+
+/// The newest failure for this reason.
+fn failure(server: &Server, reason: &str) -> Value {
+    eventually(reason, || {
+        let path = format!("sessions/failures?reason={reason}");
+        let failures = server.done("GET", &path, Value::Null);
+        failures["items"].get(0).cloned()
+    })
+}
+
+/// Runs the command line against the server; what it prints.
+fn done(server: &Server, arguments: &[&str]) -> String {
+    let output = tessera()
+        .args(arguments)
+        .env("TESSERA_URL", server.url())
+        .env("TESSERA_API_KEY", KEY)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
