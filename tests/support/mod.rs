@@ -60,6 +60,12 @@ impl Server {
         }
     }
 
+    /// Changes a setting, from the next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts it with another program before its command line, which may end it at any time; false if it did before the
     /// server was ready.
     pub fn start_under(&mut self, prefix: &[String]) -> bool {
