@@ -234,6 +234,55 @@ mod tests {
         assert_eq!(header.to_bytes(), HANDSHAKE_RECORD[..13]);
     }
 
+    #[rustfmt::skip]
+    const RECORD_WITH_ID: [u8; 24] = [
+        25,                     // tls12_cid
+        0xfe, 0xfd,             // DTLS 1.2
+        0x00, 0x01,             // epoch
+        0x01, 0x02, 0x03, 0x04, 0x05, 0x06, // number
+        0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7,
+        0x00, 0x03,             // length
+        0xaa, 0xbb, 0xcc,
+    ];
+
+    #[test]
+    fn rfc9146_4_an_id_stands_before_the_length() {
+        let header = RecordHeader::peek(&RECORD_WITH_ID).unwrap();
+        let expected = RecordHeader {
+            content_type: ContentType::Tls12Cid,
+            version: 0xfefd,
+            epoch: 1,
+            number: 0x0102_0304_0506,
+            length: 3,
+        };
+        assert_eq!(header, expected);
+        assert_eq!(header.header_len(), 21);
+        let id = ConnectionId::new([0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7]);
+        assert_eq!(RecordHeader::connection_id(&RECORD_WITH_ID), Some(id));
+        assert_eq!(RecordHeader::connection_id(&HANDSHAKE_RECORD), None);
+        let mut written = [0; 21];
+        header.write_with_id(&id.to_bytes(), &mut written);
+        assert_eq!(written, RECORD_WITH_ID[..21]);
+        for len in 0..RECORD_WITH_ID.len() {
+            assert_eq!(RecordHeader::peek(&RECORD_WITH_ID[..len]), None, "{len} bytes");
+            assert_eq!(
+                RecordHeader::connection_id(&RECORD_WITH_ID[..len]),
+                None,
+                "{len} bytes"
+            );
+        }
+        let mut longer = RECORD_WITH_ID;
+        longer[20] = 4;
+        assert_eq!(
+            RecordHeader::peek(&longer),
+            None,
+            "the length reaches past the end"
+        );
+        let mut shorter = RECORD_WITH_ID;
+        shorter[20] = 0;
+        assert_eq!(RecordHeader::peek(&shorter).unwrap().length, 0);
+    }
+
     #[test]
     fn what_is_not_a_record_has_no_header() {
         let with = |index: usize, byte: u8| {
@@ -262,11 +311,49 @@ mod tests {
         let mut datagram = [&HANDSHAKE_RECORD[..], &HANDSHAKE_RECORD[..], &[22, 0xfe]].concat();
         let split: Vec<Vec<u8>> = records(&mut datagram).map(|record| record.to_vec()).collect();
         assert_eq!(split, [HANDSHAKE_RECORD, HANDSHAKE_RECORD]);
+
+        let cut = &RECORD_WITH_ID[..15];
+        let mut datagram = [
+            &RECORD_WITH_ID[..],
+            &HANDSHAKE_RECORD,
+            &RECORD_WITH_ID,
+            &HANDSHAKE_RECORD,
+            cut,
+        ]
+        .concat();
+        let split: Vec<Vec<u8>> = records(&mut datagram).map(|record| record.to_vec()).collect();
+        let expected: [&[u8]; 4] = [
+            &RECORD_WITH_ID,
+            &HANDSHAKE_RECORD,
+            &RECORD_WITH_ID,
+            &HANDSHAKE_RECORD,
+        ];
+        assert_eq!(split, expected);
     }
 
     proptest! {
         #[test]
         fn splitting_never_panics_and_invents_no_bytes(mut datagram in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let whole = datagram.clone();
+            let joined: Vec<u8> = records(&mut datagram).flat_map(|record| record.to_vec()).collect();
+            prop_assert!(whole.starts_with(&joined));
+        }
+
+        #[test]
+        fn splitting_headers_that_may_be_some_never_panics(
+            pieces in proptest::collection::vec((any::<bool>(), 0..40_usize, 0..30_usize, any::<u8>()), 0..6),
+        ) {
+            let mut datagram = Vec::new();
+            for (with_id, header, body, length) in pieces {
+                let record = if with_id { &RECORD_WITH_ID[..21] } else { &HANDSHAKE_RECORD[..13] };
+                let start = datagram.len();
+                datagram.extend_from_slice(&record[..header.min(record.len())]);
+                if let Some(last) = datagram[start..].last_mut() {
+                    *last = length % 40;
+                }
+                datagram.resize(datagram.len() + body, length);
+            }
+            let _ = RecordHeader::connection_id(&datagram);
             let whole = datagram.clone();
             let joined: Vec<u8> = records(&mut datagram).flat_map(|record| record.to_vec()).collect();
             prop_assert!(whole.starts_with(&joined));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dtls::record::write_plaintext;
 use crate::dtls::suite::Protection;
-use crate::dtls::tests::{assert_speaking, data, sessions};
+use crate::dtls::tests::{OFFERS, SERVER_ID, assert_speaking, data, sessions, sessions_with};
 use crate::dtls::{RestoreError, SavedSession};
 
 #[test]
@@ -414,9 +414,9 @@ proptest! {
         text in proptest::collection::vec(any::<u8>(), 0..80),
         flips in proptest::collection::vec((any::<proptest::sample::Index>(), 0..8_u8), 1..4),
         cut in proptest::option::of(any::<proptest::sample::Index>()),
-        nth in 0..CipherSuite::ALL.len(),
+        nth in 0..CipherSuite::ALL.len(), offered in 0..OFFERS.len(),
     ) {
-        let (mut client, mut server) = sessions(CipherSuite::ALL[nth]);
+        let (mut client, mut server) = sessions_with(CipherSuite::ALL[nth], OFFERS[offered]);
         let mut recorded = Vec::new();
         client.seal(&text, &mut recorded).unwrap();
         let mut altered = recorded.clone();
@@ -434,8 +434,16 @@ proptest! {
     }
 
     #[test]
-    fn garbage_is_ignored(mut garbage in proptest::collection::vec(any::<u8>(), 0..120), nth in 0..CipherSuite::ALL.len()) {
-        let (mut client, mut server) = sessions(CipherSuite::ALL[nth]);
+    fn garbage_is_ignored(
+        mut garbage in proptest::collection::vec(any::<u8>(), 0..120),
+        nth in 0..CipherSuite::ALL.len(), offered in 0..OFFERS.len(),
+    ) {
+        let (mut client, mut server) = sessions_with(CipherSuite::ALL[nth], OFFERS[offered]);
+        let mut with_id = vec![25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 7];
+        with_id.extend_from_slice(&SERVER_ID.to_bytes());
+        with_id.extend_from_slice(&[0, garbage.len() as u8]);
+        with_id.extend_from_slice(&garbage);
+        prop_assert!(matches!(server.handle_record(&mut with_id), Incoming::Ignored(_)));
         for header in [0, 5, 13] {
             // As it is, then with more and more of a plausible header.
             let plausible = [23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 7, 0, garbage.len().saturating_sub(13) as u8];

@@ -255,7 +255,7 @@ fn rfc9146_5_the_type_counts_among_what_the_peer_takes() {
 #[test]
 fn rfc9146_3_a_record_without_the_id_that_was_asked_for_is_none_of_the_session() {
     for (suite, offered, _) in everything() {
-        let (mut client, mut server) = agreed_sessions(suite, offered);
+        let (mut client, mut server) = sessions_with(suite, offered);
         // What the client's keys make where no ID was agreed on: the same keys, another framing.
         let mut without = restored(&mut client);
         without.use_connection_ids(agreed(offered.own(), &[]));
@@ -286,7 +286,7 @@ fn rfc9146_3_a_record_without_the_id_that_was_asked_for_is_none_of_the_session()
     }
     // And the other way about: nobody asked for one.
     let (_, mut server) = sessions(CipherSuite::PskAes128Ccm8);
-    let (mut client, _) = agreed_sessions(CipherSuite::PskAes128Ccm8, OfferedConnectionId::Empty);
+    let (mut client, _) = sessions_with(CipherSuite::PskAes128Ccm8, OfferedConnectionId::Empty);
     let mut record = Vec::new();
     client.seal(b"with an ID", &mut record).unwrap();
     assert_unmoved(&mut server, &mut record, Ignored::WrongConnectionId);
@@ -295,7 +295,7 @@ fn rfc9146_3_a_record_without_the_id_that_was_asked_for_is_none_of_the_session()
 #[test]
 fn any_cut_and_any_altered_bit_of_a_recorded_datagram_is_ignored() {
     for (suite, offered, _) in everything() {
-        let (mut client, mut server) = agreed_sessions(suite, offered);
+        let (mut client, mut server) = sessions_with(suite, offered);
         for server_writes in [false, true] {
             let (from, to) = if server_writes {
                 (&mut server, &mut client)
@@ -343,7 +343,7 @@ fn any_cut_and_any_altered_bit_of_a_recorded_datagram_is_ignored() {
 
 #[test]
 fn rfc9146_6_only_the_newest_record_tells_where_the_peer_is() {
-    let (mut client, mut server) = agreed_sessions(CipherSuite::PskAes128Ccm8, OfferedConnectionId::Empty);
+    let (mut client, mut server) = sessions_with(CipherSuite::PskAes128Ccm8, OfferedConnectionId::Empty);
     let mut datagrams: Vec<Vec<u8>> = (0..4_u8)
         .map(|text| {
             let mut datagram = Vec::new();
@@ -377,8 +377,7 @@ fn rfc9146_6_only_the_newest_record_tells_where_the_peer_is() {
 
 #[test]
 fn records_with_and_without_an_id_share_a_datagram() {
-    let (mut client, mut server) =
-        agreed_sessions(CipherSuite::PskAes128GcmSha256, OfferedConnectionId::Empty);
+    let (mut client, mut server) = sessions_with(CipherSuite::PskAes128GcmSha256, OfferedConnectionId::Empty);
     let mut datagram = Vec::new();
     write_plaintext(ContentType::Handshake, 0xfefd, 4, &[1; 20], &mut datagram);
     client.seal(b"one", &mut datagram).unwrap();
@@ -429,6 +428,26 @@ fn a_finished_without_the_id_or_with_another_counts_for_nothing() {
         simulation.run_well();
         simulation.assert_agreed();
     }
+}
+
+#[test]
+fn a_wrong_key_is_told_from_a_forged_id() {
+    let wrong = Psk::new(b"not the secret of the device").unwrap();
+    let client = ClientConfig {
+        connection_id: OfferedConnectionId::Empty,
+        ..ClientConfig::default()
+    };
+    let mut simulation =
+        Simulation::with_keys(client, ServerConfig::default(), 1, identity(), wrong, Some(psk()));
+    simulation.server.connection_id = Some(SERVER_ID);
+    simulation.run_well();
+    let reasons: Vec<_> = simulation
+        .server
+        .failures
+        .iter()
+        .map(HandshakeFailure::reason)
+        .collect();
+    assert_eq!(reasons, [FailureReason::WrongKey]);
 }
 
 #[test]
@@ -583,14 +602,6 @@ fn everything() -> impl Iterator<Item = (CipherSuite, OfferedConnectionId, bool)
             .filter(|offered| *offered != OfferedConnectionId::None)
             .flat_map(move |offered| [true, false].map(|extended| (suite, offered, extended)))
     })
-}
-
-fn agreed_sessions(suite: CipherSuite, offered: OfferedConnectionId) -> (Session, Session) {
-    let client = ClientConfig {
-        suites: vec![suite],
-        ..ClientConfig::default()
-    };
-    with_ids(client, offered, 1).into_sessions()
 }
 
 /// The IDs on all records of epoch 1 that went this way in a handshake.

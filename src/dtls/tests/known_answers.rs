@@ -2,10 +2,10 @@
 //! Python's `hmac` and `cryptography`.
 
 use super::*;
-use crate::dtls::RecordHeader;
 use crate::dtls::connection_id::ConnectionIds;
 use crate::dtls::crypto::{SharedSecret, Transcript};
 use crate::dtls::handshake::secrets::{MasterSecret, OtherSecret, Randoms, Side};
+use crate::dtls::{Ignored, RecordHeader};
 
 /// `openssl s_server` and `s_client` with `PSK-AES128-CBC-SHA256`, encrypt_then_mac, no extended master secret.
 #[test]
@@ -131,6 +131,39 @@ fn rfc9146_5_records_with_connection_ids_are_the_computed_ones() {
     }
 }
 
+/// Computed as above: number 0 holds 16 zeros, 1 a single one, 2 a byte of type 24, 3 one of type 25, 4 type 23 alone and 5
+/// no byte at all, each under the keys of a client.
+#[test]
+fn rfc9146_4_an_inner_plaintext_without_a_type_of_ours_changes_nothing() {
+    let master_secret = MasterSecret::derive(&key(), &OtherSecret::Absent, &randoms(), None);
+    let mut servers = [CipherSuite::PskAes128Ccm8, CipherSuite::PskAes128CbcSha256].map(|suite| {
+        let mut server = master_secret.session(Side::Server, suite, &randoms());
+        server.use_connection_ids(ConnectionIds {
+            ours: Some(SERVER_ID),
+            theirs: [].into(),
+            return_routability: false,
+        });
+        server
+    });
+    for (name, ccm_8, cbc) in INNER_PLAINTEXTS {
+        for (server, record) in servers.iter_mut().zip([ccm_8, cbc]) {
+            let expected = if name == "no data" {
+                data(b"")
+            } else {
+                Incoming::Ignored(Ignored::Unexpected)
+            };
+            assert_eq!(server.handle_record(&mut hex(record)), expected, "{name}");
+            // It is authentic all the same, so its number is used up.
+            assert_eq!(
+                server.handle_record(&mut hex(record)),
+                Incoming::Ignored(Ignored::Replayed),
+                "{name}"
+            );
+        }
+    }
+    assert!(servers.iter().all(|server| server.failures() == 0));
+}
+
 fn key() -> Psk {
     Psk::new(&hex(KEY)).unwrap()
 }
@@ -167,6 +200,38 @@ const WITH_IDS: [(CipherSuite, &str, &str); 4] = [
         CipherSuite::PskAes128CbcSha256,
         "19fefd000100000000000051010203040506070060dec1bd58cb50a7208cfff1b516d314d9937eceaa293b1e382b0dcdd3ad7c9fa8d09d868869bbc51b4a41f960b9f5424e663bc1b79e1b7a70db9977b96c30abf6b1b36200623c7d0602fe759350529bb907f7be27cc22edadbb66829a919f5ffd",
         "19fefd0001000000000000c0ffee005007e1f1531f6055251c076c4f7392a96459791210ebd683d66f98bc39915fa3789513c540a25e08bfc05e028b7a1551dcf7e0fdc479a10bf58beb4d3a4e38210e061f4315e3eb3197eb343419d93ff235",
+    ),
+];
+const INNER_PLAINTEXTS: [(&str, &str, &str); 6] = [
+    (
+        "nothing but zeros",
+        "19fefd0001000000000000510102030405060700200001000000000000b9622a7fb180ddba71087af6395ac493e9e3f6fdb19356ae",
+        "19fefd000100000000000051010203040506070050dec1bd58cb50a7208cfff1b516d314d974a020d914e718d30a055cbfd003dd593c7bd13cd037739cc79005e3807fcd86e16f2d487e0912443db7e946f3f16326edca39f0fe5d3704e85427fd222bec61",
+    ),
+    (
+        "a single zero",
+        "19fefd0001000000000001510102030405060700110001000000000001f79896f2ebf02d2f81",
+        "19fefd0001000000000001510102030405060700400c51f6fecae1d0c9ec45f6d68445742eea417d4f494e21eaf018e4e8b3471b6a3d6990b2f5926a7627bf9277969f9c9b2755acc1c758f260a4d0bb8961536d7c",
+    ),
+    (
+        "a heartbeat",
+        "19fefd0001000000000002510102030405060700120001000000000002ddf1ad2d2cb245903e2e",
+        "19fefd00010000000000025101020304050607004080d3784cc177df3acb1fb8f175c59a4c64b99dcb693c0aa5ec7d150c779675fe7abba9b44ba46d1ca6ca49476a27b2f456692ea799265a9c8e243608154d3dda",
+    ),
+    (
+        "an ID within an ID",
+        "19fefd0001000000000003510102030405060700130001000000000003b6cfdd0d08920c6d7e0277",
+        "19fefd0001000000000003510102030405060700402b8866c83ab12b08835034e762bc69b76a6c37cd62f89a8c809c4b2b4dba9bfc813ff27824c3685786e2954a05031373b2b16098e8784077c1eee53488462e22",
+    ),
+    (
+        "no data",
+        "19fefd0001000000000004510102030405060700110001000000000004d73df0abcf71abed88",
+        "19fefd000100000000000451010203040506070040b159e8e2fcd5c027a8a486b947daffa2054ae37e1b24e4c460039057a07499b145a93924e9ca80ab027215b4bac1d938f684a678a86a0278658996be7fb9f9de",
+    ),
+    (
+        "nothing at all",
+        "19fefd0001000000000005510102030405060700100001000000000005210013b1446bb865",
+        "19fefd000100000000000551010203040506070040ff6a21d840656bb570a282c87e8100718288bf2bf222d7f9c9e8947fe51e8483ba11137dd7d20761c501b0f058d6d21f380dd54ae6568a3bbfbdf4d014487c61",
     ),
 ];
 const KEY: &str = "73656372657420736563726574";

@@ -56,10 +56,10 @@ pub struct Server {
     pub jar: CookieJar,
     pub config: Arc<ServerConfig>,
     pub key: Option<Psk>,
-    /// What it thinks of certificates and bare keys.
-    pub verdict: Result<(), ChainFault>,
     /// What it wants on records, where the client can do that.
     pub connection_id: Option<ConnectionId>,
+    /// What it thinks of certificates and bare keys.
+    pub verdict: Result<(), ChainFault>,
     /// How long the store takes to find a key, or to think.
     pub lookup: Duration,
     pub wanted: Option<(Instant, Wanted)>,
@@ -133,8 +133,8 @@ impl Simulation {
                 jar: CookieJar::new([42; 32], start),
                 config: Arc::new(server),
                 key: server_key,
-                verdict: Ok(()),
                 connection_id: None,
+                verdict: Ok(()),
                 lookup: Duration::ZERO,
                 wanted: None,
                 handshake: None,
@@ -441,11 +441,16 @@ pub fn with_ids(client: ClientConfig, offered: OfferedConnectionId, seed: u64) -
 
 /// A client and a server that have just shaken hands.
 pub fn sessions(suite: CipherSuite) -> (Session, Session) {
+    sessions_with(suite, OfferedConnectionId::None)
+}
+
+/// The same, where the client offered this.
+pub fn sessions_with(suite: CipherSuite, offered: OfferedConnectionId) -> (Session, Session) {
     let client = ClientConfig {
         suites: vec![suite],
         ..ClientConfig::default()
     };
-    Simulation::new(client, ServerConfig::default(), 1).into_sessions()
+    with_ids(client, offered, 1).into_sessions()
 }
 
 pub fn identity() -> Identity {
