@@ -189,18 +189,21 @@ fn a_report_that_is_sent_again_after_a_restart_takes_nothing_back() {
     fleet.send_again(0, &recorded);
     fleet.ask_all(|_| Some(Want::Keepalive));
     fleet.wait("the device has answered the ping", |device| device.pings > 0);
-    let state = || {
-        let devices = server.done("GET", "devices?name=lamp-0", Value::Null);
-        devices["items"][0]["packages"][0]["state"].clone()
-    };
-    assert_eq!(state(), "updating");
     fleet.ask_all(|_| {
         Some(Want::Report {
             state: 0,
             version: "1.0.1",
         })
     });
-    assert_eq!(state(), "idle");
+    let devices = server.done("GET", "devices?name=lamp-0", Value::Null);
+    let id = devices["items"][0]["id"].as_str().unwrap();
+    let events = server.done("GET", &format!("devices/{id}/events?type=report"), Value::Null);
+    let events = events["items"].as_array().unwrap();
+    let states: Vec<_> = events
+        .iter()
+        .map(|event| event["state"].as_str().unwrap())
+        .collect();
+    assert_eq!(states, ["idle", "updating", "downloading"], "newest first");
     nobody_shook_hands(&server, 1);
 }
 

@@ -193,6 +193,11 @@ impl Handler for DeviceApi {
 
     fn heard(&self, device: &Self::Device, unix_ms: i64) {
         device.note_seen(unix_ms);
+        if self.unproven.is_waiting()
+            && let Some(session) = device.session()
+        {
+            self.unproven.settle(&self.control, device, session.serial);
+        }
     }
 
     fn doubted(&self, _device: &Self::Device, serial: u64) {

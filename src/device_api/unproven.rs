@@ -71,7 +71,7 @@ impl Unproven {
     /// Hands on what a session said before its device showed that it is there, as far as the queue takes it. To be called again
     /// before whatever the device says next.
     pub fn settle(&self, control: &Control, device: &Arc<DeviceEntry>, serial: u64) {
-        if self.waiting.load(Ordering::Acquire) == 0 {
+        if !self.is_waiting() {
             return;
         }
         let mut all = self.lock();
@@ -96,7 +96,7 @@ impl Unproven {
 
     /// Nothing of it is to have an effect: the session is over, or it may be what an earlier run was told, and not the last of that.
     pub fn forget(&self, serial: u64) {
-        if self.waiting.load(Ordering::Acquire) == 0 {
+        if !self.is_waiting() {
             return;
         }
         let mut all = self.lock();
@@ -110,6 +110,11 @@ impl Unproven {
                 "reports are dropped of which it is not known whether this run was told first"
             );
         }
+    }
+
+    /// Whether anything is kept. Takes no lock.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
     }
 
     fn count(&self, all: &All) {
