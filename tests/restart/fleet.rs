@@ -350,7 +350,7 @@ impl Device {
             (MessageType::Confirmable, "0.00") => {
                 self.pings += 1;
                 // One of the SDK's ports resets a ping, the other acknowledges it.
-                let kind = if self.index % 2 == 0 { 0x70 } else { 0x60 };
+                let kind = if self.index.is_multiple_of(2) { 0x70 } else { 0x60 };
                 self.answer(kind, header.message_id);
             }
             (MessageType::Confirmable, "2.05") => {
