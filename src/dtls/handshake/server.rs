@@ -481,9 +481,9 @@ impl ServerHandshake {
         flight: CertifiedFlight,
         message: &Message,
     ) -> Result<(), HandshakeFailure> {
-        let progress = flight.take(message).map_err(|(fault, claim)| {
-            self.state = State::Done { claim };
-            self.fail(fault)
+        let progress = flight.take(message).map_err(|refused| {
+            self.state = State::Done { claim: refused.claim };
+            self.fail(refused.fault)
         })?;
         // Up to the ClientKeyExchange, where this message is the one after it.
         let session_hash = self.answer.extended_master_secret.then(|| self.transcript.hash());

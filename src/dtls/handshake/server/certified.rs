@@ -60,6 +60,13 @@ pub enum Progress {
     Proven { shown: Shown, shared: SharedSecret },
 }
 
+/// What is wrong with a message, and who the client has said it is.
+#[derive(Debug)]
+pub struct Refused {
+    pub fault: Fault,
+    pub claim: Option<Claim>,
+}
+
 impl CertifiedFlight {
     /// Waits for it. `kind` is what the client agreed to show.
     pub fn new(ours: EphemeralKey, kind: CertificateTypes) -> Self {
@@ -78,18 +85,18 @@ impl CertifiedFlight {
     /// Takes the next message.
     ///
     /// # Errors
-    /// What is wrong with it, and who the client has said it is.
-    pub fn take(self, message: &Message) -> Result<Progress, (Fault, Option<Claim>)> {
+    /// When it is not what has to come now.
+    pub fn take(self, message: &Message) -> Result<Progress, Box<Refused>> {
         let Self { stage, mut said } = self;
         let body = message.body();
         let stage = match (stage, message.kind) {
             (Stage::Certificate { ours, kind }, CERTIFICATE) => {
-                let shown = read_shown(kind, body).map_err(|fault| (fault, None))?;
+                let shown = read_shown(kind, body).map_err(|fault| Refused::new(fault, None))?;
                 Stage::KeyExchange { ours, shown }
             }
             (Stage::KeyExchange { ours, shown }, CLIENT_KEY_EXCHANGE) => match read_shared(*ours, body) {
                 Ok(shared) => Stage::Verify { shared, shown },
-                Err(fault) => return Err((fault, Some(shown.claim))),
+                Err(fault) => return Err(Refused::new(fault, Some(shown.claim))),
             },
             (Stage::Verify { shared, shown }, CERTIFICATE_VERIFY) => {
                 //= RFC 5246 section 7.4.8
@@ -97,10 +104,10 @@ impl CertifiedFlight {
                 //# and up to, but not including, this message
                 return match check_signature(&shown.key, &said, body) {
                     Ok(()) => Ok(Progress::Proven { shown, shared }),
-                    Err(fault) => Err((fault, Some(shown.claim))),
+                    Err(fault) => Err(Refused::new(fault, Some(shown.claim))),
                 };
             }
-            (stage, _) => return Err((Fault::UNEXPECTED_MESSAGE, stage.into_claim())),
+            (stage, _) => return Err(Refused::new(Fault::UNEXPECTED_MESSAGE, stage.into_claim())),
         };
         said.extend_from_slice(&message.bytes);
         Ok(Progress::More(Self { stage, said }))
@@ -109,6 +116,12 @@ impl CertifiedFlight {
     /// Who the client has said it is.
     pub fn into_claim(self) -> Option<Claim> {
         self.stage.into_claim()
+    }
+}
+
+impl Refused {
+    fn new(fault: Fault, claim: Option<Claim>) -> Box<Self> {
+        Box::new(Self { fault, claim })
     }
 }
 
