@@ -1,5 +1,6 @@
-//! Certificates with foreign implementations: those that `openssl` makes, the clients of OpenSSL, GnuTLS and libcoap with them
-//! against our server half, and OpenSSL's server against our client half. Each cell prints the suite agreed on.
+//! Certificates with foreign implementations, beyond the rows of the matrix in `interop/`: those that `openssl` makes, what the
+//! clients of OpenSSL and GnuTLS are told when they are refused and what they get for what they offer, and OpenSSL's server
+//! against our client half.
 //!
 //! A missing tool fails the test: `tests/run` installs them.
 
@@ -25,40 +26,6 @@ use tessera::dtls::{
     CookieJar, FailureReason, HandshakeEvent, Incoming, KeyDigest, ServerConfig, ServerHandshake,
     ServerTrust, Session, Timers, TrustAnchors, records, verify_chain,
 };
-
-#[test]
-fn each_suite_is_agreed_on_with_openssl_and_a_certificate_of_either_version() {
-    let world = World::new();
-    for (name, kind) in [("version 1", Kind::Version1), ("version 3", CLIENT)] {
-        let device = world.devices.issue("device", "/O=acme/CN=lamp-1", kind, 30);
-        for suite in SUITES {
-            let server = Server::start(world.config(), Some(world.anchors()));
-            let mut client = openssl(&server, &["-cipher", openssl_name(suite)], Some(&device));
-            client.assert_echo();
-            assert_eq!(server.established(), (suite, true, Some("lamp-1".into())));
-            client.say("Q");
-            println!("openssl s_client, a certificate of {name}: {suite}");
-        }
-    }
-}
-
-#[test]
-fn openssl_agrees_without_extended_master_secret() {
-    let world = World::new();
-    let device = world.device();
-    let server = Server::start(world.config(), Some(world.anchors()));
-    let config = world.devices.folder().join("openssl.cnf");
-    let text = "openssl_conf = init\n[init]\nssl_conf = ssl\n[ssl]\nsystem_default = default\n[default]\n\
-                Options = -ExtendedMasterSecret\n";
-    std::fs::write(&config, text).unwrap();
-    let mut command = openssl_command(&server, &[], Some(&device));
-    command.env("OPENSSL_CONF", &config);
-    let mut client = Tool::spawn("openssl", command);
-    client.assert_echo();
-    let (suite, extended_master_secret, _) = server.established();
-    assert!(!extended_master_secret);
-    println!("openssl s_client without extended master secret: {suite}");
-}
 
 #[test]
 fn openssl_believes_our_server_and_hears_why_it_is_refused() {
@@ -145,28 +112,6 @@ fn each_suite_is_agreed_on_with_gnutls_and_x509_although_it_lists_raw_keys_first
 }
 
 #[test]
-fn gnutls_without_extended_master_secret_and_without_a_certificate() {
-    let world = World::new();
-    let device = world.device();
-    let server = Server::start(world.config(), Some(world.anchors()));
-    let mut command = gnutls(&server, &format!("{GNUTLS}:%NO_SESSION_HASH"));
-    command.arg("--x509certfile").arg(&device.certificate);
-    command.arg("--x509keyfile").arg(&device.key);
-    let mut client = Tool::spawn("gnutls-cli", command);
-    client.assert_echo();
-    let (suite, extended_master_secret, _) = server.established();
-    assert!(!extended_master_secret);
-    println!("gnutls-cli without extended master secret: {suite}");
-
-    let server = Server::start(world.config(), Some(world.anchors()));
-    let _client = Tool::spawn("gnutls-cli", gnutls(&server, GNUTLS));
-    assert_eq!(
-        server.failed(),
-        FailureReason::Certificate(ChainFault::NoCertificate)
-    );
-}
-
-#[test]
 fn gnutls_proves_a_raw_key_where_the_listener_takes_them() {
     let world = World::new();
     let device = world.device();
@@ -204,56 +149,6 @@ fn gnutls_proves_a_raw_key_where_the_listener_takes_them() {
                 FailureReason::Certificate(ChainFault::Unsupported)
             );
         }
-    }
-}
-
-#[test]
-fn libcoaps_clients_shake_hands_with_certificates() {
-    let world = World::new();
-    for program in ["coap-client-openssl", "coap-client-gnutls"] {
-        for kind in [Kind::Version1, CLIENT] {
-            let device = world.devices.issue("device", "/O=acme/CN=lamp-1", kind, 30);
-            let server = Server::start(world.config(), Some(world.anchors()));
-            let mut command = Command::new(program);
-            command.args(["-B", "5", "-n", "-c"]).arg(&device.certificate);
-            command.arg("-j").arg(&device.key);
-            command.arg("-C").arg(world.gateway.certificate());
-            command.arg(format!("coaps://{}/x", server.address));
-            let _client = Tool::spawn(program, command);
-            let (suite, _, name) = server.established();
-            assert_eq!(name.as_deref(), Some("lamp-1"));
-            println!("{program}, {kind:?}: {suite}");
-        }
-    }
-}
-
-#[test]
-fn a_long_chain_arrives_whichever_datagram_of_the_server_is_lost() {
-    let world = World::new();
-    let device = world.device();
-    let config = ServerConfig {
-        certificate: Some(Arc::new(world.long_chain())),
-        ..world.config()
-    };
-    for lost in 0..5 {
-        let server = Server::start_losing(config.clone(), Some(world.anchors()), Some(lost));
-        let mut client = openssl(&server, &["-cipher", "ECDHE-ECDSA-AES128-CCM8"], Some(&device));
-        client.assert_echo();
-        println!(
-            "openssl s_client, a long chain, server datagram {lost} lost: {}",
-            server.established().0
-        );
-
-        let server = Server::start_losing(config.clone(), Some(world.anchors()), Some(lost));
-        let mut command = gnutls(&server, GNUTLS);
-        command.arg("--x509certfile").arg(&device.certificate);
-        command.arg("--x509keyfile").arg(&device.key);
-        let mut client = Tool::spawn("gnutls-cli", command);
-        client.assert_echo();
-        println!(
-            "gnutls-cli, a long chain, server datagram {lost} lost: {}",
-            server.established().0
-        );
     }
 }
 
@@ -390,19 +285,6 @@ impl World {
             },
             ..ServerConfig::default()
         }
-    }
-
-    /// The gateway's certificate and so many others that the flight fills four datagrams.
-    fn long_chain(&self) -> CertifiedKey {
-        let text = |path: &Path| std::fs::read(path).unwrap();
-        let leaf = self
-            .gateway
-            .issue("leaf", "/CN=gateway.example", Kind::Version3(""), 30);
-        let others = text(&self.gateway.certificate()).repeat(7);
-        let own =
-            CertifiedKey::from_pem(&[text(&leaf.certificate), others].concat(), &text(&leaf.key)).unwrap();
-        assert!(own.chain().iter().map(Vec::len).sum::<usize>() > 3000);
-        own
     }
 }
 
@@ -562,8 +444,6 @@ struct ServerLoop {
     address: SocketAddr,
     peers: HashMap<SocketAddr, Peer>,
     events: Sender<Event>,
-    lose: Option<usize>,
-    sent: usize,
     socket: UdpSocket,
 }
 
@@ -574,11 +454,6 @@ enum Peer {
 
 impl Server {
     fn start(config: ServerConfig, anchors: Option<TrustAnchors>) -> Self {
-        Self::start_losing(config, anchors, None)
-    }
-
-    /// The n-th datagram that it sends is lost.
-    fn start_losing(config: ServerConfig, anchors: Option<TrustAnchors>, lose: Option<usize>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         let address = socket.local_addr().unwrap();
@@ -592,8 +467,6 @@ impl Server {
             address,
             peers: HashMap::new(),
             events: sender,
-            lose,
-            sent: 0,
             socket,
         };
         let thread = std::thread::spawn(move || {
@@ -772,11 +645,7 @@ impl ServerLoop {
     }
 
     fn send(&mut self, to: SocketAddr, datagram: &[u8]) {
-        let nth = self.sent;
-        self.sent += 1;
-        if self.lose != Some(nth) {
-            self.socket.send_to(datagram, to).unwrap();
-        }
+        self.socket.send_to(datagram, to).unwrap();
     }
 }
 

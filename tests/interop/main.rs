@@ -118,8 +118,13 @@ fn rows() -> Vec<Row> {
             }));
         }
     }
-    for (with, offer) in [("PSK", psk), ("certificates", certified)] {
-        let lost = (0..3).map(|lost| {
+    // The server's datagrams: HelloVerifyRequest, the flight of its ServerHello in one or two, Finished.
+    let servers: [(&str, Offer, fn() -> Server, usize); 2] = [
+        ("PSK", psk, Server::start, 3),
+        ("certificates", certified, Server::with_long_chain, 4),
+    ];
+    for (with, offer, start, datagrams) in servers {
+        let lost = (0..datagrams).map(|lost| {
             let lose = Some(lost);
             (
                 format!("server datagram {lost} lost"),
@@ -149,7 +154,7 @@ fn rows() -> Vec<Row> {
         {
             let offer = offer.clone();
             rows.push(Row::new(format!("{with}: {name}"), move |client| {
-                through(client, faults, &offer)
+                through(client, start(), faults, &offer)
             }));
         }
     }
@@ -157,6 +162,7 @@ fn rows() -> Vec<Row> {
         let credential = Credential::Certificate("device_v1.pem");
         through(
             client,
+            Server::start(),
             Faults::default(),
             &Offer {
                 credential,
@@ -188,10 +194,23 @@ fn rows() -> Vec<Row> {
             reason,
         )
     }));
+    rows.push(Row::new("a server's certificate of its own", |client| {
+        let credential = Credential::Certificate("device_server_use.pem");
+        let reason = FailureReason::Certificate(ChainFault::NotForClientUse);
+        refused(
+            client,
+            &Offer {
+                credential,
+                ..Offer::default()
+            },
+            reason,
+        )
+    }));
     rows.push(Row::new("a raw public key", |client| {
         let credential = Credential::RawKey;
         through(
             client,
+            Server::start(),
             Faults::default(),
             &Offer {
                 credential,
@@ -207,6 +226,7 @@ fn rows() -> Vec<Row> {
         };
         through(
             client,
+            Server::start(),
             Faults {
                 swap_records,
                 ..Faults::default()
@@ -237,6 +257,7 @@ fn rows() -> Vec<Row> {
         let special = Special::MaxFragmentLength;
         through(
             client,
+            Server::start(),
             Faults::default(),
             &Offer {
                 special,
@@ -302,8 +323,7 @@ fn agrees_on(client: Client, suite: CipherSuite, extended_master_secret: bool) -
 }
 
 /// Over a network with faults.
-fn through(client: Client, faults: Faults, offer: &Offer) -> Result<String, Cannot> {
-    let server = Server::start();
+fn through(client: Client, server: Server, faults: Faults, offer: &Offer) -> Result<String, Cannot> {
     let network = Network::start(server.address, faults);
     let mut tool = client.spawn(offer, network.address)?;
     client.assert_echo(&mut tool);
@@ -317,7 +337,7 @@ fn refused_stranger(
     key: &'static str,
     reason: FailureReason,
 ) -> Result<Vec<usize>, Cannot> {
-    let server = Server::start_with(Duration::from_secs(3));
+    let server = Server::with_deadline(Duration::from_secs(3));
     let network = Network::start(server.address, Faults::default());
     let offer = Offer {
         credential: Credential::Psk { identity, key },

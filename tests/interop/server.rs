@@ -51,11 +51,20 @@ pub struct Refused {
 
 impl Server {
     pub fn start() -> Self {
-        Self::start_with(PATIENCE)
+        Self::start_with(PATIENCE, 0)
     }
 
     /// A wrong key is only known for one when the deadline passes: until then a better Finished may come.
-    pub fn start_with(deadline: Duration) -> Self {
+    pub fn with_deadline(deadline: Duration) -> Self {
+        Self::start_with(deadline, 0)
+    }
+
+    /// With its certificates, its first flight fills two datagrams. libcoap takes no longer chain.
+    pub fn with_long_chain() -> Self {
+        Self::start_with(PATIENCE, 2)
+    }
+
+    fn start_with(deadline: Duration, superfluous: usize) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         let address = socket.local_addr().unwrap();
@@ -69,12 +78,12 @@ impl Server {
                     deadline,
                     ..Timers::default()
                 },
-                certificate: Some(Arc::new(certified(SERVER, SERVER_KEY))),
+                certificate: Some(Arc::new(certified(SERVER, superfluous, SERVER_KEY))),
                 raw_public_keys: true,
                 ..ServerConfig::default()
             }),
             anchors: TrustAnchors::from_pem(&std::fs::read(pem(CA)).unwrap()).unwrap(),
-            device: certified(DEVICE, DEVICE_KEY),
+            device: certified(DEVICE, 0, DEVICE_KEY),
             address,
             peers: HashMap::new(),
             by_id: HashMap::new(),
@@ -319,9 +328,10 @@ fn unix_s(time: SystemTime) -> i64 {
     since.as_secs().try_into().unwrap()
 }
 
-fn certified(chain: &str, key: &str) -> CertifiedKey {
-    let [chain, key] = [chain, key].map(|name| std::fs::read(pem(name)).unwrap());
-    CertifiedKey::from_pem(&chain, &key).unwrap()
+/// A certificate with its issuer's so many times behind it.
+fn certified(certificate: &str, issuers: usize, key: &str) -> CertifiedKey {
+    let [own, issuer, key] = [certificate, CA, key].map(|name| std::fs::read(pem(name)).unwrap());
+    CertifiedKey::from_pem(&[own, issuer.repeat(issuers)].concat(), &key).unwrap()
 }
 
 /// The same again. A confirmable request of CoAP gets a piggybacked answer (RFC 7252 section 4.2) that greets; one for
