@@ -11,7 +11,8 @@
 //! ```
 //!
 //! What is held: no step panics; everything sent is made of records; timeouts are over once they are handled; a client that
-//! is done or has failed says nothing more; it finishes with nobody who has not the key.
+//! is done or has failed says nothing more; it finishes with nobody who has not the key, and not without the server's
+//! Finished, whatever somebody with the keys says.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,7 +21,7 @@ use tessera::dtls::{ClientHandshake, ContentType, HandshakeEvent, HandshakeFailu
 
 use super::recording::Recording;
 use super::script::Script;
-use super::server_side::assert_made_of_records;
+use super::server_side::{assert_made_of_records, holds};
 use super::setup::{Setup, start};
 
 /// The target.
@@ -32,6 +33,7 @@ pub fn client_machine(data: &[u8]) {
             client: setup.client(),
             recording: Recording::of(setup),
             insider: None,
+            finished_came: false,
             over: false,
             now: start(),
         };
@@ -47,6 +49,8 @@ struct Run {
     client: ClientHandshake,
     recording: Rc<Recording>,
     insider: Option<Session>,
+    /// Whether the server's Finished was among what arrived.
+    finished_came: bool,
     over: bool,
     now: Instant,
 }
@@ -110,6 +114,11 @@ impl Run {
     }
 
     fn receive(&mut self, datagram: &[u8]) {
+        self.finished_came |= self
+            .recording
+            .to_client
+            .last()
+            .is_some_and(|finished| holds(datagram, finished));
         let outcome = self.client.handle_datagram(self.now, &mut datagram.to_vec());
         self.outcome(outcome);
     }
@@ -156,6 +165,7 @@ impl Run {
                     self.setup.can_agree(),
                     "it finished with somebody who has not the key"
                 );
+                assert!(self.finished_came, "it finished, and the server did not");
                 let suite = established.session.suite();
                 assert!(self.setup.suites().contains(&suite), "{suite:?} was not offered");
                 self.over = true;

@@ -1,6 +1,6 @@
 //! What a fuzzer starts from: handshakes and records as they really go, in every setup, and messages as devices send them.
 
-use tessera::dtls::{CipherSuite, RecordHeader};
+use tessera::dtls::{CipherSuite, ContentType, RecordHeader};
 
 use super::recording::Recording;
 use super::script::Script;
@@ -35,6 +35,9 @@ pub fn seeds() -> Vec<Seed> {
     }
     for (number, report) in REPORTS.iter().enumerate() {
         seeds.push(Seed::new("reports", format!("report-{number}"), report.to_vec()));
+    }
+    for (number, report) in long_reports().into_iter().enumerate() {
+        seeds.push(Seed::new("reports", format!("long-{number}"), report));
     }
     seeds
 }
@@ -75,41 +78,24 @@ fn of_setup(bytes: [u8; 2], seeds: &mut Vec<Seed>) {
             &[vec![1, 0], vec![4, 0x40, 0], vec![4, 0x40, 0]],
         );
     }
-    add(
-        "server_machine",
-        "insider",
-        &[
-            vec![1, 0],
-            vec![1, 1],
-            vec![1, 2],
-            vec![1, 3],
-            with_length(
-                &[6],
-                &[
-                    20, 0, 0, 12, 0, 3, 0, 0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                ],
-            ),
-            with_length(&[7, 1], &[1, 0]),
-        ],
-    );
-    add(
-        "client_machine",
-        "insider",
-        &[
-            vec![3, 0, 5],
-            with_length(
-                &[5, 2],
-                &[
-                    20, 0, 0, 12, 0, 4, 0, 0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                ],
-            ),
-            with_length(&[5, 1], &[2, 40]),
-        ],
-    );
+    let machines = [
+        ("server_machine", &recording.to_server, [7, 2]),
+        ("client_machine", &recording.to_client, [5, 2]),
+    ];
+    for (target, records, [step, handshake]) in machines {
+        // All but the Finished, and another one in its place, by somebody who has the keys.
+        let seq = records.iter().filter(|record| is_plain_message(record)).count() as u8;
+        let finished = [&[20, 0, 0, 12, 0, seq, 0, 0, 0, 0, 0, 12][..], &[7; 12]].concat();
+        let mut steps: Vec<Vec<u8>> = (1..records.len() as u8).map(|count| vec![1, count - 1]).collect();
+        steps.push(with_length(&[step, handshake], &finished));
+        add(target, "insider", &steps);
+        steps.pop();
+        steps.push(with_length(&[step, 1], &[2, 40]));
+        add(target, "insider-alert", &steps);
+    }
     for (way, records) in [(0, &recording.to_server), (0x80, &recording.to_client)] {
         for (state, record) in records.iter().enumerate() {
-            let header = RecordHeader::peek(record);
-            if header.is_some_and(|header| header.epoch == 0) && record[0] == 22 {
+            if is_plain_message(record) {
                 for cut in [0, 7, 0x80 | 20] {
                     let message =
                         with_length(&[record[RecordHeader::LEN]], &record[RecordHeader::LEN + 12..]);
@@ -208,6 +194,16 @@ impl Seed {
     fn new(target: &'static str, name: String, input: Vec<u8>) -> Self {
         Self { target, name, input }
     }
+}
+
+/// Texts at the length of the longest name, and one above.
+fn long_reports() -> [Vec<u8>; 2] {
+    [64, 65].map(|len| [&b"\xa1\x61v\x78"[..], &[len], &vec![b'1'; usize::from(len)]].concat())
+}
+
+fn is_plain_message(record: &[u8]) -> bool {
+    RecordHeader::peek(record)
+        .is_some_and(|header| header.epoch == 0 && header.content_type == ContentType::Handshake)
 }
 
 fn with_length(step: &[u8], bytes: &[u8]) -> Vec<u8> {

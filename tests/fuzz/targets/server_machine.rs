@@ -13,15 +13,17 @@
 //! ```
 //!
 //! What is held: no step panics; a stranger gets less than it sent, and whoever returns its cookie is heard; everything
-//! sent is made of records; timeouts are over once they are handled; nobody is served but under the identity that is set up.
+//! sent is made of records; timeouts are over once they are handled; nobody is served but under the identity that is set up,
+//! with its key, and after its client's Finished, whatever somebody with the keys says.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tessera::dtls::{ContentType, Session};
 
 use super::recording::Recording;
 use super::script::Script;
-use super::server_side::{ServerSide, assert_made_of_records, with_cookie};
+use super::server_side::{ServerSide, assert_made_of_records, holds, with_cookie};
 use super::setup::{Setup, identity, start};
 
 /// The target.
@@ -29,8 +31,9 @@ pub fn server_machine(data: &[u8]) {
     let mut script = Script::new(data);
     if let Some(setup) = Setup::read(&mut script) {
         let mut run = Run {
-            recording: None,
+            recording: Recording::of(setup),
             insider: None,
+            finished_came: false,
             server: ServerSide::new(setup),
             now: start(),
             setup,
@@ -44,8 +47,10 @@ pub fn server_machine(data: &[u8]) {
 
 struct Run {
     setup: Setup,
-    recording: Option<std::rc::Rc<Recording>>,
+    recording: Rc<Recording>,
     insider: Option<Session>,
+    /// Whether the client's Finished was among what arrived.
+    finished_came: bool,
     server: ServerSide,
     now: Instant,
 }
@@ -100,16 +105,14 @@ impl Run {
         Some(())
     }
 
-    fn recording(&mut self) -> &Recording {
-        self.recording.get_or_insert_with(|| Recording::of(self.setup))
-    }
-
-    fn recorded(&mut self, which: u8) -> &[u8] {
-        let records = &self.recording().to_server;
+    fn recorded(&self, which: u8) -> &[u8] {
+        let records = &self.recording.to_server;
         &records[usize::from(which) % records.len()]
     }
 
     fn send(&mut self, datagram: &[u8]) {
+        let finished = self.recording.to_server.last();
+        self.finished_came |= finished.is_some_and(|finished| holds(datagram, finished));
         let challenged = self.server.handle(self.now, &mut datagram.to_vec());
         let cookie = challenged.then(|| {
             self.server
@@ -131,7 +134,7 @@ impl Run {
 
     fn send_under_keys(&mut self, kind: ContentType, plaintext: &[u8]) {
         if self.insider.is_none() {
-            self.insider = self.recording().sessions().map(|(client, _)| client);
+            self.insider = self.recording.sessions().map(|(client, _)| client);
         }
         let mut record = Vec::new();
         if let Some(client) = &mut self.insider
@@ -152,6 +155,7 @@ impl Run {
                 "somebody is served under a name that nobody proved"
             );
             assert!(self.setup.can_agree(), "somebody without the key is served");
+            assert!(self.finished_came, "somebody is served who did not finish");
         }
     }
 }

@@ -187,6 +187,11 @@ pub fn assert_made_of_records(datagram: &[u8]) {
     assert!(RecordHeader::peek(datagram).is_some());
 }
 
+/// Whether a datagram has this record in it.
+pub fn holds(datagram: &[u8], record: &[u8]) -> bool {
+    datagram.windows(record.len()).any(|window| window == record)
+}
+
 /// The ClientHello that `datagram` begins with, with `cookie` in place of its own, as a datagram. The ClientHello has been
 /// read by the server, so it is whole.
 pub fn with_cookie(datagram: &[u8], cookie: &[u8]) -> Option<Vec<u8>> {
