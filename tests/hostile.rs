@@ -779,7 +779,7 @@ impl Peer {
                     continue;
                 }
                 match self.session.handle_record(record) {
-                    Incoming::Data(message) => {
+                    Incoming::Data { message, .. } => {
                         let answer = Packet::from_bytes(message).unwrap();
                         let late = answer.header.message_id < mid && answer.header.get_code() != "0.00";
                         if !late {

@@ -745,7 +745,7 @@ impl ServerLoop {
                     return handshake.handle_datagram(now, datagram).unwrap();
                 }
                 let mut rng: StdRng = rand::make_rng();
-                match ServerHandshake::new(&self.config, hello, now, &mut rng) {
+                match ServerHandshake::new(&self.config, hello, None, now, &mut rng) {
                     Ok(handshake) => peer.handshake = Some(handshake),
                     Err(failure) => {
                         out.push((from, failure.alert().unwrap().to_vec()));
@@ -770,8 +770,8 @@ impl ServerLoop {
         for record in records(datagram) {
             let mut answer = Vec::new();
             match session.handle_record(record) {
-                Incoming::Data(data) => {
-                    let data = data.to_vec();
+                Incoming::Data { message, .. } => {
+                    let data = message.to_vec();
                     session.seal(&data, &mut answer).unwrap();
                 }
                 Incoming::ResendFlight => answer.extend(session.last_flight().flatten()),
@@ -779,7 +779,7 @@ impl ServerLoop {
                     session.close(&mut answer);
                     over = true;
                 }
-                Incoming::Ignored(_) => {}
+                Incoming::PathChallenge(_) | Incoming::Ignored(_) => {}
             }
             if !answer.is_empty() {
                 out.push((from, answer));
@@ -870,8 +870,8 @@ impl OurClient {
                 continue;
             };
             for record in records(&mut datagram[..len]) {
-                if let Incoming::Data(data) = self.session.handle_record(record) {
-                    return data.to_vec();
+                if let Incoming::Data { message, .. } = self.session.handle_record(record) {
+                    return message.to_vec();
                 }
             }
         }

@@ -55,6 +55,17 @@ pub struct VerifiedHello {
     pub(super) record_number: u64,
 }
 
+impl VerifiedHello {
+    /// Whether the client can put a connection ID on its records, so that it is worth making one for it.
+    pub fn offers_connection_id(&self) -> bool {
+        self.message
+            .get(MESSAGE_HEADER_LEN..)
+            .and_then(ClientHello::parse)
+            .and_then(|hello| hello.offer().ok())
+            .is_some_and(|offer| offer.connection_id.is_some())
+    }
+}
+
 impl CookieJar {
     /// A jar whose cookies are made with `secret` and are good for two to four minutes. `started` is any instant
     /// before the first call of [`CookieJar::admit`].

@@ -7,11 +7,13 @@
 //! 2. A [`VerifiedHello`] starts a [`ServerHandshake`], which asks for a key by identity
 //!    ([`HandshakeEvent::KeyWanted`]) and ends in [`HandshakeEvent::Established`] or a [`HandshakeFailure`].
 //! 3. The [`Session`] inside [`Established`] opens and seals records, one [`records`] item at a time, for as
-//!    long as the peer lives, and can be saved and restored across a restart.
+//!    long as the peer lives, and can be saved and restored across a restart. Where a [`ConnectionId`] was agreed on,
+//!    [`RecordHeader::connection_id`] finds it whatever address a datagram comes from.
 //!
 //! [`ClientHandshake`] is the other side of the same wire. Time and randomness are arguments throughout.
 
 mod alert;
+mod connection_id;
 mod cookie;
 mod crypto;
 mod handshake;
@@ -19,12 +21,14 @@ mod protection;
 mod psk;
 mod record;
 mod replay;
+mod return_routability;
 mod session;
 mod suite;
 
 #[cfg(test)]
 mod tests;
 
+pub use connection_id::{ConnectionId, OfferedConnectionId};
 pub use cookie::{Admission, CookieJar, HelloDropped, VerifiedHello};
 pub use handshake::{
     ClientConfig, ClientHandshake, Established, FailureReason, HandshakeEvent, HandshakeFailure,
@@ -32,6 +36,7 @@ pub use handshake::{
 };
 pub use psk::{Identity, IdentityError, Psk, PskError};
 pub use record::{ContentType, RecordHeader, records};
+pub use return_routability::PathChallenge;
 pub use session::{
     Ignored, Incoming, MAX_RECORD_NUMBER, RESERVATION, RecordStart, RestoreError, SavedSession, SealError,
     Session,

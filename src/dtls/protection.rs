@@ -14,6 +14,7 @@ use std::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::connection_id::ChosenId;
 use super::crypto::{self, Aead, BLOCK_LEN, HASH_LEN, KEY_LEN, MAX_TAG_LEN, MacKey, NONCE_LEN};
 use super::record::{ContentType, DTLS_1_2};
 use super::suite::Protection;
@@ -52,6 +53,15 @@ pub struct CbcKeys {
 pub struct CbcKey {
     pub mac: [u8; HASH_LEN],
     pub key: [u8; KEY_LEN],
+}
+
+/// How a record says what it carries.
+#[derive(Clone, Copy, Debug)]
+pub enum Framing<'a> {
+    /// In its header.
+    Plain(ContentType),
+    /// Inside, and the header has this connection ID.
+    WithId(&'a [u8]),
 }
 
 /// Why a record did not open.
@@ -146,15 +156,20 @@ impl Keys {
     /// encrypts in place, appends what authenticates it.
     ///
     /// A number must never come twice with other bytes: the nonce of an AEAD and the IV of CBC are made of it.
-    pub fn seal(&self, kind: ContentType, number: u64, start: usize, out: &mut Vec<u8>) {
+    pub fn seal(&self, framing: Framing<'_>, number: u64, start: usize, out: &mut Vec<u8>) {
         match self {
             Self::Aead { aead, write, .. } => {
                 let explicit = number_with_epoch(number);
                 out[start..start + EXPLICIT_LEN].copy_from_slice(&explicit);
                 let text = &mut out[start + EXPLICIT_LEN..];
-                let additional = pseudo_header(kind, number, text.len());
-                let (tag, len): ([u8; MAX_TAG_LEN], usize) =
-                    crypto::seal(*aead, &write.key, write.nonce(&explicit), &additional, text);
+                let additional = Additional::new(framing, number, text.len());
+                let (tag, len): ([u8; MAX_TAG_LEN], usize) = crypto::seal(
+                    *aead,
+                    &write.key,
+                    write.nonce(&explicit),
+                    additional.as_bytes(),
+                    text,
+                );
                 out.extend_from_slice(&tag[..len]);
             }
             Self::CbcThenMac(keys) => {
@@ -167,7 +182,7 @@ impl Keys {
                 let padding = BLOCK_LEN - (out.len() - text) % BLOCK_LEN;
                 out.resize(out.len() + padding, (padding - 1) as u8);
                 crypto::cbc_encrypt(&keys.write.key, &iv, &mut out[text..]);
-                let mac = keys.write.mac(kind, number, &out[start..]);
+                let mac = keys.write.mac(framing, number, &out[start..]);
                 out.extend_from_slice(&mac);
             }
         }
@@ -179,7 +194,7 @@ impl Keys {
     /// When it is not authentic, or too short to be.
     pub fn open<'d>(
         &self,
-        kind: ContentType,
+        framing: Framing<'_>,
         number: u64,
         body: &'d mut [u8],
     ) -> Result<&'d mut [u8], NotOpened> {
@@ -193,8 +208,8 @@ impl Keys {
                 let (text, tag) = body.split_at_mut(text_len);
                 // The nonce is whatever the peer wrote: RFC 5288 lets it choose, though most repeat epoch and number.
                 let nonce = read.nonce(explicit);
-                let additional = pseudo_header(kind, number, text.len());
-                if crypto::open(*aead, &read.key, nonce, &additional, text, tag) {
+                let additional = Additional::new(framing, number, text.len());
+                if crypto::open(*aead, &read.key, nonce, additional.as_bytes(), text, tag) {
                     Ok(text)
                 } else {
                     Err(NotOpened::Unauthentic)
@@ -212,7 +227,7 @@ impl Keys {
                 let (protected, mac) = body.split_at_mut(BLOCK_LEN + text_len);
                 // RFC 7366 section 3: the MAC comes first, and where it is wrong nothing else happens, so that no time
                 // and no answer depends on what an altered record decrypts to.
-                if !crypto::equal(&keys.read.mac(kind, number, protected), mac) {
+                if !crypto::equal(&keys.read.mac(framing, number, protected), mac) {
                     return Err(NotOpened::Unauthentic);
                 }
                 let Some((iv, text)) = protected.split_first_chunk_mut::<BLOCK_LEN>() else {
@@ -262,8 +277,10 @@ impl CbcKey {
     //#     IV +
     //#     ENC(content + padding + padding_length));
     // The length is of what is under the MAC, without the MAC.
-    fn mac(&self, kind: ContentType, number: u64, protected: &[u8]) -> [u8; HASH_LEN] {
-        MacKey::new(&self.mac).mac(&[&pseudo_header(kind, number, protected.len()), protected])
+    // The length is so too where there is a connection ID: RFC 9146 section 5.2 takes the rest as it is.
+    fn mac(&self, framing: Framing<'_>, number: u64, protected: &[u8]) -> [u8; HASH_LEN] {
+        let additional = Additional::new(framing, number, protected.len());
+        MacKey::new(&self.mac).mac(&[additional.as_bytes(), protected])
     }
 }
 
@@ -291,17 +308,54 @@ fn without_padding(text: &mut [u8]) -> Option<&mut [u8]> {
         .then_some(text)
 }
 
-/// What is authenticated beside the text: the record as the peer counts it. With a connection ID it is RFC 9146 section
-/// 5.2's for CBC and 5.3's for an AEAD; both begin here.
-//= RFC 5246 section 6.2.3.3
-//# additional_data = seq_num + TLSCompressed.type + TLSCompressed.version + TLSCompressed.length;
-fn pseudo_header(kind: ContentType, number: u64, len: usize) -> [u8; 13] {
-    let mut header = [0; 13];
-    header[..8].copy_from_slice(&number_with_epoch(number));
-    header[8] = kind.wire();
-    header[9..11].copy_from_slice(&DTLS_1_2.to_be_bytes());
-    header[11..].copy_from_slice(&(len as u16).to_be_bytes());
-    header
+/// What is authenticated beside the text: the record as the peer counts it. An AEAD has it as additional data, CBC in
+/// front of what is under the MAC.
+struct Additional {
+    bytes: [u8; MAX_ADDITIONAL_LEN],
+    len: usize,
+}
+
+impl Additional {
+    fn new(framing: Framing<'_>, number: u64, text_len: usize) -> Self {
+        let mut additional = Self {
+            bytes: [0; MAX_ADDITIONAL_LEN],
+            len: 0,
+        };
+        let number = number_with_epoch(number);
+        let version = DTLS_1_2.to_be_bytes();
+        match framing {
+            //= RFC 5246 section 6.2.3.3
+            //# additional_data = seq_num + TLSCompressed.type + TLSCompressed.version + TLSCompressed.length;
+            Framing::Plain(kind) => {
+                additional.push(&number);
+                additional.push(&[kind.wire()]);
+                additional.push(&version);
+            }
+            //= RFC 9146 section 5.3
+            //# additional_data = seq_num_placeholder + tls12_cid + cid_length + tls12_cid + DTLSCiphertext.version + epoch +
+            //# sequence_number + cid + length_of_DTLSInnerPlaintext;
+            // Section 5.2, for CBC, differs in the length alone.
+            Framing::WithId(id) => {
+                let kind = ContentType::Tls12Cid.wire();
+                additional.push(&SEQ_NUM_PLACEHOLDER);
+                additional.push(&[kind, id.len() as u8, kind]);
+                additional.push(&version);
+                additional.push(&number);
+                additional.push(id);
+            }
+        }
+        additional.push(&(text_len as u16).to_be_bytes());
+        additional
+    }
+
+    fn push(&mut self, field: &[u8]) {
+        self.bytes[self.len..self.len + field.len()].copy_from_slice(field);
+        self.len += field.len();
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 fn number_with_epoch(number: u64) -> [u8; EXPLICIT_LEN] {
@@ -322,6 +376,10 @@ impl KeyBlock<'_> {
     }
 }
 
+/// Stands where records without a connection ID have their number, so that the two can never be taken for each other.
+const SEQ_NUM_PLACEHOLDER: [u8; 8] = [0xff; 8];
+/// The most that is authenticated beside a text, in bytes.
+const MAX_ADDITIONAL_LEN: usize = 8 + 3 + 2 + 8 + ChosenId::MAX_LEN + 2;
 /// The only epoch with keys: renegotiation is refused, so there is never a second one.
 pub const EPOCH: u16 = 1;
 /// The longest key block, in bytes.

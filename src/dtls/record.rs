@@ -1,4 +1,6 @@
-//! The record layer: headers, and a datagram split into its records (RFC 6347 section 4.1).
+//! The record layer: headers, and a datagram split into its records (RFC 6347 section 4.1, RFC 9146 section 4).
+
+use super::ConnectionId;
 
 /// What a record carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,15 +13,22 @@ pub enum ContentType {
     Handshake,
     /// The application's bytes.
     ApplicationData,
+    /// Any of the others, under a connection ID (RFC 9146): which one is encrypted.
+    Tls12Cid,
+    /// A question whether we receive at an address, or the answer (RFC 9853).
+    ReturnRoutabilityCheck,
 }
 
 impl ContentType {
-    fn from_wire(byte: u8) -> Option<Self> {
+    /// The type of this number, if it is one of ours.
+    pub(super) fn from_wire(byte: u8) -> Option<Self> {
         match byte {
             20 => Some(Self::ChangeCipherSpec),
             21 => Some(Self::Alert),
             22 => Some(Self::Handshake),
             23 => Some(Self::ApplicationData),
+            25 => Some(Self::Tls12Cid),
+            27 => Some(Self::ReturnRoutabilityCheck),
             _ => None,
         }
     }
@@ -30,6 +39,8 @@ impl ContentType {
             Self::Alert => 21,
             Self::Handshake => 22,
             Self::ApplicationData => 23,
+            Self::Tls12Cid => 25,
+            Self::ReturnRoutabilityCheck => 27,
         }
     }
 }
@@ -50,26 +61,86 @@ pub struct RecordHeader {
 }
 
 impl RecordHeader {
-    /// Length of a header, in bytes.
+    /// Length of a header without a connection ID, in bytes.
     pub const LEN: usize = 13;
 
     /// Reads the header at the front of `datagram`. `None` where there is none: too short, an unknown content
-    /// type, another protocol's version, or a length that reaches past the datagram's end.
+    /// type, another protocol's version, or a length that reaches past the datagram's end. A connection ID is taken for
+    /// one of ours, which all have the same length.
     pub fn peek(datagram: &[u8]) -> Option<Self> {
         let (header, rest) = datagram.split_first_chunk::<{ Self::LEN }>()?;
         let [kind, v0, v1, e0, e1, n0, n1, n2, n3, n4, n5, l0, l1] = *header;
+        let content_type = ContentType::from_wire(kind)?;
+        let (length, rest) = match content_type {
+            //= RFC 9146 section 4
+            //# opaque cid[cid_length];               // New field
+            //# uint16 length;
+            ContentType::Tls12Cid => {
+                let (length, rest) = datagram
+                    .get(LENGTH_AT + ConnectionId::LEN..)?
+                    .split_first_chunk()?;
+                (*length, rest)
+            }
+            ContentType::ChangeCipherSpec
+            | ContentType::Alert
+            | ContentType::Handshake
+            | ContentType::ApplicationData
+            | ContentType::ReturnRoutabilityCheck => ([l0, l1], rest),
+        };
         let header = Self {
-            content_type: ContentType::from_wire(kind)?,
+            content_type,
             version: u16::from_be_bytes([v0, v1]),
             epoch: u16::from_be_bytes([e0, e1]),
             number: u64::from_be_bytes([0, 0, n0, n1, n2, n3, n4, n5]),
-            length: usize::from(u16::from_be_bytes([l0, l1])),
+            length: usize::from(u16::from_be_bytes(length)),
         };
         let ours = matches!(header.version, DTLS_1_0 | DTLS_1_2);
         (ours && header.length <= rest.len()).then_some(header)
     }
 
-    /// The header as it stands on the wire.
+    /// The connection ID on the first record of `datagram`; `None` where it has none or is no record.
+    pub fn connection_id(datagram: &[u8]) -> Option<ConnectionId> {
+        Self::peek(datagram)?.id_in(datagram)
+    }
+
+    /// The connection ID in the record that this is the header of.
+    pub(super) fn id_in(self, record: &[u8]) -> Option<ConnectionId> {
+        match self.content_type {
+            ContentType::Tls12Cid => record
+                .get(LENGTH_AT..)?
+                .first_chunk()
+                .copied()
+                .map(ConnectionId::new),
+            ContentType::ChangeCipherSpec
+            | ContentType::Alert
+            | ContentType::Handshake
+            | ContentType::ApplicationData
+            | ContentType::ReturnRoutabilityCheck => None,
+        }
+    }
+
+    /// Length of this header, in bytes, its connection ID included.
+    pub(super) fn header_len(self) -> usize {
+        match self.content_type {
+            ContentType::Tls12Cid => Self::LEN + ConnectionId::LEN,
+            ContentType::ChangeCipherSpec
+            | ContentType::Alert
+            | ContentType::Handshake
+            | ContentType::ApplicationData
+            | ContentType::ReturnRoutabilityCheck => Self::LEN,
+        }
+    }
+
+    /// Writes the header of a record under the connection ID `id` to the front of `out`.
+    pub(super) fn write_with_id(self, id: &[u8], out: &mut [u8]) {
+        let header = self.to_bytes();
+        let (front, length) = header.split_at(LENGTH_AT);
+        out[..LENGTH_AT].copy_from_slice(front);
+        out[LENGTH_AT..LENGTH_AT + id.len()].copy_from_slice(id);
+        out[LENGTH_AT + id.len()..Self::LEN + id.len()].copy_from_slice(length);
+    }
+
+    /// The header as it stands on the wire, where it has no connection ID.
     pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
         let [v0, v1] = self.version.to_be_bytes();
         let [e0, e1] = self.epoch.to_be_bytes();
@@ -101,7 +172,7 @@ pub fn records(datagram: &mut [u8]) -> impl Iterator<Item = &mut [u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         let header = RecordHeader::peek(rest)?;
-        let (record, tail) = std::mem::take(&mut rest).split_at_mut(RecordHeader::LEN + header.length);
+        let (record, tail) = std::mem::take(&mut rest).split_at_mut(header.header_len() + header.length);
         rest = tail;
         Some(record)
     })
@@ -126,6 +197,8 @@ pub(super) fn write_plaintext(
     out.extend_from_slice(body);
 }
 
+/// Where in a header the length stands, or the connection ID before it.
+const LENGTH_AT: usize = RecordHeader::LEN - 2;
 /// The version of DTLS 1.0, which opens a handshake whatever comes of it.
 pub(super) const DTLS_1_0: u16 = 0xfeff;
 /// The version of DTLS 1.2.
@@ -161,6 +234,55 @@ mod tests {
         assert_eq!(header.to_bytes(), HANDSHAKE_RECORD[..13]);
     }
 
+    #[rustfmt::skip]
+    const RECORD_WITH_ID: [u8; 24] = [
+        25,                     // tls12_cid
+        0xfe, 0xfd,             // DTLS 1.2
+        0x00, 0x01,             // epoch
+        0x01, 0x02, 0x03, 0x04, 0x05, 0x06, // number
+        0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7,
+        0x00, 0x03,             // length
+        0xaa, 0xbb, 0xcc,
+    ];
+
+    #[test]
+    fn rfc9146_4_an_id_stands_before_the_length() {
+        let header = RecordHeader::peek(&RECORD_WITH_ID).unwrap();
+        let expected = RecordHeader {
+            content_type: ContentType::Tls12Cid,
+            version: 0xfefd,
+            epoch: 1,
+            number: 0x0102_0304_0506,
+            length: 3,
+        };
+        assert_eq!(header, expected);
+        assert_eq!(header.header_len(), 21);
+        let id = ConnectionId::new([0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7]);
+        assert_eq!(RecordHeader::connection_id(&RECORD_WITH_ID), Some(id));
+        assert_eq!(RecordHeader::connection_id(&HANDSHAKE_RECORD), None);
+        let mut written = [0; 21];
+        header.write_with_id(&id.to_bytes(), &mut written);
+        assert_eq!(written, RECORD_WITH_ID[..21]);
+        for len in 0..RECORD_WITH_ID.len() {
+            assert_eq!(RecordHeader::peek(&RECORD_WITH_ID[..len]), None, "{len} bytes");
+            assert_eq!(
+                RecordHeader::connection_id(&RECORD_WITH_ID[..len]),
+                None,
+                "{len} bytes"
+            );
+        }
+        let mut longer = RECORD_WITH_ID;
+        longer[20] = 4;
+        assert_eq!(
+            RecordHeader::peek(&longer),
+            None,
+            "the length reaches past the end"
+        );
+        let mut shorter = RECORD_WITH_ID;
+        shorter[20] = 0;
+        assert_eq!(RecordHeader::peek(&shorter).unwrap().length, 0);
+    }
+
     #[test]
     fn what_is_not_a_record_has_no_header() {
         let with = |index: usize, byte: u8| {
@@ -189,11 +311,49 @@ mod tests {
         let mut datagram = [&HANDSHAKE_RECORD[..], &HANDSHAKE_RECORD[..], &[22, 0xfe]].concat();
         let split: Vec<Vec<u8>> = records(&mut datagram).map(|record| record.to_vec()).collect();
         assert_eq!(split, [HANDSHAKE_RECORD, HANDSHAKE_RECORD]);
+
+        let cut = &RECORD_WITH_ID[..15];
+        let mut datagram = [
+            &RECORD_WITH_ID[..],
+            &HANDSHAKE_RECORD,
+            &RECORD_WITH_ID,
+            &HANDSHAKE_RECORD,
+            cut,
+        ]
+        .concat();
+        let split: Vec<Vec<u8>> = records(&mut datagram).map(|record| record.to_vec()).collect();
+        let expected: [&[u8]; 4] = [
+            &RECORD_WITH_ID,
+            &HANDSHAKE_RECORD,
+            &RECORD_WITH_ID,
+            &HANDSHAKE_RECORD,
+        ];
+        assert_eq!(split, expected);
     }
 
     proptest! {
         #[test]
         fn splitting_never_panics_and_invents_no_bytes(mut datagram in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let whole = datagram.clone();
+            let joined: Vec<u8> = records(&mut datagram).flat_map(|record| record.to_vec()).collect();
+            prop_assert!(whole.starts_with(&joined));
+        }
+
+        #[test]
+        fn splitting_headers_that_may_be_some_never_panics(
+            pieces in proptest::collection::vec((any::<bool>(), 0..40_usize, 0..30_usize, any::<u8>()), 0..6),
+        ) {
+            let mut datagram = Vec::new();
+            for (with_id, header, body, length) in pieces {
+                let record = if with_id { &RECORD_WITH_ID[..21] } else { &HANDSHAKE_RECORD[..13] };
+                let start = datagram.len();
+                datagram.extend_from_slice(&record[..header.min(record.len())]);
+                if let Some(last) = datagram[start..].last_mut() {
+                    *last = length % 40;
+                }
+                datagram.resize(datagram.len() + body, length);
+            }
+            let _ = RecordHeader::connection_id(&datagram);
             let whole = datagram.clone();
             let joined: Vec<u8> = records(&mut datagram).flat_map(|record| record.to_vec()).collect();
             prop_assert!(whole.starts_with(&joined));

@@ -54,6 +54,11 @@ impl ReplayWindow {
         }
     }
 
+    /// Whether this number lies above all that have been seen.
+    pub fn is_newest(&self, number: u64) -> bool {
+        number >= self.next
+    }
+
     /// One above the highest number seen.
     pub fn next(&self) -> u64 {
         self.next

@@ -1,6 +1,7 @@
 //! An established session: opens and seals records, and nothing a stranger sends can end it.
 //!
-//! A peer that sits idle costs this struct and no more (with CBC, its keys beside it).
+//! A peer that sits idle costs this struct and no more: with CBC its keys beside it, with connection IDs 40 bytes and the
+//! peer's ID, which is most often empty.
 
 mod saved;
 
@@ -11,11 +12,12 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::CipherSuite;
 use super::alert::{self, Alert};
-use super::protection::{EPOCH, Keys, NotOpened};
+use super::connection_id::{self, ConnectionIds};
+use super::protection::{EPOCH, Framing, Keys, NotOpened};
 use super::record::{ContentType, DTLS_1_2, RecordHeader};
 use super::replay::ReplayWindow;
+use super::{CipherSuite, ConnectionId, PathChallenge};
 
 pub use saved::{RestoreError, SavedSession};
 
@@ -30,17 +32,34 @@ pub struct Session {
     max_plaintext: u16,
     suite: CipherSuite,
     extended_master_secret: bool,
+    rarely: Option<Box<Rarely>>,
+}
+
+/// What most sessions do not have, so that there it costs a pointer and no more.
+#[derive(Default)]
+struct Rarely {
+    connection_ids: Option<ConnectionIds>,
+    /// Until the peer has shown that it arrived.
     last_flight: Option<Box<LastFlight>>,
 }
 
-/// The datagram that ended the handshake. Hardly any session has one, so it takes a thin pointer and no more.
+/// The datagram that ended the handshake, behind a thin pointer.
 struct LastFlight(Box<[u8]>);
 
 /// What a record was.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming<'d> {
-    /// Application data, possibly no bytes of it.
-    Data(&'d [u8]),
+    /// Application data.
+    Data {
+        /// The bytes, possibly none.
+        message: &'d [u8],
+        /// Whether the record is the newest of all that have been opened: only such a one tells where the peer is (RFC
+        /// 9146 section 6).
+        newest: bool,
+    },
+    /// The peer asks whether we receive where we seem to: send [`Session::answer_challenge`] to where the record came
+    /// from.
+    PathChallenge(PathChallenge),
     /// The peer sent its Finished again: send [`Session::last_flight`] again.
     ResendFlight,
     /// The peer ended the session (an authentic close_notify or fatal alert), or 2^32 records did not open. Answer
@@ -61,9 +80,11 @@ pub enum Ignored {
     WrongEpoch,
     /// A number that has been seen or is older than the replay window.
     Replayed,
+    /// Without the connection ID that this session receives with, or with one that it does not.
+    WrongConnectionId,
     /// Did not open: forged, damaged, or of another session at this address.
     Unauthentic,
-    /// Authentic, but of a kind that has no place here (renegotiation, a warning).
+    /// Authentic, but of a kind that has no place here (renegotiation, a warning) or of none.
     Unexpected,
 }
 
@@ -93,6 +114,7 @@ pub struct RecordStart(usize);
 pub struct Opened<'d> {
     pub content_type: ContentType,
     pub plaintext: &'d mut [u8],
+    pub newest: bool,
 }
 
 impl Session {
@@ -107,7 +129,7 @@ impl Session {
             max_plaintext: MAX_PLAINTEXT,
             suite,
             extended_master_secret,
-            last_flight: None,
+            rarely: None,
         }
     }
 
@@ -130,8 +152,11 @@ impl Session {
         match opened.content_type {
             ContentType::ApplicationData => {
                 // The peer would not send it without our Finished.
-                self.last_flight = None;
-                Incoming::Data(opened.plaintext)
+                self.forget_last_flight();
+                Incoming::Data {
+                    message: opened.plaintext,
+                    newest: opened.newest,
+                }
             }
             ContentType::Alert => match Alert::parse(opened.plaintext) {
                 Some(alert) if alert.fatal || alert.description == alert::CLOSE_NOTIFY => Incoming::Closed,
@@ -143,14 +168,23 @@ impl Session {
             //# handshake) MUST respond to a retransmit of the peer's last flight with a retransmit of the last
             //# flight.
             ContentType::Handshake
-                if opened.plaintext.first() == Some(&FINISHED) && self.last_flight.is_some() =>
+                if opened.plaintext.first() == Some(&FINISHED) && self.last_flight().next().is_some() =>
             {
                 Incoming::ResendFlight
             }
             // A HelloRequest or ClientHello here asks for renegotiation.
             //= RFC 5246 section 7.4.1.1
             //# This message MAY be ignored by the client if it does not wish to renegotiate a session
-            ContentType::Handshake | ContentType::ChangeCipherSpec => Incoming::Ignored(Ignored::Unexpected),
+            ContentType::Handshake | ContentType::ChangeCipherSpec | ContentType::Tls12Cid => {
+                Incoming::Ignored(Ignored::Unexpected)
+            }
+            //= RFC 9853 section 3
+            //# The client and server MUST NOT use RRC unless both sides have successfully exchanged rrc extensions.
+            ContentType::ReturnRoutabilityCheck => self
+                .connection_ids()
+                .filter(|ids| ids.return_routability)
+                .and_then(|_| PathChallenge::parse(opened.plaintext))
+                .map_or(Incoming::Ignored(Ignored::Unexpected), Incoming::PathChallenge),
         }
     }
 
@@ -177,6 +211,20 @@ impl Session {
     /// As [`Session::finish_record`].
     pub fn seal(&mut self, plaintext: &[u8], out: &mut Vec<u8>) -> Result<u64, SealError> {
         self.seal_as(ContentType::ApplicationData, plaintext, out)
+    }
+
+    /// Appends the answer to a [`PathChallenge`] to `out`; returns the record's number.
+    ///
+    /// # Errors
+    /// When there is no record number left.
+    //= RFC 9853 section 5.4
+    //# The responder MUST send exactly one path_response or path_drop message for each valid path_challenge it received.
+    pub fn answer_challenge(
+        &mut self,
+        challenge: PathChallenge,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, SealError> {
+        self.seal_as(ContentType::ReturnRoutabilityCheck, &challenge.response(), out)
     }
 
     /// Appends a close_notify to `out`, or nothing when there is no record number left. The session is to be dropped
@@ -210,6 +258,7 @@ impl Session {
             keys: self.keys.clone(),
             reservation: self.reservation,
             receive_mark: self.received.next(),
+            connection_ids: self.connection_ids().cloned(),
         }
     }
 
@@ -221,13 +270,24 @@ impl Session {
         session.next_number = saved.reservation;
         session.reservation = saved.reservation;
         session.received = ReplayWindow::starting_at(saved.receive_mark);
+        if let Some(ids) = saved.connection_ids {
+            session.use_connection_ids(ids);
+        }
         session
     }
 
     /// The datagrams of our last flight, to be sent on [`Incoming::ResendFlight`]. None after the peer's first
     /// application data.
     pub fn last_flight(&self) -> impl Iterator<Item = &[u8]> {
-        self.last_flight.iter().map(|flight| &*flight.0)
+        self.rarely
+            .iter()
+            .filter_map(|rarely| rarely.last_flight.as_ref())
+            .map(|flight| &*flight.0)
+    }
+
+    /// What stands on the records that we receive, where that was agreed on.
+    pub fn connection_id(&self) -> Option<ConnectionId> {
+        self.connection_ids()?.ours
     }
 
     /// The number that the next sealed record gets.
@@ -256,14 +316,19 @@ impl Session {
     }
 
     /// The longest plaintext that the peer takes in one record, in bytes.
+    //= RFC 9146 section 5
+    //# length_of_DTLSInnerPlaintext: The length (in bytes) of the serialized DTLSInnerPlaintext (two-byte integer). The
+    //# length MUST NOT exceed 2^14.
+    // The smaller sizes that are agreed on are taken for the inner plaintext's too, as in TLS 1.3 (RFC 8449 section 4), so
+    // that no peer finds a record too long, whichever way it counts.
     pub fn max_plaintext(&self) -> usize {
-        usize::from(self.max_plaintext)
+        usize::from(self.max_plaintext).saturating_sub(self.inner_type_len())
     }
 
     /// How many bytes a record is longer than its plaintext, at most: exactly so with an AEAD, with up to 15 fewer of
     /// padding in CBC.
     pub fn overhead(&self) -> usize {
-        RecordHeader::LEN + self.keys.overhead()
+        RecordHeader::LEN + self.their_id().len() + self.inner_type_len() + self.keys.overhead()
     }
 
     /// How many records did not open so far.
@@ -276,9 +341,14 @@ impl Session {
         self.max_plaintext = max.min(MAX_PLAINTEXT);
     }
 
+    /// The handshake agreed on connection IDs: from here on records have them.
+    pub fn use_connection_ids(&mut self, ids: ConnectionIds) {
+        self.rarely.get_or_insert_default().connection_ids = Some(ids);
+    }
+
     /// Keeps the datagram that ended the handshake.
     pub fn keep_last_flight(&mut self, datagram: &[u8]) {
-        self.last_flight = Some(Box::new(LastFlight(datagram.into())));
+        self.rarely.get_or_insert_default().last_flight = Some(Box::new(LastFlight(datagram.into())));
     }
 
     /// Appends a record of any type to `out`; returns the record's number.
@@ -305,24 +375,43 @@ impl Session {
         if header.epoch != EPOCH {
             return Err(Ignored::WrongEpoch);
         }
-        if record.len() != RecordHeader::LEN + header.length || header.version != DTLS_1_2 {
+        if record.len() != header.header_len() + header.length || header.version != DTLS_1_2 {
             return Err(Ignored::Malformed);
+        }
+        //= RFC 9146 section 3
+        //# If a non-zero-length CID is expected for the retrieved association, then the datagram MUST be treated as invalid
+        let id = header.id_in(record);
+        if id != self.connection_id() {
+            return Err(Ignored::WrongConnectionId);
         }
         if !self.received.accepts(header.number) {
             return Err(Ignored::Replayed);
         }
-        let body = &mut record[RecordHeader::LEN..];
-        let plaintext = self
-            .keys
-            .open(header.content_type, header.number, body)
-            .map_err(|not_opened| match not_opened {
-                NotOpened::Length => Ignored::Malformed,
-                NotOpened::Unauthentic => Ignored::Unauthentic,
-            })?;
+        let id = id.map(ConnectionId::to_bytes);
+        let framing = id
+            .as_ref()
+            .map_or(Framing::Plain(header.content_type), |id| Framing::WithId(id));
+        let body = &mut record[header.header_len()..];
+        let plaintext =
+            self.keys
+                .open(framing, header.number, body)
+                .map_err(|not_opened| match not_opened {
+                    NotOpened::Length => Ignored::Malformed,
+                    NotOpened::Unauthentic => Ignored::Unauthentic,
+                })?;
+        let newest = self.received.is_newest(header.number);
         self.received.mark(header.number);
+        let (content_type, plaintext) = match framing {
+            Framing::Plain(kind) => (kind, plaintext),
+            Framing::WithId(_) => {
+                let (kind, content) = connection_id::unwrap_inner(plaintext).ok_or(Ignored::Unexpected)?;
+                (ContentType::from_wire(kind).ok_or(Ignored::Unexpected)?, content)
+            }
+        };
         Ok(Opened {
-            content_type: header.content_type,
+            content_type,
             plaintext,
+            newest,
         })
     }
 
@@ -346,22 +435,52 @@ impl Session {
 
         let number = self.next_number;
         self.next_number += 1;
-        let body = start + RecordHeader::LEN;
-        self.keys.seal(kind, number, body, out);
+        let id = self.their_id();
+        let body = start + RecordHeader::LEN + id.len();
+        let (content_type, framing) = if id.is_empty() {
+            (kind, Framing::Plain(kind))
+        } else {
+            out.push(kind.wire());
+            (ContentType::Tls12Cid, Framing::WithId(id))
+        };
+        self.keys.seal(framing, number, body, out);
         let header = RecordHeader {
-            content_type: kind,
+            content_type,
             version: DTLS_1_2,
             epoch: EPOCH,
             number,
             length: out.len() - body,
         };
-        out[start..body].copy_from_slice(&header.to_bytes());
+        header.write_with_id(id, &mut out[start..body]);
         Ok(number)
+    }
+
+    fn forget_last_flight(&mut self) {
+        if let Some(rarely) = &mut self.rarely {
+            rarely.last_flight = None;
+            if rarely.connection_ids.is_none() {
+                self.rarely = None;
+            }
+        }
+    }
+
+    fn connection_ids(&self) -> Option<&ConnectionIds> {
+        self.rarely.as_ref()?.connection_ids.as_ref()
+    }
+
+    /// What stands on the records that we send; empty where nothing does.
+    fn their_id(&self) -> &[u8] {
+        self.connection_ids().map_or(&[], |ids| &ids.theirs)
+    }
+
+    /// Bytes that a record's type takes behind its plaintext.
+    fn inner_type_len(&self) -> usize {
+        usize::from(!self.their_id().is_empty())
     }
 
     /// Bytes before the ciphertext.
     fn prefix_len(&self) -> usize {
-        RecordHeader::LEN + self.keys.prefix_len()
+        RecordHeader::LEN + self.their_id().len() + self.keys.prefix_len()
     }
 }
 

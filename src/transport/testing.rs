@@ -333,7 +333,7 @@ pub fn session() -> Session {
             match jar.admit(now, peer, local, &datagram, &mut reply) {
                 Admission::Challenged => answers.push(reply),
                 Admission::Verified(hello) => {
-                    server = Some(ServerHandshake::new(&config, hello, now, &mut rng).unwrap());
+                    server = Some(ServerHandshake::new(&config, hello, None, now, &mut rng).unwrap());
                 }
                 Admission::NotAClientHello | Admission::Dropped(_) => {
                     server
@@ -448,9 +448,9 @@ impl Device {
         let Some(session) = &mut self.session else { return };
         for record in records(datagram) {
             match session.handle_record(record) {
-                Incoming::Data(message) => self.messages.push(message.to_vec()),
+                Incoming::Data { message, .. } => self.messages.push(message.to_vec()),
                 Incoming::Closed => self.closed = true,
-                Incoming::ResendFlight | Incoming::Ignored(_) => {}
+                Incoming::ResendFlight | Incoming::PathChallenge(_) | Incoming::Ignored(_) => {}
             }
         }
     }

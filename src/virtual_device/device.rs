@@ -315,7 +315,13 @@ impl VirtualDevice {
     fn record(&mut self, now: Instant, record: &mut [u8]) {
         let Link::Up(online) = &mut self.link else { return };
         match online.session.handle_record(record) {
-            Incoming::Data(bytes) => online.stack.handle_message(now, bytes, &mut self.rng),
+            Incoming::Data { message, .. } => online.stack.handle_message(now, message, &mut self.rng),
+            Incoming::PathChallenge(challenge) => {
+                let mut datagram = Vec::new();
+                if online.session.answer_challenge(challenge, &mut datagram).is_ok() {
+                    self.outbox.push_back(datagram);
+                }
+            }
             Incoming::Closed => online.stack.handle_close(),
             Incoming::ResendFlight | Incoming::Ignored(_) => {}
         }

@@ -433,7 +433,7 @@ impl FakeGateway {
                     .as_ref()
                     .is_none_or(|handshake| !handshake.began_with(&hello))
                 {
-                    self.handshake = ServerHandshake::new(&self.config, hello, now, &mut self.rng).ok();
+                    self.handshake = ServerHandshake::new(&self.config, hello, None, now, &mut self.rng).ok();
                 } else if let Some(handshake) = &mut self.handshake {
                     let _ = handshake.handle_datagram(now, datagram);
                 }
@@ -483,12 +483,12 @@ impl FakeGateway {
         for record in records(datagram) {
             let Some(session) = &mut self.session else { return };
             match session.handle_record(record) {
-                Incoming::Data(bytes) => self.message(bytes),
+                Incoming::Data { message, .. } => self.message(message),
                 Incoming::ResendFlight => {
                     self.outbox.extend(session.last_flight().map(<[u8]>::to_vec));
                 }
                 Incoming::Closed => (self.session, self.closed) = (None, true),
-                Incoming::Ignored(_) => {}
+                Incoming::PathChallenge(_) | Incoming::Ignored(_) => {}
             }
         }
     }

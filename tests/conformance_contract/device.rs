@@ -293,7 +293,7 @@ impl Device {
                 if RecordHeader::peek(record).is_some_and(|header| header.epoch == 0) {
                     continue;
                 }
-                if let Incoming::Data(message) = self.session.handle_record(record) {
+                if let Incoming::Data { message, .. } = self.session.handle_record(record) {
                     assert_survivable(message);
                     self.waiting.push_back(message.to_vec());
                 }

@@ -129,7 +129,7 @@ impl Connected {
                 match self.socket.recv(&mut buffer) {
                     Ok(length) => {
                         for record in records(&mut buffer[..length]) {
-                            if let Incoming::Data(message) = self.session.handle_record(record) {
+                            if let Incoming::Data { message, .. } = self.session.handle_record(record) {
                                 let answer = Packet::from_bytes(message).unwrap();
                                 if answer.header.message_id == packet.header.message_id {
                                     return Some(answer);

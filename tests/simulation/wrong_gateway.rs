@@ -281,7 +281,7 @@ impl WrongGateway {
             Admission::Challenged => self.outbox.push_back(reply),
             Admission::Dropped(why) => panic!("the device's hello was dropped: {why:?}"),
             Admission::Verified(hello) => {
-                self.handshake = ServerHandshake::new(&self.config, hello, now, &mut self.rng).ok();
+                self.handshake = ServerHandshake::new(&self.config, hello, None, now, &mut self.rng).ok();
             }
             Admission::NotAClientHello => {
                 if let Some(handshake) = &mut self.handshake {
@@ -318,12 +318,12 @@ impl WrongGateway {
         for record in records(datagram) {
             let Some(session) = &mut self.session else { return };
             match session.handle_record(record) {
-                Incoming::Data(bytes) => {
-                    let bytes = bytes.to_vec();
+                Incoming::Data { message, .. } => {
+                    let bytes = message.to_vec();
                     self.message(now, &bytes);
                 }
                 Incoming::Closed => self.session = None,
-                Incoming::ResendFlight | Incoming::Ignored(_) => {}
+                Incoming::ResendFlight | Incoming::PathChallenge(_) | Incoming::Ignored(_) => {}
             }
         }
     }

@@ -27,10 +27,11 @@ use super::reassembly::{Message, Reassembly};
 use super::secrets::{MasterSecret, OtherSecret, Randoms, Side, VERIFY_DATA_LEN};
 use super::{Established, FailureReason, Fault, HandshakeEvent, HandshakeFailure, Timers};
 use crate::dtls::alert::{self, Alert};
+use crate::dtls::connection_id::ConnectionIds;
 use crate::dtls::crypto::{self, EphemeralKey, Transcript};
 use crate::dtls::record::{ContentType, DTLS_1_0, DTLS_1_2, RecordHeader, records};
 use crate::dtls::suite::{KeyExchange, Protection};
-use crate::dtls::{CipherSuite, Identity, Psk, Session};
+use crate::dtls::{CipherSuite, Identity, OfferedConnectionId, Psk, Session};
 
 /// What a client offers.
 #[derive(Clone, Debug)]
@@ -45,6 +46,10 @@ pub struct ClientConfig {
     pub max_fragment_length: Option<MaxFragmentLength>,
     /// The record_size_limit to announce, 64 to 16384 bytes (RFC 8449); values outside are moved to the nearer end.
     pub record_size_limit: Option<u16>,
+    /// What to say about connection IDs (RFC 9146): with one, the client may change its address at any time.
+    pub connection_id: OfferedConnectionId,
+    /// Whether to let the server ask whether we receive at an address (RFC 9853), where a connection ID is offered.
+    pub return_routability: bool,
 }
 
 /// The lengths that RFC 6066 section 4 knows.
@@ -65,6 +70,7 @@ pub struct ClientHandshake {
     state: State,
     suites: Vec<u16>,
     offer: Offer,
+    connection_id: OfferedConnectionId,
     identity: Identity,
     psk: Psk,
     random: [u8; RANDOM_LEN],
@@ -113,6 +119,8 @@ impl Default for ClientConfig {
             extended_master_secret: true,
             max_fragment_length: None,
             record_size_limit: None,
+            connection_id: OfferedConnectionId::None,
+            return_routability: false,
         }
     }
 }
@@ -164,7 +172,12 @@ impl ClientHandshake {
                 record_size_limit: config
                     .record_size_limit
                     .map(|limit| limit.clamp(64, MAX_RECORD_SIZE_LIMIT)),
+                connection_id: config.connection_id.chosen(),
+                //= RFC 9853 section 3
+                //# A client offering the rrc extension MUST also offer the connection_id extension
+                return_routability: config.return_routability && config.connection_id.chosen().is_some(),
             },
+            connection_id: config.connection_id,
             identity,
             psk,
             random,
@@ -274,7 +287,10 @@ impl ClientHandshake {
                 }
                 Some(_) | None => Ok(()),
             },
-            (0, ContentType::ApplicationData) => Ok(()),
+            (
+                0,
+                ContentType::ApplicationData | ContentType::Tls12Cid | ContentType::ReturnRoutabilityCheck,
+            ) => Ok(()),
             (_, _) => self.handle_protected(record),
         }
     }
@@ -406,6 +422,13 @@ impl ClientHandshake {
         if let Some(max) = accepted.max_plaintext() {
             session.limit_plaintext(max);
         }
+        if let Some(theirs) = accepted.connection_id {
+            session.use_connection_ids(ConnectionIds {
+                ours: self.connection_id.own(),
+                theirs: theirs.as_bytes().into(),
+                return_routability: accepted.return_routability,
+            });
+        }
         let verify_data = master_secret.verify_data(Side::Client, self.transcript.hash());
         let finished = messages::message(FINISHED, self.take_seq(), |body| {
             body.extend_from_slice(&verify_data)
@@ -456,7 +479,10 @@ impl ClientHandshake {
                 }
                 Some(_) | None => Ok(()),
             },
-            ContentType::ChangeCipherSpec | ContentType::ApplicationData => Ok(()),
+            ContentType::ChangeCipherSpec
+            | ContentType::ApplicationData
+            | ContentType::Tls12Cid
+            | ContentType::ReturnRoutabilityCheck => Ok(()),
         }
     }
 

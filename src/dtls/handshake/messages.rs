@@ -3,6 +3,7 @@
 //! Reading borrows and never allocates; `None` is a message that does not parse.
 
 use super::Fault;
+use crate::dtls::connection_id::ChosenId;
 use crate::dtls::crypto::POINT_LEN;
 use crate::dtls::record::DTLS_1_2;
 
@@ -43,6 +44,10 @@ pub struct Offer {
     pub p256: Listed,
     /// What ec_point_formats says of uncompressed points (RFC 8422 section 5.1.2).
     pub uncompressed_points: Listed,
+    /// What is to stand on records to whoever says this (RFC 9146 section 3).
+    pub connection_id: Option<ChosenId>,
+    /// Whether paths may be probed (RFC 9853 section 3).
+    pub return_routability: bool,
 }
 
 /// Whether the only thing that we would choose is in a peer's list.
@@ -163,6 +168,9 @@ impl<'a> ClientHello<'a> {
                     let formats = Reader(body).only(Reader::vec8).ok_or(Fault::MALFORMED)?;
                     offer.uncompressed_points = Listed::among(formats.chunks(1), &[UNCOMPRESSED]);
                 }
+                // One that is longer than what we write is left unanswered: there is no way to ask for a shorter one.
+                CONNECTION_ID => offer.connection_id = ChosenId::new(connection_id(body)?),
+                RETURN_ROUTABILITY if body.is_empty() => offer.return_routability = true,
                 SUPPORTED_VERSIONS => {
                     // A peer that can do without DTLS 1.2 but lists it falls back to it; one that does not list it
                     // would not understand our answer.
@@ -237,6 +245,13 @@ impl<'a> ServerHello<'a> {
                         return Err(Fault::ILLEGAL_PARAMETER);
                     }
                 }
+                CONNECTION_ID if offered.connection_id.is_some() => {
+                    let id = ChosenId::new(connection_id(body)?).ok_or(Fault::ILLEGAL_PARAMETER)?;
+                    accepted.connection_id = Some(id);
+                }
+                RETURN_ROUTABILITY if offered.return_routability && body.is_empty() => {
+                    accepted.return_routability = true;
+                }
                 EXTENDED_MASTER_SECRET | RENEGOTIATION_INFO | MAX_FRAGMENT_LENGTH | ENCRYPT_THEN_MAC => {
                     return Err(Fault::ILLEGAL_PARAMETER);
                 }
@@ -250,6 +265,9 @@ impl<'a> ServerHello<'a> {
         //# A client MUST treat receipt of both "max_fragment_length" and "record_size_limit" as a fatal error, and it
         //# SHOULD generate an "illegal_parameter" alert.
         if accepted.max_fragment_length.is_some() && accepted.record_size_limit.is_some() {
+            return Err(Fault::ILLEGAL_PARAMETER);
+        }
+        if accepted.return_routability && accepted.connection_id.is_none() {
             return Err(Fault::ILLEGAL_PARAMETER);
         }
         Ok(accepted)
@@ -292,6 +310,13 @@ impl Offer {
         }
         if let Some(limit) = self.record_size_limit {
             extension(RECORD_SIZE_LIMIT, &limit.to_be_bytes());
+        }
+        if let Some(id) = &self.connection_id {
+            let id = id.as_bytes();
+            extension(CONNECTION_ID, &[&[id.len() as u8], id].concat());
+        }
+        if self.return_routability {
+            extension(RETURN_ROUTABILITY, &[]);
         }
         if !block.is_empty() {
             out.extend_from_slice(&(block.len() as u16).to_be_bytes());
@@ -441,6 +466,11 @@ fn record_size_limit(body: &[u8]) -> Result<u16, Fault> {
     }
 }
 
+/// The ID in a connection_id extension, of any length.
+fn connection_id(body: &[u8]) -> Result<&[u8], Fault> {
+    Reader(body).only(Reader::vec8).ok_or(Fault::MALFORMED)
+}
+
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -513,8 +543,10 @@ const ENCRYPT_THEN_MAC: u16 = 22;
 const EXTENDED_MASTER_SECRET: u16 = 23;
 const RECORD_SIZE_LIMIT: u16 = 28;
 const SUPPORTED_VERSIONS: u16 = 43;
+const CONNECTION_ID: u16 = 54;
+const RETURN_ROUTABILITY: u16 = 61;
 const RENEGOTIATION_INFO: u16 = 0xff01;
-const KNOWN_EXTENSIONS: [u16; 8] = [
+const KNOWN_EXTENSIONS: [u16; 10] = [
     MAX_FRAGMENT_LENGTH,
     SUPPORTED_GROUPS,
     EC_POINT_FORMATS,
@@ -522,6 +554,8 @@ const KNOWN_EXTENSIONS: [u16; 8] = [
     EXTENDED_MASTER_SECRET,
     RECORD_SIZE_LIMIT,
     SUPPORTED_VERSIONS,
+    CONNECTION_ID,
+    RETURN_ROUTABILITY,
     RENEGOTIATION_INFO,
 ];
 const MIN_RECORD_SIZE_LIMIT: u16 = 64;
@@ -587,7 +621,14 @@ mod tests {
                 ..Offer::default()
             })
         };
-        let cases: [(&[u8], Result<Offer, Fault>); 24] = [
+        let id = |id: &[u8]| {
+            Ok(Offer {
+                connection_id: ChosenId::new(id),
+                ..Offer::default()
+            })
+        };
+        let too_long = [&[0, 54, 0, 34, 33], &[7; 33][..]].concat();
+        let cases: [(&[u8], Result<Offer, Fault>); 32] = [
             (&[], Ok(Offer::default())),
             (
                 &[0xff, 1, 0, 1, 0],
@@ -611,7 +652,21 @@ mod tests {
             (&[0, 28, 0, 2, 0, 63], Err(Fault::ILLEGAL_PARAMETER)),
             (&[0, 43, 0, 5, 4, 0xfe, 0xfc, 0xfe, 0xfd], Ok(Offer::default())),
             (&[0, 43, 0, 3, 2, 0xfe, 0xfc], Err(Fault::UNSUPPORTED_VERSION)),
-            // server_name with an IP literal, a ticket, a connection ID, something from the future
+            (&[0, 54, 0, 1, 0], id(&[])),
+            (&[0, 54, 0, 4, 3, 7, 8, 9], id(&[7, 8, 9])),
+            (&too_long, Ok(Offer::default())),
+            (&[0, 54, 0, 0], Err(Fault::MALFORMED)),
+            (&[0, 54, 0, 2, 2, 7], Err(Fault::MALFORMED)),
+            (&[0, 54, 0, 3, 1, 7, 8], Err(Fault::MALFORMED)),
+            (
+                &[0, 61, 0, 0],
+                Ok(Offer {
+                    return_routability: true,
+                    ..Offer::default()
+                }),
+            ),
+            (&[0, 61, 0, 1, 0], Err(Fault::MALFORMED)),
+            // server_name with an IP literal, a ticket, the connection ID of a draft, something from the future
             (
                 &[
                     0, 0, 0, 14, 0, 12, 0, 0, 9, b'1', b'2', b'7', b'.', b'0', b'.', b'0', b'.', b'1',
@@ -619,7 +674,7 @@ mod tests {
                 Ok(Offer::default()),
             ),
             (
-                &[0, 35, 0, 0, 0, 54, 0, 1, 0, 0xaa, 0xaa, 0, 2, 7, 7],
+                &[0, 35, 0, 0, 0, 53, 0, 1, 0, 0xaa, 0xaa, 0, 2, 7, 7],
                 Ok(Offer::default()),
             ),
             (&[0, 23, 0], Err(Fault::MALFORMED)),
@@ -801,11 +856,13 @@ mod tests {
             suites in proptest::collection::vec(any::<u16>(), 1..5),
             extended_master_secret: bool, renegotiation_info: bool, encrypt_then_mac: bool, elliptic: bool,
             max_fragment_length in proptest::option::of(1..=4_u8), record_size_limit in proptest::option::of(64..=16384_u16),
+            id in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=ChosenId::MAX_LEN)), return_routability: bool,
         ) {
             let listed = if elliptic { Listed::Yes } else { Listed::NoList };
             let offer = Offer {
                 extended_master_secret, renegotiation_info, encrypt_then_mac, max_fragment_length, record_size_limit,
                 p256: listed, uncompressed_points: listed,
+                connection_id: id.as_deref().and_then(ChosenId::new), return_routability,
             };
             let message = client_hello(3, &random, &cookie, &suites, &offer);
             let fragment = Fragment::read(&mut &message[..]).unwrap();

@@ -6,21 +6,24 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::{MAX_PLAINTEXT, MAX_RECORD_NUMBER};
-use crate::dtls::CipherSuite;
+use crate::dtls::connection_id::{ChosenId, ConnectionIds};
 use crate::dtls::crypto::{HASH_LEN, KEY_LEN};
 use crate::dtls::protection::{AeadKey, CbcKey, CbcKeys, Keys};
 use crate::dtls::suite::Protection;
+use crate::dtls::{CipherSuite, ConnectionId};
 
 /// What of a session outlives the process. Keys are wiped when it is dropped.
 ///
 /// ```text
-/// format 1 | suite 2 | flags 1 | max plaintext 2 | keys | reservation 8 | mark 8
+/// format 1 | suite 2 | flags 1 | max plaintext 2 | keys | reservation 8 | mark 8 | connection IDs
 ///
 /// keys, AEAD            write key 16, salt 4 | read key 16, salt 4
 /// keys, CBC, then MAC   write MAC key 32, key 16 | read MAC key 32, key 16 | key of the IVs 16
 /// ```
 ///
-/// The suite says which keys there are, so a new one changes nothing about sessions that were saved before it.
+/// The suite says which keys there are, so a new one changes nothing about sessions that were saved before it. The flags
+/// say whether there are connection IDs: then our own follows if there is one, 8 bytes, and behind its length the peer's.
+/// Format 1 had none, and is still read.
 #[derive(Clone)]
 pub struct SavedSession {
     pub(super) suite: CipherSuite,
@@ -29,13 +32,14 @@ pub struct SavedSession {
     pub(super) keys: Keys,
     pub(super) reservation: u64,
     pub(super) receive_mark: u64,
+    pub(super) connection_ids: Option<ConnectionIds>,
 }
 
 /// Why bytes are not a saved session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RestoreError {
     /// Written by another version of this program.
-    #[error("a saved session of format {0}, this program reads format {FORMAT}")]
+    #[error("a saved session of format {0}, this program reads formats {FIRST_FORMAT} to {FORMAT}")]
     Version(u8),
     /// Cut, damaged, or something else altogether.
     #[error("not a saved session")]
@@ -49,22 +53,25 @@ impl SavedSession {
     /// When the bytes are of another format or not a saved session.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RestoreError> {
         let (format, bytes) = bytes.split_first().ok_or(RestoreError::Malformed)?;
-        if *format != FORMAT {
-            return Err(RestoreError::Version(*format));
-        }
+        let known_flags = match *format {
+            FIRST_FORMAT => EXTENDED_MASTER_SECRET,
+            FORMAT => EXTENDED_MASTER_SECRET | CONNECTION_IDS | OWN_CONNECTION_ID | RETURN_ROUTABILITY,
+            other => return Err(RestoreError::Version(other)),
+        };
         let mut fields = Fields(bytes);
         let suite = CipherSuite::from_id(fields.u16()?).ok_or(RestoreError::Malformed)?;
+        let [flags] = fields.take()?;
+        if flags & !known_flags != 0 {
+            return Err(RestoreError::Malformed);
+        }
         let saved = Self {
             suite,
-            extended_master_secret: match fields.take()? {
-                [0] => false,
-                [EXTENDED_MASTER_SECRET] => true,
-                [_] => return Err(RestoreError::Malformed),
-            },
+            extended_master_secret: flags & EXTENDED_MASTER_SECRET != 0,
             max_plaintext: fields.u16()?,
             keys: fields.keys(suite.protection())?,
             reservation: fields.u64()?,
             receive_mark: fields.u64()?,
+            connection_ids: fields.connection_ids(flags)?,
         };
         let in_range = saved.max_plaintext <= MAX_PLAINTEXT
             && saved.reservation <= MAX_RECORD_NUMBER
@@ -92,11 +99,7 @@ impl SavedSession {
         let mut out = Zeroizing::new(Vec::with_capacity(MAX_SAVED_LEN));
         out.push(FORMAT);
         out.extend_from_slice(&self.suite.id().to_be_bytes());
-        out.push(if self.extended_master_secret {
-            EXTENDED_MASTER_SECRET
-        } else {
-            0
-        });
+        out.push(self.flags());
         out.extend_from_slice(&self.max_plaintext.to_be_bytes());
         match &self.keys {
             Keys::Aead { write, read, .. } => {
@@ -115,6 +118,13 @@ impl SavedSession {
         }
         out.extend_from_slice(&self.reservation.to_be_bytes());
         out.extend_from_slice(&self.receive_mark.to_be_bytes());
+        if let Some(ids) = &self.connection_ids {
+            if let Some(ours) = ids.ours {
+                out.extend_from_slice(&ours.to_bytes());
+            }
+            out.push(ids.theirs.len() as u8);
+            out.extend_from_slice(&ids.theirs);
+        }
         out
     }
 
@@ -131,6 +141,24 @@ impl SavedSession {
     /// The suite agreed on.
     pub fn suite(&self) -> CipherSuite {
         self.suite
+    }
+
+    /// What stands on the records that the session receives, where that was agreed on.
+    pub fn connection_id(&self) -> Option<ConnectionId> {
+        self.connection_ids.as_ref()?.ours
+    }
+
+    fn flags(&self) -> u8 {
+        let ids = self.connection_ids.as_ref();
+        [
+            (EXTENDED_MASTER_SECRET, self.extended_master_secret),
+            (CONNECTION_IDS, ids.is_some()),
+            (OWN_CONNECTION_ID, ids.is_some_and(|ids| ids.ours.is_some())),
+            (RETURN_ROUTABILITY, ids.is_some_and(|ids| ids.return_routability)),
+        ]
+        .into_iter()
+        .filter(|(_, is_set)| *is_set)
+        .fold(0, |flags, (flag, _)| flags | flag)
     }
 }
 
@@ -159,6 +187,35 @@ impl Fields<'_> {
 
     fn u64(&mut self) -> Result<u64, RestoreError> {
         self.take().map(u64::from_be_bytes)
+    }
+
+    fn connection_ids(&mut self, flags: u8) -> Result<Option<ConnectionIds>, RestoreError> {
+        let is_set = |flag| flags & flag != 0;
+        if !is_set(CONNECTION_IDS) {
+            let nothing_else = !is_set(OWN_CONNECTION_ID) && !is_set(RETURN_ROUTABILITY);
+            return if nothing_else {
+                Ok(None)
+            } else {
+                Err(RestoreError::Malformed)
+            };
+        }
+        let ours = if is_set(OWN_CONNECTION_ID) {
+            Some(ConnectionId::new(self.take()?))
+        } else {
+            None
+        };
+        let [len] = self.take()?;
+        let (theirs, rest) = self
+            .0
+            .split_at_checked(usize::from(len))
+            .filter(|(theirs, _)| theirs.len() <= ChosenId::MAX_LEN)
+            .ok_or(RestoreError::Malformed)?;
+        self.0 = rest;
+        Ok(Some(ConnectionIds {
+            ours,
+            theirs: theirs.into(),
+            return_routability: is_set(RETURN_ROUTABILITY),
+        }))
     }
 
     fn keys(&mut self, protection: Protection) -> Result<Keys, RestoreError> {
@@ -192,7 +249,13 @@ impl Fields<'_> {
 }
 
 /// Raised with every change of the layout.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// The first layout: no connection IDs.
+const FIRST_FORMAT: u8 = 1;
 const EXTENDED_MASTER_SECRET: u8 = 1;
-/// The most bytes of a saved session: with CBC.
-const MAX_SAVED_LEN: usize = 1 + 2 + 1 + 2 + 2 * (HASH_LEN + KEY_LEN) + KEY_LEN + 8 + 8;
+const CONNECTION_IDS: u8 = 2;
+const OWN_CONNECTION_ID: u8 = 4;
+const RETURN_ROUTABILITY: u8 = 8;
+/// The most bytes of a saved session: with CBC and the longest connection IDs.
+const MAX_SAVED_LEN: usize =
+    1 + 2 + 1 + 2 + 2 * (HASH_LEN + KEY_LEN) + KEY_LEN + 8 + 8 + ConnectionId::LEN + 1 + ChosenId::MAX_LEN;

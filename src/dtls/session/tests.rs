@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::dtls::record::write_plaintext;
 use crate::dtls::suite::Protection;
-use crate::dtls::tests::{assert_speaking, sessions};
+use crate::dtls::tests::{OFFERS, SERVER_ID, assert_speaking, data, sessions, sessions_with};
 use crate::dtls::{RestoreError, SavedSession};
 
 #[test]
@@ -14,6 +14,13 @@ fn a_session_is_small() {
     assert!(size <= 96, "{size} bytes");
     let beside = size_of::<crate::dtls::protection::CbcKeys>();
     assert!(beside <= 112, "{beside} bytes of keys in CBC");
+    let with_ids = size_of::<Rarely>();
+    assert!(with_ids <= 40, "{with_ids} bytes of connection IDs");
+    let (_, server) = sessions(CipherSuite::PskAes128Ccm8);
+    assert!(server.rarely.is_some(), "its last flight may be asked for again");
+    let (mut client, mut server) = sessions(CipherSuite::PskAes128Ccm8);
+    assert_speaking(&mut client, &mut server);
+    assert!(server.rarely.is_none() && client.rarely.is_none());
 }
 
 #[test]
@@ -30,7 +37,7 @@ fn a_record_is_what_the_rfcs_say() {
     ];
     assert_eq!(datagram[..21], expected);
     assert_eq!(datagram.len(), 4 + client.overhead());
-    assert_eq!(server.handle_record(&mut datagram), Incoming::Data(b"four"));
+    assert_eq!(server.handle_record(&mut datagram), data(b"four"));
 }
 
 #[test]
@@ -41,10 +48,7 @@ fn a_record_is_written_straight_behind_others() {
     datagram.extend_from_slice(b"an answer");
     let number = server.next_record_number();
     assert_eq!(server.finish_record(start, &mut datagram), Ok(number));
-    assert_eq!(
-        client.handle_record(&mut datagram[6..]),
-        Incoming::Data(b"an answer")
-    );
+    assert_eq!(client.handle_record(&mut datagram[6..]), data(b"an answer"));
     assert_eq!(datagram[..6], *b"before");
 }
 
@@ -134,7 +138,7 @@ fn rfc6347_4_1_2_6_a_replayed_record_is_ignored() {
     client.seal(b"open the door", &mut recorded).unwrap();
     assert_eq!(
         server.handle_record(&mut recorded.clone()),
-        Incoming::Data(b"open the door")
+        data(b"open the door")
     );
     for _ in 0..100 {
         assert_eq!(
@@ -239,10 +243,7 @@ fn a_restored_session_reuses_no_number_and_takes_no_old_record() {
         server.reserve(RESERVATION);
         let mut seen = Vec::new();
         client.seal(b"seen before", &mut seen).unwrap();
-        assert_eq!(
-            server.handle_record(&mut seen.clone()),
-            Incoming::Data(b"seen before")
-        );
+        assert_eq!(server.handle_record(&mut seen.clone()), data(b"seen before"));
         let mut late = Vec::new();
         client.seal(b"on the way during the crash", &mut late).unwrap();
         assert_speaking(&mut client, &mut server);
@@ -323,9 +324,13 @@ fn what_is_not_a_saved_session_is_refused() {
     let (_, server) = sessions(CipherSuite::PskAes128Ccm8);
     let bytes = server.save().to_bytes();
     for (index, value, expected) in [
-        (0, 2, RestoreError::Version(2)),
+        (0, 0, RestoreError::Version(0)),
+        (0, 3, RestoreError::Version(3)),
         (1, 0xaa, RestoreError::Malformed),
-        (3, 2, RestoreError::Malformed),
+        (3, 3, RestoreError::Malformed),
+        (3, 5, RestoreError::Malformed),
+        (3, 9, RestoreError::Malformed),
+        (3, 16, RestoreError::Malformed),
         (4, 0xff, RestoreError::Malformed),
         (46, 1, RestoreError::Malformed),
         (54, 1, RestoreError::Malformed),
@@ -352,7 +357,17 @@ fn a_session_saved_by_an_earlier_version_is_still_read() {
         (saved.suite(), saved.reservation(), saved.receive_mark()),
         (CipherSuite::PskAes128Ccm8, 1024, 9)
     );
-    assert_eq!(*saved.to_bytes(), bytes);
+    assert_eq!(saved.connection_id(), None);
+    // The second format has more to say only where there are connection IDs.
+    assert_eq!((saved.to_bytes()[0], &saved.to_bytes()[1..]), (2, &bytes[1..]));
+    for flags in [2, 3, 4, 8, 15] {
+        let mut altered = bytes.clone();
+        altered[3] = flags;
+        assert_eq!(
+            SavedSession::from_bytes(&altered).unwrap_err(),
+            RestoreError::Malformed
+        );
+    }
     let Keys::Aead { write, read, .. } = &saved.keys else {
         panic!("keys of another kind")
     };
@@ -368,17 +383,14 @@ fn a_session_in_cbc_makes_no_iv_twice_over_a_restart() {
     server.reserve(RESERVATION);
     let mut before = Vec::new();
     server.seal(b"before", &mut before).unwrap();
-    assert_eq!(
-        client.handle_record(&mut before.clone()),
-        Incoming::Data(b"before")
-    );
+    assert_eq!(client.handle_record(&mut before.clone()), data(b"before"));
     let bytes = server.save().to_bytes();
     let mut server = Session::restore(SavedSession::from_bytes(&bytes).unwrap());
     server.reserve(2 * RESERVATION);
     let mut after = Vec::new();
     server.seal(b"before", &mut after).unwrap();
     assert_ne!(before[13..29], after[13..29]);
-    assert_eq!(client.handle_record(&mut after), Incoming::Data(b"before"));
+    assert_eq!(client.handle_record(&mut after), data(b"before"));
 }
 
 #[test]
@@ -402,9 +414,9 @@ proptest! {
         text in proptest::collection::vec(any::<u8>(), 0..80),
         flips in proptest::collection::vec((any::<proptest::sample::Index>(), 0..8_u8), 1..4),
         cut in proptest::option::of(any::<proptest::sample::Index>()),
-        nth in 0..CipherSuite::ALL.len(),
+        nth in 0..CipherSuite::ALL.len(), offered in 0..OFFERS.len(),
     ) {
-        let (mut client, mut server) = sessions(CipherSuite::ALL[nth]);
+        let (mut client, mut server) = sessions_with(CipherSuite::ALL[nth], OFFERS[offered]);
         let mut recorded = Vec::new();
         client.seal(&text, &mut recorded).unwrap();
         let mut altered = recorded.clone();
@@ -418,12 +430,20 @@ proptest! {
         if altered != recorded {
             prop_assert!(matches!(server.handle_record(&mut altered), Incoming::Ignored(_)));
         }
-        prop_assert_eq!(server.handle_record(&mut recorded), Incoming::Data(&text));
+        prop_assert_eq!(server.handle_record(&mut recorded), data(&text));
     }
 
     #[test]
-    fn garbage_is_ignored(mut garbage in proptest::collection::vec(any::<u8>(), 0..120), nth in 0..CipherSuite::ALL.len()) {
-        let (mut client, mut server) = sessions(CipherSuite::ALL[nth]);
+    fn garbage_is_ignored(
+        mut garbage in proptest::collection::vec(any::<u8>(), 0..120),
+        nth in 0..CipherSuite::ALL.len(), offered in 0..OFFERS.len(),
+    ) {
+        let (mut client, mut server) = sessions_with(CipherSuite::ALL[nth], OFFERS[offered]);
+        let mut with_id = vec![25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 7];
+        with_id.extend_from_slice(&SERVER_ID.to_bytes());
+        with_id.extend_from_slice(&[0, garbage.len() as u8]);
+        with_id.extend_from_slice(&garbage);
+        prop_assert!(matches!(server.handle_record(&mut with_id), Incoming::Ignored(_)));
         for header in [0, 5, 13] {
             // As it is, then with more and more of a plausible header.
             let plausible = [23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 7, 0, garbage.len().saturating_sub(13) as u8];
@@ -444,8 +464,11 @@ proptest! {
                 datagram
             })
             .collect();
+        let mut highest = None;
         for index in order {
-            prop_assert_eq!(server.handle_record(&mut datagrams[index]), Incoming::Data(&[index as u8; 9]));
+            let expected = Incoming::Data { message: &[index as u8; 9], newest: highest.is_none_or(|highest| index > highest) };
+            prop_assert_eq!(server.handle_record(&mut datagrams[index]), expected);
+            highest = highest.max(Some(index));
         }
     }
 

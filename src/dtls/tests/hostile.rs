@@ -206,7 +206,8 @@ fn what_may_be_ignored_is() {
             extended(&[0, 0, 0, 14, 0, 12, 0, 0, 9, 49, 50, 55, 46, 48, 46, 48, 46, 49]),
         ),
         ("raw public keys first", extended(&[0, 20, 0, 3, 2, 2, 0])),
-        ("a connection ID", extended(&[0, 54, 0, 1, 0])),
+        ("the connection ID of a draft", extended(&[0, 53, 0, 1, 0])),
+        ("probing of paths alone", extended(&[0, 61, 0, 0])),
     ];
     for (name, message) in cases {
         let mut world = World::new();
@@ -535,7 +536,8 @@ impl World {
 
     pub fn start(&mut self, datagram: &[u8]) -> Result<ServerHandshake, HandshakeFailure> {
         let hello = self.verified(datagram);
-        ServerHandshake::new(&Arc::new(ServerConfig::default()), hello, self.now, &mut self.rng)
+        let config = Arc::new(ServerConfig::default());
+        ServerHandshake::new(&config, hello, Some(SERVER_ID), self.now, &mut self.rng)
     }
 }
 

@@ -2,8 +2,10 @@
 //! Python's `hmac` and `cryptography`.
 
 use super::*;
+use crate::dtls::connection_id::ConnectionIds;
 use crate::dtls::crypto::{SharedSecret, Transcript};
 use crate::dtls::handshake::secrets::{MasterSecret, OtherSecret, Randoms, Side};
+use crate::dtls::{Ignored, RecordHeader};
 
 /// `openssl s_server` and `s_client` with `PSK-AES128-CBC-SHA256`, encrypt_then_mac, no extended master secret.
 #[test]
@@ -31,11 +33,11 @@ fn rfc7366_3_a_recorded_session_opens_on_both_sides() {
     );
     assert_eq!(
         server.handle_record(&mut hex(CLIENT_DATA)),
-        Incoming::Data(b"hello from a device\n")
+        data(b"hello from a device\n")
     );
     assert_eq!(
         client.handle_record(&mut hex(SERVER_DATA)),
-        Incoming::Data(b"hello from a server\n")
+        data(b"hello from a server\n")
     );
 }
 
@@ -99,6 +101,69 @@ fn rfc5489_2_keys_from_a_shared_secret_are_the_computed_ones() {
     }
 }
 
+/// Computed with Python: the key block as RFC 5246 section 6.3 cuts it, what is authenticated as RFC 9146 sections 5.2 and
+/// 5.3 write it down, AES-GCM, AES-CCM, AES-CBC and HMAC of `cryptography`. The client's records are padded to 16 bytes as
+/// Mbed TLS does it, the server's are not padded and have an ID of three bytes.
+#[test]
+fn rfc9146_5_records_with_connection_ids_are_the_computed_ones() {
+    for (suite, from_client, from_server) in WITH_IDS {
+        let master_secret = MasterSecret::derive(&key(), &OtherSecret::Absent, &randoms(), None);
+        let mut server = master_secret.session(Side::Server, suite, &randoms());
+        server.use_connection_ids(ConnectionIds {
+            ours: Some(SERVER_ID),
+            theirs: [0xc0, 0xff, 0xee].into(),
+            return_routability: false,
+        });
+        let from_client = hex(from_client);
+        assert_eq!(
+            RecordHeader::connection_id(&from_client),
+            Some(SERVER_ID),
+            "{suite}"
+        );
+        assert_eq!(
+            server.handle_record(&mut from_client.clone()),
+            data(b"hello from a device\n"),
+            "{suite}"
+        );
+        let mut record = Vec::new();
+        server.seal(b"hello from a server\n", &mut record).unwrap();
+        assert_eq!(record, hex(from_server), "{suite}");
+    }
+}
+
+/// Computed as above: number 0 holds 16 zeros, 1 a single one, 2 a byte of type 24, 3 one of type 25, 4 type 23 alone and 5
+/// no byte at all, each under the keys of a client.
+#[test]
+fn rfc9146_4_an_inner_plaintext_without_a_type_of_ours_changes_nothing() {
+    let master_secret = MasterSecret::derive(&key(), &OtherSecret::Absent, &randoms(), None);
+    let mut servers = [CipherSuite::PskAes128Ccm8, CipherSuite::PskAes128CbcSha256].map(|suite| {
+        let mut server = master_secret.session(Side::Server, suite, &randoms());
+        server.use_connection_ids(ConnectionIds {
+            ours: Some(SERVER_ID),
+            theirs: [].into(),
+            return_routability: false,
+        });
+        server
+    });
+    for (name, ccm_8, cbc) in INNER_PLAINTEXTS {
+        for (server, record) in servers.iter_mut().zip([ccm_8, cbc]) {
+            let expected = if name == "no data" {
+                data(b"")
+            } else {
+                Incoming::Ignored(Ignored::Unexpected)
+            };
+            assert_eq!(server.handle_record(&mut hex(record)), expected, "{name}");
+            // It is authentic all the same, so its number is used up.
+            assert_eq!(
+                server.handle_record(&mut hex(record)),
+                Incoming::Ignored(Ignored::Replayed),
+                "{name}"
+            );
+        }
+    }
+    assert!(servers.iter().all(|server| server.failures() == 0));
+}
+
 fn key() -> Psk {
     Psk::new(&hex(KEY)).unwrap()
 }
@@ -115,6 +180,60 @@ fn hex(digits: &str) -> Vec<u8> {
     data_encoding::HEXLOWER.decode(digits.as_bytes()).unwrap()
 }
 
+const WITH_IDS: [(CipherSuite, &str, &str); 4] = [
+    (
+        CipherSuite::PskAes128GcmSha256,
+        "19fefd00010000000000005101020304050607003800010000000000007818328e15ee50da19b6aa7b06cdddfb520b1ceee608eb7b9e9d78b1abe03461e2040fa4f07d063bc3e42db65b6b21e8",
+        "19fefd0001000000000000c0ffee002d00010000000000005ce2b6cdd2b6c30764e786801eb5c5e565b111cbcd5e79bd38bd1558b5d6adc1fb3bd1c62e",
+    ),
+    (
+        CipherSuite::PskAes128Ccm,
+        "19fefd0001000000000000510102030405060700380001000000000000d1074613dea0bbc81e655a97193ea1e5c594c25b802076915679b8913a796a9733fed2807c3da3aa9b3df60a42d6736f",
+        "19fefd0001000000000000c0ffee002d00010000000000002b3d08e330f9685b10957f32aaeed8b5c4033e6a8e1ae8232d5a9d9f011589775a4a25a710",
+    ),
+    (
+        CipherSuite::PskAes128Ccm8,
+        "19fefd0001000000000000510102030405060700300001000000000000d1074613dea0bbc81e655a97193ea1e5c594c25b802076915679b8913a796a97647e1a3e687b6e74",
+        "19fefd0001000000000000c0ffee002500010000000000002b3d08e330f9685b10957f32aaeed8b5c4033e6a8ed8cb4dd67bea8d4b",
+    ),
+    (
+        CipherSuite::PskAes128CbcSha256,
+        "19fefd000100000000000051010203040506070060dec1bd58cb50a7208cfff1b516d314d9937eceaa293b1e382b0dcdd3ad7c9fa8d09d868869bbc51b4a41f960b9f5424e663bc1b79e1b7a70db9977b96c30abf6b1b36200623c7d0602fe759350529bb907f7be27cc22edadbb66829a919f5ffd",
+        "19fefd0001000000000000c0ffee005007e1f1531f6055251c076c4f7392a96459791210ebd683d66f98bc39915fa3789513c540a25e08bfc05e028b7a1551dcf7e0fdc479a10bf58beb4d3a4e38210e061f4315e3eb3197eb343419d93ff235",
+    ),
+];
+const INNER_PLAINTEXTS: [(&str, &str, &str); 6] = [
+    (
+        "nothing but zeros",
+        "19fefd0001000000000000510102030405060700200001000000000000b9622a7fb180ddba71087af6395ac493e9e3f6fdb19356ae",
+        "19fefd000100000000000051010203040506070050dec1bd58cb50a7208cfff1b516d314d974a020d914e718d30a055cbfd003dd593c7bd13cd037739cc79005e3807fcd86e16f2d487e0912443db7e946f3f16326edca39f0fe5d3704e85427fd222bec61",
+    ),
+    (
+        "a single zero",
+        "19fefd0001000000000001510102030405060700110001000000000001f79896f2ebf02d2f81",
+        "19fefd0001000000000001510102030405060700400c51f6fecae1d0c9ec45f6d68445742eea417d4f494e21eaf018e4e8b3471b6a3d6990b2f5926a7627bf9277969f9c9b2755acc1c758f260a4d0bb8961536d7c",
+    ),
+    (
+        "a heartbeat",
+        "19fefd0001000000000002510102030405060700120001000000000002ddf1ad2d2cb245903e2e",
+        "19fefd00010000000000025101020304050607004080d3784cc177df3acb1fb8f175c59a4c64b99dcb693c0aa5ec7d150c779675fe7abba9b44ba46d1ca6ca49476a27b2f456692ea799265a9c8e243608154d3dda",
+    ),
+    (
+        "an ID within an ID",
+        "19fefd0001000000000003510102030405060700130001000000000003b6cfdd0d08920c6d7e0277",
+        "19fefd0001000000000003510102030405060700402b8866c83ab12b08835034e762bc69b76a6c37cd62f89a8c809c4b2b4dba9bfc813ff27824c3685786e2954a05031373b2b16098e8784077c1eee53488462e22",
+    ),
+    (
+        "no data",
+        "19fefd0001000000000004510102030405060700110001000000000004d73df0abcf71abed88",
+        "19fefd000100000000000451010203040506070040b159e8e2fcd5c027a8a486b947daffa2054ae37e1b24e4c460039057a07499b145a93924e9ca80ab027215b4bac1d938f684a678a86a0278658996be7fb9f9de",
+    ),
+    (
+        "nothing at all",
+        "19fefd0001000000000005510102030405060700100001000000000005210013b1446bb865",
+        "19fefd000100000000000551010203040506070040ff6a21d840656bb570a282c87e8100718288bf2bf222d7f9c9e8947fe51e8483ba11137dd7d20761c501b0f058d6d21f380dd54ae6568a3bbfbdf4d014487c61",
+    ),
+];
 const KEY: &str = "73656372657420736563726574";
 /// The second ClientHello, ServerHello, ServerHelloDone, ClientKeyExchange.
 const HANDSHAKE: [&str; 4] = [

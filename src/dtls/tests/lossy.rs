@@ -8,8 +8,8 @@ use super::*;
 #[test]
 fn any_single_datagram_may_be_lost() {
     for lost in 0..5 {
-        for suite in CipherSuite::ALL {
-            let mut simulation = simulation(suite);
+        for (suite, offered) in every_kind() {
+            let mut simulation = simulation_with(suite, offered);
             simulation.run(|nth, _, _| if nth == lost { Vec::new() } else { well() }, agreed);
             simulation.assert_agreed();
             let took = simulation.now - simulation.start;
@@ -47,8 +47,8 @@ fn any_two_datagrams_may_be_lost() {
 fn any_single_datagram_may_come_twice_at_once_or_later() {
     for twice in 0..5 {
         for later in [10, 25, 500, 30_000] {
-            for suite in CipherSuite::ALL {
-                let mut simulation = simulation(suite);
+            for (suite, offered) in every_kind() {
+                let mut simulation = simulation_with(suite, offered);
                 let fate = vec![Duration::from_millis(10), Duration::from_millis(later)];
                 simulation.run(
                     |nth, _, _| if nth == twice { fate.clone() } else { well() },
@@ -64,8 +64,8 @@ fn any_single_datagram_may_come_twice_at_once_or_later() {
 fn any_single_datagram_may_be_late() {
     for late in 0..5 {
         for delay in [15, 900, 1100, 5000] {
-            for suite in CipherSuite::ALL {
-                let mut simulation = simulation(suite);
+            for (suite, offered) in every_kind() {
+                let mut simulation = simulation_with(suite, offered);
                 let fate = vec![Duration::from_millis(delay)];
                 simulation.run(
                     |nth, _, _| if nth == late { fate.clone() } else { well() },
@@ -81,11 +81,8 @@ fn any_single_datagram_may_be_late() {
 fn records_may_travel_apart_and_in_any_order() {
     // ClientKeyExchange, ChangeCipherSpec, Finished; every order of the three.
     let orders = || [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-    for (suite, order) in CipherSuite::ALL
-        .into_iter()
-        .flat_map(|suite| orders().map(|order| (suite, order)))
-    {
-        let mut simulation = simulation(suite);
+    for ((suite, offered), order) in every_kind().flat_map(|kind| orders().map(|order| (kind, order))) {
+        let mut simulation = simulation_with(suite, offered);
         simulation.run(
             |_, way, datagram| {
                 if way == Way::ToServer && is_key_exchange(datagram) {
@@ -108,7 +105,10 @@ fn records_may_travel_apart_and_in_any_order() {
             simulation.deliver(Way::ToServer, split[index].clone());
             simulation.server.take_events(simulation.now);
         }
-        assert!(simulation.server.session.is_some(), "{suite}, {order:?}");
+        assert!(
+            simulation.server.session.is_some(),
+            "{suite}, {offered:?}, {order:?}"
+        );
         simulation.run(|_, _, _| well(), agreed);
         simulation.assert_agreed();
     }
@@ -235,7 +235,8 @@ proptest! {
     fn a_bad_network_is_only_slow(seed: u64) {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut simulation = simulation(CipherSuite::ALL[(seed % 6) as usize]);
+        let (suite, offered) = every_kind().nth((seed % 18) as usize).unwrap();
+        let mut simulation = simulation_with(suite, offered);
         simulation.run(|_, _, _| bad_network(&mut rng), agreed);
         if agreed(&simulation) {
             simulation.assert_agreed();
@@ -249,7 +250,8 @@ proptest! {
     fn an_adversary_in_between_gets_no_two_sides_with_different_keys(seed: u64) {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut simulation = simulation(CipherSuite::ALL[(seed % 6) as usize]);
+        let (suite, offered) = every_kind().nth((seed % 18) as usize).unwrap();
+        let mut simulation = simulation_with(suite, offered);
         for _ in 0..40 {
             let until = simulation.sent.len() + 1;
             simulation.run(|_, _, _| bad_network(&mut rng), |simulation| simulation.sent.len() >= until);
@@ -276,12 +278,23 @@ proptest! {
     }
 }
 
+/// Every suite, with and without connection IDs in either direction.
+fn every_kind() -> impl Iterator<Item = (CipherSuite, OfferedConnectionId)> {
+    CipherSuite::ALL
+        .into_iter()
+        .flat_map(|suite| OFFERS.map(|offered| (suite, offered)))
+}
+
 fn simulation(suite: CipherSuite) -> Simulation {
+    simulation_with(suite, OfferedConnectionId::None)
+}
+
+fn simulation_with(suite: CipherSuite, offered: OfferedConnectionId) -> Simulation {
     let client = ClientConfig {
         suites: vec![suite],
         ..ClientConfig::default()
     };
-    Simulation::new(client, ServerConfig::default(), 1)
+    with_ids(client, offered, 1)
 }
 
 fn agreed(simulation: &Simulation) -> bool {

@@ -1,5 +1,6 @@
 //! Both halves against each other over a network that loses, repeats and reorders, in virtual time.
 
+mod connection_id;
 mod handshake;
 mod hostile;
 mod known_answers;
@@ -15,8 +16,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::{
-    Admission, CipherSuite, ClientConfig, ClientHandshake, CookieJar, Established, HandshakeEvent,
-    HandshakeFailure, Identity, Incoming, Psk, ServerConfig, ServerHandshake, Session, records,
+    Admission, CipherSuite, ClientConfig, ClientHandshake, ConnectionId, CookieJar, Established,
+    HandshakeEvent, HandshakeFailure, Identity, Incoming, OfferedConnectionId, Psk, ServerConfig,
+    ServerHandshake, Session, records,
 };
 
 /// Which way a datagram goes.
@@ -52,6 +54,8 @@ pub struct Server {
     pub jar: CookieJar,
     pub config: Arc<ServerConfig>,
     pub key: Option<Psk>,
+    /// What it wants on records, where the client can do that.
+    pub connection_id: Option<ConnectionId>,
     /// How long the store takes to find a key.
     pub lookup: Duration,
     pub wanted: Option<(Instant, Identity)>,
@@ -94,6 +98,7 @@ impl Simulation {
                 jar: CookieJar::new([42; 32], start),
                 config: Arc::new(server),
                 key: server_key,
+                connection_id: None,
                 lookup: Duration::ZERO,
                 wanted: None,
                 handshake: None,
@@ -241,9 +246,9 @@ impl Client {
             Some(Ok(session)) => {
                 for record in records(datagram) {
                     match session.handle_record(record) {
-                        Incoming::Data(data) => self.received.push(data.to_vec()),
+                        Incoming::Data { message, .. } => self.received.push(message.to_vec()),
                         Incoming::Closed => self.closed = true,
-                        Incoming::ResendFlight | Incoming::Ignored(_) => {}
+                        Incoming::ResendFlight | Incoming::PathChallenge(_) | Incoming::Ignored(_) => {}
                     }
                 }
             }
@@ -273,7 +278,7 @@ impl Server {
                         .expect("a repeated hello ends nothing");
                     return Vec::new();
                 }
-                match ServerHandshake::new(&self.config, hello, now, &mut self.rng) {
+                match ServerHandshake::new(&self.config, hello, self.connection_id, now, &mut self.rng) {
                     Ok(handshake) => {
                         self.failures
                             .extend(self.handshake.replace(handshake).map(ServerHandshake::abandon));
@@ -293,9 +298,14 @@ impl Server {
         if let Some(session) = &mut self.session {
             for record in records(&mut datagram.to_vec()) {
                 match session.handle_record(record) {
-                    Incoming::Data(data) => self.received.push(data.to_vec()),
+                    Incoming::Data { message, .. } => self.received.push(message.to_vec()),
                     Incoming::ResendFlight => answers.extend(session.last_flight().map(<[u8]>::to_vec)),
                     Incoming::Closed => self.closed = true,
+                    Incoming::PathChallenge(challenge) => {
+                        let mut answer = Vec::new();
+                        session.answer_challenge(challenge, &mut answer).unwrap();
+                        answers.push(answer);
+                    }
                     Incoming::Ignored(_) => {}
                 }
             }
@@ -347,7 +357,15 @@ impl Server {
 pub fn assert_speaking(from: &mut Session, to: &mut Session) {
     let mut datagram = Vec::new();
     from.seal(b"are you there?", &mut datagram).unwrap();
-    assert_eq!(to.handle_record(&mut datagram), Incoming::Data(b"are you there?"));
+    assert_eq!(to.handle_record(&mut datagram), data(b"are you there?"));
+}
+
+/// What a record with this message is, when no later one has been opened before it.
+pub fn data(message: &[u8]) -> Incoming<'_> {
+    Incoming::Data {
+        message,
+        newest: true,
+    }
 }
 
 /// Ten milliseconds.
@@ -355,13 +373,36 @@ pub fn well() -> Fate {
     vec![Duration::from_millis(10)]
 }
 
+/// What a client may say about connection IDs.
+pub const OFFERS: [OfferedConnectionId; 3] = [
+    OfferedConnectionId::None,
+    OfferedConnectionId::Empty,
+    OfferedConnectionId::Own(CLIENT_ID),
+];
+
+/// A client that offers this, and a server that has an ID to give.
+pub fn with_ids(client: ClientConfig, offered: OfferedConnectionId, seed: u64) -> Simulation {
+    let client = ClientConfig {
+        connection_id: offered,
+        ..client
+    };
+    let mut simulation = Simulation::new(client, ServerConfig::default(), seed);
+    simulation.server.connection_id = Some(SERVER_ID);
+    simulation
+}
+
 /// A client and a server that have just shaken hands.
 pub fn sessions(suite: CipherSuite) -> (Session, Session) {
+    sessions_with(suite, OfferedConnectionId::None)
+}
+
+/// The same, where the client offered this.
+pub fn sessions_with(suite: CipherSuite, offered: OfferedConnectionId) -> (Session, Session) {
     let client = ClientConfig {
         suites: vec![suite],
         ..ClientConfig::default()
     };
-    Simulation::new(client, ServerConfig::default(), 1).into_sessions()
+    with_ids(client, offered, 1).into_sessions()
 }
 
 pub fn identity() -> Identity {
@@ -372,6 +413,10 @@ pub fn psk() -> Psk {
     Psk::new(b"a secret of the device").unwrap()
 }
 
+/// What the server wants on records, where a test has it give one.
+pub const SERVER_ID: ConnectionId = ConnectionId::new([0x51, 1, 2, 3, 4, 5, 6, 7]);
+/// What the client wants on records, where it wants any.
+pub const CLIENT_ID: ConnectionId = ConnectionId::new([0xc1, 9, 8, 7, 6, 5, 4, 0]);
 pub const PEER: SocketAddr = SocketAddr::new(
     std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)),
     40_000,

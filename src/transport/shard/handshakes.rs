@@ -123,7 +123,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 return self.drop_datagram(DropReason::HandshakeCap);
             }
         };
-        match ServerHandshake::new(&self.around.dtls, hello, self.now, &mut self.around.rng) {
+        match ServerHandshake::new(&self.around.dtls, hello, None, self.now, &mut self.around.rng) {
             Ok(machine) => {
                 let id = self.handshakes.insert(Handshaking {
                     machine: Box::new(machine),

@@ -410,7 +410,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 return;
             };
             match session.handle_record(record) {
-                Incoming::Data(message) => {
+                Incoming::Data { message, .. } => {
                     peer.path = path;
                     peer.heard = self.now;
                     if self.around.journal.is_some() && !peer.has_moved {
@@ -427,6 +427,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                         out.push(start, path);
                     }
                 }
+                Incoming::PathChallenge(challenge) => {
+                    let start = out.bytes.len();
+                    if session.answer_challenge(challenge, &mut out.bytes).is_ok() {
+                        out.push(start, path);
+                    }
+                }
                 Incoming::Closed => {
                     let start = out.bytes.len();
                     session.close(&mut out.bytes);
@@ -440,6 +446,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                         Ignored::Plaintext => DropReason::Plaintext,
                         Ignored::WrongEpoch => DropReason::WrongEpoch,
                         Ignored::Replayed => DropReason::Replayed,
+                        Ignored::WrongConnectionId => DropReason::UnknownSession,
                         Ignored::Unauthentic => DropReason::Undecryptable,
                         Ignored::Unexpected => DropReason::Other,
                     });
