@@ -17,7 +17,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tessera::dtls::{ClientHandshake, ContentType, HandshakeEvent, HandshakeFailure, Session};
+use tessera::dtls::{ClientHandshake, HandshakeEvent, HandshakeFailure, Session};
 
 use super::recording::Recording;
 use super::script::Script;
@@ -83,12 +83,7 @@ impl Run {
                 self.handle_timeout();
             }
             5 => {
-                let kind = match script.byte()? % 4 {
-                    0 => ContentType::ApplicationData,
-                    1 => ContentType::Alert,
-                    2 => ContentType::Handshake,
-                    _ => ContentType::ChangeCipherSpec,
-                };
+                let kind = script.content_type()?;
                 let plaintext = script.bytes()?;
                 let recording = &self.recording;
                 let insider = self

@@ -1,5 +1,7 @@
 //! An input, read from front to back.
 
+use tessera::dtls::ContentType;
+
 /// What is left of an input.
 pub struct Script<'d>(&'d [u8]);
 
@@ -18,6 +20,17 @@ impl<'d> Script<'d> {
     /// The next two bytes as a number.
     pub fn number(&mut self) -> Option<u16> {
         Some(u16::from_be_bytes([self.byte()?, self.byte()?]))
+    }
+
+    /// A type of record, as it may stand in the clear.
+    pub fn content_type(&mut self) -> Option<ContentType> {
+        Some(match self.byte()? % 5 {
+            0 => ContentType::ApplicationData,
+            1 => ContentType::Alert,
+            2 => ContentType::Handshake,
+            3 => ContentType::ChangeCipherSpec,
+            _ => ContentType::ReturnRoutabilityCheck,
+        })
     }
 
     /// Bytes with their length in front, two bytes; as many as there are where there are fewer.

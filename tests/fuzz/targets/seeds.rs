@@ -18,9 +18,9 @@ pub fn seeds() -> Vec<Seed> {
     let mut seeds = Vec::new();
     for suites in 0..CipherSuite::ALL.len() as u8 {
         for several in [0, 0x80] {
-            for flags in [0, 1, 2, 4, 8, 16, 32] {
+            for flags in [0, 1, 2, 4, 8, 16, 32, 0x40, 0x80, 0xc0] {
                 // One suite in every setup, the others plain: what differs elsewhere does not depend on the suite.
-                if suites == 0 || flags == 0 {
+                if suites == 0 || matches!(flags, 0 | 0xc0) {
                     of_setup([suites | several, flags], &mut seeds);
                 }
             }
@@ -124,6 +124,8 @@ fn of_setup(bytes: [u8; 2], seeds: &mut Vec<Seed>) {
             with_length(&[0x82, 0, 9, 0x80], b"another"),
             with_length(&[1, 2], &[20, 0, 0, 12]),
             with_length(&[0x81, 3], &[1]),
+            with_length(&[1, 4], &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
+            with_length(&[0x81, 4], &[0, 1, 2, 3, 4, 5, 6, 7, 8]),
             with_length(&[1, 1], &[1, 90]),
             with_length(&[1, 1], &[1, 0]),
         ],
@@ -188,6 +190,17 @@ fn of_setup(bytes: [u8; 2], seeds: &mut Vec<Seed>) {
         ]
         .concat(),
     );
+    if let Some((client, server)) = recording.sessions() {
+        // A saved session is an input by itself, without a setup.
+        for (side, session) in [("client", client), ("server", server)] {
+            let name = format!("{:02x}{:02x}-saved-{side}", bytes[0], bytes[1]);
+            seeds.push(Seed::new(
+                "record_layer",
+                name,
+                session.save().to_bytes().to_vec(),
+            ));
+        }
+    }
 }
 
 impl Seed {

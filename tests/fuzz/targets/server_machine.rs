@@ -92,12 +92,7 @@ impl Run {
             }
             6 => self.send_under_keys(ContentType::Handshake, script.bytes()?),
             7 => {
-                let kind = match script.byte()? % 4 {
-                    0 => ContentType::ApplicationData,
-                    1 => ContentType::Alert,
-                    2 => ContentType::Handshake,
-                    _ => ContentType::ChangeCipherSpec,
-                };
+                let kind = script.content_type()?;
                 self.send_under_keys(kind, script.bytes()?);
             }
             _ => {}

@@ -9,7 +9,7 @@ use tessera::dtls::{
     ServerHandshake, Session, records,
 };
 
-use super::setup::{LOCAL, PEER, SERVER_SEED, Setup, start};
+use super::setup::{LOCAL, PEER, SERVER_ID, SERVER_SEED, Setup, start};
 
 /// The server's side of a run.
 pub struct ServerSide {
@@ -59,7 +59,13 @@ impl ServerSide {
                     .as_ref()
                     .is_some_and(|open| open.began_with(&hello));
                 if !repeated {
-                    match ServerHandshake::new(&self.setup.server(), hello, now, &mut self.rng) {
+                    match ServerHandshake::new(
+                        &self.setup.server(),
+                        hello,
+                        Some(SERVER_ID),
+                        now,
+                        &mut self.rng,
+                    ) {
                         Ok(handshake) => {
                             self.handshake = Some(handshake);
                             self.wanted = false;
@@ -122,8 +128,14 @@ impl ServerSide {
         };
         for record in records(&mut datagram.to_vec()) {
             match session.handle_record(record) {
-                Incoming::Data(data) => self.received.push(data.to_vec()),
+                Incoming::Data { message, .. } => self.received.push(message.to_vec()),
                 Incoming::ResendFlight => self.out.extend(session.last_flight().map(<[u8]>::to_vec)),
+                Incoming::PathChallenge(challenge) => {
+                    let mut answer = Vec::new();
+                    if session.answer_challenge(challenge, &mut answer).is_ok() {
+                        self.out.push(answer);
+                    }
+                }
                 Incoming::Closed => self.closed = true,
                 Incoming::Ignored(_) => {}
             }

@@ -7,7 +7,8 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tessera::dtls::{
-    CipherSuite, ClientConfig, ClientHandshake, Identity, MaxFragmentLength, Psk, ServerConfig,
+    CipherSuite, ClientConfig, ClientHandshake, ConnectionId, Identity, MaxFragmentLength,
+    OfferedConnectionId, Psk, ServerConfig,
 };
 
 use super::script::Script;
@@ -19,6 +20,12 @@ pub struct Setup {
     flags: u8,
 }
 
+/// The connection IDs of a session.
+pub struct Ids {
+    pub client: Option<ConnectionId>,
+    pub server: Option<ConnectionId>,
+}
+
 impl Setup {
     pub fn read(script: &mut Script<'_>) -> Option<Self> {
         let (suites, flags) = (script.byte()?, script.byte()?);
@@ -26,7 +33,7 @@ impl Setup {
         let chosen = (suites & !SEVERAL) % CipherSuite::ALL.len() as u8;
         Some(Self {
             suites: suites & SEVERAL | chosen,
-            flags: flags & FLAGS,
+            flags,
         })
     }
 
@@ -63,12 +70,40 @@ impl Setup {
         self.flags & SLOW_LOOKUP != 0
     }
 
+    /// What each side finds on what it receives, where two sides alone agree.
+    pub fn connection_ids(self) -> Ids {
+        match self.offered_connection_id() {
+            OfferedConnectionId::None => Ids {
+                client: None,
+                server: None,
+            },
+            OfferedConnectionId::Empty => Ids {
+                client: None,
+                server: Some(SERVER_ID),
+            },
+            OfferedConnectionId::Own(id) => Ids {
+                client: Some(id),
+                server: Some(SERVER_ID),
+            },
+        }
+    }
+
+    fn offered_connection_id(self) -> OfferedConnectionId {
+        match self.flags & CONNECTION_ID {
+            0 => OfferedConnectionId::None,
+            EMPTY_CONNECTION_ID => OfferedConnectionId::Empty,
+            _ => OfferedConnectionId::Own(ConnectionId::new([0xc1; 8])),
+        }
+    }
+
     pub fn client(self) -> ClientHandshake {
         let config = ClientConfig {
             suites: self.suites(),
             extended_master_secret: self.extended_master_secret(),
             max_fragment_length: (self.flags & FRAGMENT_LENGTH != 0).then_some(MaxFragmentLength::Bytes512),
             record_size_limit: (self.flags & SIZE_LIMIT != 0).then_some(64),
+            connection_id: self.offered_connection_id(),
+            return_routability: self.flags & CONNECTION_ID == CONNECTION_ID,
             ..ClientConfig::default()
         };
         let mut rng = StdRng::seed_from_u64(CLIENT_SEED);
@@ -97,6 +132,8 @@ pub fn start() -> Instant {
 pub const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 40_000);
 pub const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 5684);
 
+pub const SERVER_ID: ConnectionId = ConnectionId::new([0x51, 1, 2, 3, 4, 5, 6, 7]);
+
 const CLIENT_SEED: u64 = 1;
 pub const SERVER_SEED: u64 = 2;
 
@@ -109,4 +146,6 @@ const FRAGMENT_LENGTH: u8 = 1 << 2;
 const STRANGER: u8 = 1 << 3;
 const WRONG_KEY: u8 = 1 << 4;
 const SLOW_LOOKUP: u8 = 1 << 5;
-const FLAGS: u8 = 0x3f;
+const EMPTY_CONNECTION_ID: u8 = 1 << 6;
+/// The upper of the two bits says that the client has one of its own, both that its path may be probed too.
+const CONNECTION_ID: u8 = 3 << 6;
