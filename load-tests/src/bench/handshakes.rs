@@ -1,0 +1,222 @@
+//! What a handshake costs the server, by suite.
+//!
+//! 1. A batch of clients goes through it in step, so that the server's part of each step is one piece to be timed.
+//! 2. The same clients go through sockets and a shard of the gateway.
+//! 3. Both stand beside the sum of the primitives that such a handshake cannot do without, and the echo of as many datagrams.
+
+use std::fmt::Write;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tessera::clock;
+use tessera::dtls::{
+    Admission, CipherSuite, ClientConfig, ClientHandshake, CookieJar, HandshakeEvent, Identity, Psk,
+    ServerConfig, ServerHandshake, Session,
+};
+
+use super::cpu::Meter;
+use super::echo::echo;
+use super::gateway;
+use super::primitives::Primitives;
+
+/// Measures, and returns what there is to read.
+///
+/// # Errors
+/// When a socket fails, or a handshake.
+pub fn handshakes() -> io::Result<String> {
+    let primitives = Primitives::measure();
+    let echo = echo(DATAGRAM)?;
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        out,
+        "CPU of the server per full handshake, in microseconds; {PSK_BATCH} at a time.\n\
+         A bare echo of {DATAGRAM} bytes costs {echo:.2} a datagram, so a handshake with pre-shared keys may cost {:.1}.\n",
+        echo * ECHOES_MAX,
+    );
+    let _ = writeln!(
+        out,
+        "{:<32} {:>8} {:>10} {:>6} {:>12} {:>8} {:>7}",
+        "suite", "security", "primitives", "ratio", "with sockets", "echoes", "budget"
+    );
+    for suite in CipherSuite::ALL {
+        let alone = in_step(suite)?;
+        let made_of = psk_primitives(&primitives, suite);
+        let whole = gateway::handshakes(suite)?;
+        let _ = writeln!(
+            out,
+            "{:<32} {alone:>8.2} {made_of:>10.2} {:>6.2} {whole:>12.2} {:>8.1} {ECHOES_MAX:>7.1}",
+            suite.to_string(),
+            alone / made_of,
+            whole / echo,
+        );
+    }
+    Ok(out)
+}
+
+/// One client, as a batch has them.
+pub struct Client {
+    pub handshake: ClientHandshake,
+    pub session: Option<Session>,
+}
+
+impl Client {
+    /// A client that is about to begin.
+    pub fn new(suite: CipherSuite, index: usize, now: Instant, rng: &mut StdRng) -> Self {
+        let config = ClientConfig {
+            suites: vec![suite],
+            ..ClientConfig::default()
+        };
+        let handshake = ClientHandshake::new(&Arc::new(config), identity(index), psk(), now, rng);
+        Self {
+            handshake,
+            session: None,
+        }
+    }
+
+    /// Takes a datagram.
+    pub fn handle(&mut self, now: Instant, datagram: &mut [u8]) -> io::Result<()> {
+        self.handshake
+            .handle_datagram(now, datagram)
+            .map_err(io::Error::other)?;
+        if let Some(HandshakeEvent::Established(established)) = self.handshake.poll_event() {
+            self.session = Some(established.session);
+        }
+        Ok(())
+    }
+}
+
+pub fn identity(index: usize) -> Identity {
+    Identity::new(format!("device-{index}@bench").as_bytes()).expect("a short identity")
+}
+
+pub fn psk() -> Psk {
+    Psk::new(&[11; 16]).expect("a key of 16 bytes")
+}
+
+/// What the security layer alone costs: the least of some batches.
+fn in_step(suite: CipherSuite) -> io::Result<f64> {
+    let now = clock::now();
+    let mut rng = StdRng::seed_from_u64(1);
+    let jar = CookieJar::new([12; 32], now);
+    let config = Arc::new(ServerConfig::default());
+    let mut least = f64::INFINITY;
+    for _ in 0..PSK_ROUNDS {
+        let mut clients: Vec<Client> = (0..PSK_BATCH)
+            .map(|index| Client::new(suite, index, now, &mut rng))
+            .collect();
+        let mut peers: Vec<Peer> = (0..PSK_BATCH).map(Peer::new).collect();
+        let mut meter = Meter::default();
+        loop {
+            let mut sent = false;
+            for (client, peer) in clients.iter_mut().zip(&mut peers) {
+                peer.datagram.clear();
+                sent |= client.handshake.poll_transmit(&mut peer.datagram);
+            }
+            if !sent {
+                break;
+            }
+            meter.time(|| {
+                peers
+                    .iter_mut()
+                    .try_for_each(|peer| peer.serve(&jar, &config, now, &mut rng))
+            })?;
+            for (client, peer) in clients.iter_mut().zip(&mut peers) {
+                client.handle(now, &mut peer.answer)?;
+            }
+        }
+        if !peers.iter().all(|peer| peer.session.is_some()) || !clients.iter().all(|c| c.session.is_some()) {
+            return Err(io::Error::other(format!("a handshake of {suite} came to no end")));
+        }
+        least = least.min(meter.each(PSK_BATCH));
+    }
+    Ok(least)
+}
+
+/// The server's side of one client.
+struct Peer {
+    address: SocketAddr,
+    datagram: Vec<u8>,
+    answer: Vec<u8>,
+    handshake: Option<ServerHandshake>,
+    session: Option<Session>,
+}
+
+impl Peer {
+    fn new(index: usize) -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000 + index as u16)),
+            datagram: Vec::new(),
+            answer: Vec::new(),
+            handshake: None,
+            session: None,
+        }
+    }
+
+    /// What a shard does with a datagram of a handshake.
+    fn serve(
+        &mut self,
+        jar: &CookieJar,
+        config: &Arc<ServerConfig>,
+        now: Instant,
+        rng: &mut StdRng,
+    ) -> io::Result<()> {
+        self.answer.clear();
+        match jar.admit(now, self.address, LOCAL, &self.datagram, &mut self.answer) {
+            Admission::Challenged => return Ok(()),
+            Admission::Verified(hello) => {
+                let handshake = ServerHandshake::new(config, hello, None, now, rng);
+                self.handshake = Some(handshake.map_err(io::Error::other)?);
+            }
+            Admission::Dropped(_) => return Err(io::Error::other("a ClientHello was dropped")),
+            Admission::NotAClientHello => {
+                if let Some(handshake) = &mut self.handshake {
+                    handshake
+                        .handle_datagram(now, &mut self.datagram)
+                        .map_err(io::Error::other)?;
+                }
+            }
+        }
+        let Some(handshake) = &mut self.handshake else {
+            return Ok(());
+        };
+        while let Some(event) = handshake.poll_event() {
+            match event {
+                HandshakeEvent::KeyWanted(_) => {
+                    handshake
+                        .provide_key(now, Some(&psk()), rng)
+                        .map_err(io::Error::other)?;
+                }
+                HandshakeEvent::Established(established) => self.session = Some(established.session),
+            }
+        }
+        handshake.poll_transmit(&mut self.answer);
+        Ok(())
+    }
+}
+
+/// What a handshake with a pre-shared key cannot do without.
+fn psk_primitives(cost: &Primitives, suite: CipherSuite) -> f64 {
+    // A challenge and its check; the master secret; the two Finished.
+    let common = 2.0 * cost.cookie + cost.prf_48 + 2.0 * cost.prf_12 + cost.transcript;
+    common
+        + match suite {
+            CipherSuite::PskAes128GcmSha256 => cost.prf_40 + cost.gcm,
+            CipherSuite::PskAes128Ccm | CipherSuite::PskAes128Ccm8 => cost.prf_40 + cost.ccm,
+            CipherSuite::PskAes128CbcSha256 => cost.prf_96 + cost.cbc,
+            CipherSuite::EcdhePskAes128GcmSha256 => cost.prf_40 + cost.gcm + cost.ecdh,
+            CipherSuite::EcdhePskAes128CcmSha256 => cost.prf_40 + cost.ccm + cost.ecdh,
+        }
+}
+
+const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5684);
+/// As large as a ClientHello or the flight that ends a handshake.
+const DATAGRAM: usize = 128;
+/// `DESIGN.md` 5: 40 microseconds where an echo costs 3.
+const ECHOES_MAX: f64 = 40.0 / 3.0;
+pub const PSK_BATCH: usize = 64;
+const PSK_ROUNDS: usize = 30;
