@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tessera::dtls::{
-    Admission, CipherSuite, ClientConfig, ClientHandshake, CookieJar, FailureReason, HandshakeEvent,
+    Admission, CipherSuite, Claim, ClientConfig, ClientHandshake, CookieJar, FailureReason, HandshakeEvent,
     Identity, Incoming, Psk, ServerConfig, ServerHandshake, Session, Timers, records,
 };
 
@@ -705,14 +705,14 @@ impl ServerLoop {
                 out.push((*address, datagram));
             }
             if let Some(HandshakeEvent::Established(established)) = handshake.poll_event() {
-                assert_eq!(established.identity.as_bytes(), IDENTITY.as_bytes());
+                assert_eq!(established.claim.to_string(), IDENTITY);
                 let session = established.session;
                 let event = Event::Established(session.suite(), session.extended_master_secret());
                 self.events.send(event).unwrap();
                 peer.session = Some(session);
                 peer.handshake = None;
             } else if let Some(failure) = ended.take() {
-                let identity = failure.identity().map(Identity::to_string);
+                let identity = failure.claim().map(Claim::to_string);
                 let _ = self
                     .events
                     .send(Event::Failed(failure.reason(), identity, self.sent.clone()));
@@ -897,11 +897,12 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// The suites that a program has, and a line about each that it lacks.
+/// The suites with pre-shared keys that a program has, and a line about each that it lacks.
 #[expect(clippy::print_stdout, reason = "it is part of what the tests print")]
 fn suites_of(program: &str, name: fn(CipherSuite) -> Option<&'static str>) -> Vec<CipherSuite> {
     let (has, lacks): (Vec<_>, Vec<_>) = CipherSuite::ALL
         .into_iter()
+        .filter(|suite| suite.has_psk())
         .partition(|suite| name(*suite).is_some());
     for suite in lacks {
         println!("{program}: not with {suite}, which it does not have");
@@ -915,7 +916,11 @@ fn openssl_name(suite: CipherSuite) -> Option<&'static str> {
         CipherSuite::PskAes128Ccm => Some("PSK-AES128-CCM"),
         CipherSuite::PskAes128Ccm8 => Some("PSK-AES128-CCM8"),
         CipherSuite::PskAes128CbcSha256 => Some("PSK-AES128-CBC-SHA256"),
-        CipherSuite::EcdhePskAes128GcmSha256 | CipherSuite::EcdhePskAes128CcmSha256 => None,
+        CipherSuite::EcdhePskAes128GcmSha256
+        | CipherSuite::EcdhePskAes128CcmSha256
+        | CipherSuite::EcdheEcdsaAes128GcmSha256
+        | CipherSuite::EcdheEcdsaAes128Ccm
+        | CipherSuite::EcdheEcdsaAes128Ccm8 => None,
     }
 }
 
@@ -925,7 +930,11 @@ fn gnutls_cipher(suite: CipherSuite) -> Option<&'static str> {
         CipherSuite::PskAes128Ccm => Some("+AES-128-CCM"),
         CipherSuite::PskAes128Ccm8 => Some("+AES-128-CCM-8"),
         CipherSuite::PskAes128CbcSha256 => Some("+AES-128-CBC:-MAC-ALL:+SHA256"),
-        CipherSuite::EcdhePskAes128GcmSha256 | CipherSuite::EcdhePskAes128CcmSha256 => None,
+        CipherSuite::EcdhePskAes128GcmSha256
+        | CipherSuite::EcdhePskAes128CcmSha256
+        | CipherSuite::EcdheEcdsaAes128GcmSha256
+        | CipherSuite::EcdheEcdsaAes128Ccm
+        | CipherSuite::EcdheEcdsaAes128Ccm8 => None,
     }
 }
 

@@ -40,6 +40,21 @@ impl Control {
         }))
     }
 
+    /// The device that has this credential, if it may connect.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn device_by_credential(
+        &self,
+        credential: CredentialId,
+    ) -> Result<Option<Arc<DeviceEntry>>, ControlError> {
+        let generation = self.shared.directory.generation();
+        match self.shared.store.device_by_credential(credential).await? {
+            Some(device) => Ok(self.enter(generation, &device).await?),
+            None => Ok(None),
+        }
+    }
+
     /// The device of this name, if it may connect.
     ///
     /// # Errors

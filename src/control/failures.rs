@@ -48,6 +48,8 @@ pub enum FailureCause {
     Malformed,
     /// A message out of place.
     UnexpectedMessage,
+    /// The client's certificate was not accepted.
+    CertificateRefused,
     /// The client gave up and said why, with the number of an alert.
     ClientAlert(u8),
     /// The client fell silent.
@@ -318,6 +320,11 @@ impl FailureRecord {
             (FailureCause::UnexpectedMessage, _) => {
                 "the client sent a message out of place; look at its DTLS library and settings".into()
             }
+            (FailureCause::CertificateRefused, _) => {
+                "the client's certificate was not accepted; it has to be valid, for client authentication, and issued by a CA \
+                 that this gateway was given for the project"
+                    .into()
+            }
             (FailureCause::ClientAlert(number), _) => format!(
                 "the client gave up with the alert {} ({number}); its own log says why",
                 alert_name(number).unwrap_or("of an unknown name")
@@ -338,7 +345,7 @@ impl FailureRecord {
 
 impl FailureCause {
     /// Every cause; of alerts, one stands for all.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownIdentity,
         Self::CredentialRetired,
         Self::DeviceDisabled,
@@ -348,6 +355,7 @@ impl FailureCause {
         Self::UnsupportedVersion,
         Self::Malformed,
         Self::UnexpectedMessage,
+        Self::CertificateRefused,
         Self::ClientAlert(0),
         Self::TimedOut,
         Self::Superseded,
@@ -366,6 +374,7 @@ impl FailureCause {
             Self::UnsupportedVersion => "unsupportedVersion",
             Self::Malformed => "malformed",
             Self::UnexpectedMessage => "unexpectedMessage",
+            Self::CertificateRefused => "certificateRefused",
             Self::ClientAlert(_) => "clientAlert",
             Self::TimedOut => "timedOut",
             Self::Superseded => "superseded",
@@ -384,7 +393,7 @@ impl FailureCause {
                 text,
                 "is not one that handshakes fail for",
                 "unknownIdentity, credentialRetired, deviceDisabled, wrongKey, badFinished, noCommonSuite, \
-                 unsupportedVersion, malformed, unexpectedMessage, clientAlert, timedOut or superseded",
+                 unsupportedVersion, malformed, unexpectedMessage, certificateRefused, clientAlert, timedOut or superseded",
             )),
         }
     }
@@ -405,6 +414,7 @@ impl FailureCause {
             | Self::UnsupportedVersion
             | Self::Malformed
             | Self::UnexpectedMessage
+            | Self::CertificateRefused
             | Self::TimedOut
             | Self::Superseded => None,
         }

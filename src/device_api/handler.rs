@@ -88,6 +88,11 @@ pub fn credential_key(credential: CredentialId) -> u64 {
     credential.get().cast_unsigned()
 }
 
+/// The credential that the shards know by this number.
+pub(super) fn credential_of(key: u64) -> CredentialId {
+    CredentialId::new(key.cast_signed())
+}
+
 impl Handler for DeviceApi {
     type Device = Arc<DeviceEntry>;
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::handler::credential_key;
+use super::handler::{credential_key, credential_of};
 use crate::control::{Control, DeviceEntry, FailedHandshake, FailureCause};
 use crate::fleet::{DeviceName, PskIdentity};
-use crate::transport::{FailureReason, Identity, KeySource, KeyTicket, NameTicket, Psk};
+use crate::transport::{
+    Claim, FailureReason, Identity, KeySource, KeyTicket, NameTicket, Principal, Psk, RestoredTicket,
+};
 
 /// Looks devices up for the transport.
 ///
@@ -59,19 +61,37 @@ impl KeySource for Keys {
         });
     }
 
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Arc<DeviceEntry>>) {
+        let control = self.control.clone();
+        self.runtime.spawn(async move {
+            match control.device_by_credential(credential_of(credential)).await {
+                Ok(Some(entry)) if entry.key() == device => ticket.found(entry),
+                Ok(Some(_) | None) => ticket.gone(),
+                Err(error) => {
+                    tracing::warn!(%error, credential, "a session is not restored: its credential could not be looked up");
+                    ticket.gone();
+                }
+            }
+        });
+    }
+
     // Handshakes are admitted at a bounded rate, so this is no way to flood the log.
-    fn handshake_failed(&self, identity: Option<&Identity>, peer: SocketAddr, reason: FailureReason) {
-        match identity {
+    fn handshake_failed(&self, claim: Option<&Claim>, peer: SocketAddr, reason: FailureReason) {
+        match claim {
             // Quoted: a stranger chose it, and it must not read as another field.
-            Some(identity) => {
-                let identity = identity.to_string();
-                tracing::info!(?identity, %peer, reason = reason.as_str(), "a handshake failed");
+            Some(claim) => {
+                let claim = claim.to_string();
+                tracing::info!(identity = ?claim, %peer, reason = reason.as_str(), "a handshake failed");
             }
             None => tracing::debug!(%peer, reason = reason.as_str(), "a handshake failed"),
         }
         // Where too many fail at a time, the list lacks some; the metrics count them all.
         let Ok(place) = Arc::clone(&self.noting).try_acquire_owned() else {
             return;
+        };
+        let identity = match claim {
+            Some(Claim::Psk(identity)) => Some(identity),
+            Some(Claim::Certificate(_) | Claim::RawKey(_)) | None => None,
         };
         let failed = FailedHandshake {
             identity: identity.and_then(|identity| PskIdentity::new(identity.as_bytes()).ok()),
@@ -117,6 +137,7 @@ fn cause_of(reason: FailureReason) -> FailureCause {
         FailureReason::UnknownIdentity => FailureCause::UnknownIdentity,
         FailureReason::WrongKey => FailureCause::WrongKey,
         FailureReason::BadFinished => FailureCause::BadFinished,
+        FailureReason::BadSignature | FailureReason::Certificate(_) => FailureCause::CertificateRefused,
         FailureReason::PeerAlert(number) => FailureCause::ClientAlert(number),
         FailureReason::TimedOut => FailureCause::TimedOut,
         FailureReason::Abandoned => FailureCause::Superseded,

@@ -13,7 +13,7 @@ async fn a_flood_of_failures_waits_for_nothing_and_begins_a_bounded_number_of_ta
     let failed = |n: usize| {
         let identity = Identity::new(format!("id-{n}").as_bytes()).unwrap();
         let peer = "192.0.2.1:1".parse().unwrap();
-        keys.handshake_failed(Some(&identity), peer, FailureReason::PeerAlert(40));
+        keys.handshake_failed(Some(&Claim::Psk(identity)), peer, FailureReason::PeerAlert(40));
     };
     let all_noted = async || {
         let all = u32::try_from(NOTED_AT_ONCE).unwrap();

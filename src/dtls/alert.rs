@@ -42,10 +42,17 @@ impl Alert {
 pub const CLOSE_NOTIFY: u8 = 0;
 pub const UNEXPECTED_MESSAGE: u8 = 10;
 pub const HANDSHAKE_FAILURE: u8 = 40;
+pub const BAD_CERTIFICATE: u8 = 42;
+pub const UNSUPPORTED_CERTIFICATE: u8 = 43;
+pub const CERTIFICATE_REVOKED: u8 = 44;
+pub const CERTIFICATE_EXPIRED: u8 = 45;
 pub const ILLEGAL_PARAMETER: u8 = 47;
+pub const UNKNOWN_CA: u8 = 48;
+pub const ACCESS_DENIED: u8 = 49;
 pub const DECODE_ERROR: u8 = 50;
 pub const DECRYPT_ERROR: u8 = 51;
 pub const PROTOCOL_VERSION: u8 = 70;
+pub const INTERNAL_ERROR: u8 = 80;
 pub const UNSUPPORTED_EXTENSION: u8 = 110;
 
 #[cfg(test)]

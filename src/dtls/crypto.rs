@@ -1,4 +1,4 @@
-//! The only file that names the crypto libraries: `ring` for GCM, SHA-256, HMAC and P-256, `ccm` and `cbc` over `aes`
+//! The only file that names the crypto libraries: `ring` for GCM, SHA-256, HMAC, P-256 and ECDSA, `ccm` and `cbc` over `aes`
 //! for CCM and CBC, and `subtle` for comparing secrets. Nothing here knows what a handshake is.
 
 use aes::cipher::{BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
@@ -6,6 +6,7 @@ use aes::{Aes128, Block};
 use ccm::aead::AeadInOut;
 use ccm::aead::consts::{U8, U12, U16};
 use ccm::{Ccm, KeyInit};
+use ring::signature::{self, KeyPair};
 use ring::{aead, agreement, digest, hmac, rand};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -260,6 +261,85 @@ impl std::fmt::Debug for EphemeralKey {
     }
 }
 
+/// A curve that a certificate's key may be on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Curve {
+    /// secp256r1.
+    P256,
+    /// secp384r1.
+    P384,
+}
+
+/// A hash under a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureHash {
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+}
+
+/// Whether the owner of `point` signed `message` with ECDSA.
+pub fn verify_ecdsa(
+    curve: Curve,
+    hash: SignatureHash,
+    point: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    let algorithm = match (curve, hash) {
+        (Curve::P256, SignatureHash::Sha256) => &signature::ECDSA_P256_SHA256_ASN1,
+        (Curve::P256, SignatureHash::Sha384) => &signature::ECDSA_P256_SHA384_ASN1,
+        (Curve::P384, SignatureHash::Sha256) => &signature::ECDSA_P384_SHA256_ASN1,
+        (Curve::P384, SignatureHash::Sha384) => &signature::ECDSA_P384_SHA384_ASN1,
+    };
+    signature::UnparsedPublicKey::new(algorithm, point)
+        .verify(message, signature)
+        .is_ok()
+}
+
+/// A P-256 key that signs with SHA-256.
+pub struct SigningKey(signature::EcdsaKeyPair);
+
+impl SigningKey {
+    /// Reads a PKCS #8 document; `None` where it is none of a P-256 key with its public half.
+    pub fn from_pkcs8(der: &[u8]) -> Option<Self> {
+        let system = rand::SystemRandom::new();
+        let algorithm = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+        signature::EcdsaKeyPair::from_pkcs8(algorithm, der, &system)
+            .ok()
+            .map(Self)
+    }
+
+    /// The public half, as an uncompressed point.
+    pub fn public(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    /// Signs. As with [`EphemeralKey`], the chance in it is the operating system's.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let system = rand::SystemRandom::new();
+        let signature = self.0.sign(&system, message);
+        signature
+            .expect("the generator that seeded everything at the start does not fail later")
+            .as_ref()
+            .to_vec()
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningKey(..)")
+    }
+}
+
+/// The SHA-256 hash of bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; HASH_LEN] {
+    let mut hash = [0; HASH_LEN];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
+}
+
 fn gcm(key: &[u8; KEY_LEN]) -> aead::LessSafeKey {
     let key = aead::UnboundKey::new(&aead::AES_128_GCM, key).expect("the key has the algorithm's length");
     aead::LessSafeKey::new(key)
@@ -380,6 +460,30 @@ mod tests {
             assert!(EphemeralKey::generate().agree(point).is_none(), "{name}");
         }
         assert!(EphemeralKey::generate().agree(&good).is_some());
+    }
+
+    /// RFC 6979 appendix A.2.5: P-256 with SHA-256 over "sample" and "test".
+    #[test]
+    fn ecdsa_takes_the_published_signature_and_no_other() {
+        let point = hex(
+            "0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb67903fe1008b8bc99a41ae9e95628bc64f2f\
+             1b20c2d7e9f5177a3c294d4462299",
+        );
+        let signature = hex(
+            "3046022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716022100f7cb1c942d657c41d436c7\
+             a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8",
+        );
+        let good = |hash, message: &[u8]| verify_ecdsa(Curve::P256, hash, &point, message, &signature);
+        assert!(good(SignatureHash::Sha256, b"sample"));
+        assert!(!good(SignatureHash::Sha384, b"sample"));
+        assert!(!good(SignatureHash::Sha256, b"test"));
+        assert!(!verify_ecdsa(
+            Curve::P384,
+            SignatureHash::Sha256,
+            &point,
+            b"sample",
+            &signature
+        ));
     }
 
     #[test]

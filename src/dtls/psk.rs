@@ -53,14 +53,7 @@ impl Identity {
 /// Lossy where the identity is not UTF-8; control characters are escaped, so that it is safe in a log line.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in String::from_utf8_lossy(&self.0).chars() {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                write!(f, "{c}")?;
-            }
-        }
-        Ok(())
+        write_escaped(&String::from_utf8_lossy(&self.0), f)
     }
 }
 
@@ -68,6 +61,18 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({self})")
     }
+}
+
+/// Writes what a stranger chose with its control characters escaped.
+pub(super) fn write_escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for c in text.chars() {
+        if c.is_control() {
+            write!(f, "{}", c.escape_default())?;
+        } else {
+            write!(f, "{c}")?;
+        }
+    }
+    Ok(())
 }
 
 /// A pre-shared key: 1 to 32 bytes, wiped when dropped.

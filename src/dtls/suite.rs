@@ -22,6 +22,13 @@ pub enum CipherSuite {
     EcdhePskAes128GcmSha256,
     /// `TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256`, RFC 8442.
     EcdhePskAes128CcmSha256,
+    /// `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`, RFC 5289.
+    EcdheEcdsaAes128GcmSha256,
+    /// `TLS_ECDHE_ECDSA_WITH_AES_128_CCM`, RFC 7251.
+    EcdheEcdsaAes128Ccm,
+    /// `TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8`, RFC 7251: what RFC 7252 section 9.1.3.2 makes mandatory where keys are
+    /// asymmetric.
+    EcdheEcdsaAes128Ccm8,
 }
 
 /// How both sides come to a premaster secret.
@@ -31,6 +38,8 @@ pub enum KeyExchange {
     Psk,
     /// From the pre-shared key and an ephemeral Diffie-Hellman exchange on P-256 (RFC 5489).
     EcdhePsk,
+    /// From an ephemeral exchange on P-256, signed by both sides (RFC 8422).
+    EcdheEcdsa,
 }
 
 /// How records are protected.
@@ -45,13 +54,16 @@ pub enum Protection {
 impl CipherSuite {
     /// Every suite there is, in the order in which our own client offers them: the cheapest first, so that a fleet of
     /// simulated devices costs what real devices cost.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::PskAes128GcmSha256,
         Self::PskAes128Ccm,
         Self::PskAes128Ccm8,
         Self::PskAes128CbcSha256,
         Self::EcdhePskAes128GcmSha256,
         Self::EcdhePskAes128CcmSha256,
+        Self::EcdheEcdsaAes128GcmSha256,
+        Self::EcdheEcdsaAes128Ccm,
+        Self::EcdheEcdsaAes128Ccm8,
     ];
 
     /// The suite with this number, if it is one of ours.
@@ -68,6 +80,9 @@ impl CipherSuite {
             Self::PskAes128CbcSha256 => 0x00ae,
             Self::EcdhePskAes128GcmSha256 => 0xd001,
             Self::EcdhePskAes128CcmSha256 => 0xd005,
+            Self::EcdheEcdsaAes128GcmSha256 => 0xc02b,
+            Self::EcdheEcdsaAes128Ccm => 0xc0ac,
+            Self::EcdheEcdsaAes128Ccm8 => 0xc0ae,
         }
     }
 
@@ -80,6 +95,17 @@ impl CipherSuite {
             Self::PskAes128CbcSha256 => "TLS_PSK_WITH_AES_128_CBC_SHA256",
             Self::EcdhePskAes128GcmSha256 => "TLS_ECDHE_PSK_WITH_AES_128_GCM_SHA256",
             Self::EcdhePskAes128CcmSha256 => "TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256",
+            Self::EcdheEcdsaAes128GcmSha256 => "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            Self::EcdheEcdsaAes128Ccm => "TLS_ECDHE_ECDSA_WITH_AES_128_CCM",
+            Self::EcdheEcdsaAes128Ccm8 => "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8",
+        }
+    }
+
+    /// Whether both sides prove themselves by a key that they have in common; otherwise they do by certificates.
+    pub fn has_psk(self) -> bool {
+        match self.key_exchange() {
+            KeyExchange::Psk | KeyExchange::EcdhePsk => true,
+            KeyExchange::EcdheEcdsa => false,
         }
     }
 
@@ -91,15 +117,22 @@ impl CipherSuite {
             | Self::PskAes128Ccm8
             | Self::PskAes128CbcSha256 => KeyExchange::Psk,
             Self::EcdhePskAes128GcmSha256 | Self::EcdhePskAes128CcmSha256 => KeyExchange::EcdhePsk,
+            Self::EcdheEcdsaAes128GcmSha256 | Self::EcdheEcdsaAes128Ccm | Self::EcdheEcdsaAes128Ccm8 => {
+                KeyExchange::EcdheEcdsa
+            }
         }
     }
 
     /// How records are protected.
     pub fn protection(self) -> Protection {
         match self {
-            Self::PskAes128GcmSha256 | Self::EcdhePskAes128GcmSha256 => Protection::Aead(Aead::Gcm),
-            Self::PskAes128Ccm | Self::EcdhePskAes128CcmSha256 => Protection::Aead(Aead::Ccm),
-            Self::PskAes128Ccm8 => Protection::Aead(Aead::Ccm8),
+            Self::PskAes128GcmSha256 | Self::EcdhePskAes128GcmSha256 | Self::EcdheEcdsaAes128GcmSha256 => {
+                Protection::Aead(Aead::Gcm)
+            }
+            Self::PskAes128Ccm | Self::EcdhePskAes128CcmSha256 | Self::EcdheEcdsaAes128Ccm => {
+                Protection::Aead(Aead::Ccm)
+            }
+            Self::PskAes128Ccm8 | Self::EcdheEcdsaAes128Ccm8 => Protection::Aead(Aead::Ccm8),
             Self::PskAes128CbcSha256 => Protection::CbcThenMac,
         }
     }
@@ -118,7 +151,12 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_registry() {
         let ids: Vec<u16> = CipherSuite::ALL.into_iter().map(CipherSuite::id).collect();
-        assert_eq!(ids, [0x00a8, 0xc0a4, 0xc0a8, 0x00ae, 0xd001, 0xd005]);
+        assert_eq!(
+            ids,
+            [
+                0x00a8, 0xc0a4, 0xc0a8, 0x00ae, 0xd001, 0xd005, 0xc02b, 0xc0ac, 0xc0ae
+            ]
+        );
         for suite in CipherSuite::ALL {
             assert_eq!(CipherSuite::from_id(suite.id()), Some(suite));
         }

@@ -392,6 +392,18 @@ impl Store {
         }))
     }
 
+    /// The device that has this credential.
+    pub async fn device_by_credential(&self, id: CredentialId) -> Result<Option<Device>, StoreError> {
+        let row = sqlx::query(
+            "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, NULL \
+             FROM credentials c JOIN devices d ON d.id = c.device_id WHERE c.id = ?",
+        )
+        .bind(id.get())
+        .fetch_optional(&self.inner.readers)
+        .await?;
+        row.as_ref().map(device).transpose()
+    }
+
     /// The device of this name.
     pub async fn device_by_name(
         &self,

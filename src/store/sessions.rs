@@ -57,16 +57,16 @@ pub enum SessionLogError {
         /// The file.
         path: PathBuf,
     },
-    /// Of another version.
+    /// Of a newer version.
     #[error(
-        "{path:?} is a session log of version {found} and this program reads version {known}; start the newer program that wrote it, or move the file away, which costs every device a handshake"
+        "{path:?} is a session log of version {found} and this program reads versions 1 to {known}; start the newer program that wrote it, or move the file away, which costs every device a handshake"
     )]
-    OtherVersion {
+    Newer {
         /// The file.
         path: PathBuf,
         /// Its version.
         found: u8,
-        /// Ours.
+        /// Ours, and the newest that is read.
         known: u8,
     },
     /// The disk fails.
@@ -313,8 +313,11 @@ fn read_header(
     if name != known_name {
         return Err(SessionLogError::Foreign { path: path() });
     }
-    if version != known {
-        return Err(SessionLogError::OtherVersion {
+    if version == 0 {
+        return Err(SessionLogError::Foreign { path: path() });
+    }
+    if version > known {
+        return Err(SessionLogError::Newer {
             path: path(),
             found: version,
             known,
@@ -365,8 +368,9 @@ impl fmt::Debug for SessionLog {
     }
 }
 
-/// What the file starts with; the last byte is the version of its format.
-const MAGIC: &[u8; 8] = b"TSSRLOG\x01";
+/// What the file starts with. The last byte is its version, raised whenever there are entries that an older program would not
+/// know (`transport::journal`): 2 has credentials and moves. Older ones are read; what is written anew is of this version.
+const MAGIC: &[u8; 8] = b"TSSRLOG\x02";
 /// What the file's key is sealed for.
 const BELONGS_TO: &[u8] = b"session log";
 /// Bytes before an entry.
@@ -475,10 +479,35 @@ mod tests {
         fs::write(&other_path, &whole).unwrap();
         assert!(fails(&mut other.session_log()).contains("installation key"));
         assert_eq!(fs::read(&other_path).unwrap(), whole);
-        let mut newer = whole;
-        newer[7] = 2;
-        fs::write(&path, &newer).unwrap();
-        assert!(fails(&mut store.session_log()).contains("newer program"));
+        for (version, why) in [
+            (MAGIC[7] + 1, "newer program"),
+            (u8::MAX, "newer program"),
+            (0, "not a session log"),
+        ] {
+            let mut other = whole.clone();
+            other[7] = version;
+            fs::write(&path, &other).unwrap();
+            let said = fails(&mut store.session_log());
+            assert!(said.contains(why), "{said}");
+            assert_eq!(fs::read(&path).unwrap(), other);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_of_version_1_is_read_and_written_anew_as_one_of_this_version() {
+        let (folder, store) = open().await;
+        let path = folder.path().join("sessions.log");
+        store
+            .session_log()
+            .rewrite(&mut entries(&["one", "two"]))
+            .unwrap();
+        let mut older = fs::read(&path).unwrap();
+        older[7] = 1;
+        fs::write(&path, &older).unwrap();
+        let mut log = store.session_log();
+        assert_eq!(read(&mut log), (texts(&["one", "two"]), 0));
+        log.rewrite(&mut entries(&["one", "two"])).unwrap();
+        assert!(fs::read(&path).unwrap().starts_with(MAGIC));
     }
 
     #[tokio::test]

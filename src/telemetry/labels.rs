@@ -56,6 +56,8 @@ label! {
         UnsupportedVersion = "unsupported_version",
         Malformed = "malformed",
         UnexpectedMessage = "unexpected_message",
+        /// The client's certificate was not accepted, or what it signed was not signed with its key.
+        CertificateRefused = "certificate_refused",
         PeerAlert = "peer_alert",
         Timeout = "timeout",
         /// Over the cap of handshakes in flight, or at the table's end.

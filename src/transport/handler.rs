@@ -8,9 +8,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::inbox::{KeyTicket, NameTicket, Ticket, TicketOrigin};
+use super::inbox::{CertificateTicket, KeyTicket, NameTicket, RestoredTicket, Ticket, TicketOrigin};
 use crate::coap;
-use crate::dtls::{FailureReason, Identity};
+use crate::dtls::{ChainFault, Claim, FailureReason, Identity, KeyDigest, PeerChain};
 use crate::telemetry::Route;
 
 /// A device as the layers above know it. Cheap to clone.
@@ -28,12 +28,30 @@ pub trait KeySource: Send + Sync + 'static {
     /// that nobody has this identity.
     fn psk(&self, identity: &Identity, ticket: KeyTicket<Self::Device>);
 
+    /// Wants the device whose certificate is the first of these, and that somebody trusted vouches for it: the peer has
+    /// proven that it has the key, and nothing else has been looked at. Must not wait; `ticket` may be completed from any
+    /// thread. Without an answer of its own, nobody is trusted.
+    fn certificate(&self, chain: &PeerChain, ticket: CertificateTicket<Self::Device>) {
+        let _ = chain;
+        ticket.refused(ChainFault::Untrusted);
+    }
+
+    /// Wants the device that has the key with this digest, as it has proven. As [`Self::certificate`].
+    fn raw_key(&self, key: &KeyDigest, ticket: CertificateTicket<Self::Device>) {
+        let _ = key;
+        ticket.refused(ChainFault::UnknownDevice);
+    }
+
     /// Wants the device that a plain CoAP request names in its Uri-Query `device=`. As [`Self::psk`].
     fn named(&self, name: &str, ticket: NameTicket<Self::Device>);
 
-    /// A handshake failed, for the operator to see. Nothing proves that it was the identity's owner who tried.
-    fn handshake_failed(&self, identity: Option<&Identity>, peer: SocketAddr, reason: FailureReason) {
-        let _ = (identity, peer, reason);
+    /// Wants to know whether a session of an earlier run may go on: whether the device with this [`Principal::key`] may still
+    /// connect, and with this credential. As [`Self::psk`]; a dropped ticket ends the session.
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Self::Device>);
+
+    /// A handshake failed, for the operator to see. Nothing proves that it was the one it claimed to be who tried.
+    fn handshake_failed(&self, claim: Option<&Claim>, peer: SocketAddr, reason: FailureReason) {
+        let _ = (claim, peer, reason);
     }
 }
 

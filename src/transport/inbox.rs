@@ -5,6 +5,7 @@
 //! other shards, which strangers cause, come through a bounded channel.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -13,7 +14,7 @@ use super::directory::PeerKey;
 use super::slots::PeerId;
 use super::udp::Path;
 use crate::coap::{Code, Reply};
-use crate::dtls::Psk;
+use crate::dtls::{ChainFault, Psk, ServerConfig};
 
 /// What other threads tell a shard.
 pub enum Message<D> {
@@ -22,7 +23,12 @@ pub enum Message<D> {
         handshake: PeerId,
         found: Option<Found<D>>,
     },
-    /// The key lookup of a restored session is done; what is wanted of it is the device and the credential.
+    /// What a handshake's certificate or bare key is worth: the device and the credential, or why nothing.
+    Verdict {
+        handshake: PeerId,
+        verdict: Result<(D, u64), ChainFault>,
+    },
+    /// The lookup for a restored session is done: its device and credential, if they still are.
     Restored { peer: PeerId, found: Option<(D, u64)> },
     /// A name lookup is done.
     Name { lookup: PeerId, found: Option<D> },
@@ -42,6 +48,8 @@ pub enum Message<D> {
     Reserved { peer: PeerId, end: u64 },
     /// The session log begins from nothing: it has to be told of every session.
     LogAnew,
+    /// Handshakes that begin from here on follow this.
+    Reconfigured(Arc<ServerConfig>),
     /// No handshakes from here on.
     StopAccepting,
     /// Answer what is pending, at the latest until then; then say goodbye and stop.
@@ -102,6 +110,19 @@ pub struct KeyTicket<D> {
 enum Waiting {
     Handshake(PeerId),
     Restored(PeerId),
+}
+
+/// Answers what a certificate or a bare key is worth, from any thread. Dropped, it says that nobody could tell.
+pub struct CertificateTicket<D> {
+    mailbox: Mailbox<D>,
+    handshake: Option<PeerId>,
+}
+
+/// Says whether a restored session may go on, from any thread. Dropped, it says that it may not.
+pub struct RestoredTicket<D> {
+    mailbox: Mailbox<D>,
+    credential: u64,
+    peer: Option<PeerId>,
 }
 
 /// Completes a name lookup, from any thread. Dropped, it says that nobody has the name.
@@ -168,7 +189,7 @@ impl<D> KeyTicket<D> {
         }
     }
 
-    /// For a session of an earlier run.
+    /// For a session of an earlier run of which the log has the identity.
     pub(super) fn for_restored(mailbox: Mailbox<D>, peer: PeerId) -> Self {
         Self {
             mailbox,
@@ -206,6 +227,70 @@ impl<D> KeyTicket<D> {
 }
 
 impl<D> Drop for KeyTicket<D> {
+    fn drop(&mut self) {
+        self.complete(None);
+    }
+}
+
+impl<D> CertificateTicket<D> {
+    pub(super) fn new(mailbox: Mailbox<D>, handshake: PeerId) -> Self {
+        Self {
+            mailbox,
+            handshake: Some(handshake),
+        }
+    }
+
+    /// It is this device's. `credential` as in [`KeyTicket::found`].
+    pub fn accepted(mut self, device: D, credential: u64) {
+        self.complete(Ok((device, credential)));
+    }
+
+    /// It is not accepted.
+    pub fn refused(mut self, fault: ChainFault) {
+        self.complete(Err(fault));
+    }
+
+    fn complete(&mut self, verdict: Result<(D, u64), ChainFault>) {
+        if let Some(handshake) = self.handshake.take() {
+            self.mailbox.post(Message::Verdict { handshake, verdict });
+        }
+    }
+}
+
+impl<D> Drop for CertificateTicket<D> {
+    fn drop(&mut self) {
+        self.complete(Err(ChainFault::Unavailable));
+    }
+}
+
+impl<D> RestoredTicket<D> {
+    pub(super) fn new(mailbox: Mailbox<D>, credential: u64, peer: PeerId) -> Self {
+        Self {
+            mailbox,
+            credential,
+            peer: Some(peer),
+        }
+    }
+
+    /// It may: this is the device.
+    pub fn found(mut self, device: D) {
+        self.complete(Some(device));
+    }
+
+    /// It may not.
+    pub fn gone(mut self) {
+        self.complete(None);
+    }
+
+    fn complete(&mut self, found: Option<D>) {
+        if let Some(peer) = self.peer.take() {
+            let found = found.map(|device| (device, self.credential));
+            self.mailbox.post(Message::Restored { peer, found });
+        }
+    }
+}
+
+impl<D> Drop for RestoredTicket<D> {
     fn drop(&mut self) {
         self.complete(None);
     }
@@ -287,6 +372,22 @@ impl<D> fmt::Debug for KeyTicket<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyTicket")
             .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D> fmt::Debug for CertificateTicket<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateTicket")
+            .field("handshake", &self.handshake)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<D> fmt::Debug for RestoredTicket<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestoredTicket")
+            .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
 }

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use super::inbox::{Mailbox, Message};
 use super::slots::PeerId;
 use crate::clock;
-use crate::dtls::{Identity, MAX_RECORD_NUMBER, RESERVATION, SavedSession, Session};
+use crate::dtls::{Identity, MAX_RECORD_NUMBER, RESERVATION, RestoreError, SavedSession, Session};
 
 /// The bytes of the session log: encrypted, appended, synced. Owned by the journal's thread.
 pub trait SessionJournal: Send + 'static {
@@ -95,6 +95,15 @@ pub enum Entry {
         /// Which session.
         serial: u64,
     },
+    /// Its device is somewhere else.
+    Moved {
+        /// Which session.
+        serial: u64,
+        /// Where the device is.
+        peer: SocketAddr,
+        /// Which of our addresses it talks to.
+        local: IpAddr,
+    },
 }
 
 /// A session as the log knows it.
@@ -104,8 +113,8 @@ pub struct SavedPeer {
     pub serial: u64,
     /// The device's key ([`super::Principal::key`]).
     pub device: u64,
-    /// The PSK identity it came with.
-    pub identity: Identity,
+    /// What was proven when it began.
+    pub credential: SavedCredential,
     /// Where it is.
     pub peer: SocketAddr,
     /// Which of our addresses it talks to.
@@ -116,6 +125,15 @@ pub struct SavedPeer {
     pub session: SavedSession,
     /// What it observes.
     pub relations: Vec<SavedRelation>,
+}
+
+/// What a session's device proved who it is with, as the log knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SavedCredential {
+    /// A credential, as the [`super::KeySource`] numbers them.
+    Numbered(u64),
+    /// A PSK identity: what a log of version 1 has, and what is left of it until those sessions have ended.
+    Identity(Identity),
 }
 
 /// An observation as the log knows it.
@@ -148,8 +166,11 @@ pub struct RestoredPeer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum EntryError {
     /// Of a kind that this program does not know.
-    #[error("an entry of kind {0}, written by a newer version")]
+    #[error("the session log has an entry of kind {0}, which a newer program wrote; start that program")]
     Kind(u8),
+    /// Of a session in a form that this program does not know.
+    #[error("the session log has a session that a newer program wrote; start that program")]
+    Newer(#[source] RestoreError),
     /// Ends too early or holds what no entry holds.
     #[error("an entry that does not parse")]
     Malformed,
@@ -275,18 +296,16 @@ impl Entry {
         let mut out = Zeroizing::new(Vec::with_capacity(1024));
         match self {
             Self::Established(peer) => {
-                out.push(ESTABLISHED);
-                out.extend_from_slice(&peer.serial.to_be_bytes());
-                out.extend_from_slice(&peer.device.to_be_bytes());
-                write_bytes(peer.identity.as_bytes(), &mut out);
-                write_ip(peer.peer.ip(), &mut out);
-                out.extend_from_slice(&peer.peer.port().to_be_bytes());
-                let scope = if let SocketAddr::V6(v6) = peer.peer {
-                    v6.scope_id()
-                } else {
-                    0
+                let kind = match peer.credential {
+                    SavedCredential::Numbered(_) => ESTABLISHED,
+                    SavedCredential::Identity(_) => ESTABLISHED_BY_IDENTITY,
                 };
-                out.extend_from_slice(&scope.to_be_bytes());
+                write_numbers(kind, [peer.serial, peer.device], &mut out);
+                match &peer.credential {
+                    SavedCredential::Numbered(number) => out.extend_from_slice(&number.to_be_bytes()),
+                    SavedCredential::Identity(identity) => write_bytes(identity.as_bytes(), &mut out),
+                }
+                write_address(peer.peer, &mut out);
                 write_ip(peer.local, &mut out);
                 out.extend_from_slice(&peer.since_unix_ms.to_be_bytes());
                 write_bytes(&peer.session.to_bytes(), &mut out);
@@ -299,6 +318,11 @@ impl Entry {
                 write_relations(relations, &mut out);
             }
             Self::Ended { serial } => write_numbers(ENDED, [*serial], &mut out),
+            Self::Moved { serial, peer, local } => {
+                write_numbers(MOVED, [*serial], &mut out);
+                write_address(*peer, &mut out);
+                write_ip(*local, &mut out);
+            }
         }
         out
     }
@@ -311,20 +335,19 @@ impl Entry {
         let mut bytes = Reader(bytes);
         let kind = bytes.u8()?;
         let entry = match kind {
-            ESTABLISHED => Self::Established(Box::new(SavedPeer {
+            ESTABLISHED | ESTABLISHED_BY_IDENTITY => Self::Established(Box::new(SavedPeer {
                 serial: bytes.u64()?,
                 device: bytes.u64()?,
-                identity: Identity::new(bytes.bytes()?).map_err(|_| EntryError::Malformed)?,
-                peer: {
-                    let (ip, port, scope) = (bytes.ip()?, bytes.u16()?, bytes.u32()?);
-                    match ip {
-                        IpAddr::V4(v4) => SocketAddr::V4(SocketAddrV4::new(v4, port)),
-                        IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope)),
-                    }
+                credential: if kind == ESTABLISHED {
+                    SavedCredential::Numbered(bytes.u64()?)
+                } else {
+                    let identity = Identity::new(bytes.bytes()?);
+                    SavedCredential::Identity(identity.map_err(|_| EntryError::Malformed)?)
                 },
+                peer: bytes.address()?,
                 local: bytes.ip()?,
                 since_unix_ms: i64::from_be_bytes(bytes.array()?),
-                session: SavedSession::from_bytes(bytes.bytes()?).map_err(|_| EntryError::Malformed)?,
+                session: SavedSession::from_bytes(bytes.bytes()?).map_err(session_error)?,
                 relations: bytes.relations()?,
             })),
             RESERVED => Self::Reserved {
@@ -340,6 +363,11 @@ impl Entry {
                 relations: bytes.relations()?,
             },
             ENDED => Self::Ended { serial: bytes.u64()? },
+            MOVED => Self::Moved {
+                serial: bytes.u64()?,
+                peer: bytes.address()?,
+                local: bytes.ip()?,
+            },
             other => return Err(EntryError::Kind(other)),
         };
         if bytes.0.is_empty() {
@@ -347,6 +375,13 @@ impl Entry {
         } else {
             Err(EntryError::Malformed)
         }
+    }
+}
+
+fn session_error(error: RestoreError) -> EntryError {
+    match error {
+        RestoreError::Version(_) | RestoreError::Suite(_) => EntryError::Newer(error),
+        RestoreError::Malformed => EntryError::Malformed,
     }
 }
 
@@ -385,6 +420,11 @@ fn replay(bytes: &mut dyn SessionJournal) -> io::Result<HashMap<u64, SavedPeer>>
             }
             Entry::Ended { serial } => {
                 live.remove(&serial);
+            }
+            Entry::Moved { serial, peer, local } => {
+                if let Some(moved) = live.get_mut(&serial) {
+                    (moved.peer, moved.local) = (peer, local);
+                }
             }
         }
         Ok(())
@@ -608,6 +648,16 @@ fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
     }
 }
 
+fn write_address(address: SocketAddr, out: &mut Vec<u8>) {
+    write_ip(address.ip(), out);
+    out.extend_from_slice(&address.port().to_be_bytes());
+    let scope = match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(v6) => v6.scope_id(),
+    };
+    out.extend_from_slice(&scope.to_be_bytes());
+}
+
 fn write_relations(relations: &[SavedRelation], out: &mut Vec<u8>) {
     out.push(relations.len() as u8);
     for relation in relations {
@@ -665,6 +715,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn address(&mut self) -> Result<SocketAddr, EntryError> {
+        let (ip, port, scope) = (self.ip()?, self.u16()?, self.u32()?);
+        Ok(match ip {
+            IpAddr::V4(v4) => SocketAddr::V4(SocketAddrV4::new(v4, port)),
+            IpAddr::V6(v6) => SocketAddr::V6(SocketAddrV6::new(v6, port, 0, scope)),
+        })
+    }
+
     fn relations(&mut self) -> Result<Vec<SavedRelation>, EntryError> {
         let count = self.u8()?;
         (0..count)
@@ -691,12 +749,15 @@ impl<'a> Reader<'a> {
     }
 }
 
-// The kinds of entries on disk. A number is never used for anything else.
-const ESTABLISHED: u8 = 1;
+// The kinds of entries on disk. A number is never used for anything else, and with a further one the log's version is raised,
+// so that an older program says at once what is wrong (`store::sessions`).
+const ESTABLISHED_BY_IDENTITY: u8 = 1;
 const RESERVED: u8 = 2;
 const RECEIVED: u8 = 3;
 const OBSERVES: u8 = 4;
 const ENDED: u8 = 5;
+const ESTABLISHED: u8 = 6;
+const MOVED: u8 = 7;
 
 /// Bytes that an [`Entry::Reserved`] takes at least in a log, in clear.
 const SMALLEST_RESERVATION: u64 = 17;
@@ -736,7 +797,7 @@ mod tests {
             sent: 7,
             sequence: 0x0001_0203,
         };
-        let table: [(Entry, &[u8]); 4] = [
+        let table: [(Entry, &[u8]); 6] = [
             (
                 Entry::Reserved { serial: 5, end: 2048 },
                 &[2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 8, 0],
@@ -756,6 +817,27 @@ mod tests {
                 ],
             ),
             (Entry::Ended { serial: 5 }, &[5, 0, 0, 0, 0, 0, 0, 0, 5]),
+            (
+                Entry::Moved {
+                    serial: 5,
+                    peer: "192.0.2.1:258".parse().unwrap(),
+                    local: "192.0.2.2".parse().unwrap(),
+                },
+                &[
+                    7, 0, 0, 0, 0, 0, 0, 0, 5, 4, 192, 0, 2, 1, 1, 2, 0, 0, 0, 0, 4, 192, 0, 2, 2,
+                ],
+            ),
+            (
+                Entry::Moved {
+                    serial: 5,
+                    peer: "[fe80::1%3]:258".parse().unwrap(),
+                    local: "::1".parse().unwrap(),
+                },
+                &[
+                    7, 0, 0, 0, 0, 0, 0, 0, 5, 6, 0xFE, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2,
+                    0, 0, 0, 3, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+                ],
+            ),
         ];
         for (entry, bytes) in table {
             assert_eq!(*entry.to_bytes(), bytes);
@@ -780,12 +862,75 @@ mod tests {
                 (3, 42, saved.peer, saved.local)
             );
             assert_eq!(
-                (&read.identity, read.since_unix_ms),
-                (&saved.identity, saved.since_unix_ms)
+                (&read.credential, read.since_unix_ms),
+                (&saved.credential, saved.since_unix_ms)
             );
             assert_eq!(read.session.to_bytes(), saved.session.to_bytes());
             assert_eq!(read.relations, saved.relations);
         }
+    }
+
+    #[test]
+    fn an_establishment_of_version_1_is_read_and_stays_as_it_is() {
+        let of = established(3);
+        let mut bytes = vec![1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 42, 0, 9];
+        bytes.extend_from_slice(b"device-42");
+        bytes.extend_from_slice(&[4, 192, 0, 2, 1, 0x13, 0x88, 0, 0, 0, 0, 4, 192, 0, 2, 2]);
+        bytes.extend_from_slice(&of.since_unix_ms.to_be_bytes());
+        let session = of.session.to_bytes();
+        bytes.extend_from_slice(&(session.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(&session);
+        bytes.push(0);
+        let entry = Entry::from_bytes(&bytes).unwrap();
+        assert_eq!(
+            *entry.to_bytes(),
+            bytes,
+            "its identity is all that is known of its credential"
+        );
+        let Entry::Established(peer) = entry else {
+            panic!("another kind")
+        };
+        let identity = Identity::new(b"device-42").unwrap();
+        assert_eq!(
+            (peer.device, peer.credential),
+            (42, SavedCredential::Identity(identity))
+        );
+        assert_eq!(peer.peer, of.peer);
+    }
+
+    #[test]
+    fn a_session_with_a_newer_suite_or_form_is_refused_as_newer() {
+        let bytes = Entry::Established(Box::new(established(3))).to_bytes();
+        let session = established(3).session.to_bytes();
+        let at = bytes.windows(session.len()).position(|window| window == *session);
+        for (byte, error) in [(0, RestoreError::Version(0xEE)), (1, RestoreError::Suite(0xEEA8))] {
+            let mut newer = bytes.clone();
+            newer[at.unwrap() + byte] = 0xEE;
+            let refused = Entry::from_bytes(&newer).unwrap_err();
+            assert_eq!(refused, EntryError::Newer(error));
+            assert!(refused.to_string().contains("newer program"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_restored_where_its_device_was_last() {
+        let (peer, local) = ("198.51.100.7:6000".parse().unwrap(), "192.0.2.3".parse().unwrap());
+        let mut log = Log::of(&[
+            Entry::Established(Box::new(established(1))),
+            Entry::Moved {
+                serial: 1,
+                peer,
+                local,
+            },
+            Entry::Moved {
+                serial: 9,
+                peer,
+                local,
+            },
+        ]);
+        let live = replay(&mut log).unwrap();
+        assert_eq!((live[&1].peer, live[&1].local), (peer, local));
+        assert_eq!(live.len(), 1);
     }
 
     #[test]
@@ -1018,7 +1163,7 @@ mod tests {
         SavedPeer {
             serial,
             device: 42,
-            identity: Identity::new(b"device-42").unwrap(),
+            credential: SavedCredential::Numbered(142),
             peer: "192.0.2.1:5000".parse().unwrap(),
             local: "192.0.2.2".parse().unwrap(),
             since_unix_ms: 1_800_000_000_000,

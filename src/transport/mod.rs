@@ -30,13 +30,15 @@ mod udp;
 mod unplugged;
 
 pub use crate::dtls::{
-    CipherSuite, FailureReason, Identity, IdentityError, Psk, PskError, ServerConfig, Timers,
+    AnchorError, CertificateFacts, CertifiedKeyError, ChainFault, CipherSuite, Claim, FailureReason,
+    Identity, IdentityError, KeyDigest, PeerChain, Psk, PskError, ServerCertificate, ServerConfig, Timers,
+    TrustAnchors, verify_chain,
 };
 pub use handler::{
     Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
     SessionFacts,
 };
-pub use inbox::{KeyTicket, NameTicket, Ticket};
+pub use inbox::{CertificateTicket, KeyTicket, NameTicket, RestoredTicket, Ticket};
 pub use journal::SessionJournal;
 pub use shard::{ANSWER_WITHIN, ASKED_WITHIN};
 pub use shards::{BindError, Bound, ShardPanicked, Shards, StartError, TransportConfig, Upstairs, Wake};

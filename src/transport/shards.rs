@@ -46,7 +46,7 @@ pub struct TransportConfig {
     pub max_handshakes: usize,
     /// Plain CoAP peers remembered, over all shards. Beyond it the longest idle one goes.
     pub max_plain_peers: usize,
-    /// Cipher suites and handshake timers.
+    /// Cipher suites, handshake timers, and what the gateway shows of itself.
     pub dtls: ServerConfig,
 }
 
@@ -153,6 +153,15 @@ impl<D: Send + 'static> Shards<D> {
                 device: key,
                 credential,
             });
+        }
+    }
+
+    /// Handshakes that begin from here on follow this, and show its certificate; those in flight and sessions go on as they
+    /// are.
+    pub fn reconfigure(&self, dtls: ServerConfig) {
+        let dtls = Arc::new(dtls);
+        for mailbox in &self.mailboxes {
+            mailbox.post(Message::Reconfigured(dtls.clone()));
         }
     }
 

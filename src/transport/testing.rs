@@ -1,7 +1,7 @@
 //! What the tests of this module share: a device with a DTLS client and no socket, and somebody to answer it.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -12,15 +12,19 @@ use super::handler::{
     Disposition, EndReason, Handler, KeySource, Notification, Overdue, Principal, RequestContext,
     SessionFacts,
 };
-use super::inbox::{self, Answer, Inbox, KeyTicket, Mailbox, NameTicket, Ticket, TicketOrigin, mailbox};
+use super::inbox::{
+    self, Answer, CertificateTicket, Inbox, KeyTicket, Mailbox, NameTicket, RestoredTicket, Ticket,
+    TicketOrigin, mailbox,
+};
 use crate::clock;
 use crate::coap::{
     Code, Kind, MAX_PENDING, Message, MessageId, MessageWriter, Relation, Reply, Request, ResponseHead,
     Token, block, wire,
 };
 use crate::dtls::{
-    Admission, ClientConfig, ClientHandshake, CookieJar, FailureReason, HandshakeEvent, Identity, Incoming,
-    Psk, ServerConfig, ServerHandshake, Session, records,
+    Admission, ChainFault, Claim, ClientConfig, ClientCredential, ClientHandshake, CookieJar, FailureReason,
+    HandshakeEvent, Identity, Incoming, PeerChain, Psk, ServerConfig, ServerHandshake, Session, fixtures,
+    records, verify_chain,
 };
 use crate::telemetry::Route;
 
@@ -45,6 +49,13 @@ pub struct House {
     pub stall_after: AtomicU32,
     /// Key tickets of identities `slow-N`, until somebody completes them.
     pub slow: Mutex<Vec<(u64, KeyTicket<Thing>)>>,
+    /// The same of certificates, while [`Self::thinks_about_certificates`].
+    pub certificates: Mutex<Vec<(u64, CertificateTicket<Thing>)>>,
+    pub thinks_about_certificates: AtomicBool,
+    /// The same of restored sessions with such a credential.
+    pub slow_restored: Mutex<Vec<RestoredTicket<Thing>>>,
+    /// Credentials that are no more.
+    pub retired: Mutex<Vec<u64>>,
 }
 
 /// What the house was told.
@@ -78,6 +89,10 @@ impl House {
             tickets: Mutex::default(),
             stall_after: AtomicU32::new(u32::MAX),
             slow: Mutex::default(),
+            certificates: Mutex::default(),
+            thinks_about_certificates: AtomicBool::new(false),
+            slow_restored: Mutex::default(),
+            retired: Mutex::default(),
         })
     }
 
@@ -102,6 +117,8 @@ pub fn big() -> Vec<u8> {
 
 /// The credential of device 1 is one more than this.
 pub const CREDENTIAL: u64 = 100;
+/// The credential of `slow-1` is one more than this.
+pub const SLOW_CREDENTIAL: u64 = 1000;
 
 pub fn secret(number: u64) -> Psk {
     Psk::new(format!("secret-{number}").as_bytes()).unwrap()
@@ -121,6 +138,32 @@ impl KeySource for House {
         }
     }
 
+    fn certificate(&self, chain: &PeerChain, ticket: CertificateTicket<Thing>) {
+        let facts = match verify_chain(chain, &fixtures::anchors(), fixtures::NOW) {
+            Ok((facts, _)) => facts,
+            Err(fault) => return ticket.refused(fault),
+        };
+        let name = facts.common_name.unwrap_or_default();
+        let Some(number) = Self::number(&name, "lamp-") else {
+            return ticket.refused(ChainFault::UnknownDevice);
+        };
+        if self.thinks_about_certificates.load(Ordering::SeqCst) {
+            self.certificates.lock().unwrap().push((number, ticket));
+        } else {
+            ticket.accepted(Thing(number), number + CREDENTIAL);
+        }
+    }
+
+    fn restored(&self, device: u64, credential: u64, ticket: RestoredTicket<Thing>) {
+        if credential == device + SLOW_CREDENTIAL {
+            self.slow_restored.lock().unwrap().push(ticket);
+        } else if credential == device + CREDENTIAL && !self.retired.lock().unwrap().contains(&credential) {
+            ticket.found(Thing(device));
+        } else {
+            ticket.gone();
+        }
+    }
+
     fn named(&self, name: &str, ticket: NameTicket<Thing>) {
         match Self::number(name, "device-") {
             Some(number) => ticket.found(Thing(number)),
@@ -128,9 +171,9 @@ impl KeySource for House {
         }
     }
 
-    fn handshake_failed(&self, identity: Option<&Identity>, _peer: SocketAddr, reason: FailureReason) {
+    fn handshake_failed(&self, claim: Option<&Claim>, _peer: SocketAddr, reason: FailureReason) {
         self.see(Seen::Failed {
-            identity: identity.map(ToString::to_string),
+            identity: claim.map(ToString::to_string),
             reason,
         });
     }
@@ -351,6 +394,9 @@ pub fn session() -> Session {
         while let Some(event) = server.poll_event() {
             match event {
                 HandshakeEvent::KeyWanted(_) => server.provide_key(now, Some(&secret(1)), &mut rng).unwrap(),
+                HandshakeEvent::ChainPresented(_) | HandshakeEvent::RawKeyPresented(_) => {
+                    unreachable!("the device has a pre-shared key")
+                }
                 HandshakeEvent::Established(established) => return established.session,
             }
         }
@@ -419,6 +465,11 @@ impl Device {
 
     pub fn boot_as(&mut self, now: Instant, identity: &str, key: &Psk) {
         let identity = Identity::new(identity.as_bytes()).unwrap();
+        let key = key.clone();
+        self.boot_with(now, ClientCredential::Psk { identity, key });
+    }
+
+    pub fn boot_with(&mut self, now: Instant, credential: ClientCredential) {
         let config = Arc::new(ClientConfig {
             record_size_limit: self.record_size_limit,
             ..ClientConfig::default()
@@ -427,13 +478,8 @@ impl Device {
         self.failed = false;
         self.closed = false;
         self.messages.clear();
-        self.handshake = Some(ClientHandshake::new(
-            &config,
-            identity,
-            key.clone(),
-            now,
-            &mut self.rng,
-        ));
+        let handshake = ClientHandshake::with_credential(&config, credential, now, &mut self.rng);
+        self.handshake = Some(handshake);
         self.drive();
     }
 
@@ -530,7 +576,9 @@ impl Device {
         }
         while let Some(event) = handshake.poll_event() {
             match event {
-                HandshakeEvent::KeyWanted(_) => unreachable!("a client knows its key"),
+                HandshakeEvent::KeyWanted(_)
+                | HandshakeEvent::ChainPresented(_)
+                | HandshakeEvent::RawKeyPresented(_) => unreachable!("a client asks nobody"),
                 HandshakeEvent::Established(established) => self.session = Some(established.session),
             }
         }

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::journal::SessionJournal;
-use super::testing::{CREDENTIAL, Device, House, Seen, Thing, Told, big, secret};
+use super::journal::{Entry, SavedCredential, SessionJournal};
+use super::testing::{CREDENTIAL, Device, House, SLOW_CREDENTIAL, Seen, Thing, Told, big, secret};
 use super::{Bound, EndReason, Shards, TransportConfig, Upstairs, Wake};
 use crate::clock;
 use crate::coap::{Code, Kind, ResponseHead};
-use crate::dtls::Psk;
+use crate::dtls::{Identity, Psk};
 
 #[test]
 fn many_devices_on_two_shards_are_answered_and_notified() {
@@ -252,6 +252,56 @@ fn a_session_that_ended_is_not_restored() {
 }
 
 #[test]
+fn a_session_whose_credential_is_gone_is_not_restored_whatever_else_its_device_has() {
+    let log = MemoryLog::default();
+    let first = Gateway::start(1, Some(log.clone()));
+    let mut client = Client::connect(1, first.address);
+    client.ask(Code::GET, "version", Some(0));
+    first.stop();
+    let second = Gateway::start(1, Some(log.clone()));
+    client.socket.connect(second.address).unwrap();
+    assert_eq!(client.ask(Code::GET, "version", None).payload, "1:1");
+    second.stop();
+    let house = House::new();
+    house.retired.lock().unwrap().push(CREDENTIAL + 1);
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let third = Gateway::of(house, anywhere, 1, Some(Box::new(log.clone())));
+    log.wait_for(|entries| entries.iter().any(|entry| entry[0] == 5));
+    assert_eq!(third.house.seen(), [], "it was nobody's");
+    third.stop();
+}
+
+#[test]
+fn a_session_of_a_log_of_version_1_goes_on_by_its_identity() {
+    let log = MemoryLog::default();
+    let first = Gateway::start(1, Some(log.clone()));
+    let mut client = Client::connect(1, first.address);
+    let mut other = Client::connect(2, first.address);
+    client.ask(Code::GET, "version", Some(0));
+    other.ask(Code::GET, "version", Some(0));
+    first.stop();
+    for entry in &mut *log.entries.lock().unwrap() {
+        if let Entry::Established(mut peer) = Entry::from_bytes(entry).unwrap() {
+            let identity = if peer.device == 1 { "device-1" } else { "nobody" };
+            peer.credential = SavedCredential::Identity(Identity::new(identity.as_bytes()).unwrap());
+            *entry = Entry::Established(peer).to_bytes().to_vec();
+        }
+    }
+    let second = Gateway::start(1, Some(log.clone()));
+    log.wait_for(|entries| {
+        entries
+            .iter()
+            .any(|entry| *entry == *Entry::Ended { serial: 2 }.to_bytes())
+    });
+    client.socket.connect(second.address).unwrap();
+    assert_eq!(client.ask(Code::GET, "version", None).payload, "1:1");
+    second.shards.retire(1, CREDENTIAL + 1);
+    client.exchange(PATIENCE, |device| device.closed);
+    assert!(client.device.closed);
+    second.stop();
+}
+
+#[test]
 fn a_credential_retired_after_a_restart_ends_the_session_that_it_established_before() {
     let log = MemoryLog::default();
     let first = Gateway::start(2, Some(log.clone()));
@@ -277,7 +327,7 @@ fn a_restored_session_is_looked_up_again_if_a_credential_was_retired_meanwhile()
     client.device.boot_as(clock::now(), "slow-1", &secret(1));
     client.exchange(PATIENCE, |device| {
         if let Some((number, ticket)) = first.house.slow.lock().unwrap().pop() {
-            ticket.found(Thing(number), number + CREDENTIAL, secret(number));
+            ticket.found(Thing(number), number + SLOW_CREDENTIAL, secret(number));
         }
         device.session.is_some()
     });
@@ -289,7 +339,7 @@ fn a_restored_session_is_looked_up_again_if_a_credential_was_retired_meanwhile()
     let asked = || {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some((_, ticket)) = second.house.slow.lock().unwrap().pop() {
+            if let Some(ticket) = second.house.slow_restored.lock().unwrap().pop() {
                 return ticket;
             }
             assert!(Instant::now() < deadline, "nobody asks whose session it is");
@@ -297,10 +347,10 @@ fn a_restored_session_is_looked_up_again_if_a_credential_was_retired_meanwhile()
         }
     };
     let ticket = asked();
-    second.shards.retire(1, CREDENTIAL + 1);
+    second.shards.retire(1, SLOW_CREDENTIAL + 1);
     // Read before the retirement, told after it.
-    ticket.found(Thing(1), CREDENTIAL + 1, secret(1));
-    asked().unknown();
+    ticket.found(Thing(1));
+    asked().gone();
     client.exchange(PATIENCE, |device| device.closed);
     assert!(client.device.closed);
     assert_eq!(second.house.seen(), [], "it was never anybody's");
@@ -446,7 +496,15 @@ impl Gateway {
     }
 
     fn with(address: SocketAddr, shards: usize, journal: Option<Box<dyn SessionJournal>>) -> Self {
-        let house = House::new();
+        Self::of(House::new(), address, shards, journal)
+    }
+
+    fn of(
+        house: Arc<House>,
+        address: SocketAddr,
+        shards: usize,
+        journal: Option<Box<dyn SessionJournal>>,
+    ) -> Self {
         let config = TransportConfig {
             coaps: vec![address],
             shards,

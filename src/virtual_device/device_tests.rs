@@ -465,6 +465,9 @@ impl FakeGateway {
                         .provide_key(now, Some(&self.key), &mut self.rng)
                         .unwrap();
                 }
+                Some(HandshakeEvent::ChainPresented(_) | HandshakeEvent::RawKeyPresented(_)) => {
+                    unreachable!("the device has a pre-shared key")
+                }
                 Some(HandshakeEvent::Established(established)) => {
                     self.session = Some(established.session);
                     self.handshake = None;

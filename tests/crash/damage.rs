@@ -71,8 +71,8 @@ fn a_folder_that_cannot_be_served_is_refused_and_left_as_it_is() {
         ),
         (
             "a session log of a newer program",
-            |data| patch(&data.join("sessions.log"), 7, &[2]),
-            &["sessions.log", "version 2", "newer program"],
+            |data| patch(&data.join("sessions.log"), 7, &[3]),
+            &["sessions.log", "version 3", "newer program"],
         ),
         (
             "another's session log",

@@ -305,6 +305,9 @@ impl WrongGateway {
                     let key = Psk::new(b"secret").unwrap();
                     handshake.provide_key(now, Some(&key), &mut self.rng).unwrap();
                 }
+                Some(HandshakeEvent::ChainPresented(_) | HandshakeEvent::RawKeyPresented(_)) => {
+                    unreachable!("the device has a pre-shared key")
+                }
                 Some(HandshakeEvent::Established(established)) => {
                     self.session = Some(established.session);
                     (self.handshake, self.observer) = (None, None);

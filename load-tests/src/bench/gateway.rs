@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -11,12 +12,13 @@ use tessera::clock;
 use tessera::coap::{Relation, Reply, Request};
 use tessera::dtls::CipherSuite;
 use tessera::transport::{
-    Bound, Disposition, EndReason, Handler, Identity, KeySource, KeyTicket, NameTicket, Notification,
-    Principal, RequestContext, SessionFacts, TransportConfig, Upstairs,
+    Bound, CertificateTicket, Disposition, EndReason, Handler, Identity, KeySource, KeyTicket, NameTicket,
+    Notification, PeerChain, Principal, RequestContext, RestoredTicket, SessionFacts, TransportConfig,
+    Upstairs, verify_chain,
 };
 
 use super::cpu::{self, micros};
-use super::handshakes::{Client, PSK_BATCH, psk};
+use super::handshakes::{ANCHORS, BATCH, Client, UNIX_S, psk, server};
 
 /// What a handshake costs all threads but the clients', in microseconds: the least of some batches.
 ///
@@ -26,11 +28,12 @@ pub fn handshakes(suite: CipherSuite) -> io::Result<f64> {
     let config = TransportConfig {
         coaps: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         shards: 1,
+        dtls: server(),
         ..TransportConfig::default()
     };
     let bound = Bound::open(config).map_err(io::Error::other)?;
     let gateway = bound.local_addrs()[0];
-    let house = Arc::new(House);
+    let house = Arc::new(House::default());
     let upstairs = Upstairs {
         handler: house.clone(),
         keys: house,
@@ -41,11 +44,11 @@ pub fn handshakes(suite: CipherSuite) -> io::Result<f64> {
     let mut least = f64::INFINITY;
     for round in 0..ROUNDS {
         let mut clients = Vec::new();
-        for index in 0..PSK_BATCH {
+        for index in 0..BATCH {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
             socket.connect(gateway)?;
             socket.set_read_timeout(Some(PATIENCE))?;
-            let device = round * PSK_BATCH + index;
+            let device = round * BATCH + index;
             clients.push((socket, Client::new(suite, device, clock::now(), &mut rng)));
         }
         let (all, ours) = (cpu::process(), cpu::thread());
@@ -65,7 +68,7 @@ pub fn handshakes(suite: CipherSuite) -> io::Result<f64> {
             }
         }
         let spent = (cpu::process() - all).saturating_sub(cpu::thread() - ours);
-        least = least.min(micros(spent) / PSK_BATCH as f64);
+        least = least.min(micros(spent) / BATCH as f64);
     }
     shards.stop_accepting();
     shards.drain(clock::now());
@@ -74,7 +77,11 @@ pub fn handshakes(suite: CipherSuite) -> io::Result<f64> {
 }
 
 /// Knows every device, at once.
-struct House;
+#[derive(Default)]
+struct House {
+    /// Devices with certificates: all show the same one, and are others each time.
+    certified: AtomicU64,
+}
 
 #[derive(Clone)]
 struct Device(u64);
@@ -92,6 +99,21 @@ impl KeySource for House {
         let digits = identity.as_bytes().iter().filter(|byte| byte.is_ascii_digit());
         let number = digits.fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
         ticket.found(Device(number), number, psk());
+    }
+
+    fn certificate(&self, chain: &PeerChain, ticket: CertificateTicket<Device>) {
+        match verify_chain(chain, &ANCHORS, UNIX_S) {
+            Ok(_) => {
+                let number = self.certified.fetch_add(1, Ordering::Relaxed);
+                ticket.accepted(Device(number), number);
+            }
+            Err(fault) => ticket.refused(fault),
+        }
+    }
+
+    fn restored(&self, _: u64, _: u64, ticket: RestoredTicket<Device>) {
+        // Nothing is kept, so nothing is restored.
+        ticket.gone();
     }
 
     fn named(&self, _: &str, ticket: NameTicket<Device>) {

@@ -5,6 +5,7 @@ use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use ccm::Ccm;
 use ccm::aead::{AeadInOut, KeyInit};
 use ccm::consts::{U12, U16};
+use ring::signature::{self, KeyPair};
 use ring::{aead, agreement, digest, hmac, rand};
 
 use super::cpu::cost;
@@ -27,12 +28,21 @@ pub struct Primitives {
     pub cbc: f64,
     /// A key of an exchange on P-256 made, and what is shared found.
     pub ecdh: f64,
+    /// A signature made with ECDSA on P-256, one checked.
+    pub sign: f64,
+    pub verify: f64,
 }
 
 impl Primitives {
     /// Measures all of them.
     pub fn measure() -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[1; 32]);
+        let system = rand::SystemRandom::new();
+        let signer = signer(&system);
+        let sign = || signer.sign(&system, &[12; 100]).expect("chance is there");
+        let signed = sign();
+        let public =
+            signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, signer.public_key());
         Self {
             cookie: cost(|| {
                 std::hint::black_box(hmac::sign(&key, &[2; 120]));
@@ -46,6 +56,12 @@ impl Primitives {
             ccm: cost(ccm),
             cbc: cost(cbc),
             ecdh: cost(ecdh),
+            sign: cost(|| {
+                std::hint::black_box(sign());
+            }),
+            verify: cost(|| {
+                std::hint::black_box(public.verify(&[12; 100], signed.as_ref()).is_ok());
+            }),
         }
     }
 }
@@ -122,6 +138,12 @@ fn ecdh() {
     let peer = agreement::UnparsedPublicKey::new(&agreement::ECDH_P256, point);
     let shared = agreement::agree_ephemeral(key, &peer, |x| x[0]);
     std::hint::black_box(shared.is_ok());
+}
+
+fn signer(system: &rand::SystemRandom) -> signature::EcdsaKeyPair {
+    let algorithm = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+    let key = signature::EcdsaKeyPair::generate_pkcs8(algorithm, system).expect("chance is there");
+    signature::EcdsaKeyPair::from_pkcs8(algorithm, key.as_ref(), system).expect("a key just made")
 }
 
 /// Bytes of a Finished.

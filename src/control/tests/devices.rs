@@ -78,6 +78,9 @@ async fn a_disabled_device_and_a_retired_credential_are_not_let_in() {
     assert!(!entry.enabled(), "who talks to it is told");
     assert_eq!(given.control.unwelcome(), [entry.id()]);
     assert!(given.control.device_by_identity(b"one").await.unwrap().is_none());
+    let one = created.credentials[0].credential.id;
+    let by_credential = async |id| given.control.device_by_credential(id).await.unwrap();
+    assert!(by_credential(one).await.is_none());
     given
         .update(
             id,
@@ -88,6 +91,7 @@ async fn a_disabled_device_and_a_retired_credential_are_not_let_in() {
         )
         .await;
     assert!(given.control.device_by_identity(b"one").await.unwrap().is_some());
+    assert!(Arc::ptr_eq(&by_credential(one).await.unwrap(), &entry));
 
     let two = given
         .control
@@ -95,7 +99,6 @@ async fn a_disabled_device_and_a_retired_credential_are_not_let_in() {
         .await
         .unwrap();
     assert!(two.made.is_some());
-    let one = created.credentials[0].credential.id;
     given
         .control
         .remove_credential(&me(), given.project, id, one)
@@ -103,6 +106,9 @@ async fn a_disabled_device_and_a_retired_credential_are_not_let_in() {
         .unwrap();
     assert!(given.control.device_by_identity(b"one").await.unwrap().is_none());
     assert!(given.control.device_by_identity(b"two").await.unwrap().is_some());
+    assert!(by_credential(one).await.is_none());
+    let two = two.credential.id;
+    assert!(Arc::ptr_eq(&by_credential(two).await.unwrap(), &entry));
     let again = given
         .control
         .remove_credential(&me(), given.project, id, one)
@@ -123,6 +129,7 @@ async fn a_disabled_device_and_a_retired_credential_are_not_let_in() {
         .unwrap();
     assert!(!entry.enabled());
     assert!(given.control.device_by_identity(b"two").await.unwrap().is_none());
+    assert!(by_credential(two).await.is_none());
 }
 
 #[tokio::test]

@@ -6,9 +6,12 @@
 //!                                ◀──────     HelloVerifyRequest
 //! ClientHello with cookie        ──────▶                                   AwaitServerHello
 //!                                ◀──────     ServerHello                   AwaitServerHelloDone
+//!                                ◀──────     Certificate
 //!                                ◀──────     ServerKeyExchange (ECDHE, or a hint)
+//!                                ◀──────     CertificateRequest
 //!                                ◀──────     ServerHelloDone
-//! ClientKeyExchange, Finished    ──────▶                                   AwaitFinished
+//! Certificate, ClientKeyExchange,
+//! CertificateVerify, Finished    ──────▶                                   AwaitFinished
 //!                                ◀──────     ChangeCipherSpec, Finished    Done
 //! ```
 
@@ -18,20 +21,25 @@ use std::time::Instant;
 
 use rand::CryptoRng;
 
-use super::flight::{Expiry, Flight, Held, Retransmission};
+use super::flight::{Expiry, Flight, Held, MAX_DATAGRAM_LEN, Retransmission, Writing};
 use super::messages::{
-    self, FINISHED, Fragment, HELLO_VERIFY_REQUEST, Listed, MAX_RECORD_SIZE_LIMIT, NULL_COMPRESSION, Offer,
-    RANDOM_LEN, SERVER_HELLO, SERVER_HELLO_DONE, SERVER_KEY_EXCHANGE, ServerHello,
+    self, CERTIFICATE, CERTIFICATE_REQUEST, CertificateTypes, FINISHED, Fragment, HELLO_VERIFY_REQUEST,
+    Listed, MAX_RECORD_SIZE_LIMIT, NULL_COMPRESSION, Offer, RANDOM_LEN, SERVER_HELLO, SERVER_HELLO_DONE,
+    SERVER_KEY_EXCHANGE, ServerHello, certificates,
 };
 use super::reassembly::{Message, Reassembly};
 use super::secrets::{MasterSecret, OtherSecret, Randoms, Side, VERIFY_DATA_LEN};
 use super::{Established, FailureReason, Fault, HandshakeEvent, HandshakeFailure, Timers};
 use crate::dtls::alert::{self, Alert};
+use crate::dtls::certificate::{PeerKey, verify_server_chain};
 use crate::dtls::connection_id::ConnectionIds;
-use crate::dtls::crypto::{self, EphemeralKey, Transcript};
+use crate::dtls::crypto::{self, EphemeralKey, SharedSecret, Transcript};
 use crate::dtls::record::{ContentType, DTLS_1_0, DTLS_1_2, RecordHeader, records};
 use crate::dtls::suite::{KeyExchange, Protection};
-use crate::dtls::{CipherSuite, Identity, OfferedConnectionId, Psk, Session};
+use crate::dtls::{
+    CertifiedKey, ChainFault, CipherSuite, Claim, Identity, OfferedConnectionId, PeerChain, Psk, Session,
+    TrustAnchors,
+};
 
 /// What a client offers.
 #[derive(Clone, Debug)]
@@ -50,6 +58,39 @@ pub struct ClientConfig {
     pub connection_id: OfferedConnectionId,
     /// Whether to let the server ask whether we receive at an address (RFC 9853), where a connection ID is offered.
     pub return_routability: bool,
+    /// Which servers it talks to, where they prove themselves by certificates.
+    pub trust: ServerTrust,
+}
+
+/// What a client proves itself by. It offers the suites of its configuration that fit it.
+#[derive(Clone, Debug)]
+pub enum ClientCredential {
+    /// A pre-shared key.
+    Psk {
+        /// Its name.
+        identity: Identity,
+        /// The key.
+        key: Psk,
+    },
+    /// A certificate.
+    Certificate(Arc<CertifiedKey>),
+    /// The certificate's key, without the certificate (RFC 7250).
+    RawKey(Arc<CertifiedKey>),
+}
+
+/// Which certificates of a server are good.
+#[derive(Clone, Debug, Default)]
+pub enum ServerTrust {
+    /// Whatever the server shows: it is not known who it is. For load and simulation, and tests.
+    #[default]
+    Anyone,
+    /// Those that an anchor vouches for.
+    Anchors {
+        /// The CAs.
+        anchors: Arc<TrustAnchors>,
+        /// The time at which the certificates have to be valid, in seconds since 1970.
+        unix_s: i64,
+    },
 }
 
 /// The lengths that RFC 6066 section 4 knows.
@@ -71,14 +112,15 @@ pub struct ClientHandshake {
     suites: Vec<u16>,
     offer: Offer,
     connection_id: OfferedConnectionId,
-    identity: Identity,
-    psk: Psk,
+    credential: ClientCredential,
+    trust: ServerTrust,
     random: [u8; RANDOM_LEN],
     transcript: Transcript,
+    /// Every message that the transcript covers, where there is to be a signature over them.
+    said: Vec<u8>,
     next_message_seq: u16,
     next_plaintext_number: u64,
     flight: Flight,
-    flight_due: bool,
     retransmission: Retransmission,
     incoming: Reassembly,
     held: Held,
@@ -99,8 +141,11 @@ struct AwaitServerHelloDone {
     suite: CipherSuite,
     randoms: Randoms,
     accepted: Offer,
+    /// The server's, from its Certificate.
+    server_key: Option<PeerKey>,
     /// From the ServerKeyExchange, where there was one.
     point: Option<Vec<u8>>,
+    certificate_requested: bool,
 }
 
 #[derive(Debug)]
@@ -119,6 +164,7 @@ impl Default for ClientConfig {
             extended_master_secret: true,
             max_fragment_length: None,
             record_size_limit: None,
+            trust: ServerTrust::default(),
             connection_id: OfferedConnectionId::None,
             return_routability: false,
         }
@@ -136,8 +182,22 @@ impl MaxFragmentLength {
     }
 }
 
+impl ClientCredential {
+    fn claim(&self) -> Claim {
+        match self {
+            Self::Psk { identity, .. } => Claim::Psk(identity.clone()),
+            Self::Certificate(own) => Claim::Certificate(own.facts().clone()),
+            Self::RawKey(own) => Claim::RawKey(own.key_digest()),
+        }
+    }
+
+    fn fits(&self, suite: CipherSuite) -> bool {
+        suite.has_psk() == matches!(self, Self::Psk { .. })
+    }
+}
+
 impl ClientHandshake {
-    /// Starts: the first ClientHello waits in [`ClientHandshake::poll_transmit`].
+    /// Starts with a pre-shared key: the first ClientHello waits in [`ClientHandshake::poll_transmit`].
     pub fn new(
         config: &Arc<ClientConfig>,
         identity: Identity,
@@ -145,29 +205,53 @@ impl ClientHandshake {
         now: Instant,
         rng: &mut dyn CryptoRng,
     ) -> Self {
+        let credential = ClientCredential::Psk { identity, key: psk };
+        Self::with_credential(config, credential, now, rng)
+    }
+
+    /// Starts with whatever the client has.
+    pub fn with_credential(
+        config: &Arc<ClientConfig>,
+        credential: ClientCredential,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+    ) -> Self {
         let mut random = [0; RANDOM_LEN];
         rng.fill_bytes(&mut random);
-        let elliptic = if config
+        let suites: Vec<CipherSuite> = config
             .suites
             .iter()
-            .any(|suite| suite.key_exchange() == KeyExchange::EcdhePsk)
-        {
-            Listed::Yes
-        } else {
-            Listed::NoList
+            .copied()
+            .filter(|suite| credential.fits(*suite))
+            .collect();
+        let listed_if = |any: bool| if any { Listed::Yes } else { Listed::NoList };
+        let elliptic = listed_if(
+            suites
+                .iter()
+                .any(|suite| suite.key_exchange() != KeyExchange::Psk),
+        );
+        let raw_if = |raw: bool| {
+            if raw {
+                CertificateTypes::RawKey
+            } else {
+                CertificateTypes::X509
+            }
         };
+        let shows_raw = matches!(credential, ClientCredential::RawKey(_));
         let mut handshake = Self {
             state: State::AwaitServerHello,
-            suites: config.suites.iter().map(|suite| suite.id()).collect(),
             offer: Offer {
                 extended_master_secret: config.extended_master_secret,
                 renegotiation_info: true,
-                encrypt_then_mac: config
-                    .suites
+                encrypt_then_mac: suites
                     .iter()
                     .any(|suite| suite.protection() == Protection::CbcThenMac),
                 p256: elliptic,
                 uncompressed_points: elliptic,
+                ecdsa_sha256: listed_if(suites.iter().any(|suite| !suite.has_psk())),
+                client_certificate: raw_if(shows_raw),
+                // A key alone cannot be vouched for.
+                server_certificate: raw_if(shows_raw && matches!(config.trust, ServerTrust::Anyone)),
                 max_fragment_length: config.max_fragment_length.map(MaxFragmentLength::code),
                 record_size_limit: config
                     .record_size_limit
@@ -177,17 +261,18 @@ impl ClientHandshake {
                 //# A client offering the rrc extension MUST also offer the connection_id extension
                 return_routability: config.return_routability && config.connection_id.chosen().is_some(),
             },
+            suites: suites.iter().map(|suite| suite.id()).collect(),
             connection_id: config.connection_id,
-            identity,
-            psk,
+            credential,
+            trust: config.trust.clone(),
             random,
             transcript: Transcript::new(),
+            said: Vec::new(),
             next_message_seq: 0,
             next_plaintext_number: 0,
             flight: Flight::new(),
-            flight_due: false,
             retransmission: Retransmission::new(&config.timers, now),
-            incoming: Reassembly::new(0, MAX_MESSAGE_LEN),
+            incoming: Reassembly::new(0, MAX_MESSAGE_LEN).with_certificate(),
             held: Held::default(),
             change_cipher_spec: false,
             event: None,
@@ -217,14 +302,13 @@ impl ClientHandshake {
         }
         match self.retransmission.expire(now) {
             Expiry::Nothing => {}
-            Expiry::Resend => self.flight_due = true,
+            Expiry::Resend => self.flight.send(),
             Expiry::Deadline => {
                 self.state = State::Done;
-                self.flight_due = false;
-                let identity = Some(self.identity.clone());
+                self.flight.cancel();
                 return Err(HandshakeFailure {
                     reason: FailureReason::TimedOut,
-                    identity,
+                    claim: Some(Box::new(self.credential.claim())),
                     alert: None,
                 });
             }
@@ -234,18 +318,19 @@ impl ClientHandshake {
 
     /// Appends one datagram to send to `out`; false when there is none.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
-        if !std::mem::take(&mut self.flight_due) {
-            return false;
-        }
         let (version, session) = match &mut self.state {
             // The least that every server reads; the hello itself says 1.2 (RFC 5246 appendix E.1).
             State::AwaitServerHello => (DTLS_1_0, None),
             State::AwaitServerHelloDone(_) | State::Done => (DTLS_1_2, None),
             State::AwaitFinished(awaiting) => (DTLS_1_2, Some(&mut awaiting.session)),
         };
-        self.flight
-            .write(version, &mut self.next_plaintext_number, session, out);
-        true
+        let how = Writing {
+            version,
+            max_record: MAX_DATAGRAM_LEN,
+            plaintext_number: &mut self.next_plaintext_number,
+            session,
+        };
+        self.flight.write_datagram(how, out)
     }
 
     /// What happened: [`HandshakeEvent::Established`], once.
@@ -262,7 +347,8 @@ impl ClientHandshake {
         let hello = messages::client_hello(self.take_seq(), &self.random, cookie, &self.suites, &self.offer);
         // Only the last hello is part of what the Finished covers.
         self.transcript = Transcript::new();
-        self.transcript.update(&hello);
+        self.said.clear();
+        self.note(&hello);
         self.send(now, Flight::new().message(hello));
     }
 
@@ -304,7 +390,7 @@ impl ClientHandshake {
                     //# The implementation reads a retransmitted flight from the peer: the implementation transitions
                     //# to the SENDING state, where it retransmits the flight
                     if fragment.kind == SERVER_HELLO_DONE && fragment.message_seq == awaiting.done_seq {
-                        self.flight_due = true;
+                        self.flight.send();
                         self.retransmission.restart(now);
                     }
                     continue;
@@ -352,35 +438,77 @@ impl ClientHandshake {
                     client: self.random,
                     server: *hello.random,
                 };
-                self.transcript.update(&message.bytes);
+                if !suite.has_psk()
+                    && (accepted.client_certificate, accepted.server_certificate)
+                        != (self.offer.client_certificate, self.offer.server_certificate)
+                {
+                    // Nothing else was offered.
+                    return Err(Fault::of_certificate(ChainFault::Unsupported));
+                }
+                self.note(&message.bytes);
                 self.state = State::AwaitServerHelloDone(AwaitServerHelloDone {
                     suite,
                     randoms,
                     accepted,
+                    server_key: None,
                     point: None,
+                    certificate_requested: false,
                 });
                 Ok(())
             }
+            (State::AwaitServerHelloDone(awaiting), CERTIFICATE)
+                if !awaiting.suite.has_psk() && awaiting.server_key.is_none() =>
+            {
+                let kind = awaiting.accepted.server_certificate;
+                awaiting.server_key = Some(server_key(kind, &self.trust, message.body())?);
+                self.note(&message.bytes);
+                Ok(())
+            }
             (State::AwaitServerHelloDone(awaiting), SERVER_KEY_EXCHANGE) => {
-                match (awaiting.suite.key_exchange(), &awaiting.point) {
-                    (KeyExchange::Psk, _) => {
+                match (
+                    awaiting.suite.key_exchange(),
+                    &awaiting.point,
+                    &awaiting.server_key,
+                ) {
+                    (KeyExchange::Psk, _, _) => {
                         // A hint for choosing among identities; there is but one.
                         messages::parse_server_key_exchange(message.body()).ok_or(Fault::MALFORMED)?;
                     }
-                    (KeyExchange::EcdhePsk, None) => {
+                    (KeyExchange::EcdhePsk, None, _) => {
                         let point = messages::parse_ecdhe_server_key_exchange(message.body())?;
                         awaiting.point = Some(point.to_vec());
                     }
-                    (KeyExchange::EcdhePsk, Some(_)) => return Err(Fault::UNEXPECTED_MESSAGE),
+                    (KeyExchange::EcdheEcdsa, None, Some(key)) => {
+                        let exchange = certificates::parse_signed_exchange(message.body())?;
+                        let signed = exchange.signed(&awaiting.randoms);
+                        let signature = exchange.signature;
+                        if !key.verify(signature.hash, &signed, signature.bytes) {
+                            return Err(Fault::BAD_SIGNATURE);
+                        }
+                        awaiting.point = Some(exchange.point.to_vec());
+                    }
+                    (KeyExchange::EcdhePsk | KeyExchange::EcdheEcdsa, _, _) => {
+                        return Err(Fault::UNEXPECTED_MESSAGE);
+                    }
                 }
-                self.transcript.update(&message.bytes);
+                self.note(&message.bytes);
+                Ok(())
+            }
+            (State::AwaitServerHelloDone(awaiting), CERTIFICATE_REQUEST)
+                if !awaiting.suite.has_psk()
+                    && awaiting.point.is_some()
+                    && !awaiting.certificate_requested =>
+            {
+                certificates::parse_certificate_request(message.body())?;
+                awaiting.certificate_requested = true;
+                self.note(&message.bytes);
                 Ok(())
             }
             (State::AwaitServerHelloDone(_), SERVER_HELLO_DONE) => {
                 if !message.body().is_empty() {
                     return Err(Fault::MALFORMED);
                 }
-                self.transcript.update(&message.bytes);
+                self.note(&message.bytes);
                 self.send_keys(now)
             }
             (_, _) => Err(Fault::UNEXPECTED_MESSAGE),
@@ -393,6 +521,8 @@ impl ClientHandshake {
             randoms,
             accepted,
             point,
+            certificate_requested,
+            server_key: _,
         } = match std::mem::replace(&mut self.state, State::Done) {
             State::AwaitServerHelloDone(awaiting) => awaiting,
             other @ (State::AwaitServerHello | State::AwaitFinished(_) | State::Done) => {
@@ -400,24 +530,63 @@ impl ClientHandshake {
                 return Ok(());
             }
         };
-        let identity = self.identity.clone();
-        let (key_exchange, other) = match suite.key_exchange() {
-            KeyExchange::Psk => (
-                messages::client_key_exchange(self.take_seq(), identity.as_bytes()),
-                OtherSecret::Absent,
+        let mut ours = Vec::new();
+        if certificate_requested {
+            let seq = self.take_seq();
+            //= RFC 5246 section 7.4.6
+            //# If no suitable certificate is available, the client MUST send a certificate message containing no
+            //# certificates.
+            ours.push(match &self.credential {
+                ClientCredential::Psk { .. } => certificates::certificate(seq, &[]),
+                ClientCredential::Certificate(own) => certificates::certificate(seq, own.chain()),
+                ClientCredential::RawKey(own) => certificates::raw_key(seq, own.public_key_info()),
+            });
+        }
+        let agree = || {
+            let theirs = point.ok_or(Fault::UNEXPECTED_MESSAGE)?;
+            let key = EphemeralKey::generate();
+            let public = *key.public();
+            let shared = key.agree(&theirs).ok_or(Fault::ILLEGAL_PARAMETER)?;
+            Ok((public, shared))
+        };
+        let seq = self.take_seq();
+        let (key_exchange, secret) = match (suite.key_exchange(), &self.credential) {
+            (KeyExchange::Psk, ClientCredential::Psk { identity, key }) => (
+                messages::client_key_exchange(seq, identity.as_bytes()),
+                Secret::Psk(key.clone(), OtherSecret::Absent),
             ),
-            KeyExchange::EcdhePsk => {
-                let theirs = point.ok_or(Fault::UNEXPECTED_MESSAGE)?;
-                let key = EphemeralKey::generate();
-                let message =
-                    messages::ecdhe_client_key_exchange(self.take_seq(), identity.as_bytes(), key.public());
-                let shared = key.agree(&theirs).ok_or(Fault::ILLEGAL_PARAMETER)?;
-                (message, OtherSecret::Shared(shared))
+            (KeyExchange::EcdhePsk, ClientCredential::Psk { identity, key }) => {
+                let (public, shared) = agree()?;
+                let message = messages::ecdhe_client_key_exchange(seq, identity.as_bytes(), &public);
+                (message, Secret::Psk(key.clone(), OtherSecret::Shared(shared)))
+            }
+            (KeyExchange::EcdheEcdsa, ClientCredential::Certificate(_) | ClientCredential::RawKey(_)) => {
+                let (public, shared) = agree()?;
+                (certificates::client_point(seq, &public), Secret::Ecdhe(shared))
+            }
+            // A suite that was not offered.
+            (
+                KeyExchange::Psk | KeyExchange::EcdhePsk,
+                ClientCredential::Certificate(_) | ClientCredential::RawKey(_),
+            )
+            | (KeyExchange::EcdheEcdsa, ClientCredential::Psk { .. }) => {
+                return Err(Fault::ILLEGAL_PARAMETER);
             }
         };
-        self.transcript.update(&key_exchange);
+        ours.push(key_exchange);
+        for message in &ours {
+            self.note(message);
+        }
         let session_hash = accepted.extended_master_secret.then(|| self.transcript.hash());
-        let master_secret = MasterSecret::derive(&self.psk, &other, &randoms, session_hash);
+        let master_secret = match &secret {
+            Secret::Psk(psk, other) => MasterSecret::derive(psk, other, &randoms, session_hash),
+            Secret::Ecdhe(shared) => MasterSecret::derive_ecdhe(shared, &randoms, session_hash),
+        };
+        if certificate_requested && let Some(signature) = self.sign_what_was_said() {
+            let verify = certificates::certificate_verify(self.take_seq(), &signature);
+            self.note(&verify);
+            ours.push(verify);
+        }
         let mut session = master_secret.session(Side::Client, suite, &randoms);
         if let Some(max) = accepted.max_plaintext() {
             session.limit_plaintext(max);
@@ -433,7 +602,7 @@ impl ClientHandshake {
         let finished = messages::message(FINISHED, self.take_seq(), |body| {
             body.extend_from_slice(&verify_data)
         });
-        self.transcript.update(&finished);
+        self.note(&finished);
 
         let next_seq = self.incoming.next_seq();
         self.incoming = Reassembly::new(next_seq, VERIFY_DATA_LEN);
@@ -443,8 +612,18 @@ impl ClientHandshake {
             done_seq: next_seq.saturating_sub(1),
         };
         self.state = State::AwaitFinished(Box::new(awaiting));
-        self.send(now, Flight::new().message(key_exchange).finish(finished));
+        let flight = ours.into_iter().fold(Flight::new(), Flight::message);
+        self.send(now, flight.finish(finished));
         Ok(())
+    }
+
+    /// The signature of a CertificateVerify; `None` where there is no key to sign with, or it was not shown.
+    fn sign_what_was_said(&self) -> Option<Vec<u8>> {
+        match &self.credential {
+            ClientCredential::Psk { .. } => None,
+            ClientCredential::Certificate(own) => (!own.chain().is_empty()).then(|| own.sign(&self.said)),
+            ClientCredential::RawKey(own) => Some(own.sign(&self.said)),
+        }
     }
 
     fn handle_protected(&mut self, record: &mut [u8]) -> Result<(), HandshakeFailure> {
@@ -501,31 +680,41 @@ impl ClientHandshake {
             self.state = State::AwaitFinished(awaiting);
             return Err(self.fail(Fault::BAD_FINISHED));
         }
-        self.flight_due = false;
+        self.flight.cancel();
         let established = Established {
             session: awaiting.session,
-            identity: self.identity.clone(),
+            claim: self.credential.claim(),
         };
         self.event = Some(HandshakeEvent::Established(Box::new(established)));
         Ok(())
     }
 
     fn fail(&mut self, fault: Fault) -> HandshakeFailure {
-        self.flight_due = false;
-        let identity = Some(self.identity.clone());
+        self.flight.cancel();
+        let claim = Some(self.credential.claim());
         match std::mem::replace(&mut self.state, State::Done) {
             // Past our ChangeCipherSpec we speak under the new keys.
-            State::AwaitFinished(mut awaiting) => fault.into_sealed_failure(identity, &mut awaiting.session),
+            State::AwaitFinished(mut awaiting) => fault.into_sealed_failure(claim, &mut awaiting.session),
             State::AwaitServerHello | State::AwaitServerHelloDone(_) | State::Done => {
-                fault.into_failure(identity, self.next_plaintext_number)
+                fault.into_failure(claim, self.next_plaintext_number)
             }
         }
     }
 
     fn send(&mut self, now: Instant, flight: Flight) {
         self.flight = flight;
-        self.flight_due = true;
+        self.flight.send();
         self.retransmission.start(now);
+    }
+
+    fn note(&mut self, message: &[u8]) {
+        self.transcript.update(message);
+        match self.credential {
+            ClientCredential::Psk { .. } => {}
+            ClientCredential::Certificate(_) | ClientCredential::RawKey(_) => {
+                self.said.extend_from_slice(message)
+            }
+        }
     }
 
     fn take_seq(&mut self) -> u16 {
@@ -543,5 +732,33 @@ impl fmt::Debug for ClientHandshake {
     }
 }
 
-/// A ServerHello with every extension it may have, or an identity hint and a point.
+/// What goes into the master secret.
+enum Secret {
+    Psk(Psk, OtherSecret),
+    Ecdhe(SharedSecret),
+}
+
+/// The key that a server shows, where the server is to be believed.
+fn server_key(kind: CertificateTypes, trust: &ServerTrust, body: &[u8]) -> Result<PeerKey, Fault> {
+    match kind {
+        CertificateTypes::X509 => {
+            let certificates = certificates::parse_certificate(body).ok_or(Fault::MALFORMED)?;
+            let chain = PeerChain::new(certificates).map_err(Fault::of_certificate)?;
+            match trust {
+                ServerTrust::Anyone => {}
+                ServerTrust::Anchors { anchors, unix_s } => {
+                    verify_server_chain(&chain, anchors, *unix_s).map_err(Fault::of_certificate)?;
+                }
+            }
+            PeerKey::of_certificate(chain.leaf()).map_err(Fault::of_certificate)
+        }
+        CertificateTypes::RawKey => {
+            let info = certificates::parse_raw_key(body).ok_or(Fault::MALFORMED)?;
+            PeerKey::of_public_key_info(info).map_err(Fault::of_certificate)
+        }
+        CertificateTypes::Other => Err(Fault::of_certificate(ChainFault::Unsupported)),
+    }
+}
+
+/// A ServerHello with every extension it may have, or an identity hint and a point. A Certificate has its own limit.
 const MAX_MESSAGE_LEN: usize = 1024;

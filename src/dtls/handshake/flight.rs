@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::Timers;
+use super::messages::MESSAGE_HEADER_LEN;
 use crate::dtls::Session;
-use crate::dtls::record::{ContentType, write_plaintext};
+use crate::dtls::record::{ContentType, RecordHeader, write_plaintext};
 
 /// What one side sends in one go. It is put into records anew each time it is sent.
 //= RFC 6347 section 4.2.2
@@ -14,6 +15,8 @@ use crate::dtls::record::{ContentType, write_plaintext};
 #[derive(Debug, Default)]
 pub struct Flight {
     parts: Vec<Part>,
+    /// Where the next datagram begins, while there is one to send.
+    next: Option<Position>,
 }
 
 #[derive(Debug)]
@@ -21,6 +24,14 @@ enum Part {
     Message(Vec<u8>),
     ChangeCipherSpec,
     Protected(Vec<u8>),
+}
+
+/// A place in a flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Position {
+    part: usize,
+    /// Bytes of the part's message that are before it, header not counted.
+    offset: usize,
 }
 
 impl Flight {
@@ -44,32 +55,95 @@ impl Flight {
         self
     }
 
-    /// Appends the flight to `out`, as one datagram: with pre-shared keys the longest has some 250 bytes.
-    /// `plaintext_number` is the next record number of epoch 0, `session` the keys of epoch 1.
-    pub fn write(
-        &self,
-        version: u16,
-        plaintext_number: &mut u64,
-        session: Option<&mut Session>,
-        out: &mut Vec<u8>,
-    ) {
-        let mut session = session;
-        for part in &self.parts {
-            let (content_type, body) = match part {
-                Part::Message(message) => (ContentType::Handshake, &message[..]),
-                Part::ChangeCipherSpec => (ContentType::ChangeCipherSpec, &[1][..]),
+    /// All of it is to be sent, from its beginning.
+    pub fn send(&mut self) {
+        self.next = Some(Position::default());
+    }
+
+    /// Nothing of it is to be sent any more.
+    pub fn cancel(&mut self) {
+        self.next = None;
+    }
+
+    /// Appends the next datagram of the flight to `out`; false when all has been sent.
+    //= RFC 6347 section 4.2.3
+    //# When transmitting the handshake message, the sender divides the message into a series of N contiguous data
+    //# ranges. These ranges MUST NOT be larger than the maximum handshake fragment size and MUST jointly contain the
+    //# entire handshake message.
+    pub fn write_datagram(&mut self, how: Writing<'_>, out: &mut Vec<u8>) -> bool {
+        let Some(mut at) = self.next.take() else {
+            return false;
+        };
+        let Writing {
+            version,
+            max_record,
+            plaintext_number,
+            mut session,
+        } = how;
+        let start = out.len();
+        let mut write = |content_type, body: &[u8], out: &mut Vec<u8>| {
+            write_plaintext(content_type, version, *plaintext_number, body, out);
+            *plaintext_number += 1;
+        };
+        while let Some(part) = self.parts.get(at.part) {
+            let room = MAX_DATAGRAM_LEN.saturating_sub(out.len() - start);
+            let is_begun = out.len() > start;
+            match part {
+                Part::Message(message) => {
+                    let rest = message.len() - MESSAGE_HEADER_LEN - at.offset;
+                    let fits = room.saturating_sub(RecordHeader::LEN + MESSAGE_HEADER_LEN);
+                    if is_begun && fits < rest.min(MIN_FRAGMENT_LEN) {
+                        self.next = Some(at);
+                        break;
+                    }
+                    let len = rest.min(fits).min(max_record - MESSAGE_HEADER_LEN);
+                    write(ContentType::Handshake, &fragment(message, at.offset, len), out);
+                    at.offset += len;
+                    if len < rest {
+                        continue;
+                    }
+                }
+                Part::ChangeCipherSpec | Part::Protected(_) if is_begun && room < MAX_HELD_LEN => {
+                    self.next = Some(at);
+                    break;
+                }
+                Part::ChangeCipherSpec => write(ContentType::ChangeCipherSpec, &[1], out),
                 Part::Protected(message) => {
                     if let Some(session) = session.as_deref_mut() {
                         // Out of record numbers only after 2^48 of them.
                         let _ = session.seal_as(ContentType::Handshake, message, out);
                     }
-                    continue;
                 }
+            }
+            at = Position {
+                part: at.part + 1,
+                offset: 0,
             };
-            write_plaintext(content_type, version, *plaintext_number, body, out);
-            *plaintext_number += 1;
         }
+        out.len() > start
     }
+}
+
+/// How a flight is put into records.
+#[derive(Debug)]
+pub struct Writing<'a> {
+    pub version: u16,
+    /// The longest content of a record, in bytes: what the peer asked for, or [`MAX_DATAGRAM_LEN`].
+    pub max_record: usize,
+    /// The next record number of epoch 0.
+    pub plaintext_number: &'a mut u64,
+    /// The keys of epoch 1.
+    pub session: Option<&'a mut Session>,
+}
+
+/// A piece of a message, with a header of its own.
+fn fragment(message: &[u8], offset: usize, len: usize) -> Vec<u8> {
+    let mut fragment = message[..MESSAGE_HEADER_LEN].to_vec();
+    fragment[6..9].copy_from_slice(&(offset as u32).to_be_bytes()[1..]);
+    fragment[9..12].copy_from_slice(&(len as u32).to_be_bytes()[1..]);
+    let body = &message[MESSAGE_HEADER_LEN..];
+    fragment.extend_from_slice(&body[offset..offset + len]);
+    fragment
 }
 
 /// When to send the current flight again, and when to give up.
@@ -176,6 +250,12 @@ impl Held {
     }
 }
 
+/// The longest datagram of a flight, in bytes: what arrives in one piece nearly everywhere (RFC 9000 section 14 counts on as
+/// much). With pre-shared keys the longest has some 250.
+pub const MAX_DATAGRAM_LEN: usize = 1200;
+/// A message is not begun or gone on with in the rest of a datagram if less than this many bytes of it would fit. A guess: each
+/// fragment costs 25 bytes of headers.
+const MIN_FRAGMENT_LEN: usize = 64;
 /// One flight has one such record; the rest is for what an attacker mixes in.
 const MAX_HELD: usize = 4;
 /// A Finished has 61 bytes as a record, 93 in CBC; with a connection ID and Mbed TLS's padding 77 and 117.
@@ -184,6 +264,9 @@ const MAX_HELD_LEN: usize = 128;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtls::handshake::messages::{self, Fragment};
+    use crate::dtls::handshake::reassembly::Reassembly;
+    use crate::dtls::record::{DTLS_1_2, records};
 
     #[test]
     fn rfc6347_4_2_4_1_waits_double_up_to_the_maximum_until_the_deadline() {
@@ -222,6 +305,49 @@ mod tests {
             start + Duration::from_secs(4),
             "this one arrived at once"
         );
+    }
+
+    #[test]
+    fn rfc6347_4_2_3_a_long_message_is_cut_into_datagrams_and_records_that_the_peer_takes() {
+        for (max_record, longest) in [
+            (MAX_DATAGRAM_LEN, MAX_DATAGRAM_LEN),
+            (512, 512 + RecordHeader::LEN),
+        ] {
+            let long = messages::message(11, 1, |body| body.extend((0..3000).map(|byte| byte as u8)));
+            let short = messages::message(14, 2, |_| ());
+            let mut flight = Flight::new().message(long.clone()).message(short.clone());
+            flight.send();
+            let mut number = 7;
+            let mut reassembly = Reassembly::new(1, 4000);
+            let mut numbers = Vec::new();
+            let mut datagrams = 0;
+            loop {
+                let mut datagram = Vec::new();
+                let how = Writing {
+                    version: DTLS_1_2,
+                    max_record,
+                    plaintext_number: &mut number,
+                    session: None,
+                };
+                if !flight.write_datagram(how, &mut datagram) {
+                    break;
+                }
+                datagrams += 1;
+                assert!(datagram.len() <= MAX_DATAGRAM_LEN, "{}", datagram.len());
+                for record in records(&mut datagram) {
+                    assert!(record.len() <= longest, "{}", record.len());
+                    numbers.push(RecordHeader::peek(record).unwrap().number);
+                    let mut body = &record[RecordHeader::LEN..];
+                    while let Some(fragment) = Fragment::read(&mut body) {
+                        reassembly.insert(&fragment);
+                    }
+                }
+            }
+            assert_eq!(datagrams, 3);
+            assert_eq!(reassembly.pop().unwrap().bytes, long);
+            assert_eq!(reassembly.pop().unwrap().bytes, short);
+            assert!(numbers.iter().copied().eq(7..number), "{numbers:?}");
+        }
     }
 
     #[test]

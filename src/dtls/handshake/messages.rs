@@ -2,7 +2,10 @@
 //!
 //! Reading borrows and never allocates; `None` is a message that does not parse.
 
+pub mod certificates;
+
 use super::Fault;
+use super::secrets::Side;
 use crate::dtls::connection_id::ChosenId;
 use crate::dtls::crypto::POINT_LEN;
 use crate::dtls::record::DTLS_1_2;
@@ -44,10 +47,28 @@ pub struct Offer {
     pub p256: Listed,
     /// What ec_point_formats says of uncompressed points (RFC 8422 section 5.1.2).
     pub uncompressed_points: Listed,
+    /// What signature_algorithms says of ECDSA with SHA-256 (RFC 5246 section 7.4.1.4.1).
+    pub ecdsa_sha256: Listed,
+    /// What the client can show (RFC 7250); in an answer, what it is to show.
+    pub client_certificate: CertificateTypes,
+    /// What the client can read of the server; in an answer, what it is shown.
+    pub server_certificate: CertificateTypes,
     /// What is to stand on records to whoever says this (RFC 9146 section 3).
     pub connection_id: Option<ChosenId>,
     /// Whether paths may be probed (RFC 9853 section 3).
     pub return_routability: bool,
+}
+
+/// What a list of certificate types (RFC 7250) comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CertificateTypes {
+    /// There is no list, or X.509 is in it: whoever lists that expects it, whatever stands before it.
+    #[default]
+    X509,
+    /// Raw public keys, and no X.509.
+    RawKey,
+    /// Neither.
+    Other,
 }
 
 /// Whether the only thing that we would choose is in a peer's list.
@@ -168,6 +189,13 @@ impl<'a> ClientHello<'a> {
                     let formats = Reader(body).only(Reader::vec8).ok_or(Fault::MALFORMED)?;
                     offer.uncompressed_points = Listed::among(formats.chunks(1), &[UNCOMPRESSED]);
                 }
+                SIGNATURE_ALGORITHMS => {
+                    let schemes = Reader(body).only(Reader::vec16).ok_or(Fault::MALFORMED)?;
+                    let ours = certificates::ECDSA_SHA256.to_be_bytes();
+                    offer.ecdsa_sha256 = Listed::among(schemes.chunks(2), &ours);
+                }
+                CLIENT_CERTIFICATE_TYPE => offer.client_certificate = CertificateTypes::listed(body)?,
+                SERVER_CERTIFICATE_TYPE => offer.server_certificate = CertificateTypes::listed(body)?,
                 // One that is longer than what we write is left unanswered: there is no way to ask for a shorter one.
                 CONNECTION_ID => offer.connection_id = ChosenId::new(connection_id(body)?),
                 RETURN_ROUTABILITY if body.is_empty() => offer.return_routability = true,
@@ -245,6 +273,12 @@ impl<'a> ServerHello<'a> {
                         return Err(Fault::ILLEGAL_PARAMETER);
                     }
                 }
+                CLIENT_CERTIFICATE_TYPE if offered.client_certificate == CertificateTypes::RawKey => {
+                    accepted.client_certificate = CertificateTypes::chosen(body)?;
+                }
+                SERVER_CERTIFICATE_TYPE if offered.server_certificate == CertificateTypes::RawKey => {
+                    accepted.server_certificate = CertificateTypes::chosen(body)?;
+                }
                 CONNECTION_ID if offered.connection_id.is_some() => {
                     let id = ChosenId::new(connection_id(body)?).ok_or(Fault::ILLEGAL_PARAMETER)?;
                     accepted.connection_id = Some(id);
@@ -281,8 +315,8 @@ impl Offer {
             .or(self.max_fragment_length.map(|code| 1 << (8 + code)))
     }
 
-    /// Appends an extensions block, or nothing where there is nothing to say.
-    fn write(&self, out: &mut Vec<u8>) {
+    /// Appends the extensions block of one side's hello, or nothing where there is nothing to say.
+    fn write(&self, side: Side, out: &mut Vec<u8>) {
         let mut block = Vec::with_capacity(48);
         let mut extension = |kind: u16, body: &[u8]| {
             block.extend_from_slice(&kind.to_be_bytes());
@@ -304,6 +338,22 @@ impl Offer {
         }
         if self.uncompressed_points == Listed::Yes {
             extension(EC_POINT_FORMATS, &[1, UNCOMPRESSED]);
+        }
+        if self.ecdsa_sha256 == Listed::Yes {
+            let schemes = certificates::SIGNATURE_SCHEMES;
+            let mut body = ((2 * schemes.len()) as u16).to_be_bytes().to_vec();
+            body.extend(schemes.iter().flat_map(|scheme| scheme.to_be_bytes()));
+            extension(SIGNATURE_ALGORITHMS, &body);
+        }
+        for (kind, types) in [
+            (CLIENT_CERTIFICATE_TYPE, self.client_certificate),
+            (SERVER_CERTIFICATE_TYPE, self.server_certificate),
+        ] {
+            match (types, side) {
+                (CertificateTypes::RawKey, Side::Client) => extension(kind, &[1, RAW_PUBLIC_KEY]),
+                (CertificateTypes::RawKey, Side::Server) => extension(kind, &[RAW_PUBLIC_KEY]),
+                (CertificateTypes::X509 | CertificateTypes::Other, _) => {}
+            }
         }
         if let Some(code) = self.max_fragment_length {
             extension(MAX_FRAGMENT_LENGTH, &[code]);
@@ -331,6 +381,29 @@ impl Listed {
             Self::Yes
         } else {
             Self::No
+        }
+    }
+}
+
+impl CertificateTypes {
+    /// What a client's list comes to.
+    fn listed(body: &[u8]) -> Result<Self, Fault> {
+        let types = Reader(body).only(Reader::vec8).ok_or(Fault::MALFORMED)?;
+        Ok(if types.contains(&X509) {
+            Self::X509
+        } else if types.contains(&RAW_PUBLIC_KEY) {
+            Self::RawKey
+        } else {
+            Self::Other
+        })
+    }
+
+    /// What a server chose of a list that had raw public keys alone.
+    fn chosen(body: &[u8]) -> Result<Self, Fault> {
+        match body {
+            [RAW_PUBLIC_KEY] => Ok(Self::RawKey),
+            [_] => Err(Fault::ILLEGAL_PARAMETER),
+            _ => Err(Fault::MALFORMED),
         }
     }
 }
@@ -397,7 +470,7 @@ pub fn client_hello(
             body.extend_from_slice(&suite.to_be_bytes());
         }
         body.extend_from_slice(&[1, NULL_COMPRESSION]);
-        offer.write(body);
+        offer.write(Side::Client, body);
     })
 }
 
@@ -409,7 +482,7 @@ pub fn server_hello(seq: u16, random: &[u8; RANDOM_LEN], suite: u16, answer: &Of
         body.push(0);
         body.extend_from_slice(&suite.to_be_bytes());
         body.push(NULL_COMPRESSION);
-        answer.write(body);
+        answer.write(Side::Server, body);
     })
 }
 
@@ -509,6 +582,11 @@ impl<'a> Reader<'a> {
         self.take(usize::from(len))
     }
 
+    fn vec24(&mut self) -> Option<&'a [u8]> {
+        let len = self.u24()?;
+        self.take(len)
+    }
+
     /// What `read` gives, if it leaves nothing behind.
     fn only(mut self, read: impl FnOnce(&mut Self) -> Option<&'a [u8]>) -> Option<&'a [u8]> {
         read(&mut self).filter(|_| self.0.is_empty())
@@ -522,8 +600,11 @@ impl<'a> Reader<'a> {
 pub const CLIENT_HELLO: u8 = 1;
 pub const SERVER_HELLO: u8 = 2;
 pub const HELLO_VERIFY_REQUEST: u8 = 3;
+pub const CERTIFICATE: u8 = 11;
 pub const SERVER_KEY_EXCHANGE: u8 = 12;
+pub const CERTIFICATE_REQUEST: u8 = 13;
 pub const SERVER_HELLO_DONE: u8 = 14;
+pub const CERTIFICATE_VERIFY: u8 = 15;
 pub const CLIENT_KEY_EXCHANGE: u8 = 16;
 pub const FINISHED: u8 = 20;
 
@@ -539,6 +620,9 @@ pub const MAX_RECORD_SIZE_LIMIT: u16 = 1 << 14;
 const MAX_FRAGMENT_LENGTH: u16 = 1;
 const SUPPORTED_GROUPS: u16 = 10;
 const EC_POINT_FORMATS: u16 = 11;
+const SIGNATURE_ALGORITHMS: u16 = 13;
+const CLIENT_CERTIFICATE_TYPE: u16 = 19;
+const SERVER_CERTIFICATE_TYPE: u16 = 20;
 const ENCRYPT_THEN_MAC: u16 = 22;
 const EXTENDED_MASTER_SECRET: u16 = 23;
 const RECORD_SIZE_LIMIT: u16 = 28;
@@ -546,10 +630,13 @@ const SUPPORTED_VERSIONS: u16 = 43;
 const CONNECTION_ID: u16 = 54;
 const RETURN_ROUTABILITY: u16 = 61;
 const RENEGOTIATION_INFO: u16 = 0xff01;
-const KNOWN_EXTENSIONS: [u16; 10] = [
+const KNOWN_EXTENSIONS: [u16; 13] = [
     MAX_FRAGMENT_LENGTH,
     SUPPORTED_GROUPS,
     EC_POINT_FORMATS,
+    SIGNATURE_ALGORITHMS,
+    CLIENT_CERTIFICATE_TYPE,
+    SERVER_CERTIFICATE_TYPE,
     ENCRYPT_THEN_MAC,
     EXTENDED_MASTER_SECRET,
     RECORD_SIZE_LIMIT,
@@ -565,6 +652,9 @@ const NAMED_CURVE: u8 = 3;
 const SECP256R1: u16 = 23;
 /// The format of a point with both coordinates.
 const UNCOMPRESSED: u8 = 0;
+/// Types of certificates (RFC 7250 section 3).
+const X509: u8 = 0;
+const RAW_PUBLIC_KEY: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -599,6 +689,8 @@ mod tests {
             extended_master_secret: true,
             encrypt_then_mac: true,
             max_fragment_length: Some(3),
+            // It names RSA, as a client with pre-shared keys may: it will see no signature.
+            ecdsa_sha256: Listed::No,
             ..Offer::default()
         };
         assert_eq!(hello.offer(), Ok(expected));
@@ -621,6 +713,18 @@ mod tests {
                 ..Offer::default()
             })
         };
+        let signed = |ecdsa_sha256| {
+            Ok(Offer {
+                ecdsa_sha256,
+                ..Offer::default()
+            })
+        };
+        let showing = |client_certificate| {
+            Ok(Offer {
+                client_certificate,
+                ..Offer::default()
+            })
+        };
         let id = |id: &[u8]| {
             Ok(Offer {
                 connection_id: ChosenId::new(id),
@@ -628,7 +732,7 @@ mod tests {
             })
         };
         let too_long = [&[0, 54, 0, 34, 33], &[7; 33][..]].concat();
-        let cases: [(&[u8], Result<Offer, Fault>); 32] = [
+        let cases: [(&[u8], Result<Offer, Fault>); 42] = [
             (&[], Ok(Offer::default())),
             (
                 &[0xff, 1, 0, 1, 0],
@@ -697,6 +801,23 @@ mod tests {
             (&[0, 11, 0, 3, 2, 1, 2], ecc(Listed::NoList, Listed::No)),
             (&[0, 11, 0, 3, 1, 0, 0], Err(Fault::MALFORMED)),
             (&[0, 11, 0, 0], Err(Fault::MALFORMED)),
+            (&[0, 13, 0, 6, 0, 4, 4, 1, 4, 3], signed(Listed::Yes)),
+            (&[0, 13, 0, 4, 0, 2, 4, 1], signed(Listed::No)),
+            (&[0, 13, 0, 5, 0, 3, 1, 4, 3], signed(Listed::No)),
+            (&[0, 13, 0, 2, 4, 3], Err(Fault::MALFORMED)),
+            // As GnuTLS lists them: raw keys first, and X.509 wanted.
+            (&[0, 19, 0, 3, 2, 2, 0], showing(CertificateTypes::X509)),
+            (&[0, 19, 0, 2, 1, 2], showing(CertificateTypes::RawKey)),
+            (&[0, 19, 0, 2, 1, 1], showing(CertificateTypes::Other)),
+            (&[0, 19, 0, 1, 2], Err(Fault::MALFORMED)),
+            (
+                &[0, 20, 0, 2, 1, 2],
+                Ok(Offer {
+                    server_certificate: CertificateTypes::RawKey,
+                    ..Offer::default()
+                }),
+            ),
+            (&[0, 20, 0, 0], Err(Fault::MALFORMED)),
         ];
         for (extensions, expected) in cases {
             let mut body = ZEPHYR[..44].to_vec();
@@ -854,14 +975,16 @@ mod tests {
         fn parsing_is_the_inverse_of_writing(
             random: [u8; 32], cookie in proptest::collection::vec(any::<u8>(), 0..32),
             suites in proptest::collection::vec(any::<u16>(), 1..5),
-            extended_master_secret: bool, renegotiation_info: bool, encrypt_then_mac: bool, elliptic: bool,
+            extended_master_secret: bool, renegotiation_info: bool, encrypt_then_mac: bool, elliptic: bool, raw: bool,
             max_fragment_length in proptest::option::of(1..=4_u8), record_size_limit in proptest::option::of(64..=16384_u16),
             id in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..=ChosenId::MAX_LEN)), return_routability: bool,
         ) {
             let listed = if elliptic { Listed::Yes } else { Listed::NoList };
             let offer = Offer {
                 extended_master_secret, renegotiation_info, encrypt_then_mac, max_fragment_length, record_size_limit,
-                p256: listed, uncompressed_points: listed,
+                p256: listed, uncompressed_points: listed, ecdsa_sha256: listed,
+                client_certificate: if raw { CertificateTypes::RawKey } else { CertificateTypes::X509 },
+                server_certificate: CertificateTypes::X509,
                 connection_id: id.as_deref().and_then(ChosenId::new), return_routability,
             };
             let message = client_hello(3, &random, &cookie, &suites, &offer);

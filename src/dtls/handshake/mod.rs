@@ -13,9 +13,9 @@ use thiserror::Error;
 
 use super::alert::{self, Alert};
 use super::record::{ContentType, DTLS_1_2, write_plaintext};
-use super::{Identity, Session};
+use super::{ChainFault, Claim, Identity, KeyDigest, PeerChain, Session};
 
-pub use client::{ClientConfig, ClientHandshake, MaxFragmentLength};
+pub use client::{ClientConfig, ClientCredential, ClientHandshake, MaxFragmentLength, ServerTrust};
 pub use server::{ServerConfig, ServerHandshake};
 
 /// Retransmission timers of a handshake (RFC 6347 section 4.2.4.1).
@@ -44,6 +44,12 @@ impl Default for Timers {
 pub enum HandshakeEvent {
     /// Server only: look the key up, then call [`ServerHandshake::provide_key`]. Comes at most once.
     KeyWanted(Identity),
+    /// Server only: the peer has proven that it has the key of the first of these certificates, and nobody has looked at
+    /// them. Say whether they are good and whose they are, by [`ServerHandshake::accept_peer`] or
+    /// [`ServerHandshake::refuse_peer`]. Comes at most once.
+    ChainPresented(PeerChain),
+    /// The same of a key without certificates (RFC 7250).
+    RawKeyPresented(KeyDigest),
     /// Done: the handshake can be dropped after the last [`ServerHandshake::poll_transmit`].
     Established(Box<Established>),
 }
@@ -53,8 +59,8 @@ pub enum HandshakeEvent {
 pub struct Established {
     /// The session. A server's holds its last flight until the peer's first application data.
     pub session: Session,
-    /// The peer's identity at a server, our own at a client.
-    pub identity: Identity,
+    /// Who the peer is at a server, who we are at a client.
+    pub claim: Claim,
 }
 
 /// A handshake that is over without a session.
@@ -62,7 +68,7 @@ pub struct Established {
 #[error("handshake failed: {}", reason.as_str())]
 pub struct HandshakeFailure {
     reason: FailureReason,
-    identity: Option<Identity>,
+    claim: Option<Box<Claim>>,
     alert: Option<Vec<u8>>,
 }
 
@@ -73,8 +79,8 @@ impl HandshakeFailure {
     }
 
     /// Whose handshake it was, where the peer got as far as telling. Nothing proves it.
-    pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+    pub fn claim(&self) -> Option<&Claim> {
+        self.claim.as_deref()
     }
 
     /// The datagram to send to the peer, if it is to be told.
@@ -105,12 +111,18 @@ impl Fault {
     pub const UNEXPECTED_MESSAGE: Self =
         Self::new(FailureReason::UnexpectedMessage, alert::UNEXPECTED_MESSAGE);
     pub const BAD_FINISHED: Self = Self::new(FailureReason::BadFinished, alert::DECRYPT_ERROR);
+    pub const BAD_SIGNATURE: Self = Self::new(FailureReason::BadSignature, alert::DECRYPT_ERROR);
 
     const fn new(reason: FailureReason, alert: u8) -> Self {
         Self {
             reason,
             alert: Some(alert),
         }
+    }
+
+    /// The peer's certificate is not accepted.
+    pub fn of_certificate(fault: ChainFault) -> Self {
+        Self::new(FailureReason::Certificate(fault), fault.alert())
     }
 
     /// The peer gave up, so there is nobody to tell.
@@ -121,7 +133,7 @@ impl Fault {
         }
     }
 
-    fn into_failure(self, identity: Option<Identity>, record_number: u64) -> HandshakeFailure {
+    fn into_failure(self, claim: Option<Claim>, record_number: u64) -> HandshakeFailure {
         let alert = self.alert.map(|description| {
             let mut datagram = Vec::new();
             let body = Alert::fatal(description).to_bytes();
@@ -130,12 +142,12 @@ impl Fault {
         });
         HandshakeFailure {
             reason: self.reason,
-            identity,
+            claim: claim.map(Box::new),
             alert,
         }
     }
 
-    fn into_sealed_failure(self, identity: Option<Identity>, session: &mut Session) -> HandshakeFailure {
+    fn into_sealed_failure(self, claim: Option<Claim>, session: &mut Session) -> HandshakeFailure {
         let alert = self.alert.and_then(|description| {
             let mut datagram = Vec::new();
             let body = Alert::fatal(description).to_bytes();
@@ -146,7 +158,7 @@ impl Fault {
         });
         HandshakeFailure {
             reason: self.reason,
-            identity,
+            claim: claim.map(Box::new),
             alert,
         }
     }
@@ -173,6 +185,10 @@ pub enum FailureReason {
     WrongKey,
     /// The peer's Finished was authentic but not over the same handshake.
     BadFinished,
+    /// What the peer signed was not signed with the key of its certificate.
+    BadSignature,
+    /// The peer's certificate is not accepted.
+    Certificate(ChainFault),
     /// The peer ended it with this alert.
     PeerAlert(u8),
     /// The deadline passed.
@@ -194,6 +210,8 @@ impl FailureReason {
             Self::UnknownIdentity => "unknown_identity",
             Self::WrongKey => "wrong_key",
             Self::BadFinished => "bad_finished",
+            Self::BadSignature => "bad_signature",
+            Self::Certificate(fault) => fault.as_str(),
             Self::PeerAlert(_) => "peer_alert",
             Self::TimedOut => "timed_out",
             Self::Abandoned => "abandoned",

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::messages::{Fragment, MESSAGE_HEADER_LEN, message};
+use super::messages::{CERTIFICATE, Fragment, MESSAGE_HEADER_LEN, message};
 
 /// The messages of one flight, in order.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct Reassembly {
     next_seq: u16,
     slots: VecDeque<Option<Partial>>,
     max_len: usize,
+    /// The same for a Certificate, of which a flight has one.
+    max_certificate_len: usize,
 }
 
 /// A whole message.
@@ -38,7 +40,15 @@ impl Reassembly {
             next_seq,
             slots: VecDeque::new(),
             max_len,
+            max_certificate_len: max_len,
         }
+    }
+
+    /// Expects that one of the messages may be a Certificate.
+    #[must_use]
+    pub fn with_certificate(mut self) -> Self {
+        self.max_certificate_len = MAX_CERTIFICATE_LEN;
+        self
     }
 
     /// Takes a fragment. Those of past messages, of messages too far ahead or too long are dropped.
@@ -50,8 +60,22 @@ impl Reassembly {
         let Some(ahead) = fragment.message_seq.checked_sub(self.next_seq).map(usize::from) else {
             return;
         };
-        if ahead >= WINDOW || fragment.length > self.max_len {
+        let is_certificate = fragment.kind == CERTIFICATE;
+        let max_len = if is_certificate {
+            self.max_certificate_len
+        } else {
+            self.max_len
+        };
+        if ahead >= WINDOW || fragment.length > max_len {
             return;
+        }
+        if is_certificate {
+            // The newest stays: a forged one in another place must not be able to keep the true one out.
+            for (place, slot) in self.slots.iter_mut().enumerate() {
+                if place != ahead {
+                    slot.take_if(|partial| partial.kind == CERTIFICATE);
+                }
+            }
         }
         if self.slots.len() <= ahead {
             self.slots.resize_with(ahead + 1, || None);
@@ -122,8 +146,10 @@ impl Partial {
     }
 }
 
-/// How many messages ahead of the next one are kept. The longest flight with pre-shared keys has three.
-const WINDOW: usize = 4;
+/// How many messages ahead of the next one are kept. The longest flight, a server's with certificates, has five.
+const WINDOW: usize = 5;
+/// The longest Certificate message taken, in bytes: a chain of three with ECDSA keys has two thousand, with RSA twice that.
+const MAX_CERTIFICATE_LEN: usize = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -180,9 +206,37 @@ mod tests {
     fn what_is_announced_too_long_or_too_far_ahead_takes_no_memory() {
         let mut reassembly = Reassembly::new(1, 100);
         reassembly.insert(&fragment(1, (1 << 24) - 1, 0, b"zz"));
-        reassembly.insert(&fragment(5, 2, 0, b"zz"));
+        reassembly.insert(&fragment(6, 2, 0, b"zz"));
         reassembly.insert(&fragment(0, 2, 0, b"zz"));
         assert!(reassembly.slots.is_empty());
+    }
+
+    #[test]
+    fn one_certificate_may_be_long_and_only_where_one_is_expected() {
+        let certificate = |message_seq, length| Fragment {
+            kind: CERTIFICATE,
+            ..fragment(message_seq, length, 0, b"zz")
+        };
+        let held = |reassembly: &Reassembly| -> usize {
+            let partials = reassembly.slots.iter().flatten();
+            partials.map(|partial| partial.body.len()).sum()
+        };
+        let mut reassembly = Reassembly::new(1, 100);
+        reassembly.insert(&certificate(1, 101));
+        assert_eq!(held(&reassembly), 0);
+
+        let mut reassembly = Reassembly::new(1, 100).with_certificate();
+        reassembly.insert(&fragment(1, 101, 0, b"zz"));
+        reassembly.insert(&certificate(1, 8193));
+        assert_eq!(held(&reassembly), 0);
+        for seq in 1..6 {
+            reassembly.insert(&certificate(seq, 8192));
+        }
+        assert_eq!(held(&reassembly), 8192, "one at a time");
+        reassembly.insert(&certificate(2, 2));
+        reassembly.insert(&fragment(1, 2, 0, b"ab"));
+        assert_eq!(reassembly.pop().unwrap().body(), b"ab");
+        assert_eq!(reassembly.pop().unwrap().body(), b"zz");
     }
 
     proptest! {

@@ -64,7 +64,22 @@ impl MasterSecret {
         second[1] = psk.len() as u8;
         second[2..2 + psk.len()].copy_from_slice(psk);
         let premaster = &premaster[..2 + other.len() + 2 + psk.len()];
+        Self::of_premaster(premaster, randoms, session_hash)
+    }
 
+    /// The same where certificates prove who is there, and the exchange alone is secret.
+    //= RFC 8422 section 5.10
+    //# the premaster secret is the x-coordinate of the ECDH shared secret elliptic curve point represented as an octet
+    //# string.
+    pub fn derive_ecdhe(
+        shared: &SharedSecret,
+        randoms: &Randoms,
+        session_hash: Option<[u8; HASH_LEN]>,
+    ) -> Self {
+        Self::of_premaster(&shared[..], randoms, session_hash)
+    }
+
+    fn of_premaster(premaster: &[u8], randoms: &Randoms, session_hash: Option<[u8; HASH_LEN]>) -> Self {
         let mut secret = Zeroizing::new([0; 48]);
         match &session_hash {
             //= RFC 7627 section 4

@@ -12,10 +12,25 @@
 //!                                ◀──────     ChangeCipherSpec, Finished    Done
 //! ```
 //!
+//! With certificates:
+//!
+//! ```text
+//! ClientHello with cookie        ──────▶
+//!                                ◀──────     ServerHello, Certificate,
+//!                                            ServerKeyExchange,
+//!                                            CertificateRequest,
+//!                                            ServerHelloDone               AwaitCertificate
+//! Certificate, ClientKeyExchange ──────▶
+//! CertificateVerify              ──────▶     ChainPresented                AwaitVerdict
+//!                                            accept_peer                   AwaitFinished
+//! ```
+//!
 //! With a connection ID on what the client sends, its Finished is the first record that has it.
 //!
 //! What comes early is held, what comes again is answered again, and what cannot be opened is dropped: anybody could
 //! have written it.
+
+mod certified;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,11 +38,12 @@ use std::time::Instant;
 
 use rand::CryptoRng;
 
-use super::flight::{Expiry, Flight, Held, Retransmission};
+use self::certified::{CertifiedFlight, Presented, Progress};
+use super::flight::{Expiry, Flight, Held, MAX_DATAGRAM_LEN, Retransmission, Writing};
 use super::messages::{
-    self, CLIENT_HELLO, CLIENT_KEY_EXCHANGE, ClientHello, EMPTY_RENEGOTIATION_INFO, FINISHED, Fragment,
-    Listed, MAX_RECORD_SIZE_LIMIT, MESSAGE_HEADER_LEN, NULL_COMPRESSION, Offer, RANDOM_LEN,
-    SERVER_HELLO_DONE,
+    self, CLIENT_HELLO, CLIENT_KEY_EXCHANGE, CertificateTypes, ClientHello, EMPTY_RENEGOTIATION_INFO,
+    FINISHED, Fragment, Listed, MAX_RECORD_SIZE_LIMIT, MESSAGE_HEADER_LEN, NULL_COMPRESSION, Offer,
+    RANDOM_LEN, SERVER_HELLO_DONE, certificates,
 };
 use super::reassembly::{Message, Reassembly};
 use super::secrets::{MasterSecret, OtherSecret, Randoms, Side, VERIFY_DATA_LEN};
@@ -38,15 +54,22 @@ use crate::dtls::crypto::{self, EphemeralKey, Transcript};
 use crate::dtls::record::{ContentType, DTLS_1_2, RecordHeader, records};
 use crate::dtls::session::Ignored;
 use crate::dtls::suite::{KeyExchange, Protection};
-use crate::dtls::{CipherSuite, ConnectionId, Identity, Psk, Session, VerifiedHello};
+use crate::dtls::{
+    ChainFault, CipherSuite, Claim, ConnectionId, Identity, Psk, ServerCertificate, Session, VerifiedHello,
+};
 
 /// What a server allows.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// The suites allowed. The client's order decides among them.
+    /// The suites allowed. The client's order decides among them; but one with a pre-shared key goes before those with
+    /// certificates, as many clients offer the latter without having one.
     pub suites: Vec<CipherSuite>,
     /// Retransmission timers.
     pub timers: Timers,
+    /// What the server shows. Without it there are no suites with certificates.
+    pub certificate: Option<Arc<ServerCertificate>>,
+    /// Whether keys without certificates are taken (RFC 7250), from clients that have nothing else.
+    pub raw_public_keys: bool,
 }
 
 /// One handshake with a peer whose address is proven.
@@ -67,7 +90,6 @@ pub struct ServerHandshake {
     finished_seq: u16,
     next_plaintext_number: u64,
     flight: Flight,
-    flight_due: bool,
     last_flight: Option<Vec<u8>>,
     retransmission: Retransmission,
     incoming: Reassembly,
@@ -81,8 +103,10 @@ pub struct ServerHandshake {
 enum State {
     AwaitKeyExchange(Share),
     AwaitKey { identity: Identity, other: OtherSecret },
+    AwaitCertificate(Box<CertifiedFlight>),
+    AwaitVerdict(Box<AwaitVerdict>),
     AwaitFinished(Box<AwaitFinished>),
-    Done { identity: Option<Identity> },
+    Done { claim: Option<Claim> },
 }
 
 /// What we put into the key exchange.
@@ -92,10 +116,17 @@ enum Share {
     EcdhePsk(Box<EphemeralKey>),
 }
 
+/// The peer has the key of what it showed; whether that is good is being found out.
+#[derive(Debug)]
+struct AwaitVerdict {
+    claim: Claim,
+    master_secret: MasterSecret,
+}
+
 #[derive(Debug)]
 struct AwaitFinished {
-    /// `None` where it had no length that an identity can have.
-    identity: Option<Identity>,
+    /// `None` for an identity that had no length that an identity can have.
+    claim: Option<Claim>,
     known: bool,
     master_secret: MasterSecret,
     session: Session,
@@ -107,6 +138,8 @@ impl Default for ServerConfig {
         Self {
             suites: CipherSuite::ALL.to_vec(),
             timers: Timers::default(),
+            certificate: None,
+            raw_public_keys: false,
         }
     }
 }
@@ -150,32 +183,60 @@ impl ServerHandshake {
             suite.id(),
             &answer,
         )];
-        let mut next_seq = message_seq + 1;
-        let share = match suite.key_exchange() {
+        let next_seq = |before: &Vec<Vec<u8>>| message_seq + before.len() as u16;
+        let mut incoming = Reassembly::new(message_seq + 1, MAX_MESSAGE_LEN);
+        let mut state = match suite.key_exchange() {
             // RFC 4279 section 2: without a hint there is no ServerKeyExchange.
-            KeyExchange::Psk => Share::Psk,
+            KeyExchange::Psk => State::AwaitKeyExchange(Share::Psk),
             KeyExchange::EcdhePsk => {
                 let key = EphemeralKey::generate();
-                ours.push(messages::ecdhe_server_key_exchange(next_seq, key.public()));
-                next_seq += 1;
-                Share::EcdhePsk(Box::new(key))
+                ours.push(messages::ecdhe_server_key_exchange(next_seq(&ours), key.public()));
+                State::AwaitKeyExchange(Share::EcdhePsk(Box::new(key)))
+            }
+            KeyExchange::EcdheEcdsa => {
+                let own = config.certificate.as_ref();
+                let own = own.ok_or_else(|| refuse(Fault::NO_COMMON_SUITE))?;
+                let key = EphemeralKey::generate();
+                ours.push(match answer.server_certificate {
+                    CertificateTypes::RawKey => certificates::raw_key(next_seq(&ours), own.public_key_info()),
+                    CertificateTypes::X509 | CertificateTypes::Other => {
+                        certificates::certificate(next_seq(&ours), own.chain())
+                    }
+                });
+                let sign = |signed: &[u8]| own.sign(signed);
+                let point = key.public();
+                ours.push(certificates::signed_exchange(
+                    next_seq(&ours),
+                    &randoms,
+                    point,
+                    sign,
+                ));
+                ours.push(certificates::certificate_request(next_seq(&ours)));
+                incoming = incoming.with_certificate();
+                State::AwaitCertificate(Box::new(CertifiedFlight::new(key, answer.client_certificate)))
             }
         };
-        ours.push(messages::message(SERVER_HELLO_DONE, next_seq, |_| ()));
+        ours.push(messages::message(SERVER_HELLO_DONE, next_seq(&ours), |_| ()));
+        let finished_seq = next_seq(&ours);
         // RFC 6347 section 4.2.1: the first ClientHello and the HelloVerifyRequest are not part of what the Finished
         // covers.
         let mut transcript = Transcript::new();
-        transcript.update(&message);
         let mut flight = Flight::new();
+        for message in std::iter::once(&message).chain(&ours) {
+            transcript.update(message);
+            if let State::AwaitCertificate(certified) = &mut state {
+                certified.hear(message);
+            }
+        }
         for message in ours {
-            transcript.update(&message);
             flight = flight.message(message);
         }
+        flight.send();
 
         let mut retransmission = Retransmission::new(&config.timers, now);
         retransmission.start(now);
         Ok(Self {
-            state: State::AwaitKeyExchange(share),
+            state,
             suite,
             randoms,
             offer,
@@ -184,15 +245,14 @@ impl ServerHandshake {
             decoy: Psk::random(rng),
             transcript,
             hello_seq: message_seq,
-            finished_seq: next_seq + 1,
+            finished_seq,
             // RFC 6347 section 4.2.1: the initial ServerHello takes the record number of the ClientHello, so that it
             // repeats none of the HelloVerifyRequests before it.
             next_plaintext_number: record_number,
             flight,
-            flight_due: true,
             last_flight: None,
             retransmission,
-            incoming: Reassembly::new(message_seq + 1, MAX_MESSAGE_LEN),
+            incoming,
             held: Held::default(),
             change_cipher_spec: false,
             peer_alert: None,
@@ -227,7 +287,30 @@ impl ServerHandshake {
         };
         let (identity, other) = (identity.clone(), other.clone());
         let decoy = Psk::random(rng);
-        self.await_finished(now, Some(identity), key.unwrap_or(&decoy), &other, key.is_some())
+        let known = key.is_some();
+        self.await_psk_finished(now, Some(identity), key.unwrap_or(&decoy), &other, known)
+    }
+
+    /// Answers [`HandshakeEvent::ChainPresented`] and [`HandshakeEvent::RawKeyPresented`]: the peer is somebody we know.
+    ///
+    /// # Errors
+    /// When the handshake is over.
+    pub fn accept_peer(&mut self, now: Instant) -> Result<(), HandshakeFailure> {
+        match std::mem::replace(&mut self.state, State::Done { claim: None }) {
+            State::AwaitVerdict(awaiting) => {
+                let AwaitVerdict { claim, master_secret } = *awaiting;
+                self.await_finished(now, Some(claim), true, master_secret)
+            }
+            other => {
+                self.state = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers the same the other way: the handshake is over, and the failure carries the alert to send.
+    pub fn refuse_peer(&mut self, fault: ChainFault) -> HandshakeFailure {
+        self.fail(Fault::of_certificate(fault))
     }
 
     /// To be called at [`ServerHandshake::poll_timeout`]; earlier does no harm.
@@ -240,7 +323,7 @@ impl ServerHandshake {
         }
         match self.retransmission.expire(now) {
             Expiry::Nothing => {}
-            Expiry::Resend => self.flight_due = true,
+            Expiry::Resend => self.flight.send(),
             Expiry::Deadline => return Err(self.give_up(FailureReason::TimedOut)),
         }
         Ok(())
@@ -252,12 +335,13 @@ impl ServerHandshake {
             out.extend_from_slice(&datagram);
             return true;
         }
-        if std::mem::take(&mut self.flight_due) {
-            self.flight
-                .write(DTLS_1_2, &mut self.next_plaintext_number, None, out);
-            return true;
-        }
-        false
+        let how = Writing {
+            version: DTLS_1_2,
+            max_record: max_record(&self.answer),
+            plaintext_number: &mut self.next_plaintext_number,
+            session: None,
+        };
+        self.flight.write_datagram(how, out)
     }
 
     /// What happened.
@@ -316,13 +400,13 @@ impl ServerHandshake {
 
     fn handle_messages(&mut self, now: Instant, mut record: &[u8]) -> Result<(), HandshakeFailure> {
         while let Some(fragment) = Fragment::read(&mut record) {
-            // Past the ClientKeyExchange everything comes under the new keys.
-            if !matches!(self.state, State::AwaitKeyExchange(_)) {
+            // Past the last of these messages everything comes under the new keys.
+            if !self.awaits_messages() {
                 return Ok(());
             }
             if fragment.kind == CLIENT_HELLO {
                 if fragment.message_seq == self.hello_seq && fragment.is_whole() {
-                    self.flight_due = true;
+                    self.flight.send();
                     self.retransmission.restart(now);
                 }
                 continue;
@@ -330,25 +414,49 @@ impl ServerHandshake {
             if fragment.kind != FINISHED {
                 self.incoming.insert(&fragment);
             }
-            if let Some(message) = self.incoming.pop() {
-                self.handle_key_exchange(now, &message)?;
+            while self.awaits_messages()
+                && let Some(message) = self.incoming.pop()
+            {
+                self.handle_message(now, &message)?;
             }
         }
         Ok(())
     }
 
-    fn handle_key_exchange(&mut self, now: Instant, message: &Message) -> Result<(), HandshakeFailure> {
+    fn awaits_messages(&self) -> bool {
+        match self.state {
+            State::AwaitKeyExchange(_) | State::AwaitCertificate(_) => true,
+            State::AwaitKey { .. }
+            | State::AwaitVerdict(_)
+            | State::AwaitFinished(_)
+            | State::Done { .. } => false,
+        }
+    }
+
+    fn handle_message(&mut self, now: Instant, message: &Message) -> Result<(), HandshakeFailure> {
+        // Ends the handshake where it is left early.
+        match std::mem::replace(&mut self.state, State::Done { claim: None }) {
+            State::AwaitKeyExchange(share) => self.handle_key_exchange(now, share, message),
+            State::AwaitCertificate(flight) => self.handle_certified(*flight, message),
+            other @ (State::AwaitKey { .. }
+            | State::AwaitVerdict(_)
+            | State::AwaitFinished(_)
+            | State::Done { .. }) => {
+                self.state = other;
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_key_exchange(
+        &mut self,
+        now: Instant,
+        share: Share,
+        message: &Message,
+    ) -> Result<(), HandshakeFailure> {
         if message.kind != CLIENT_KEY_EXCHANGE {
             return Err(self.fail(Fault::UNEXPECTED_MESSAGE));
         }
-        // Ends the handshake where it is left early.
-        let share = match std::mem::replace(&mut self.state, State::Done { identity: None }) {
-            State::AwaitKeyExchange(share) => share,
-            other @ (State::AwaitKey { .. } | State::AwaitFinished(_) | State::Done { .. }) => {
-                self.state = other;
-                return Ok(());
-            }
-        };
         let (identity, other) = read_key_exchange(share, message.body()).map_err(|fault| self.fail(fault))?;
         self.transcript.update(&message.bytes);
         self.retransmission.stop();
@@ -363,12 +471,41 @@ impl ServerHandshake {
             }
             Err(_) => {
                 let decoy = self.decoy.clone();
-                self.await_finished(now, None, &decoy, &other, false)
+                self.await_psk_finished(now, None, &decoy, &other, false)
             }
         }
     }
 
-    fn await_finished(
+    fn handle_certified(
+        &mut self,
+        flight: CertifiedFlight,
+        message: &Message,
+    ) -> Result<(), HandshakeFailure> {
+        let progress = flight.take(message).map_err(|(fault, claim)| {
+            self.state = State::Done { claim };
+            self.fail(fault)
+        })?;
+        // Up to the ClientKeyExchange, where this message is the one after it.
+        let session_hash = self.answer.extended_master_secret.then(|| self.transcript.hash());
+        self.transcript.update(&message.bytes);
+        match progress {
+            Progress::More(flight) => self.state = State::AwaitCertificate(Box::new(flight)),
+            Progress::Proven { shown, shared } => {
+                self.retransmission.stop();
+                self.event = Some(match shown.presented {
+                    Presented::Chain(chain) => HandshakeEvent::ChainPresented(chain),
+                    Presented::RawKey(digest) => HandshakeEvent::RawKeyPresented(digest),
+                });
+                self.state = State::AwaitVerdict(Box::new(AwaitVerdict {
+                    claim: shown.claim,
+                    master_secret: MasterSecret::derive_ecdhe(&shared, &self.randoms, session_hash),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn await_psk_finished(
         &mut self,
         now: Instant,
         identity: Option<Identity>,
@@ -378,6 +515,16 @@ impl ServerHandshake {
     ) -> Result<(), HandshakeFailure> {
         let session_hash = self.answer.extended_master_secret.then(|| self.transcript.hash());
         let master_secret = MasterSecret::derive(psk, other, &self.randoms, session_hash);
+        self.await_finished(now, identity.map(Claim::Psk), known, master_secret)
+    }
+
+    fn await_finished(
+        &mut self,
+        now: Instant,
+        claim: Option<Claim>,
+        known: bool,
+        master_secret: MasterSecret,
+    ) -> Result<(), HandshakeFailure> {
         let mut session = master_secret.session(Side::Server, self.suite, &self.randoms);
         if let Some(max) = self.offer.max_plaintext() {
             session.limit_plaintext(max);
@@ -391,7 +538,7 @@ impl ServerHandshake {
         }
         self.incoming = Reassembly::new(self.incoming.next_seq(), VERIFY_DATA_LEN);
         let awaiting = AwaitFinished {
-            identity,
+            claim,
             known,
             master_secret,
             session,
@@ -417,7 +564,11 @@ impl ServerHandshake {
             //# appropriate point in the handshake.
             // On a network that reorders the two, it waits for it.
             State::AwaitFinished(awaiting) if self.change_cipher_spec => awaiting,
-            State::AwaitKeyExchange(_) | State::AwaitKey { .. } | State::AwaitFinished(_) => {
+            State::AwaitKeyExchange(_)
+            | State::AwaitKey { .. }
+            | State::AwaitCertificate(_)
+            | State::AwaitVerdict(_)
+            | State::AwaitFinished(_) => {
                 self.held.keep(record);
                 return Ok(());
             }
@@ -459,7 +610,7 @@ impl ServerHandshake {
     }
 
     fn handle_finished(&mut self, finished: &Message) -> Result<(), HandshakeFailure> {
-        let done = State::Done { identity: None };
+        let done = State::Done { claim: None };
         let awaiting = match std::mem::replace(&mut self.state, done) {
             State::AwaitFinished(awaiting) => *awaiting,
             other => {
@@ -468,22 +619,20 @@ impl ServerHandshake {
             }
         };
         let AwaitFinished {
-            identity,
+            claim,
             master_secret,
             mut session,
             ..
         } = awaiting;
         let expected = master_secret.verify_data(Side::Client, self.transcript.hash());
-        self.state = State::Done {
-            identity: identity.clone(),
-        };
+        self.state = State::Done { claim: claim.clone() };
         //= RFC 5246 section 7.4.9
         //# Recipients of Finished messages MUST verify that the contents are correct.
         if !crypto::equal(finished.body(), &expected) {
             return Err(self.fail(Fault::BAD_FINISHED));
         }
         // Nobody guesses the decoy's keys; where somebody did, there would be no name to serve him under.
-        let Some(identity) = identity else {
+        let Some(claim) = claim else {
             return Err(self.fail(Fault::BAD_FINISHED));
         };
         self.transcript.update(&finished.bytes);
@@ -493,50 +642,56 @@ impl ServerHandshake {
         });
 
         let mut datagram = Vec::with_capacity(128);
-        let flight = Flight::new().finish(ours);
-        flight.write(
-            DTLS_1_2,
-            &mut self.next_plaintext_number,
-            Some(&mut session),
-            &mut datagram,
-        );
+        let mut flight = Flight::new().finish(ours);
+        flight.send();
+        let how = Writing {
+            version: DTLS_1_2,
+            max_record: max_record(&self.answer),
+            plaintext_number: &mut self.next_plaintext_number,
+            session: Some(&mut session),
+        };
+        flight.write_datagram(how, &mut datagram);
         session.keep_last_flight(&datagram);
-        self.flight_due = false;
+        self.flight.cancel();
         self.last_flight = Some(datagram);
         self.event = Some(HandshakeEvent::Established(Box::new(Established {
             session,
-            identity,
+            claim,
         })));
         Ok(())
     }
 
     fn fail(&mut self, fault: Fault) -> HandshakeFailure {
-        let identity = self.end();
-        fault.into_failure(identity, self.next_plaintext_number)
+        let claim = self.end();
+        fault.into_failure(claim, self.next_plaintext_number)
     }
 
     /// Ends without having been told why: the most likely reason is named, and nobody is told.
     fn give_up(&mut self, otherwise: FailureReason) -> HandshakeFailure {
         let reason = match (&self.state, self.peer_alert) {
             (State::AwaitFinished(awaiting), _) if !awaiting.known => FailureReason::UnknownIdentity,
-            (State::AwaitFinished(awaiting), _) if awaiting.unopened > 0 => FailureReason::WrongKey,
+            (State::AwaitFinished(awaiting), _) if awaiting.unopened > 0 && self.suite.has_psk() => {
+                FailureReason::WrongKey
+            }
             (_, Some(description)) => FailureReason::PeerAlert(description),
             (_, None) => otherwise,
         };
         HandshakeFailure {
             reason,
-            identity: self.end(),
+            claim: self.end().map(Box::new),
             alert: None,
         }
     }
 
-    fn end(&mut self) -> Option<Identity> {
-        self.flight_due = false;
-        match std::mem::replace(&mut self.state, State::Done { identity: None }) {
+    fn end(&mut self) -> Option<Claim> {
+        self.flight.cancel();
+        match std::mem::replace(&mut self.state, State::Done { claim: None }) {
             State::AwaitKeyExchange(_) => None,
-            State::AwaitKey { identity, .. } => Some(identity),
-            State::AwaitFinished(awaiting) => awaiting.identity,
-            State::Done { identity } => identity,
+            State::AwaitKey { identity, .. } => Some(Claim::Psk(identity)),
+            State::AwaitCertificate(flight) => flight.into_claim(),
+            State::AwaitVerdict(awaiting) => Some(awaiting.claim),
+            State::AwaitFinished(awaiting) => awaiting.claim,
+            State::Done { claim } => claim,
         }
     }
 }
@@ -564,11 +719,22 @@ fn negotiate(
     if !client.compressions.contains(&NULL_COMPRESSION) {
         return Err(Fault::COMPRESSION_REQUIRED);
     }
-    let suite = client
-        .suites()
-        .filter_map(CipherSuite::from_id)
-        .find(|suite| config.suites.contains(suite) && is_possible(*suite, &offer))
+    let possible = |has_psk: bool| {
+        client.suites().filter_map(CipherSuite::from_id).find(|suite| {
+            suite.has_psk() == has_psk
+                && config.suites.contains(suite)
+                && (has_psk || config.certificate.is_some())
+                && is_possible(*suite, &offer)
+        })
+    };
+    let suite = possible(true)
+        .or_else(|| possible(false))
         .ok_or(Fault::NO_COMMON_SUITE)?;
+    let (mut client_certificate, mut server_certificate) = Default::default();
+    if !suite.has_psk() {
+        client_certificate = choose_certificate_type(config, offer.client_certificate)?;
+        server_certificate = choose_certificate_type(config, offer.server_certificate)?;
+    }
 
     let answer = Offer {
         extended_master_secret: offer.extended_master_secret,
@@ -584,8 +750,11 @@ fn negotiate(
         //# point formats it can parse.
         uncompressed_points: match suite.key_exchange() {
             KeyExchange::Psk => Listed::NoList,
-            KeyExchange::EcdhePsk => offer.uncompressed_points,
+            KeyExchange::EcdhePsk | KeyExchange::EcdheEcdsa => offer.uncompressed_points,
         },
+        ecdsa_sha256: Listed::NoList,
+        client_certificate,
+        server_certificate,
         //= RFC 5746 section 3.6
         //# When a ClientHello is received, the server MUST check if it includes the
         //# TLS_EMPTY_RENEGOTIATION_INFO_SCSV SCSV. If it does, set the secure_renegotiation flag to TRUE.
@@ -611,14 +780,41 @@ fn negotiate(
     Ok((suite, offer, answer))
 }
 
+/// Chooses what one side is to show. X.509 needs no answer: it is what a peer expects that gets none.
+//= RFC 7250 section 4.2
+//# The server supports the extension defined in this document, but it does not have any certificate type in common with the
+//# client. Then, the server terminates the session with a fatal alert of type "unsupported_certificate".
+fn choose_certificate_type(
+    config: &ServerConfig,
+    offered: CertificateTypes,
+) -> Result<CertificateTypes, Fault> {
+    match offered {
+        CertificateTypes::X509 => Ok(CertificateTypes::X509),
+        CertificateTypes::RawKey if config.raw_public_keys => Ok(CertificateTypes::RawKey),
+        CertificateTypes::RawKey | CertificateTypes::Other => {
+            Err(Fault::of_certificate(ChainFault::Unsupported))
+        }
+    }
+}
+
+/// The longest content of a plaintext record: record_size_limit speaks of protected ones alone (RFC 8449 section 4).
+fn max_record(answer: &Offer) -> usize {
+    answer
+        .max_fragment_length
+        .map_or(MAX_DATAGRAM_LEN, |code| 1 << (8 + code))
+}
+
 /// Whether what a suite needs beside itself is offered too.
 fn is_possible(suite: CipherSuite, offer: &Offer) -> bool {
+    let curve = offer.p256 != Listed::No && offer.uncompressed_points != Listed::No;
     let keys = match suite.key_exchange() {
         KeyExchange::Psk => true,
         //= RFC 4492 section 4
         //# A client that proposes ECC cipher suites may choose not to include these extensions. In this case, the server
         //# is free to choose any one of the elliptic curves or point formats listed in Section 5.
-        KeyExchange::EcdhePsk => offer.p256 != Listed::No && offer.uncompressed_points != Listed::No,
+        KeyExchange::EcdhePsk => curve,
+        // A client that lists no algorithms means SHA-1 by the letter of RFC 5246 section 7.4.1.4.1, and none does by heart.
+        KeyExchange::EcdheEcdsa => curve && offer.ecdsa_sha256 != Listed::No,
     };
     let records = match suite.protection() {
         Protection::Aead(_) => true,
@@ -644,5 +840,6 @@ fn read_key_exchange(share: Share, body: &[u8]) -> Result<(&[u8], OtherSecret), 
     }
 }
 
-/// A ClientKeyExchange has at most 132 bytes; a longer identity is an unknown one, up to here.
+/// A ClientKeyExchange has at most 132 bytes, a CertificateVerify 120; a longer identity is an unknown one, up to here. A
+/// Certificate has its own limit.
 const MAX_MESSAGE_LEN: usize = 1024;

@@ -41,6 +41,9 @@ pub enum RestoreError {
     /// Written by another version of this program.
     #[error("a saved session of format {0}, this program reads formats {FIRST_FORMAT} to {FORMAT}")]
     Version(u8),
+    /// Written by a program that knows more suites.
+    #[error("a saved session with cipher suite {0:04X}, which this program does not know")]
+    Suite(u16),
     /// Cut, damaged, or something else altogether.
     #[error("not a saved session")]
     Malformed,
@@ -59,7 +62,8 @@ impl SavedSession {
             other => return Err(RestoreError::Version(other)),
         };
         let mut fields = Fields(bytes);
-        let suite = CipherSuite::from_id(fields.u16()?).ok_or(RestoreError::Malformed)?;
+        let id = fields.u16()?;
+        let suite = CipherSuite::from_id(id).ok_or(RestoreError::Suite(id))?;
         let [flags] = fields.take()?;
         if flags & !known_flags != 0 {
             return Err(RestoreError::Malformed);

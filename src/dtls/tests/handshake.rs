@@ -20,7 +20,12 @@ fn every_suite_is_agreed_on_with_and_without_extended_master_secret() {
                 (session.suite(), session.extended_master_secret()),
                 (suite, extended_master_secret)
             );
-            assert_eq!(simulation.server.identity, Some(identity()));
+            let claim = if suite.has_psk() {
+                Claim::Psk(identity())
+            } else {
+                Claim::Certificate(fixtures::device().facts().clone())
+            };
+            assert_eq!(simulation.server.claim, Some(claim));
         }
     }
 }
@@ -88,14 +93,14 @@ fn a_store_that_never_answers_ends_at_the_deadline() {
     );
     let failure = &simulation.server.failures[0];
     assert_eq!(
-        (failure.reason(), failure.identity()),
-        (FailureReason::TimedOut, Some(&identity()))
+        (failure.reason(), failure.claim()),
+        (FailureReason::TimedOut, Some(&Claim::Psk(identity())))
     );
 }
 
 #[test]
 fn a_wrong_key_and_an_unknown_identity_look_the_same_from_outside() {
-    for suite in CipherSuite::ALL {
+    for suite in CipherSuite::ALL.into_iter().filter(|suite| suite.has_psk()) {
         let wrong = Psk::new(b"a secret of another device").unwrap();
         let too_long = Identity::unchecked(&[b'x'; 65]);
         let cases = [
@@ -126,7 +131,10 @@ fn a_wrong_key_and_an_unknown_identity_look_the_same_from_outside() {
             let [failure] = &simulation.server.failures[..] else {
                 panic!("{:?}", simulation.server.failures)
             };
-            assert_eq!((failure.reason(), failure.identity()), (reason, whose.as_ref()));
+            assert_eq!(
+                (failure.reason(), failure.claim()),
+                (reason, whose.map(Claim::Psk).as_ref())
+            );
             assert_eq!(failure.alert(), None);
             assert!(simulation.server.session.is_none());
             let Some(Err(failure)) = &simulation.client.outcome else {
@@ -159,8 +167,8 @@ fn an_abandoned_handshake_says_what_was_suspicious_about_it() {
     );
     let failure = simulation.server.handshake.take().unwrap().abandon();
     assert_eq!(
-        (failure.reason(), failure.identity()),
-        (FailureReason::UnknownIdentity, Some(&identity()))
+        (failure.reason(), failure.claim()),
+        (FailureReason::UnknownIdentity, Some(&Claim::Psk(identity())))
     );
 }
 

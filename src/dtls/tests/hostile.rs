@@ -61,8 +61,8 @@ fn rfc5246_7_4_9_a_finished_over_another_handshake_is_fatal() {
         .unwrap();
     let failure = server.handle_datagram(world.now, &mut datagram).unwrap_err();
     assert_eq!(
-        (failure.reason(), failure.identity()),
-        (FailureReason::BadFinished, Some(&identity()))
+        (failure.reason(), failure.claim()),
+        (FailureReason::BadFinished, Some(&Claim::Psk(identity())))
     );
     assert_eq!(failure.alert().unwrap()[13..], [2, 51]);
     assert!(server.poll_event().is_none());
@@ -499,6 +499,7 @@ pub struct World {
     pub now: Instant,
     pub jar: CookieJar,
     pub rng: StdRng,
+    pub config: Arc<ServerConfig>,
     last_hello: Vec<u8>,
 }
 
@@ -508,6 +509,7 @@ impl World {
         Self {
             now,
             jar: CookieJar::new([3; 32], now),
+            config: Arc::new(ServerConfig::default()),
             rng: StdRng::seed_from_u64(3),
             last_hello: Vec::new(),
         }
@@ -536,8 +538,7 @@ impl World {
 
     pub fn start(&mut self, datagram: &[u8]) -> Result<ServerHandshake, HandshakeFailure> {
         let hello = self.verified(datagram);
-        let config = Arc::new(ServerConfig::default());
-        ServerHandshake::new(&config, hello, Some(SERVER_ID), self.now, &mut self.rng)
+        ServerHandshake::new(&self.config, hello, Some(SERVER_ID), self.now, &mut self.rng)
     }
 }
 
@@ -552,7 +553,8 @@ fn up_to_key_exchange(suite: CipherSuite) -> Simulation {
         |nth, _, _| if nth == 3 { Vec::new() } else { well() },
         |simulation| simulation.sent.len() == 4,
     );
-    assert_eq!(simulation.sent[3].1[13], 16);
+    let first = if suite.has_psk() { 16 } else { 11 };
+    assert_eq!(simulation.sent[3].1[13], first);
     simulation
 }
 

@@ -79,9 +79,14 @@ fn any_single_datagram_may_be_late() {
 
 #[test]
 fn records_may_travel_apart_and_in_any_order() {
-    // ClientKeyExchange, ChangeCipherSpec, Finished; every order of the three.
-    let orders = || [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-    for ((suite, offered), order) in every_kind().flat_map(|kind| orders().map(|order| (kind, order))) {
+    // ClientKeyExchange, ChangeCipherSpec, Finished; with certificates, Certificate before them and CertificateVerify among
+    // them. Every order.
+    for ((suite, offered), order) in every_kind().flat_map(|(suite, offered)| {
+        let count = if suite.has_psk() { 3 } else { 5 };
+        orders_of(count)
+            .into_iter()
+            .map(move |order| ((suite, offered), order))
+    }) {
         let mut simulation = simulation_with(suite, offered);
         simulation.run(
             |_, way, datagram| {
@@ -100,9 +105,9 @@ fn records_may_travel_apart_and_in_any_order() {
         );
         let (_, mut datagram) = simulation.sent.last().unwrap().clone();
         let split: Vec<Vec<u8>> = records(&mut datagram).map(|record| record.to_vec()).collect();
-        assert_eq!(split.len(), 3);
-        for index in order {
-            simulation.deliver(Way::ToServer, split[index].clone());
+        assert_eq!(split.len(), order.len());
+        for index in &order {
+            simulation.deliver(Way::ToServer, split[*index].clone());
             simulation.server.take_events(simulation.now);
         }
         assert!(
@@ -116,21 +121,22 @@ fn records_may_travel_apart_and_in_any_order() {
 
 #[test]
 fn the_servers_first_flight_may_travel_apart_and_in_any_order() {
-    // ServerHello, ServerKeyExchange, ServerHelloDone.
-    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-        let mut simulation = simulation(CipherSuite::EcdhePskAes128CcmSha256);
+    let psk = (CipherSuite::EcdhePskAes128CcmSha256, vec![2, 12, 14]);
+    let certified = (CipherSuite::EcdheEcdsaAes128Ccm, vec![2, 11, 12, 13, 14]);
+    for (suite, kinds, order) in [psk, certified].into_iter().flat_map(|(suite, kinds)| {
+        let orders = orders_of(kinds.len());
+        orders.into_iter().map(move |order| (suite, kinds.clone(), order))
+    }) {
+        let mut simulation = simulation(suite);
         simulation.run(
             |nth, _, _| if nth == 2 { Vec::new() } else { well() },
             |simulation| simulation.sent.len() == 3,
         );
         let (_, mut datagram) = simulation.sent[2].clone();
         let split: Vec<Vec<u8>> = records(&mut datagram).map(|record| record.to_vec()).collect();
-        assert_eq!(
-            split.iter().map(|record| record[13]).collect::<Vec<_>>(),
-            [2, 12, 14]
-        );
-        for index in order {
-            simulation.deliver(Way::ToClient, split[index].clone());
+        assert_eq!(split.iter().map(|record| record[13]).collect::<Vec<_>>(), kinds);
+        for index in &order {
+            simulation.deliver(Way::ToClient, split[*index].clone());
         }
         simulation.run(|_, _, _| well(), agreed);
         simulation.assert_agreed();
@@ -235,7 +241,7 @@ proptest! {
     fn a_bad_network_is_only_slow(seed: u64) {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let (suite, offered) = every_kind().nth((seed % 18) as usize).unwrap();
+        let (suite, offered) = every_kind().nth((seed % 27) as usize).unwrap();
         let mut simulation = simulation_with(suite, offered);
         simulation.run(|_, _, _| bad_network(&mut rng), agreed);
         if agreed(&simulation) {
@@ -250,7 +256,7 @@ proptest! {
     fn an_adversary_in_between_gets_no_two_sides_with_different_keys(seed: u64) {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let (suite, offered) = every_kind().nth((seed % 18) as usize).unwrap();
+        let (suite, offered) = every_kind().nth((seed % 27) as usize).unwrap();
         let mut simulation = simulation_with(suite, offered);
         for _ in 0..40 {
             let until = simulation.sent.len() + 1;
@@ -302,7 +308,24 @@ fn agreed(simulation: &Simulation) -> bool {
 }
 
 fn is_key_exchange(datagram: &[u8]) -> bool {
-    datagram.get(13) == Some(&16)
+    matches!(datagram.get(13), Some(16 | 11))
+}
+
+/// Every order of so many things.
+fn orders_of(count: usize) -> Vec<Vec<usize>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    orders_of(count - 1)
+        .into_iter()
+        .flat_map(|order| {
+            (0..count).map(move |at| {
+                let mut order = order.clone();
+                order.insert(at, count - 1);
+                order
+            })
+        })
+        .collect()
 }
 
 fn bad_network(rng: &mut StdRng) -> Fate {

@@ -1,6 +1,8 @@
 //! Both halves against each other over a network that loses, repeats and reorders, in virtual time.
 
+mod certified;
 mod connection_id;
+pub mod fixtures;
 mod handshake;
 mod hostile;
 mod known_answers;
@@ -16,9 +18,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::{
-    Admission, CipherSuite, ClientConfig, ClientHandshake, ConnectionId, CookieJar, Established,
-    HandshakeEvent, HandshakeFailure, Identity, Incoming, OfferedConnectionId, Psk, ServerConfig,
-    ServerHandshake, Session, records,
+    Admission, ChainFault, CipherSuite, Claim, ClientConfig, ClientCredential, ClientHandshake, ConnectionId,
+    CookieJar, Established, HandshakeEvent, HandshakeFailure, Identity, Incoming, OfferedConnectionId,
+    PeerChain, Psk, ServerConfig, ServerHandshake, Session, records,
 };
 
 /// Which way a datagram goes.
@@ -54,24 +56,41 @@ pub struct Server {
     pub jar: CookieJar,
     pub config: Arc<ServerConfig>,
     pub key: Option<Psk>,
+    /// What it thinks of certificates and bare keys.
+    pub verdict: Result<(), ChainFault>,
     /// What it wants on records, where the client can do that.
     pub connection_id: Option<ConnectionId>,
-    /// How long the store takes to find a key.
+    /// How long the store takes to find a key, or to think.
     pub lookup: Duration,
-    pub wanted: Option<(Instant, Identity)>,
+    pub wanted: Option<(Instant, Wanted)>,
     pub handshake: Option<ServerHandshake>,
     pub session: Option<Session>,
-    pub identity: Option<Identity>,
+    pub claim: Option<Claim>,
     pub established: usize,
     pub failures: Vec<HandshakeFailure>,
+    /// Of failures that no datagram caused.
+    pub alerts: Vec<Vec<u8>>,
     pub received: Vec<Vec<u8>>,
     pub closed: bool,
     pub rng: StdRng,
 }
 
+/// What a server asks its owner.
+#[derive(Debug)]
+pub enum Wanted {
+    Key,
+    Chain(PeerChain),
+    RawKey,
+}
+
 impl Simulation {
+    /// The client proves itself by what the first of its suites wants.
     pub fn new(client: ClientConfig, server: ServerConfig, seed: u64) -> Self {
-        Self::with_keys(client, server, seed, identity(), psk(), Some(psk()))
+        if client.suites.first().is_none_or(|suite| suite.has_psk()) {
+            return Self::with_keys(client, server, seed, identity(), psk(), Some(psk()));
+        }
+        let credential = ClientCredential::Certificate(Arc::new(fixtures::device()));
+        Self::with_credential(client, server, seed, credential, None)
     }
 
     pub fn with_keys(
@@ -82,9 +101,25 @@ impl Simulation {
         client_key: Psk,
         server_key: Option<Psk>,
     ) -> Self {
+        let key = client_key;
+        let credential = ClientCredential::Psk { identity, key };
+        Self::with_credential(client, server, seed, credential, server_key)
+    }
+
+    /// The server has a certificate, whatever else it is told.
+    pub fn with_credential(
+        client: ClientConfig,
+        mut server: ServerConfig,
+        seed: u64,
+        credential: ClientCredential,
+        server_key: Option<Psk>,
+    ) -> Self {
         let start = Instant::now();
         let mut rng = StdRng::seed_from_u64(seed);
-        let handshake = ClientHandshake::new(&Arc::new(client), identity, client_key, start, &mut rng);
+        server
+            .certificate
+            .get_or_insert_with(|| Arc::new(fixtures::server()));
+        let handshake = ClientHandshake::with_credential(&Arc::new(client), credential, start, &mut rng);
         Self {
             start,
             now: start,
@@ -98,14 +133,16 @@ impl Simulation {
                 jar: CookieJar::new([42; 32], start),
                 config: Arc::new(server),
                 key: server_key,
+                verdict: Ok(()),
                 connection_id: None,
                 lookup: Duration::ZERO,
                 wanted: None,
                 handshake: None,
                 session: None,
-                identity: None,
+                claim: None,
                 established: 0,
                 failures: Vec::new(),
+                alerts: Vec::new(),
                 received: Vec::new(),
                 closed: false,
                 rng,
@@ -147,7 +184,8 @@ impl Simulation {
                 self.deliver(way, datagram);
                 continue;
             }
-            self.server.lookup_done(self.now);
+            let alert = self.server.lookup_done(self.now);
+            self.server.alerts.extend(alert);
             if client.is_some_and(|at| at <= self.now)
                 && let Err(failure) = self.client.handshake.handle_timeout(self.now)
             {
@@ -216,6 +254,10 @@ impl Simulation {
     fn flush(&mut self, fate: &mut impl FnMut(usize, Way, &[u8]) -> Fate) {
         // A key that is found may be all that the next flight waits for, so events come first.
         self.server.take_events(self.now);
+        for alert in std::mem::take(&mut self.server.alerts) {
+            self.sent.push((Way::ToClient, alert.clone()));
+            self.post(Way::ToClient, alert, well());
+        }
         if let Some(HandshakeEvent::Established(established)) = self.client.handshake.poll_event() {
             self.client.outcome = Some(Ok(established.session));
         }
@@ -321,35 +363,41 @@ impl Server {
     }
 
     fn take_events(&mut self, now: Instant) {
-        match self.handshake.as_mut().and_then(ServerHandshake::poll_event) {
-            Some(HandshakeEvent::KeyWanted(identity)) => {
-                self.wanted = Some((now + self.lookup, identity));
-                if self.lookup.is_zero() {
-                    self.lookup_done(now);
-                }
-                self.take_events(now);
-            }
+        let wanted = match self.handshake.as_mut().and_then(ServerHandshake::poll_event) {
+            Some(HandshakeEvent::KeyWanted(_)) => Wanted::Key,
+            Some(HandshakeEvent::ChainPresented(chain)) => Wanted::Chain(chain),
+            Some(HandshakeEvent::RawKeyPresented(_)) => Wanted::RawKey,
             Some(HandshakeEvent::Established(established)) => {
-                let Established { session, identity } = *established;
+                let Established { session, claim } = *established;
                 self.session = Some(session);
-                self.identity = Some(identity);
+                self.claim = Some(claim);
                 self.established += 1;
+                return;
             }
-            None => {}
+            None => return,
+        };
+        self.wanted = Some((now + self.lookup, wanted));
+        if self.lookup.is_zero() {
+            let answers = self.lookup_done(now);
+            self.alerts.extend(answers);
         }
+        self.take_events(now);
     }
 
-    fn lookup_done(&mut self, now: Instant) {
-        let Some((at, _)) = self.wanted.take_if(|(at, _)| *at <= now) else {
-            return;
+    /// The alert to send, if that was the end.
+    fn lookup_done(&mut self, now: Instant) -> Option<Vec<u8>> {
+        let (_, wanted) = self.wanted.take_if(|(at, _)| *at <= now)?;
+        let handshake = self.handshake.as_mut()?;
+        let answered = match (wanted, self.verdict) {
+            (Wanted::Key, _) => handshake.provide_key(now, self.key.as_ref(), &mut self.rng),
+            (Wanted::Chain(_) | Wanted::RawKey, Ok(())) => handshake.accept_peer(now),
+            (Wanted::Chain(_) | Wanted::RawKey, Err(fault)) => Err(handshake.refuse_peer(fault)),
         };
-        assert!(at <= now);
-        if let Some(handshake) = &mut self.handshake
-            && let Err(failure) = handshake.provide_key(now, self.key.as_ref(), &mut self.rng)
-        {
-            self.failures.push(failure);
-            self.handshake = None;
-        }
+        let failure = answered.err()?;
+        let alert = failure.alert().map(<[u8]>::to_vec);
+        self.failures.push(failure);
+        self.handshake = None;
+        alert
     }
 }
 

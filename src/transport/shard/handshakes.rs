@@ -2,7 +2,8 @@
 //!
 //! 1. The cookie check answers strangers and keeps nothing.
 //! 2. A verified ClientHello takes a seat and starts a handshake, beside the session at that address if there is one.
-//! 3. The identity goes to the [`KeySource`]; a flight that arrives meanwhile is kept.
+//! 3. The identity, or the certificate whose key is proven, goes to the [`KeySource`]; a flight that arrives meanwhile is
+//!    kept.
 //! 4. The client's Finished verified, the session replaces whatever the device or the address had.
 
 use std::sync::atomic::Ordering;
@@ -13,14 +14,14 @@ use tracing::{debug, trace};
 use super::super::admission::{Network, NoSeat};
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
-use super::super::inbox::{Found, KeyTicket, Message};
-use super::super::journal::{Entry, SavedPeer};
+use super::super::inbox::{CertificateTicket, Found, KeyTicket, Message};
+use super::super::journal::{Entry, SavedCredential, SavedPeer};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
 use super::{Alarm, Link, Origin, Peer, Shard, security};
 use crate::dtls::{
-    Admission, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, RESERVATION,
-    ServerHandshake, VerifiedHello,
+    Admission, ChainFault, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, KeyDigest,
+    PeerChain, RESERVATION, ServerHandshake, VerifiedHello,
 };
 use crate::telemetry::{DropReason, GatewayEvent, HandshakeResult, Retransmitter};
 
@@ -33,21 +34,28 @@ pub struct Handshaking<D> {
     device: Option<D>,
     /// Which of its credentials the device proves.
     credential: u64,
-    /// The flight that came while the key was looked up.
+    /// The flight that came while the device was looked up.
     kept: Vec<Box<[u8]>>,
-    wanted: Option<WantedKey>,
+    wanted: Option<Lookup>,
     alarm: Option<Instant>,
 }
 
-/// A key being looked up.
-struct WantedKey {
-    identity: Identity,
+/// A device being looked up.
+struct Lookup {
+    by: LookedUpBy,
     /// A device was revoked since: what is found may be what was before that.
     outdated: bool,
 }
 
+/// What a device is looked up by.
+enum LookedUpBy {
+    Identity(Identity),
+    Certificate(PeerChain),
+    RawKey(KeyDigest),
+}
+
 impl<D> Handshaking<D> {
-    /// Whether its key is being looked up.
+    /// Whether its key or its certificate is being looked up.
     pub fn wants_key(&self) -> bool {
         self.wanted.is_some()
     }
@@ -178,9 +186,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             return;
         };
         if wanted.outdated && found.is_some() {
-            return self.want_key(id, wanted.identity);
+            return self.ask_whose(id, wanted.by);
         }
-        let kept = std::mem::take(&mut handshaking.kept);
         let provided = match found {
             Some(found) => {
                 handshaking.device = Some(found.device);
@@ -193,12 +200,51 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 .machine
                 .provide_key(self.now, None, &mut self.around.rng),
         };
-        match provided {
+        self.go_on(id, provided, out);
+    }
+
+    /// Takes what a certificate or a bare key is worth.
+    pub(super) fn handle_verdict(
+        &mut self,
+        id: PeerId,
+        verdict: Result<(H::Device, u64), ChainFault>,
+        out: &mut SendQueue,
+    ) {
+        let Some(handshaking) = self.handshakes.get_mut(id) else {
+            if let Some(network) = self.seats_of_lookups.remove(&id) {
+                self.seats.leave(network);
+            }
+            return;
+        };
+        let Some(wanted) = handshaking.wanted.take() else {
+            return;
+        };
+        if wanted.outdated && verdict.is_ok() {
+            return self.ask_whose(id, wanted.by);
+        }
+        let answered = match verdict {
+            Ok((device, credential)) => {
+                handshaking.device = Some(device);
+                handshaking.credential = credential;
+                handshaking.machine.accept_peer(self.now)
+            }
+            Err(fault) => Err(handshaking.machine.refuse_peer(fault)),
+        };
+        self.go_on(id, answered, out);
+    }
+
+    /// A lookup is done: what was kept meanwhile gets its turn.
+    fn go_on(&mut self, id: PeerId, answered: Result<(), HandshakeFailure>, out: &mut SendQueue) {
+        let kept = self
+            .handshakes
+            .get_mut(id)
+            .map(|handshaking| std::mem::take(&mut handshaking.kept));
+        match answered {
             Ok(()) => self.drive(id, out),
             Err(failure) => return self.fail(id, &failure, out),
         }
         let path = self.handshakes.get(id).map(|handshaking| handshaking.path);
-        for mut datagram in kept {
+        for mut datagram in kept.into_iter().flatten() {
             // The handshake may be done half-way through what was kept; the rest is the session's.
             match (self.handshakes.get(id).is_some(), path) {
                 (true, Some(path)) => self.handle_flight(id, path, &mut datagram, out),
@@ -245,7 +291,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 continue;
             }
             match handshaking.machine.poll_event() {
-                Some(HandshakeEvent::KeyWanted(identity)) => wanted = Some(identity),
+                Some(HandshakeEvent::KeyWanted(identity)) => wanted = Some(LookedUpBy::Identity(identity)),
+                Some(HandshakeEvent::ChainPresented(chain)) => wanted = Some(LookedUpBy::Certificate(chain)),
+                Some(HandshakeEvent::RawKeyPresented(digest)) => wanted = Some(LookedUpBy::RawKey(digest)),
                 Some(HandshakeEvent::Established(session)) => established = Some(session),
                 None => break,
             }
@@ -259,23 +307,24 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             handshaking.alarm = Some(due);
             self.alarms.insert(due, Alarm::Handshake(id));
         }
-        if let Some(identity) = wanted {
-            self.want_key(id, identity);
+        if let Some(by) = wanted {
+            self.ask_whose(id, by);
         }
     }
 
-    /// Asks whose identity it is.
-    fn want_key(&mut self, id: PeerId, identity: Identity) {
+    /// Asks whose it is.
+    fn ask_whose(&mut self, id: PeerId, by: LookedUpBy) {
         let Some(handshaking) = self.handshakes.get_mut(id) else {
             return;
         };
-        let wanted = handshaking.wanted.insert(WantedKey {
-            identity,
-            outdated: false,
-        });
+        let wanted = handshaking.wanted.insert(Lookup { by, outdated: false });
         let mailbox = self.around.mailboxes[usize::from(self.around.index)].clone();
-        let ticket = KeyTicket::for_handshake(mailbox, id);
-        self.around.keys.psk(&wanted.identity, ticket);
+        let keys = &self.around.keys;
+        match &wanted.by {
+            LookedUpBy::Identity(identity) => keys.psk(identity, KeyTicket::for_handshake(mailbox, id)),
+            LookedUpBy::Certificate(chain) => keys.certificate(chain, CertificateTicket::new(mailbox, id)),
+            LookedUpBy::RawKey(digest) => keys.raw_key(digest, CertificateTicket::new(mailbox, id)),
+        }
     }
 
     /// The client has proven its key: from here on the session is the device's only one.
@@ -292,11 +341,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         } = handshaking;
         // A key that nobody has opens no Finished.
         let Some(device) = device else { return };
-        let Established {
-            mut session,
-            identity,
-        } = established;
-        trace!(peer = %path.peer, %identity, "session established");
+        let Established { mut session, claim } = established;
+        trace!(peer = %path.peer, %claim, "session established");
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
         if let Some(old) = here.established {
             self.end(
@@ -315,7 +361,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             is_logged = journal.record(Entry::Established(Box::new(SavedPeer {
                 serial,
                 device: device.key(),
-                identity: identity.clone(),
+                credential: SavedCredential::Numbered(credential),
                 peer: path.peer,
                 local: path.local,
                 since_unix_ms: self.unix_ms,
@@ -341,7 +387,6 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         );
         peer.credential = credential;
         peer.origin = Some(Origin {
-            identity,
             since_unix_ms: self.unix_ms,
         });
         peer.is_logged = is_logged;
@@ -443,7 +488,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         self.tally.record(event);
         self.around
             .keys
-            .handshake_failed(failure.identity(), path.peer, failure.reason());
+            .handshake_failed(failure.claim(), path.peer, failure.reason());
     }
 
     /// Gives up the handshake that has been going on for the longest, if its device will have given up too. Otherwise some
@@ -488,6 +533,7 @@ fn result_of(reason: FailureReason) -> HandshakeResult {
         FailureReason::UnexpectedMessage => HandshakeResult::UnexpectedMessage,
         FailureReason::UnknownIdentity => HandshakeResult::UnknownIdentity,
         FailureReason::WrongKey | FailureReason::BadFinished => HandshakeResult::BadFinished,
+        FailureReason::BadSignature | FailureReason::Certificate(_) => HandshakeResult::CertificateRefused,
         FailureReason::PeerAlert(_) => HandshakeResult::PeerAlert,
         FailureReason::TimedOut => HandshakeResult::Timeout,
         FailureReason::Abandoned => HandshakeResult::Superseded,
@@ -497,8 +543,8 @@ fn result_of(reason: FailureReason) -> HandshakeResult {
 /// How long a handshake may take when others want its seat, in first waits: a device that repeats its flight after one and
 /// after three of them gives up with the second (`CONTRACT.md` rule 3).
 const PATIENCE: u32 = 3;
-/// Datagrams kept while a key is looked up: ClientKeyExchange, ChangeCipherSpec and Finished, each in its own as GnuTLS
-/// may send them.
+/// Datagrams kept while a device is looked up: ClientKeyExchange, ChangeCipherSpec and Finished, each in its own as GnuTLS
+/// may send them. Of a flight with certificates, the handshake has taken all but the last two before it asks.
 const KEPT_DATAGRAMS: usize = 3;
-/// Longest datagram kept, in bytes. A PSK client's flight is far below.
-const KEPT_DATAGRAM_MAX: usize = 1024;
+/// Longest datagram kept, in bytes: a flight with certificates that comes again may have its Finished in a full one.
+const KEPT_DATAGRAM_MAX: usize = 1500;

@@ -9,7 +9,7 @@
 use std::time::Instant;
 
 use super::super::handler::{Handler, KeySource, Principal};
-use super::super::journal::{Entry, SavedPeer};
+use super::super::journal::{Entry, SavedCredential, SavedPeer};
 use super::super::slots::PeerId;
 use super::{Link, Shard, TICK};
 use crate::dtls::{MAX_RECORD_NUMBER, RESERVATION};
@@ -75,13 +75,16 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let (Some(journal), Some(peer)) = (&self.around.journal, self.sessions.get_mut(id)) else {
             return true;
         };
-        let unresolved = self.unresolved.get(&id).map(|unresolved| unresolved.device);
-        let device = peer.device.as_ref().map(Principal::key).or(unresolved);
+        let of = peer.device.as_ref();
+        let known = of.map(|device| (device.key(), SavedCredential::Numbered(peer.credential)));
+        let unresolved = self.unresolved.get(&id);
+        let of = known.or_else(|| unresolved.map(|of| (of.device, of.credential.clone())));
         if peer.is_logged || peer.ranges.is_waiting() {
             return true;
         }
         let relations = peer.saved_relations();
-        let (Link::Secure(session), Some(origin), Some(device)) = (&mut peer.link, &peer.origin, device)
+        let (Link::Secure(session), Some(origin), Some((device, credential))) =
+            (&mut peer.link, &peer.origin, of)
         else {
             return true;
         };
@@ -92,7 +95,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         peer.is_logged = journal.record(Entry::Established(Box::new(SavedPeer {
             serial: peer.serial,
             device,
-            identity: origin.identity.clone(),
+            credential,
             peer: peer.path.peer,
             local: peer.path.local,
             since_unix_ms: origin.since_unix_ms,

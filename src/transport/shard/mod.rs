@@ -46,8 +46,8 @@ use super::slots::{PeerId, Slots};
 use super::udp::{Path, SendQueue};
 use crate::coap::{Endpoint, MessageId, Wheel};
 use crate::dtls::{
-    ContentType, CookieJar, Identity, Ignored, Incoming, RecordHeader, RecordStart, SealError, ServerConfig,
-    Session, records,
+    ContentType, CookieJar, Ignored, Incoming, RecordHeader, RecordStart, SealError, ServerConfig, Session,
+    records,
 };
 use crate::telemetry::{DropReason, GatewayEvent, Security, SessionEnd, Tally};
 
@@ -126,7 +126,7 @@ struct Peer<D> {
     device: Option<D>,
     /// The credential that was proven; 0 where there is none or it is being looked up.
     credential: u64,
-    /// How it came, for the session log; `None` without DTLS.
+    /// For the session log; `None` without DTLS.
     origin: Option<Origin>,
     path: Path,
     serial: u64,
@@ -148,7 +148,6 @@ struct Peer<D> {
 /// How a session came to be.
 #[derive(Debug)]
 struct Origin {
-    identity: Identity,
     since_unix_ms: i64,
 }
 
@@ -253,6 +252,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     pub fn handle_message(&mut self, message: Message<H::Device>, out: &mut SendQueue) {
         match message {
             Message::Key { handshake, found } => self.handle_key(handshake, found, out),
+            Message::Verdict { handshake, verdict } => self.handle_verdict(handshake, verdict, out),
             Message::Restored { peer, found } => self.handle_restored(peer, found, out),
             Message::Name { lookup, found } => self.handle_name(lookup, found, out),
             Message::Answer { request, answer } => self.handle_answer(request, answer, out),
@@ -278,6 +278,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 }
             }
             Message::LogAnew => self.log_everybody_anew(),
+            Message::Reconfigured(dtls) => self.around.dtls = dtls,
             Message::StopAccepting => self.accepting = false,
             Message::Drain { deadline } => {
                 self.accepting = false;

@@ -10,8 +10,8 @@ use tracing::debug;
 
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
-use super::super::inbox::{KeyTicket, Message};
-use super::super::journal::{RestoredPeer, SavedRelation};
+use super::super::inbox::{KeyTicket, Message, RestoredTicket};
+use super::super::journal::{RestoredPeer, SavedCredential, SavedRelation};
 use super::super::slots::PeerId;
 use super::super::udp::{Path, SendQueue};
 use super::{Link, Origin, Peer, Shard};
@@ -23,6 +23,8 @@ use crate::telemetry::{DropReason, GatewayEvent, Security};
 pub struct Unresolved {
     /// The device's key when the session was established.
     pub device: u64,
+    /// What was proven then.
+    pub credential: SavedCredential,
     /// A credential of the device was retired since it was asked: what is found may be what was before that.
     pub outdated: bool,
     kept: Option<(Path, Box<[u8]>)>,
@@ -44,7 +46,6 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             let mut peer = Peer::new(Link::Secure(session), None, path, saved.serial, now);
             peer.endpoint = Endpoint::restore(saved.relations.iter().filter_map(relation));
             peer.origin = Some(Origin {
-                identity: saved.identity.clone(),
                 since_unix_ms: saved.since_unix_ms,
             });
             peer.is_logged = true;
@@ -61,6 +62,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.tally.record(GatewayEvent::SessionStarted(Security::Dtls));
             let unresolved = Unresolved {
                 device: saved.device,
+                credential: saved.credential,
                 outdated: false,
                 kept: None,
             };
@@ -169,10 +171,19 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     fn resolve(&mut self, id: PeerId) {
-        let origin = self.sessions.get(id).and_then(|peer| peer.origin.as_ref());
-        if let Some(origin) = origin {
-            let ticket = KeyTicket::for_restored(self.mailbox().clone(), id);
-            self.around.keys.psk(&origin.identity, ticket);
+        let Some(unresolved) = self.unresolved.get(&id) else {
+            return;
+        };
+        let mailbox = self.mailbox().clone();
+        match &unresolved.credential {
+            SavedCredential::Numbered(number) => {
+                let ticket = RestoredTicket::new(mailbox, *number, id);
+                self.around.keys.restored(unresolved.device, *number, ticket);
+            }
+            SavedCredential::Identity(identity) => {
+                let ticket = KeyTicket::for_restored(mailbox, id);
+                self.around.keys.psk(identity, ticket);
+            }
         }
     }
 

@@ -12,14 +12,17 @@ use rand::rngs::StdRng;
 use super::super::directory::{Directory, Kind};
 use super::super::handler::EndReason;
 use super::super::inbox::{Inbox, Message, mailbox};
-use super::super::journal::{Entry, Journal, SavedPeer};
+use super::super::journal::{Entry, Journal, SavedCredential, SavedPeer};
 use super::super::slots::PeerId;
 use super::super::testing::{CREDENTIAL, Device, House, Seen, Thing, secret, told};
 use super::super::udp::{Path, SendQueue};
 use super::requests::{ANSWER_WITHIN, ASKED_WITHIN};
 use super::{Link, Peer, Shard, Surroundings};
 use crate::coap::{Code, Kind as MessageKind, MessageId, ResponseHead, Token};
-use crate::dtls::{CookieJar, FailureReason, MAX_RECORD_NUMBER, Psk, RESERVATION, ServerConfig};
+use crate::dtls::{
+    CertifiedKey, ChainFault, Claim, ClientCredential, CookieJar, FailureReason, MAX_RECORD_NUMBER, Psk,
+    RESERVATION, ServerConfig, Session, fixtures,
+};
 
 #[test]
 fn a_device_shakes_hands_asks_and_is_notified() {
@@ -399,6 +402,140 @@ fn a_key_found_before_its_device_was_revoked_is_looked_up_again() {
     again.unknown();
     world.settle();
     assert_eq!(world.sessions.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_device_with_a_certificate_shakes_hands_and_asks() {
+    let mut world = World::certified(1);
+    world.boot_certified(1, fixtures::device());
+    assert!(world.device(1).session.is_some());
+    world.device(1).request(Code::GET, "version", None, None);
+    world.settle();
+    assert_eq!(world.device(1).told().unwrap().payload, "1:1");
+    world.boot(2);
+    assert!(
+        world.device(2).session.is_some(),
+        "pre-shared keys work beside it"
+    );
+}
+
+#[test]
+fn a_certificate_that_is_not_good_is_told_to_device_and_operator() {
+    let mut world = World::certified(1);
+    world.boot_certified(1, fixtures::server());
+    assert!(world.device(1).failed);
+    let claim = Claim::Certificate(fixtures::server().facts().clone());
+    assert!(world.house.seen().contains(&Seen::Failed {
+        identity: Some(claim.to_string()),
+        reason: FailureReason::Certificate(ChainFault::NotForClientUse),
+    }));
+    assert_eq!(world.shards[0].seats.taken(), 0);
+}
+
+#[test]
+fn a_verdict_on_a_certificate_may_take_its_time_and_is_asked_for_again_where_something_was_retired() {
+    for device in [1, 9] {
+        let mut world = World::certified(1);
+        world
+            .house
+            .thinks_about_certificates
+            .store(true, Ordering::SeqCst);
+        world.boot_certified(1, fixtures::device());
+        assert!(world.device(1).session.is_none());
+        let (number, ticket) = world.house.certificates.lock().unwrap().pop().unwrap();
+        let credential = number + CREDENTIAL;
+        world.post(0, Message::Retired { device, credential });
+        ticket.accepted(Thing(number), credential);
+        world.settle();
+        assert!(world.device(1).session.is_none());
+        let (_, again) = world.house.certificates.lock().unwrap().pop().unwrap();
+        if device == 1 {
+            again.refused(ChainFault::Revoked);
+        } else {
+            again.accepted(Thing(number), credential);
+        }
+        world.settle();
+        assert_eq!(world.device(1).session.is_some(), device != 1);
+        assert_eq!(world.device(1).failed, device == 1);
+    }
+}
+
+#[test]
+fn nobody_is_let_in_by_a_verdict_that_never_came() {
+    let mut world = World::certified(1);
+    world
+        .house
+        .thinks_about_certificates
+        .store(true, Ordering::SeqCst);
+    world.boot_certified(1, fixtures::device());
+    world.house.certificates.lock().unwrap().clear();
+    world.settle();
+    assert!(world.device(1).failed);
+    assert!(matches!(
+        world.house.seen()[..],
+        [Seen::Failed {
+            reason: FailureReason::Certificate(ChainFault::Unavailable),
+            ..
+        }]
+    ));
+}
+
+#[test]
+fn a_session_by_certificate_ends_with_its_credential() {
+    let mut world = World::certified(1);
+    world.boot_certified(1, fixtures::device());
+    let retired = |credential| Message::Retired {
+        device: 1,
+        credential,
+    };
+    world.post(0, retired(CREDENTIAL + 9));
+    world.settle();
+    assert!(!world.device(1).closed);
+    world.post(0, retired(CREDENTIAL + 1));
+    world.settle();
+    assert!(world.device(1).closed);
+}
+
+#[test]
+fn a_session_by_certificate_is_logged_with_its_credential() {
+    let (journal, entries) = Journal::for_tests(100);
+    let mut world = World::certified(1);
+    world.shards[0].around.journal = Some(journal);
+    world.boot_certified(1, fixtures::device());
+    let mut saved = established(entries);
+    let saved = saved.pop().unwrap();
+    assert_eq!(
+        (saved.device, saved.credential),
+        (1, SavedCredential::Numbered(CREDENTIAL + 1))
+    );
+    assert!(!Session::restore(saved.session).suite().has_psk());
+}
+
+#[test]
+fn a_configuration_counts_from_the_next_handshake_on() {
+    let mut world = World::new(2);
+    world.boot_certified(1, fixtures::device());
+    assert!(world.device(1).failed, "there is no certificate to show");
+    for shard in 0..2 {
+        let dtls = ServerConfig {
+            certificate: Some(Arc::new(fixtures::server())),
+            ..ServerConfig::default()
+        };
+        world.post(shard, Message::Reconfigured(Arc::new(dtls)));
+    }
+    world.boot(2);
+    world.boot_certified(1, fixtures::device());
+    assert!(world.device(1).session.is_some());
+    for shard in 0..2 {
+        world.post(shard, Message::Reconfigured(Arc::new(ServerConfig::default())));
+    }
+    world.device(1).request(Code::GET, "version", None, None);
+    world.settle();
+    assert_eq!(
+        world.device(1).told().unwrap().payload,
+        "1:1",
+        "a session goes on"
+    );
 }
 
 #[test]
@@ -1225,6 +1362,27 @@ impl World {
         }
     }
 
+    /// Whose gateway has a certificate.
+    fn certified(count: usize) -> Self {
+        let mut world = Self::new(count);
+        for shard in 0..count {
+            let dtls = ServerConfig {
+                certificate: Some(Arc::new(fixtures::server())),
+                ..ServerConfig::default()
+            };
+            world.post(shard, Message::Reconfigured(Arc::new(dtls)));
+        }
+        world
+    }
+
+    fn boot_certified(&mut self, number: u64, own: CertifiedKey) {
+        self.add(number);
+        let now = self.now;
+        let credential = ClientCredential::Certificate(Arc::new(own));
+        self.device(number).boot_with(now, credential);
+        self.settle();
+    }
+
     fn lose_nth(&mut self, datagram: u32) {
         self.until_lost = Some(datagram);
     }
@@ -1419,7 +1577,8 @@ fn established(entries: impl Iterator<Item = Entry>) -> Vec<SavedPeer> {
             Entry::Reserved { .. }
             | Entry::Received { .. }
             | Entry::Observes { .. }
-            | Entry::Ended { .. } => None,
+            | Entry::Ended { .. }
+            | Entry::Moved { .. } => None,
         })
         .collect()
 }

@@ -28,13 +28,11 @@
 
 use std::time::{Duration, Instant};
 
-use tessera::dtls::{
-    CipherSuite, ClientHandshake, HandshakeEvent, HandshakeFailure, Incoming, Session, records,
-};
+use tessera::dtls::{ClientHandshake, HandshakeEvent, HandshakeFailure, Incoming, Session, records};
 
 use super::script::Script;
 use super::server_side::{ServerSide, assert_made_of_records};
-use super::setup::{Setup, identity, start};
+use super::setup::{Setup, start};
 
 /// The target.
 pub fn adversary(data: &[u8]) {
@@ -235,7 +233,7 @@ impl Run {
         }
         if let Some(HandshakeEvent::Established(established)) = self.client.handshake.poll_event() {
             assert!(self.client.failed.is_none(), "it failed and succeeded");
-            assert_eq!(established.identity, identity());
+            assert_eq!(established.claim, self.setup.claim());
             self.client.session = Some(established.session);
         }
         self.check();
@@ -253,10 +251,10 @@ impl Run {
             assert!(self.server.session.is_some(), "the client is done with nobody");
         }
         if let Some((server, served)) = &self.server.session {
-            assert_eq!(*served, identity());
+            assert_eq!(*served, self.setup.claim());
             assert_eq!(
                 Some(server.suite()),
-                self.expected_suite(),
+                self.setup.expected_suite(),
                 "talked into another suite"
             );
             assert_eq!(
@@ -290,15 +288,6 @@ impl Run {
                 said.push(number);
             }
         }
-    }
-
-    /// What two sides alone choose: the client's first that the server has too.
-    fn expected_suite(&self) -> Option<CipherSuite> {
-        let allowed = self.setup.server();
-        self.setup
-            .suites()
-            .into_iter()
-            .find(|suite| allowed.suites.contains(suite))
     }
 
     /// The adversary is gone. What it held back is lost, what is sent from now on arrives.

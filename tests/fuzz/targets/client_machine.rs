@@ -165,7 +165,11 @@ impl Run {
                 assert!(self.setup.suites().contains(&suite), "{suite:?} was not offered");
                 self.over = true;
             }
-            Some(HandshakeEvent::KeyWanted(_)) => panic!("a client has its key"),
+            Some(
+                HandshakeEvent::KeyWanted(_)
+                | HandshakeEvent::ChainPresented(_)
+                | HandshakeEvent::RawKeyPresented(_),
+            ) => panic!("a client asks nobody"),
             None => {}
         }
         assert_eq!(

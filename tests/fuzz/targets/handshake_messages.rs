@@ -94,7 +94,7 @@ impl Given {
         }
         Course {
             sent: server.out.len(),
-            ended: server.session.map(|(_, identity)| identity.to_string()),
+            ended: server.session.map(|(_, claim)| claim.to_string()),
         }
     }
 

@@ -5,6 +5,7 @@
 //! what happens and in which order, and not only bytes that a checksum throws away.
 
 mod adversary;
+mod certificates;
 mod client_machine;
 mod coap_parser;
 mod handshake_messages;
@@ -18,6 +19,7 @@ mod server_side;
 mod setup;
 
 pub use adversary::adversary;
+pub use certificates::certificates;
 pub use client_machine::client_machine;
 pub use coap_parser::coap_parser;
 pub use handshake_messages::handshake_messages;
@@ -30,12 +32,13 @@ pub use server_machine::server_machine;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its folder in the corpus.
-pub const ALL: [(&str, Target); 7] = [
+pub const ALL: [(&str, Target); 8] = [
     ("record_layer", record_layer),
     ("handshake_messages", handshake_messages),
     ("server_machine", server_machine),
     ("client_machine", client_machine),
     ("adversary", adversary),
+    ("certificates", certificates),
     ("coap_parser", coap_parser),
     ("reports", reports),
 ];

@@ -4,7 +4,7 @@ use tessera::dtls::{CipherSuite, ContentType, RecordHeader};
 
 use super::recording::Recording;
 use super::script::Script;
-use super::setup::Setup;
+use super::setup::{Setup, pem};
 
 /// An input of a target, with a name.
 pub struct Seed {
@@ -17,14 +17,18 @@ pub struct Seed {
 pub fn seeds() -> Vec<Seed> {
     let mut seeds = Vec::new();
     for suites in 0..CipherSuite::ALL.len() as u8 {
-        for several in [0, 0x80] {
+        for several in [0, 0x80, 0x40] {
             for flags in [0, 1, 2, 4, 8, 16, 32, 0x40, 0x80, 0xc0] {
                 // One suite in every setup, the others plain: what differs elsewhere does not depend on the suite.
-                if suites == 0 || matches!(flags, 0 | 0xc0) {
+                if suites == 0 || matches!(flags, 0 | 8 | 16 | 0xc0) {
                     of_setup([suites | several, flags], &mut seeds);
                 }
             }
         }
+    }
+    for (number, (anchor, chain)) in CHAINS.iter().enumerate() {
+        let input = [&[*anchor][..], chain].concat();
+        seeds.push(Seed::new("certificates", format!("chain-{number}"), input));
     }
     for (number, message) in COAP.iter().enumerate() {
         seeds.push(Seed::new(
@@ -222,6 +226,19 @@ fn is_plain_message(record: &[u8]) -> bool {
 fn with_length(step: &[u8], bytes: &[u8]) -> Vec<u8> {
     [step, &(bytes.len() as u16).to_be_bytes(), bytes].concat()
 }
+
+/// An anchor, and a chain in PEM; but the last are keys.
+const CHAINS: [(u8, &[u8]); 9] = [
+    (0, pem!("device")),
+    (0, pem!("device_v1")),
+    (0, pem!("two_names")),
+    (0, pem!("device_server_use")),
+    (1, pem!("device")),
+    (2, pem!("device_by_rsa")),
+    (3, pem!("device_by_sub")),
+    (0, pem!("server.key")),
+    (0, pem!("device.sec1")),
+];
 
 const COAP: [&[u8]; 12] = [
     // Observe 0, .u, desired, Accept 60.

@@ -7,7 +7,7 @@
 //! step 2  which, where 2, xor    the same, altered
 //! step 3  from, to               several of those records in one datagram
 //! step 4  time 2                 so many units of 4 ms pass
-//! step 5  found                  the key is looked up: not found, or found
+//! step 5  known                  the key or the device is looked up: not known, or known
 //! step 6  bytes                  a handshake message under the client's keys, by somebody who has them
 //! step 7  type, bytes            the same for a record of any type
 //! ```
@@ -24,7 +24,7 @@ use tessera::dtls::{ContentType, Session};
 use super::recording::Recording;
 use super::script::Script;
 use super::server_side::{ServerSide, assert_made_of_records, holds, with_cookie};
-use super::setup::{Setup, identity, start};
+use super::setup::{Setup, start};
 
 /// The target.
 pub fn server_machine(data: &[u8]) {
@@ -83,12 +83,8 @@ impl Run {
                 self.server.handle_timeout(self.now);
             }
             5 => {
-                let found = script.byte()? & 1 == 1;
-                if found {
-                    self.server.look_up_as_set_up(self.now);
-                } else {
-                    self.server.look_up(self.now, None);
-                }
+                let known = script.byte()? & 1 == 1;
+                self.server.look_up(self.now, known);
             }
             6 => self.send_under_keys(ContentType::Handshake, script.bytes()?),
             7 => {
@@ -146,7 +142,7 @@ impl Run {
         if let Some((_, served)) = &self.server.session {
             assert_eq!(
                 *served,
-                identity(),
+                self.setup.claim(),
                 "somebody is served under a name that nobody proved"
             );
             assert!(self.setup.can_agree(), "somebody without the key is served");

@@ -5,11 +5,11 @@ use std::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tessera::dtls::{
-    Admission, CookieJar, HandshakeEvent, HandshakeFailure, Identity, Incoming, Psk, RecordHeader,
-    ServerHandshake, Session, records,
+    Admission, ChainFault, Claim, CookieJar, HandshakeEvent, HandshakeFailure, Incoming, PeerChain,
+    RecordHeader, ServerHandshake, Session, records, verify_chain,
 };
 
-use super::setup::{LOCAL, PEER, SERVER_ID, SERVER_SEED, Setup, start};
+use super::setup::{LOCAL, PEER, SERVER_ID, SERVER_SEED, Setup, UNIX_S, start};
 
 /// The server's side of a run.
 pub struct ServerSide {
@@ -17,14 +17,21 @@ pub struct ServerSide {
     jar: CookieJar,
     rng: StdRng,
     handshake: Option<ServerHandshake>,
-    wanted: bool,
-    pub session: Option<(Session, Identity)>,
+    wanted: Option<Wanted>,
+    pub session: Option<(Session, Claim)>,
     /// How often a handshake came to its end.
     pub established: usize,
     pub closed: bool,
     pub received: Vec<Vec<u8>>,
     /// What is to be sent.
     pub out: Vec<Vec<u8>>,
+}
+
+/// What the handshake waits for.
+enum Wanted {
+    Key,
+    Chain(PeerChain),
+    RawKey,
 }
 
 impl ServerSide {
@@ -34,7 +41,7 @@ impl ServerSide {
             jar: CookieJar::new([42; 32], start()),
             rng: StdRng::seed_from_u64(SERVER_SEED),
             handshake: None,
-            wanted: false,
+            wanted: None,
             session: None,
             established: 0,
             closed: false,
@@ -68,7 +75,7 @@ impl ServerSide {
                     ) {
                         Ok(handshake) => {
                             self.handshake = Some(handshake);
-                            self.wanted = false;
+                            self.wanted = None;
                         }
                         Err(failure) => self.tell(&failure),
                     }
@@ -87,21 +94,35 @@ impl ServerSide {
         false
     }
 
-    /// The key that was asked for is found, or is not.
-    pub fn look_up(&mut self, now: Instant, key: Option<&Psk>) {
-        if std::mem::take(&mut self.wanted) {
-            let outcome = self
-                .handshake
-                .as_mut()
-                .map(|open| open.provide_key(now, key, &mut self.rng));
-            self.ended(outcome);
-            self.settle(now);
-        }
+    /// Who was asked for is known, as far as the setup has it so, or is not.
+    pub fn look_up(&mut self, now: Instant, known: bool) {
+        let (Some(wanted), Some(open)) = (self.wanted.take(), &mut self.handshake) else {
+            return;
+        };
+        let verdict = match wanted {
+            Wanted::Key => {
+                let key = self.setup.server_key().filter(|_| known);
+                let outcome = open.provide_key(now, key.as_ref(), &mut self.rng);
+                self.ended(Some(outcome));
+                self.settle(now);
+                return;
+            }
+            Wanted::Chain(chain) => verify_chain(&chain, &self.setup.anchors(), UNIX_S).map(|_| ()),
+            Wanted::RawKey if self.setup.can_agree() => Ok(()),
+            Wanted::RawKey => Err(ChainFault::UnknownDevice),
+        };
+        let outcome = match verdict {
+            Ok(()) if known && self.setup.is_known() => open.accept_peer(now),
+            Ok(()) => Err(open.refuse_peer(ChainFault::UnknownDevice)),
+            Err(fault) => Err(open.refuse_peer(fault)),
+        };
+        self.ended(Some(outcome));
+        self.settle(now);
     }
 
     /// As [`Self::look_up`], with what the setup says.
     pub fn look_up_as_set_up(&mut self, now: Instant) {
-        self.look_up(now, self.setup.server_key().as_ref());
+        self.look_up(now, true);
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -146,7 +167,7 @@ impl ServerSide {
         if let Some(Err(failure)) = outcome {
             self.tell(&failure);
             self.handshake = None;
-            self.wanted = false;
+            self.wanted = None;
         }
     }
 
@@ -157,21 +178,20 @@ impl ServerSide {
     /// Takes out what the handshake has to say.
     fn settle(&mut self, now: Instant) {
         match self.handshake.as_mut().and_then(ServerHandshake::poll_event) {
-            Some(HandshakeEvent::KeyWanted(_)) => {
-                self.wanted = true;
-                if !self.setup.slow_lookup() {
-                    self.look_up_as_set_up(now);
-                    return;
-                }
-            }
+            Some(HandshakeEvent::KeyWanted(_)) => self.wanted = Some(Wanted::Key),
+            Some(HandshakeEvent::ChainPresented(chain)) => self.wanted = Some(Wanted::Chain(chain)),
+            Some(HandshakeEvent::RawKeyPresented(_)) => self.wanted = Some(Wanted::RawKey),
             Some(HandshakeEvent::Established(established)) => {
                 self.transmit();
-                self.session = Some((established.session, established.identity));
+                self.session = Some((established.session, established.claim));
                 self.established += 1;
                 self.closed = false;
                 self.handshake = None;
             }
             None => {}
+        }
+        if self.wanted.is_some() && !self.setup.slow_lookup() {
+            self.look_up_as_set_up(now);
         }
         self.transmit();
     }
