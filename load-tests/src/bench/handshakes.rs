@@ -258,7 +258,7 @@ fn public_key_operations(cost: &Primitives, suite: CipherSuite) -> f64 {
 /// What no handshake can do without: a challenge and its check; the master secret; the keys; the two Finished.
 fn symmetric_primitives(cost: &Primitives, suite: CipherSuite) -> f64 {
     let records = match suite {
-        CipherSuite::PskAes128CbcSha256 => cost.prf_96 + cost.cbc,
+        CipherSuite::PskAes128CbcSha256 => cost.prf_128 + cost.cbc,
         CipherSuite::PskAes128GcmSha256
         | CipherSuite::EcdhePskAes128GcmSha256
         | CipherSuite::EcdheEcdsaAes128GcmSha256 => cost.prf_40 + cost.gcm,

@@ -15,10 +15,10 @@ use super::cpu::cost;
 pub struct Primitives {
     /// An HMAC over a ClientHello's fields, the key prepared: a cookie.
     pub cookie: f64,
-    /// The PRF with its key, for so many bytes: the master secret, the keys of an AEAD, those of CBC, a Finished.
+    /// The PRF and its key made ready, for so many bytes: the master secret, the keys of an AEAD, those of CBC, a Finished.
     pub prf_48: f64,
     pub prf_40: f64,
-    pub prf_96: f64,
+    pub prf_128: f64,
     pub prf_12: f64,
     /// SHA-256 over a kilobyte of messages, finished three times.
     pub transcript: f64,
@@ -49,7 +49,7 @@ impl Primitives {
             }),
             prf_48: cost(|| prf(&[3; 46], &mut [0; 48])),
             prf_40: cost(|| prf(&[3; 48], &mut [0; 40])),
-            prf_96: cost(|| prf(&[3; 48], &mut [0; 112])),
+            prf_128: cost(|| prf(&[3; 48], &mut [0; 128])),
             prf_12: cost(|| prf(&[3; 48], &mut [0; 12])),
             transcript: cost(transcript),
             gcm: cost(gcm),

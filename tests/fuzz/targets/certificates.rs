@@ -1,7 +1,8 @@
 //! Chains of certificates from anybody, CAs and keys as operators upload them.
 //!
 //! ```text
-//! input   anchor 1 | certificates, in PEM, or in DER with two bytes of length before each
+//! input   anchor 1 | the chain that a peer shows, each certificate with two bytes of length before it
+//!                  | or any text, as an operator's PEM
 //! ```
 //!
 //! What is held: nobody is somebody else by a certificate that none of our CAs made; what is not valid at a time is refused;
@@ -9,10 +10,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use tessera::dtls::{CertificateFacts, CertifiedKey, PeerChain, TrustAnchors, verify_chain};
+use tessera::dtls::{CertificateFacts, CertifiedKey, KeyDigest, PeerChain, TrustAnchors, verify_chain};
 
 use super::script::Script;
-use super::setup::{UNIX_S, anchors, pem};
+use super::setup::{UNIX_S, anchors, der, pem};
 
 /// The target.
 pub fn certificates(data: &[u8]) {
@@ -22,22 +23,14 @@ pub fn certificates(data: &[u8]) {
     let anchors = &ANCHORS[usize::from(*which) % ANCHORS.len()];
     let _ = CertifiedKey::from_pem(pem!("device"), rest);
     let _ = CertifiedKey::from_pem(rest, pem!("device.key"));
-    let in_pem = TrustAnchors::from_pem(rest);
-    if let Ok(read) = &in_pem {
+    if let Ok(read) = TrustAnchors::from_pem(rest) {
         assert_eq!(read.len(), read.certificates().count());
     }
-    let in_der = || {
-        let mut script = Script::new(rest);
-        std::iter::from_fn(move || script.bytes())
-            .map(<[u8]>::to_vec)
-            .collect()
-    };
-    // What are no anchors may be a chain all the same; read as one it is what a peer sends.
-    let certificates: Vec<Vec<u8>> = in_pem.map_or_else(
-        |_| in_der(),
-        |read| read.certificates().map(<[u8]>::to_vec).collect(),
-    );
-    let Ok(chain) = PeerChain::new(certificates) else {
+    let mut script = Script::new(rest);
+    let in_der = std::iter::from_fn(|| script.bytes())
+        .map(<[u8]>::to_vec)
+        .collect();
+    let Ok(chain) = PeerChain::new(in_der) else {
         return;
     };
     if let Ok(facts) = chain.facts() {
@@ -48,11 +41,7 @@ pub fn certificates(data: &[u8]) {
         assert_eq!(chain.facts().as_ref(), Ok(&facts));
         assert!(anchor < anchors.len());
         // Nobody has these CAs' keys, so whoever is let in is somebody that they made.
-        let made = facts
-            .common_name
-            .as_deref()
-            .is_some_and(|name| MADE.contains(&name));
-        assert!(made, "{facts:?} was made by nobody");
+        assert!(MADE.contains(&facts.signed), "{facts:?} was made by nobody");
         for outside in [facts.not_before_unix_s - 1, facts.not_after_unix_s + 1] {
             assert!(
                 verify_chain(&chain, anchors, outside).is_err(),
@@ -73,18 +62,35 @@ fn hold(facts: &CertificateFacts) {
     );
 }
 
-/// The names that the fixtures' certificates have, but for the server's, which is for no client's use.
-const MADE: [&str; 9] = [
-    "lamp-1",
-    "lamp-2",
-    "lamp-3",
-    "Device CA",
-    "RSA CA",
-    "P-384 root",
-    "P-384 sub",
-    "No signing",
-    "Version 1 sub",
-];
+/// What those CAs have signed. A signature has more than one form, what it is over has one.
+static MADE: LazyLock<Vec<KeyDigest>> = LazyLock::new(|| {
+    let all: [&[u8]; 18] = [
+        pem!("ca"),
+        pem!("device"),
+        pem!("device_as_ca"),
+        pem!("device_by_no_sign"),
+        pem!("device_by_rsa"),
+        pem!("device_by_rsa_v1"),
+        pem!("device_by_sub"),
+        pem!("device_by_v1"),
+        pem!("device_no_signature"),
+        pem!("device_p384"),
+        pem!("device_v1"),
+        pem!("no_sign_ca"),
+        pem!("other_ca"),
+        pem!("root_ca"),
+        pem!("rsa_ca"),
+        pem!("sub_ca"),
+        pem!("two_names"),
+        pem!("v1_ca"),
+    ];
+    let signed = |pem| {
+        CertificateFacts::read(&der(pem))
+            .expect("a certificate of our own")
+            .signed
+    };
+    all.into_iter().map(signed).collect()
+});
 
 static ANCHORS: LazyLock<[Arc<TrustAnchors>; 4]> = LazyLock::new(|| {
     [

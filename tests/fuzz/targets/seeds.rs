@@ -4,7 +4,7 @@ use tessera::dtls::{CipherSuite, ContentType, RecordHeader};
 
 use super::recording::Recording;
 use super::script::Script;
-use super::setup::{Setup, pem};
+use super::setup::{Setup, der, pem};
 
 /// An input of a target, with a name.
 pub struct Seed {
@@ -27,8 +27,13 @@ pub fn seeds() -> Vec<Seed> {
         }
     }
     for (number, (anchor, chain)) in CHAINS.iter().enumerate() {
-        let input = [&[*anchor][..], chain].concat();
+        let ders = chain.iter().map(|pem| with_length(&[], &der(pem)));
+        let input = [vec![*anchor], ders.collect::<Vec<_>>().concat()].concat();
         seeds.push(Seed::new("certificates", format!("chain-{number}"), input));
+    }
+    for (number, pem) in PEM.iter().enumerate() {
+        let input = [&[0], *pem].concat();
+        seeds.push(Seed::new("certificates", format!("pem-{number}"), input));
     }
     for (number, message) in COAP.iter().enumerate() {
         seeds.push(Seed::new(
@@ -227,17 +232,25 @@ fn with_length(step: &[u8], bytes: &[u8]) -> Vec<u8> {
     [step, &(bytes.len() as u16).to_be_bytes(), bytes].concat()
 }
 
-/// An anchor, and a chain in PEM; but the last are keys.
-const CHAINS: [(u8, &[u8]); 9] = [
-    (0, pem!("device")),
-    (0, pem!("device_v1")),
-    (0, pem!("two_names")),
-    (0, pem!("device_server_use")),
-    (1, pem!("device")),
-    (2, pem!("device_by_rsa")),
-    (3, pem!("device_by_sub")),
-    (0, pem!("server.key")),
-    (0, pem!("device.sec1")),
+/// An anchor, and a chain.
+const CHAINS: [(u8, &[&[u8]]); 9] = [
+    (0, &[pem!("device")]),
+    (0, &[pem!("device_v1")]),
+    (0, &[pem!("two_names")]),
+    (0, &[pem!("device_server_use")]),
+    (0, &[pem!("device_by_no_sign"), pem!("no_sign_ca")]),
+    (1, &[pem!("device")]),
+    (2, &[pem!("device_by_rsa")]),
+    (3, &[pem!("device_by_sub"), pem!("sub_ca")]),
+    (0, &[pem!("device_p384")]),
+];
+
+/// What operators upload.
+const PEM: [&[u8]; 4] = [
+    pem!("ca"),
+    pem!("device"),
+    pem!("device.key"),
+    pem!("device.sec1"),
 ];
 
 const COAP: [&[u8]; 12] = [

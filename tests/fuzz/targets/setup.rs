@@ -196,6 +196,15 @@ pub fn anchors(pem: &[u8]) -> Arc<TrustAnchors> {
     Arc::new(TrustAnchors::from_pem(pem).expect("a CA of our own"))
 }
 
+/// The certificate in a PEM text that has one and nothing else.
+pub fn der(pem: &[u8]) -> Vec<u8> {
+    let lines = pem
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.starts_with(b"-----"));
+    let text: Vec<u8> = lines.flatten().copied().collect();
+    data_encoding::BASE64.decode(&text).expect("PEM is Base64")
+}
+
 /// In the middle of the validity of those certificates.
 pub const UNIX_S: i64 = 3_000_000_000;
 
