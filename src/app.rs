@@ -1,8 +1,11 @@
 //! The composition root: the only module that knows everyone.
 //!
 //! 1. [`Gateway::start`] builds from the bottom up and fails early, with the port or the folder and the reason.
-//! 2. While it runs, a follower turns what `control` committed into what the shards must look at again.
+//! 2. While it runs, followers turn what `control` committed, what time has ended and what became of the gateway's own certificate
+//!    into what the shards must look at again.
 //! 3. [`Gateway::stop`] drains: not ready, no new handshakes, answer what is in flight, end.
+
+mod certificate;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +20,8 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use certificate::{CertificateFileError, CertificateFiles};
+
 use crate::admin::{self, AdminState, Readiness};
 use crate::clock;
 use crate::config::{Config, LogFormat, MetricsAuth};
@@ -25,8 +30,8 @@ use crate::device_api::{DeviceApi, Keys, credential_key, device_key};
 use crate::store::{SessionLog, Store, StoreError};
 use crate::telemetry::{self, LogOptions};
 use crate::transport::{
-    BindError, Bound, ServerConfig, SessionJournal, ShardPanicked, Shards, StartError, Timers,
-    TransportConfig, Upstairs, Wake,
+    BindError, Bound, ServerCertificate, ServerConfig, SessionJournal, ShardPanicked, Shards, StartError,
+    Timers, TransportConfig, Upstairs, Wake,
 };
 
 /// Why the gateway did not start, or ended.
@@ -44,6 +49,9 @@ pub enum Error {
     /// The fleet's state cannot be read, or the first key cannot be written.
     #[error("cannot load the fleet")]
     Control(#[from] ControlError),
+    /// The gateway's own certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateFileError),
     /// The operators' port.
     #[error("cannot listen on TCP port {} of {} (admin.listen)", address.port(), address.ip())]
     AdminBind {
@@ -84,7 +92,7 @@ pub struct Gateway {
     shards: Arc<Shards<Arc<DeviceEntry>>>,
     readiness: Readiness,
     admin: JoinHandle<io::Result<()>>,
-    follower: JoinHandle<()>,
+    followers: Vec<JoinHandle<()>>,
     stopping: watch::Sender<bool>,
     /// Where operators find it.
     pub admin_addr: SocketAddr,
@@ -101,6 +109,20 @@ impl Gateway {
     /// What cannot be had is named: the folder, the port, the reason.
     pub async fn start(config: &Config) -> Result<Gateway, Error> {
         let metrics = telemetry::install_metrics();
+        let coaps = &config.coaps;
+        let files = match (&coaps.certificate_file, &coaps.private_key_file) {
+            (Some(certificate), Some(key)) => Some(CertificateFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
+            // The configuration has both or neither.
+            (_, _) => None,
+        };
+        // Before they are read: a change from then on is noticed.
+        let shown = files.as_ref().map(CertificateFiles::stamps);
+        let certificate = files.as_ref().map(CertificateFiles::read).transpose()?;
+        let transport = transport_config(config, certificate);
+        let dtls = transport.dtls.clone();
         // The folder's lock first, then every port, and only then anything that cannot be done twice, such as making the
         // first admin key.
         let store = Store::open(&config.data.dir).await?;
@@ -108,7 +130,7 @@ impl Gateway {
         let refused = |source| Error::AdminBind { address, source };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         let admin_addr = listener.local_addr().map_err(refused)?;
-        let bound = Bound::open(transport_config(config)).map_err(|source| {
+        let bound = Bound::open(transport).map_err(|source| {
             let plain = !config.coaps.listen.contains(&source.address);
             Error::Bind {
                 key: if plain { "coap.listen" } else { "coaps.listen" },
@@ -132,7 +154,13 @@ impl Gateway {
         let device_addrs = bound.local_addrs();
         let changes = control.changes();
         let shards = Arc::new(bound.start(upstairs)?);
-        let follower = tokio::spawn(follow(changes, control.clone(), Arc::clone(&shards)));
+        let mut followers = vec![
+            tokio::spawn(follow(changes, control.clone(), Arc::clone(&shards))),
+            tokio::spawn(follow_expiry(control.clone(), Arc::clone(&shards))),
+        ];
+        if let (Some(files), Some(shown)) = (files, shown) {
+            followers.push(tokio::spawn(files.follow(shown, dtls, Arc::clone(&shards))));
+        }
 
         let readiness = Readiness::default();
         let state = AdminState {
@@ -159,7 +187,7 @@ impl Gateway {
             shards,
             readiness,
             admin,
-            follower,
+            followers,
             stopping,
             admin_addr,
             device_addrs,
@@ -202,8 +230,10 @@ impl Gateway {
             }
         }
         self.shards.drain(clock::now() + DEVICE_DRAIN);
-        self.follower.abort();
-        let _ = self.follower.await;
+        for follower in self.followers {
+            follower.abort();
+            let _ = follower.await;
+        }
         let joined = match Arc::try_unwrap(self.shards) {
             Ok(shards) => tokio::task::spawn_blocking(|| shards.join()).await,
             Err(_) => Ok(Ok(())),
@@ -329,6 +359,11 @@ async fn follow(
                 Change::CredentialRetired { device, credential } => {
                     shards.retire(device_key(device), credential_key(credential));
                 }
+                Change::CredentialsRetired(retired) => {
+                    for &(device, credential) in retired.iter() {
+                        shards.retire(device_key(device), credential_key(credential));
+                    }
+                }
                 Change::DeviceUnassigned(_) | Change::DeviceEnabled(_) | Change::ReportsStored(_) => {}
             },
             Err(broadcast::error::RecvError::Lagged(missed)) => {
@@ -359,13 +394,36 @@ async fn follow(
     }
 }
 
-fn transport_config(config: &Config) -> TransportConfig {
+/// Ends the sessions of devices whose certificates have come to the end of their validity.
+async fn follow_expiry(control: Control, shards: Arc<Shards<Arc<DeviceEntry>>>) {
+    // The last second of a validity belongs to it. Sessions of before the start were looked at when they were restored.
+    let expired_s = || clock::unix_ms() / 1000 - 1;
+    let mut looked_at_s = expired_s();
+    loop {
+        tokio::time::sleep(EXPIRY_EVERY).await;
+        let until_s = expired_s();
+        match control.expired_in_use(looked_at_s, until_s).await {
+            Ok(expired) => {
+                for (device, credential) in expired {
+                    info!(%device, %credential, "a certificate has expired; its session ends");
+                    shards.retire(device_key(device), credential_key(credential));
+                }
+                looked_at_s = until_s;
+            }
+            // Asked again for the whole of the time.
+            Err(error) => warn!(%error, "which certificates have expired cannot be read"),
+        }
+    }
+}
+
+fn transport_config(config: &Config, certificate: Option<Arc<ServerCertificate>>) -> TransportConfig {
     TransportConfig {
         coaps: config.coaps.listen.clone(),
         coap: config.coap.listen.clone(),
         shards: config.runtime.shards.map_or(0, usize::from),
         max_sessions: config.coaps.max_sessions,
         idle: config.coaps.idle_timeout,
+        idle_with_cid: config.coaps.idle_timeout_cid,
         max_handshakes: config.coaps.max_handshakes,
         dtls: ServerConfig {
             timers: Timers {
@@ -376,12 +434,16 @@ fn transport_config(config: &Config) -> TransportConfig {
                     .deadline
                     .max(4 * config.coaps.handshake_initial_timeout),
             },
+            certificate,
+            raw_public_keys: config.coaps.raw_public_keys,
             ..ServerConfig::default()
         },
         ..TransportConfig::default()
     }
 }
 
+/// How long a session may outlive the certificate that opened it. A guess: validities are years.
+const EXPIRY_EVERY: Duration = Duration::from_secs(30);
 /// How long calls under way may take to end: the whole of a stop stays below the 10 s after which supervisors kill.
 const ADMIN_DRAIN: Duration = Duration::from_secs(3);
 /// How long devices may take to be answered.

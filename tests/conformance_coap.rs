@@ -925,7 +925,7 @@ impl Server {
             Incoming::Respond(automatic) => {
                 automatic.write(mid, &mut out);
             }
-            Incoming::Acknowledged(_) | Incoming::Rejected(_) => return self.due(),
+            Incoming::Acknowledged(_) | Incoming::Rejected(_) | Incoming::PingAnswered => return self.due(),
             Incoming::Ignored(_) => {}
         }
         if !out.is_empty() && matches!(out[0] >> 4 & 0b11, 0 | 1) {
@@ -982,7 +982,7 @@ impl Server {
                 vec![out]
             }
             Some(Timeout::Retransmit(relation)) => vec![self.notify(relation)],
-            Some(Timeout::GaveUp(_)) | None => self.due(),
+            Some(Timeout::GaveUp(_) | Timeout::PingAgain | Timeout::PingUnanswered) | None => self.due(),
         }
     }
 

@@ -23,211 +23,326 @@ use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Value, json};
 use support::{Device, Server, eventually, noise};
 use tessera::dtls::{
-    ClientConfig, ClientHandshake, ContentType, HandshakeEvent, Identity, Incoming, Psk, RecordHeader,
-    Session, records,
+    ClientConfig, ClientHandshake, ContentType, HandshakeEvent, Identity, Incoming, OfferedConnectionId, Psk,
+    RecordHeader, Session, records,
 };
 
 // ------------------------------------------------------------------------------- 1. from a device's own address
 
 #[test]
 fn nothing_written_in_the_clear_or_sealed_by_nobody_ends_a_session() {
-    let server = Server::start();
-    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
-    peer.get();
-    let sealed = peer.seal(b"\x40\x01\x00\x01");
-    let with = |change: &dyn Fn(&mut Vec<u8>)| {
-        let mut record = sealed.clone();
-        change(&mut record);
-        record
-    };
-    let attacks: [(&str, Vec<u8>); 14] = [
-        (
-            "a record that does not open",
-            with(&|r| *r.last_mut().unwrap() ^= 1),
-        ),
-        ("one with the highest number", with(&|r| r[5..11].fill(0xff))),
-        ("a body of ten bytes", record(23, 1, 900, &[7; 10])),
-        ("a record of ten bytes", sealed[..10].to_vec()),
-        ("a record without a body", record(23, 1, 901, &[])),
-        ("the next epoch", with(&|r| r[4] = 2)),
-        ("the last epoch", with(&|r| r[3..5].fill(0xff))),
-        ("a close_notify in the clear", record(21, 0, 9, &[1, 0])),
-        ("a fatal alert in the clear", record(21, 0, 10, &[2, 40])),
-        ("an alert that nobody sealed", record(21, 1, 902, &[9; 26])),
-        ("data in the clear", record(23, 0, 11, b"\x40\x01\x00\x02")),
-        ("a ChangeCipherSpec", record(20, 0, 12, &[1])),
-        ("a HelloRequest", record(22, 0, 13, &[0; 12])),
-        ("a ClientHello without a cookie", peer.recorded[0].clone()),
-    ];
-    for (name, attack) in attacks {
-        peer.inject(&attack);
-        peer.get_despite(name);
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        peer.get();
+        let sealed = peer.seal(b"\x40\x01\x00\x01");
+        let with = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut record = sealed.clone();
+            change(&mut record);
+            record
+        };
+        let id = RecordHeader::connection_id(&sealed).map(|id| id.to_bytes());
+        let other_id = |change: u8| {
+            let mut id = id.unwrap_or_default();
+            id[7] ^= change;
+            id
+        };
+        let attacks: [(&str, Vec<u8>); 22] = [
+            (
+                "a record that does not open",
+                with(&|r| *r.last_mut().unwrap() ^= 1),
+            ),
+            ("one with the highest number", with(&|r| r[5..11].fill(0xff))),
+            ("a body of ten bytes", record(23, 1, 900, &[7; 10])),
+            ("a record of ten bytes", sealed[..10].to_vec()),
+            ("a record without a body", record(23, 1, 901, &[])),
+            ("the next epoch", with(&|r| r[4] = 2)),
+            ("the last epoch", with(&|r| r[3..5].fill(0xff))),
+            ("a close_notify in the clear", record(21, 0, 9, &[1, 0])),
+            ("a fatal alert in the clear", record(21, 0, 10, &[2, 40])),
+            ("an alert that nobody sealed", record(21, 1, 902, &[9; 26])),
+            ("data in the clear", record(23, 0, 11, b"\x40\x01\x00\x02")),
+            ("a ChangeCipherSpec", record(20, 0, 12, &[1])),
+            ("a HelloRequest", record(22, 0, 13, &[0; 12])),
+            ("a Finished in the clear", record(22, 0, 14, &[20; 24])),
+            ("a ClientHello without a cookie", peer.recorded[0].clone()),
+            ("another connection ID", identified(other_id(1), 1, 903, &[7; 40])),
+            (
+                "its connection ID, or none, forged",
+                identified(other_id(0), 1, 904, &[7; 40]),
+            ),
+            (
+                "its connection ID in the clear",
+                identified(other_id(0), 0, 905, &[7; 40]),
+            ),
+            (
+                "its connection ID in another epoch",
+                identified(other_id(0), 2, 906, &[7; 40]),
+            ),
+            ("a record that has no connection ID", record(23, 1, 907, &[7; 40])),
+            (
+                "a connection ID that nobody has",
+                identified([0xff; 8], 1, 908, &[7; 40]),
+            ),
+            (
+                "half a connection ID",
+                identified([0; 8], 1, 909, &[7; 40])[..15].to_vec(),
+            ),
+        ];
+        for (name, attack) in attacks {
+            peer.inject(&attack);
+            peer.get_despite(name);
+        }
+        assert_one_session(&server);
     }
-    assert_one_session(&server);
 }
 
 #[test]
 fn nothing_recorded_from_a_session_has_an_effect_when_it_is_sent_again() {
-    let server = Server::start();
-    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
-    peer.get();
-    peer.report(b"\xa2\x61s\x01\x61v\x651.0.0");
-    let reports = server.metric("tessera_reports_total");
-    for (at, datagram) in peer.recorded.clone().into_iter().enumerate() {
-        for _ in 0..3 {
-            peer.inject(&datagram);
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        peer.get();
+        peer.report(b"\xa2\x61s\x01\x61v\x651.0.0");
+        let reports = server.metric("tessera_reports_total");
+        for (at, datagram) in peer.recorded.clone().into_iter().enumerate() {
+            for _ in 0..3 {
+                peer.inject(&datagram);
+            }
+            // The whole handshake is among them: its cookie is still good, its Finished is not.
+            peer.get_despite(&format!("datagram {at} again"));
         }
-        // The whole handshake is among them: its cookie is still good, its Finished is not.
-        peer.get_despite(&format!("datagram {at} again"));
+        assert_eq!(server.metric("tessera_reports_total"), reports);
+        assert_one_session(&server);
     }
-    assert_eq!(server.metric("tessera_reports_total"), reports);
-    assert_one_session(&server);
 }
 
 #[test]
 fn truncations_and_bit_flips_of_every_datagram_change_nothing() {
-    let server = Server::start();
-    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
-    peer.get();
-    peer.report(b"\xa1\x61s\x00");
-    let recorded = peer.recorded.clone();
-    for (at, datagram) in recorded.iter().enumerate() {
-        let cut = (0..datagram.len()).map(|len| datagram[..len].to_vec());
-        let flipped = (0..datagram.len() * 8).map(|bit| {
-            let mut altered = datagram.clone();
-            altered[bit / 8] ^= 1 << (bit % 8);
-            altered
-        });
-        for (count, altered) in cut.chain(flipped).enumerate() {
-            peer.inject(&altered);
-            if count % 100 == 99 {
-                peer.get_despite(&format!("alterations of datagram {at} up to {count}"));
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        peer.get();
+        peer.report(b"\xa1\x61s\x00");
+        let recorded = peer.recorded.clone();
+        for (at, datagram) in recorded.iter().enumerate() {
+            let cut = (0..datagram.len()).map(|len| datagram[..len].to_vec());
+            let flipped = (0..datagram.len() * 8).map(|bit| {
+                let mut altered = datagram.clone();
+                altered[bit / 8] ^= 1 << (bit % 8);
+                altered
+            });
+            for (count, altered) in cut.chain(flipped).enumerate() {
+                peer.inject(&altered);
+                if count % 100 == 99 {
+                    peer.get_despite(&format!("alterations of datagram {at} up to {count}"));
+                }
             }
+            peer.get_despite(&format!("alterations of datagram {at}"));
         }
-        peer.get_despite(&format!("alterations of datagram {at}"));
+        assert_one_session(&server);
     }
-    assert_one_session(&server);
 }
 
 #[test]
 fn garbage_changes_nothing() {
-    let server = Server::start();
-    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
-    let mut rng = StdRng::seed_from_u64(4);
-    for round in 0..60 {
-        for _ in 0..100 {
-            let mut garbage = vec![0; rng.random_range(0..2200)];
-            rng.fill_bytes(&mut garbage);
-            // Half of it looks like a record, so that it gets further.
-            if garbage.len() > 13 && rng.random() {
-                let length = (garbage.len() - 13) as u16;
-                garbage[0] = rng.random_range(20..=25);
-                garbage[1..3].copy_from_slice(&[0xfe, 0xfd]);
-                garbage[3..5].copy_from_slice(&rng.random_range(0..2_u16).to_be_bytes());
-                garbage[11..13].copy_from_slice(&length.to_be_bytes());
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        let mut rng = StdRng::seed_from_u64(4);
+        for round in 0..60 {
+            for _ in 0..100 {
+                let mut garbage = vec![0; rng.random_range(0..2200)];
+                rng.fill_bytes(&mut garbage);
+                // Half of it looks like a record, so that it gets further.
+                if garbage.len() > 13 && rng.random() {
+                    let length = (garbage.len() - 13) as u16;
+                    garbage[0] = rng.random_range(20..=25);
+                    garbage[1..3].copy_from_slice(&[0xfe, 0xfd]);
+                    garbage[3..5].copy_from_slice(&rng.random_range(0..2_u16).to_be_bytes());
+                    garbage[11..13].copy_from_slice(&length.to_be_bytes());
+                }
+                peer.inject(&garbage);
             }
-            peer.inject(&garbage);
+            peer.get_despite(&format!("round {round}"));
         }
-        peer.get_despite(&format!("round {round}"));
+        assert_one_session(&server);
     }
-    assert_one_session(&server);
 }
 
 #[test]
 fn a_record_sent_from_another_address_moves_no_session() {
-    let server = Server::start();
-    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
-    peer.get();
-    let thief = UdpSocket::bind("127.0.0.2:0").unwrap();
-    thief.connect(server.coaps()).unwrap();
-    let stolen = peer.recorded.last().unwrap().clone();
-    let request = peer.request(coap("0.01", MessageType::Confirmable, 77, &[".u", "desired"]));
-    thief.send(&stolen).unwrap();
-    // This one its owner has not sent yet: from elsewhere it does not use its number up.
-    thief.send(&request).unwrap();
-    peer.inject(&request);
-    assert_eq!(peer.answer_to(77).header.get_code(), "2.05");
-    peer.get();
-    assert_silent(&thief);
-    assert_one_session(&server);
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        peer.get();
+        let thief = UdpSocket::bind("127.0.0.2:0").unwrap();
+        thief.connect(server.coaps()).unwrap();
+        // Behind the two hellos, which get a cookie from anywhere.
+        for stolen in &peer.recorded[2..] {
+            thief.send(stolen).unwrap();
+        }
+        peer.get_despite("what it had sent, from elsewhere");
+        if mode == Mode::Psk {
+            // This one its owner has not sent yet: from elsewhere it does not use its number up.
+            let request = peer.request(coap("0.01", MessageType::Confirmable, 77, &[".u", "desired"]));
+            thief.send(&request).unwrap();
+            peer.inject(&request);
+            assert_eq!(peer.answer_to(77).header.get_code(), "2.05");
+        }
+        peer.get();
+        assert_silent(&thief);
+        assert_one_session(&server);
+    }
+}
+
+#[test]
+fn what_stands_behind_garbage_in_one_datagram_still_counts() {
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        peer.get();
+        let mid = peer.next_mid();
+        let request = peer.request(coap("0.01", MessageType::Confirmable, mid, &[".u", "desired"]));
+        let forged = record(23, 1, 900, &[7; 60]);
+        let alert = record(21, 0, 9, &[2, 40]);
+        // A connection ID leads the whole datagram to its session, so that one comes first.
+        let id = RecordHeader::connection_id(&request).map(|id| id.to_bytes());
+        let first = id.map_or_else(Vec::new, |id| identified(id, 1, 901, &[7; 60]));
+        peer.inject(&[&first[..], &forged, &alert, &request].concat());
+        assert_eq!(peer.answer_to(mid).header.get_code(), "2.05", "{mode:?}");
+        assert_one_session(&server);
+    }
+}
+
+#[test]
+fn a_handshake_that_somebody_begins_at_a_devices_address_does_not_disturb_its_session() {
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        let mut hello = peer.recorded[0].clone();
+        hello[RANDOM..RANDOM + 32].fill(9);
+        peer.inject(&hello);
+        let challenge = peer.next_in_the_clear();
+        assert_eq!(challenge[13], 3, "a HelloVerifyRequest");
+        peer.inject(&with(&hello, &challenge[28..]));
+        assert_eq!(peer.next_in_the_clear()[13], 2, "a ServerHello");
+        peer.get_despite("a handshake beside it");
+        peer.report(b"\xa1\x61s\x00");
+        assert_one_session(&server);
+    }
+}
+
+#[test]
+fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_sent_its_hello_again() {
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut client = mode.client(&server);
+        for _ in 0..2 {
+            client.send();
+            client.receive();
+        }
+        client.send();
+        client.lose();
+        let hello = client.recorded[1].clone();
+        client.socket.send(&hello).unwrap();
+        client.lose();
+        // Its first wait has passed, and it repeats its flight.
+        let due = client.handshake.poll_timeout().unwrap();
+        client.handshake.handle_timeout(due).unwrap();
+        client.send();
+        client.receive_sealed();
+        client.established().get();
+        assert_eq!(live_sessions(&server), 1, "{mode:?}");
+    }
 }
 
 // ---------------------------------------------------------------------------------------- 2. other addresses
 
 #[test]
-fn twenty_thousand_hellos_take_no_memory_and_get_no_more_than_they_bring() {
+fn a_hundred_thousand_hellos_take_no_memory_and_get_no_more_than_they_bring() {
     let server = Server::start();
-    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
+    let mut peer = Mode::Psk.connect(&server);
     let hello = peer.recorded[0].clone();
-    let sockets: Vec<UdpSocket> = (0..100).map(|n| stranger(&server, n)).collect();
     let mut rng = StdRng::seed_from_u64(5);
-    let mut flood = |peer: &mut Peer| {
-        let (mut sent, mut received) = (0, 0);
-        for round in 0..100 {
-            for socket in &sockets {
-                let mut hello = hello.clone();
-                rng.fill_bytes(&mut hello[RANDOM..RANDOM + 32]);
-                sent += socket.send(&hello).unwrap();
-            }
-            if round % 20 == 19 {
-                peer.get_despite("a flood of hellos");
-            }
-            for socket in &sockets {
-                while let Ok(length) = socket.recv(&mut [0; 2048]) {
-                    assert!(length < hello.len(), "{length} bytes for {}", hello.len());
-                    received += length;
-                }
+    let (mut sent, mut received, mut answered) = (0, 0, 0);
+    let mut half_way = 0;
+    for batch in 0..HUNDRED_THOUSAND / BATCH {
+        if batch == HUNDRED_THOUSAND / BATCH / 2 {
+            // The first half has warmed the allocator and the counters up.
+            half_way = resident_kib(&server);
+        }
+        let sockets: Vec<UdpSocket> = (0..BATCH).map(|n| stranger(&server, batch * BATCH + n)).collect();
+        for socket in &sockets {
+            let mut hello = hello.clone();
+            rng.fill_bytes(&mut hello[RANDOM..RANDOM + 32]);
+            sent += socket.send(&hello).unwrap();
+        }
+        for socket in &sockets {
+            if let Some(answer) = next_datagram(socket) {
+                assert!(
+                    answer.len() < hello.len(),
+                    "{} bytes for {}",
+                    answer.len(),
+                    hello.len()
+                );
+                received += answer.len();
+                answered += 1;
+                assert_eq!(socket.recv(&mut [0; 2048]).ok(), None, "one answer");
             }
         }
-        assert!(received > 0 && received <= sent, "{received} bytes for {sent}");
-    };
-    // The first half warms the allocator and the counters up.
-    flood(&mut peer);
-    let before = resident_kib(&server);
-    flood(&mut peer);
-    let grown = resident_kib(&server).saturating_sub(before);
-    assert!(grown < 2048, "{grown} KiB for 10 000 hellos");
+        peer.get_despite("a flood of hellos");
+    }
+    assert!(answered > 9 * HUNDRED_THOUSAND / 10, "{answered} were answered");
+    assert!(received <= sent, "{received} bytes for {sent}");
+    let grown = resident_kib(&server).saturating_sub(half_way);
+    assert!(grown < 2048, "{grown} KiB for 50 000 hellos");
     assert_one_session(&server);
 }
 
 #[test]
-fn thousands_of_first_flights_and_then_silence_are_bounded_and_keep_nobody_waiting() {
+fn a_hundred_thousand_first_flights_and_then_silence_are_bounded_and_keep_nobody_waiting() {
     let server = Server::start_with(&[("TESSERA__COAPS__MAX_HANDSHAKES", "64")]);
-    let mut peer = Peer::connect(&server, &server.device("lamp-1", "lamps"));
-    let config = Arc::new(ClientConfig::default());
+    let mut peer = Mode::Psk.connect(&server);
+    let hello = peer.recorded[0].clone();
     let mut rng = StdRng::seed_from_u64(6);
-    let mut before = 0;
-    for n in 0..3000_u32 {
-        if n == 1000 {
-            before = resident_kib(&server);
+    let (mut half_way, mut with_cookie) = (0, 0);
+    for batch in 0..HUNDRED_THOUSAND / BATCH {
+        if batch == HUNDRED_THOUSAND / BATCH / 2 {
+            half_way = resident_kib(&server);
         }
-        let socket = stranger(&server, n);
-        socket.set_nonblocking(false).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let (identity, key) = (Identity::new(b"nobody").unwrap(), Psk::new(b"nothing").unwrap());
-        let mut handshake = ClientHandshake::new(&config, identity, key, Instant::now(), &mut rng);
-        send_all(&socket, |out| handshake.poll_transmit(out));
-        let mut buffer = [0; 2048];
-        let length = socket.recv(&mut buffer).unwrap();
-        handshake
-            .handle_datagram(Instant::now(), &mut buffer[..length])
-            .unwrap();
-        send_all(&socket, |out| handshake.poll_transmit(out));
-        if n == 0 {
-            socket.recv(&mut buffer).expect("the first one has a seat");
+        let sockets: Vec<UdpSocket> = (0..BATCH).map(|n| stranger(&server, batch * BATCH + n)).collect();
+        let hellos = sockets.iter().map(|socket| {
+            let mut hello = hello.clone();
+            rng.fill_bytes(&mut hello[RANDOM..RANDOM + 32]);
+            socket.send(&hello).unwrap();
+            hello
+        });
+        let hellos: Vec<_> = hellos.collect();
+        for (socket, hello) in sockets.iter().zip(&hellos) {
+            if let Some(challenge) = next_datagram(socket) {
+                socket.send(&with(hello, &challenge[28..])).unwrap();
+                with_cookie += 1;
+            }
         }
-        if n % 100 == 0 {
-            let asked = Instant::now();
-            peer.get_despite("first flights");
-            assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        if batch == 0 {
+            let flight = next_datagram(&sockets[0]).expect("the first one has a seat");
+            assert_eq!(flight[13], 2, "a ServerHello");
         }
+        peer.get_despite("first flights");
     }
-    let grown = resident_kib(&server).saturating_sub(before);
-    assert!(grown < 4096, "{grown} KiB for 2000 first flights");
+    let grown = resident_kib(&server).saturating_sub(half_way);
+    assert!(grown < 4096, "{grown} KiB for 50 000 first flights");
+    assert!(
+        with_cookie > 9 * HUNDRED_THOUSAND / 10,
+        "{with_cookie} got a cookie"
+    );
     eventually("those without a seat are counted", || {
-        (server.metric_where("tessera_datagrams_dropped_total", "handshake_cap") >= 2900.0).then_some(())
+        let dropped = server.metric_where("tessera_datagrams_dropped_total", "handshake_cap");
+        (dropped > 0.8 * f64::from(HUNDRED_THOUSAND)).then_some(())
     });
     assert_eq!(live_sessions(&server), 1);
+    peer.get();
     // After the three seconds that a device tries, the silent make room for it.
     let device = server.device("lamp-2", "lamps");
     let began = Instant::now();
@@ -243,6 +358,45 @@ fn thousands_of_first_flights_and_then_silence_are_bounded_and_keep_nobody_waiti
         Some(())
     });
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[test]
+fn garbage_and_foreign_connection_ids_at_line_rate_end_no_session_and_take_no_memory() {
+    for mode in Mode::ALL {
+        let server = Server::start();
+        let mut peer = mode.connect(&server);
+        peer.get();
+        let mut half_way = 0;
+        for half in 0..2 {
+            let from_its_address = peer.socket.try_clone().unwrap();
+            let from_elsewhere = stranger(&server, 7);
+            thread::scope(|scope| {
+                let floods = [from_its_address, from_elsewhere].map(|socket| {
+                    scope.spawn(move || {
+                        let mut rng = StdRng::seed_from_u64(8 + half);
+                        for _ in 0..HUNDRED_THOUSAND / 4 {
+                            // A socket whose buffer is full has lost it, as a network would have.
+                            let _ = socket.send(&line_noise(&mut rng));
+                        }
+                    })
+                });
+                // However little of what it says gets through, what does is answered.
+                while !floods.iter().all(|flood| flood.is_finished()) {
+                    peer.get_sooner_or_later();
+                }
+            });
+            peer.get_sooner_or_later();
+            if half == 0 {
+                half_way = resident_kib(&server);
+            }
+        }
+        let grown = resident_kib(&server).saturating_sub(half_way);
+        assert!(
+            grown < 2048,
+            "{mode:?}: {grown} KiB for the second half of the garbage"
+        );
+        assert_one_session(&server);
+    }
 }
 
 #[test]
@@ -702,6 +856,41 @@ fn a_handshake_begun_before_a_revocation_ends_in_no_session() {
 
 // ------------------------------------------------------------------------------------------------------ helpers
 
+/// How a device proves itself, and whether its records have a connection ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Psk,
+    PskWithId,
+}
+
+impl Mode {
+    const ALL: [Mode; 2] = [Mode::Psk, Mode::PskWithId];
+
+    /// The device `lamp-1`, in a session.
+    fn connect(self, server: &Server) -> Peer {
+        let mut client = self.client(server);
+        client.shake_hands();
+        let mut peer = client.established();
+        assert_eq!(
+            RecordHeader::connection_id(&peer.seal(b"")).is_some(),
+            self == Mode::PskWithId
+        );
+        peer
+    }
+
+    /// The device `lamp-1`, about to say hello.
+    fn client(self, server: &Server) -> Client {
+        let config = ClientConfig {
+            connection_id: match self {
+                Mode::Psk => OfferedConnectionId::None,
+                Mode::PskWithId => OfferedConnectionId::Empty,
+            },
+            ..ClientConfig::default()
+        };
+        Client::with(config, server, &server.device("lamp-1", "lamps"), "127.0.0.1:0")
+    }
+}
+
 /// A device on a session of its own: our client half, and a socket through which anything else can be said too.
 struct Peer {
     socket: UdpSocket,
@@ -714,10 +903,7 @@ struct Peer {
 impl Peer {
     fn connect(server: &Server, device: &Device) -> Peer {
         let mut client = Client::new(server, device, "127.0.0.1:0");
-        for _ in 0..3 {
-            client.send();
-            client.receive();
-        }
+        client.shake_hands();
         client.established()
     }
 
@@ -764,9 +950,11 @@ impl Peer {
 
     /// The next sealed message, which has to be the answer to `mid`; those to earlier ones are passed over.
     fn next_answer(&mut self, mid: u16) -> Option<Packet> {
-        self.socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
+        self.next_answer_within(Duration::from_secs(2), mid)
+    }
+
+    fn next_answer_within(&mut self, wait: Duration, mid: u16) -> Option<Packet> {
+        self.socket.set_read_timeout(Some(wait)).unwrap();
         let mut buffer = [0; 2048];
         while let Ok(length) = self.socket.recv(&mut buffer) {
             for record in records(&mut buffer[..length]) {
@@ -794,6 +982,13 @@ impl Peer {
         None
     }
 
+    /// The next thing that anybody could have written.
+    fn next_in_the_clear(&self) -> Vec<u8> {
+        let heard = heard_within(&self.socket, Duration::from_secs(10)).expect("an answer");
+        assert_eq!(heard[3..5], [0, 0], "{heard:02x?}");
+        heard
+    }
+
     /// The manifest, which is that of a device without one.
     fn get(&mut self) {
         self.get_despite("nothing");
@@ -806,6 +1001,20 @@ impl Peer {
         let answer = self.ask(packet);
         assert_eq!(answer.header.get_code(), "2.05", "after {attack}");
         assert_eq!(answer.payload, [0xa0], "after {attack}");
+    }
+
+    /// The same, where most of what is said gets lost.
+    fn get_sooner_or_later(&mut self) {
+        for _ in 0..300 {
+            let mid = self.next_mid();
+            let packet = coap("0.01", MessageType::Confirmable, mid, &[".u", "desired"]);
+            self.send(&packet.to_bytes().unwrap());
+            if let Some(answer) = self.next_answer_within(Duration::from_millis(200), mid) {
+                assert_eq!(answer.header.get_code(), "2.05");
+                return;
+            }
+        }
+        panic!("no answer");
     }
 
     /// Reports on the package `main`; the answer's code.
@@ -827,10 +1036,14 @@ struct Client {
 
 impl Client {
     fn new(server: &Server, device: &Device, from: &str) -> Client {
+        Client::with(ClientConfig::default(), server, device, from)
+    }
+
+    fn with(config: ClientConfig, server: &Server, device: &Device, from: &str) -> Client {
         let socket = UdpSocket::bind(from).unwrap();
         socket.connect(server.coaps()).unwrap();
         let handshake = ClientHandshake::new(
-            &Arc::new(ClientConfig::default()),
+            &Arc::new(config),
             Identity::new(device.identity.as_bytes()).unwrap(),
             Psk::new(device.secret.as_bytes()).unwrap(),
             Instant::now(),
@@ -840,6 +1053,13 @@ impl Client {
             socket,
             handshake,
             recorded: Vec::new(),
+        }
+    }
+
+    fn shake_hands(&mut self) {
+        for _ in 0..3 {
+            self.send();
+            self.receive();
         }
     }
 
@@ -858,6 +1078,22 @@ impl Client {
 
     fn receive(&mut self) {
         self.receive_within(Duration::from_secs(10)).unwrap();
+    }
+
+    /// What comes next gets lost.
+    fn lose(&self) {
+        heard_within(&self.socket, Duration::from_secs(10)).expect("something to lose");
+    }
+
+    /// Passes over what the server repeats in the clear.
+    fn receive_sealed(&mut self) {
+        for _ in 0..4 {
+            self.receive();
+            if self.handshake.poll_timeout().is_none() {
+                return;
+            }
+        }
+        panic!("no last flight");
     }
 
     /// Whether there is an answer: who is turned away hears nothing.
@@ -950,21 +1186,75 @@ fn record(kind: u8, epoch: u16, number: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The `n`th stranger, in a network of its own.
+/// A record with a connection ID by hand.
+fn identified(id: [u8; 8], epoch: u16, number: u16, body: &[u8]) -> Vec<u8> {
+    let mut bytes = record(25, epoch, number, body);
+    bytes.splice(11..11, id);
+    bytes
+}
+
+/// A first hello with this cookie, as the second one.
+fn with(hello: &[u8], cookie: &[u8]) -> Vec<u8> {
+    let mut hello = hello.to_vec();
+    // Number of the record, number of the message; the lengths of record, message and fragment.
+    (hello[10], hello[18]) = (1, 1);
+    for at in [11, 15, 23] {
+        let length = u16::from_be_bytes([hello[at], hello[at + 1]]) + cookie.len() as u16;
+        hello[at..at + 2].copy_from_slice(&length.to_be_bytes());
+    }
+    // Behind the random and a session without a name.
+    let at = RANDOM + 33;
+    hello[at] = cookie.len() as u8;
+    hello.splice(at + 1..at + 1, cookie.iter().copied());
+    hello
+}
+
+/// Random bytes; most of them look like a record, half of these like one with a connection ID.
+fn line_noise(rng: &mut StdRng) -> Vec<u8> {
+    let mut noise = vec![0; rng.random_range(0..300)];
+    rng.fill_bytes(&mut noise);
+    if noise.len() > 21 && rng.random_range(0..4) > 0 {
+        let (kind, at) = if rng.random() {
+            (25, 19)
+        } else {
+            (rng.random_range(20..24), 11)
+        };
+        let length = (noise.len() - at - 2) as u16;
+        noise[0] = kind;
+        noise[1..3].copy_from_slice(&[0xfe, 0xfd]);
+        noise[3..5].copy_from_slice(&rng.random_range(0..2_u16).to_be_bytes());
+        noise[at..at + 2].copy_from_slice(&length.to_be_bytes());
+    }
+    noise
+}
+
+/// The `n`th stranger, at an address that no other has.
 fn stranger(server: &Server, n: u32) -> UdpSocket {
-    let [_, _, high, low] = n.to_be_bytes();
-    let socket = UdpSocket::bind((Ipv4Addr::new(127, 1 + high, low, 9), 0)).unwrap();
+    let [_, a, b, c] = n.to_be_bytes();
+    // Neighbours in number are none in the network.
+    let socket = UdpSocket::bind((Ipv4Addr::new(127, 1 + c / 2, b, 2 + 2 * a + c % 2), 0)).unwrap();
     socket.connect(server.coaps()).unwrap();
     socket.set_nonblocking(true).unwrap();
     socket
 }
 
-fn send_all(socket: &UdpSocket, mut next: impl FnMut(&mut Vec<u8>) -> bool) {
-    let mut out = Vec::new();
-    while next(&mut out) {
-        socket.send(&out).unwrap();
-        out.clear();
+/// What comes next; `None` where nothing does for long enough for it to be lost.
+fn next_datagram(socket: &UdpSocket) -> Option<Vec<u8>> {
+    let mut buffer = [0; 2048];
+    if let Ok(length) = socket.recv(&mut buffer) {
+        return Some(buffer[..length].to_vec());
     }
+    socket.set_nonblocking(false).unwrap();
+    let heard = heard_within(socket, Duration::from_secs(1));
+    socket.set_nonblocking(true).unwrap();
+    heard
+}
+
+fn heard_within(socket: &UdpSocket, wait: Duration) -> Option<Vec<u8>> {
+    let mut buffer = [0; 2048];
+    socket.set_read_timeout(Some(wait)).unwrap();
+    let length = socket.recv(&mut buffer).ok()?;
+    Some(buffer[..length].to_vec())
 }
 
 fn resident_kib(server: &Server) -> u64 {
@@ -976,5 +1266,8 @@ fn resident_kib(server: &Server) -> u64 {
 /// Numbers and values.
 type Options<'a> = &'a [(u16, &'a [u8])];
 
+/// How many strangers there are, and how many of them at a time.
+const HUNDRED_THOUSAND: u32 = 100_000;
+const BATCH: u32 = 250;
 /// Where the random is in the first datagram: after the headers of record and message, and the version.
 const RANDOM: usize = 13 + 12 + 2;

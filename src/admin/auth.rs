@@ -30,9 +30,11 @@ pub struct Deployer {
     pub actor: Actor,
 }
 
-/// May manage keys.
+/// May manage keys, and who is believed about devices.
 #[derive(Debug)]
 pub struct Admin {
+    /// The project named in the address.
+    pub project: ProjectId,
     /// Who is named in the audit.
     pub actor: Actor,
 }
@@ -62,8 +64,9 @@ impl FromRequestParts<AdminState> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        let (_, key) = admit(parts, state, Role::Admin).await?;
+        let (project, key) = admit(parts, state, Role::Admin).await?;
         Ok(Admin {
+            project,
             actor: Actor::named(&key.name),
         })
     }

@@ -7,7 +7,7 @@ use super::body::{Object, parse, present};
 use super::devices::{Credential, cohort_in_body};
 use super::problem::{FieldError, Problem};
 use super::rows::{Content, ROW_BYTES, Row};
-use crate::control::{CREDENTIALS_OF_A_DEVICE, DeviceRow, NewCredential};
+use crate::control::{CREDENTIALS_OF_A_DEVICE, DeviceRow, NewCredential, NewPsk};
 use crate::fleet::{DeviceName, Invalid, Project, PskIdentity, PskSecret, Tag};
 
 /// The columns that every export has, in this order; the identities of further credentials follow.
@@ -126,7 +126,7 @@ impl Columns {
         }
         let mut errors = Vec::new();
         let (mut name, mut cohort, mut tags, mut enabled) = (None, None, None, None);
-        let mut credentials: [Option<NewCredential>; CREDENTIALS_OF_A_DEVICE] = Default::default();
+        let mut credentials: [Option<NewPsk>; CREDENTIALS_OF_A_DEVICE] = Default::default();
         for ((title, column), field) in self.0.iter().zip(fields) {
             let Ok(text) = str::from_utf8(field) else {
                 errors.push(FieldError {
@@ -191,7 +191,8 @@ impl Columns {
                 }
             }
         }
-        let credentials: Vec<NewCredential> = credentials.into_iter().flatten().collect();
+        let credentials = credentials.into_iter().flatten();
+        let credentials: Vec<_> = credentials.map(NewCredential::Psk).collect();
         match name {
             Some(name) if errors.is_empty() => Ok(DeviceRow {
                 name,

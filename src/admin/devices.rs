@@ -13,9 +13,11 @@ use super::query::flag;
 use super::{AdminState, sessions, shapes};
 use crate::control::{
     CreatedCredential, DevicePatch, DeviceQuery, DeviceRecord, FailureRecord, NewCredential, NewDevice,
+    NewPsk,
 };
 use crate::fleet::{
-    CohortId, CredentialId, DeviceId, DeviceName, Invalid, Project, ProjectId, PskIdentity, PskSecret, Tag,
+    CohortId, CredentialId, DeviceCertificate, DeviceId, DeviceName, Digest, Invalid, Project, ProjectId,
+    PskIdentity, PskSecret, Tag,
 };
 
 /// `POST /devices`.
@@ -41,6 +43,8 @@ pub struct Credential {
     identity: Option<String>,
     secret: Option<String>,
     secret_hex: Option<String>,
+    pem: Option<String>,
+    sha256: Option<String>,
 }
 
 impl std::fmt::Debug for Credential {
@@ -55,6 +59,8 @@ impl std::fmt::Debug for Credential {
 #[serde(try_from = "String")]
 enum CredentialKind {
     Psk,
+    Certificate,
+    RawPublicKey,
 }
 
 impl TryFrom<String> for CredentialKind {
@@ -63,8 +69,10 @@ impl TryFrom<String> for CredentialKind {
     fn try_from(word: String) -> Result<Self, String> {
         match word.as_str() {
             "psk" => Ok(Self::Psk),
+            "certificate" => Ok(Self::Certificate),
+            "rawPublicKey" => Ok(Self::RawPublicKey),
             _ => Err(format!(
-                "unknown type of credential {:?}; accepted: `psk`",
+                "unknown type of credential {:?}; accepted: `psk`, `certificate`, `rawPublicKey`",
                 word.chars().take(80).collect::<String>()
             )),
         }
@@ -337,7 +345,65 @@ impl Filter {
 impl Credential {
     /// The credential to be made, if its values can be. `at` is where it stands in the body.
     pub fn checked(self, at: &str) -> Result<NewCredential, Problem> {
-        let CredentialKind::Psk = self.kind;
+        let (own, members): (&[&str], &str) = match self.kind {
+            CredentialKind::Psk => (
+                &["identity", "secret", "secretHex"],
+                "identity, and secret or secretHex",
+            ),
+            CredentialKind::Certificate => (&["pem", "sha256"], "pem or sha256"),
+            CredentialKind::RawPublicKey => (&["sha256"], "sha256"),
+        };
+        let given = [
+            ("identity", self.identity.is_some()),
+            ("secret", self.secret.is_some()),
+            ("secretHex", self.secret_hex.is_some()),
+            ("pem", self.pem.is_some()),
+            ("sha256", self.sha256.is_some()),
+        ];
+        if let Some((field, _)) = given.iter().find(|(field, given)| *given && !own.contains(field)) {
+            let detail = format!("a credential of this type has no {field}; accepted: {members}");
+            return Err(Problem::fields(vec![FieldError::other(
+                format!("{at}/{field}"),
+                detail,
+            )]));
+        }
+        match self.kind {
+            CredentialKind::Psk => self.checked_psk(at).map(NewCredential::Psk),
+            CredentialKind::Certificate => match (&self.pem, &self.sha256) {
+                (Some(pem), None) => DeviceCertificate::from_pem(pem)
+                    .map(NewCredential::Certificate)
+                    .map_err(|invalid| Problem::invalid(format!("{at}/pem"), &invalid)),
+                (Some(_), Some(_)) => {
+                    let detail = "pem and sha256 are the same thing twice; accepted: one of them";
+                    Err(Problem::fields(vec![FieldError::other(
+                        format!("{at}/sha256"),
+                        detail,
+                    )]))
+                }
+                (None, _) => {
+                    let sha256 = self.checked_sha256(at, "the certificate's DER, or pem")?;
+                    Ok(NewCredential::Certificate(DeviceCertificate::pinned(sha256)))
+                }
+            },
+            CredentialKind::RawPublicKey => {
+                let sha256 = self.checked_sha256(at, "the key's SubjectPublicKeyInfo in DER")?;
+                Ok(NewCredential::RawPublicKey(sha256))
+            }
+        }
+    }
+
+    fn checked_sha256(&self, at: &str, of: &str) -> Result<Digest, Problem> {
+        let field = format!("{at}/sha256");
+        match &self.sha256 {
+            Some(text) => text.parse().map_err(|invalid| Problem::invalid(field, &invalid)),
+            None => {
+                let detail = format!("it is missing; accepted: the SHA-256 of {of}");
+                Err(Problem::fields(vec![FieldError::other(field, detail)]))
+            }
+        }
+    }
+
+    fn checked_psk(self, at: &str) -> Result<NewPsk, Problem> {
         let identity = self
             .identity
             .map(|text| PskIdentity::new(text.as_bytes()))
@@ -359,7 +425,7 @@ impl Credential {
                 .map_err(|invalid| Problem::invalid(format!("{at}/secretHex"), &invalid))?,
             (None, None) => None,
         };
-        Ok(NewCredential { identity, secret })
+        Ok(NewPsk { identity, secret })
     }
 }
 

@@ -15,7 +15,7 @@ use super::devices::Filter;
 use super::problem::{FieldError, Problem};
 use super::rows::{Format, write_record};
 use crate::control::{CREDENTIALS_OF_A_DEVICE, ControlError, DeviceQuery, DeviceRecord};
-use crate::fleet::{CohortId, Project, ProjectId, Tag};
+use crate::fleet::{CohortId, Credential, Project, ProjectId, Proof, Tag};
 
 #[derive(Debug, Deserialize)]
 pub struct Form {
@@ -115,11 +115,9 @@ fn write_csv(project: &Project, record: &DeviceRecord, out: &mut Vec<u8>) {
         tags.join(";"),
         device.enabled.to_string(),
     ];
-    let identities = record
-        .credentials
-        .iter()
-        .map(|credential| credential.identity.to_string());
-    fields.extend(identities);
+    // A column is a PSK's; what else a device has is in the other format.
+    let identities = record.credentials.iter().filter_map(Credential::identity);
+    fields.extend(identities.map(ToString::to_string));
     // Every record has as many fields as the header.
     fields.resize(COLUMNS.len() + CREDENTIALS_OF_A_DEVICE - 1, String::new());
     write_record(fields.iter().map(String::as_str), out);
@@ -127,9 +125,17 @@ fn write_csv(project: &Project, record: &DeviceRecord, out: &mut Vec<u8>) {
 
 fn write_ndjson(project: &Project, record: &DeviceRecord, out: &mut Vec<u8>) {
     let device = &record.device;
-    let credentials = record.credentials.iter();
-    let credentials: Vec<_> = credentials
-        .map(|credential| json!({"type": "psk", "identity": credential.identity.to_string()}))
+    // Those that a CA vouches for come by themselves.
+    let given = record
+        .credentials
+        .iter()
+        .filter(|credential| credential.is_given());
+    let credentials: Vec<_> = given
+        .map(|credential| match credential.proof() {
+            Proof::Psk(identity) => json!({"type": "psk", "identity": identity.to_string()}),
+            Proof::Certificate(sha256) => json!({"type": "certificate", "sha256": sha256}),
+            Proof::RawPublicKey(sha256) => json!({"type": "rawPublicKey", "sha256": sha256}),
+        })
         .collect();
     let line = json!({
         "name": device.name.as_str(),

@@ -12,6 +12,7 @@ mod body;
 mod bulk;
 mod cohorts;
 mod deployments;
+mod device_cas;
 mod device_rows;
 mod devices;
 mod export;
@@ -134,6 +135,11 @@ pub fn router(state: AdminState) -> Router {
         )
         .route("/sessions", get(sessions::list))
         .route("/sessions/failures", get(sessions::failures))
+        .route("/device-cas", get(device_cas::list).post(device_cas::create))
+        .route(
+            "/device-cas/{ca}",
+            get(device_cas::show).delete(device_cas::delete),
+        )
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{key}", delete(keys::revoke))
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::once))
@@ -158,7 +164,7 @@ pub fn router(state: AdminState) -> Router {
 async fn nothing_here(request: Request) -> Problem {
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
-         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, sessions, keys",
+         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, sessions, device-cas, keys",
         request.uri().path()
     ))
 }

@@ -348,6 +348,7 @@ impl Problem {
             | Refusal::Unknown { .. }
             | Refusal::Taken { .. }
             | Refusal::IdentityTaken { .. }
+            | Refusal::CertificateRevoked { .. }
             | Refusal::EmptyDeployment
             | Refusal::PackageTwice { .. }
             | Refusal::TooMany { .. }
@@ -404,6 +405,7 @@ impl Problem {
             "store-failed" => "The change could not be written to disk",
             "name-taken" => "The name is taken",
             "identity-taken" => "The PSK identity is taken",
+            "certificate-revoked" => "The certificate was revoked",
             "other-bytes" => "An artifact is immutable",
             "empty-artifact" => "An artifact has at least one byte",
             "digest-mismatch" => "The bytes are not those declared",

@@ -52,6 +52,7 @@ const ACCEPTED: &[(Method, &str, &[&str])] = &[
         "/sessions/failures",
         &["reason", "identity", "limit", "pageToken"],
     ),
+    (Method::GET, "/device-cas", &["name", "limit", "pageToken"]),
     (Method::GET, "/keys", &["limit", "pageToken"]),
 ];
 

@@ -9,7 +9,7 @@ use super::auth::Reader;
 use super::body::Page;
 use super::problem::Problem;
 use super::{AdminState, shapes};
-use crate::control::{FailureCause, FailureRecord, SessionFacts};
+use crate::control::{FailureCause, FailureRecord, Offered, SessionFacts};
 use crate::fleet::PskIdentity;
 
 pub async fn list(
@@ -23,9 +23,15 @@ pub async fn list(
     let (sessions, next) = page.cut(sessions.into_iter())?;
     let devices: Vec<_> = sessions.iter().map(|(device, _)| device.id()).collect();
     let seen = state.control.last_seen(&devices).await?;
+    let credentials: Vec<_> = sessions
+        .iter()
+        .filter_map(|(_, session)| session.credential)
+        .collect();
+    let kinds = state.control.credential_kinds(&credentials).await?;
     let rows = sessions.iter().map(|(device, session)| {
         let mut row = shape(session);
         row["device"] = json!({"id": device.id(), "name": device.name().as_str()});
+        row["credentialType"] = json!(session.credential.and_then(|id| kinds.get(&id)));
         row["lastSeenAt"] = json!(seen.get(&device.id()).copied().map(shapes::time));
         row
     });
@@ -37,6 +43,7 @@ pub fn shape(session: &SessionFacts) -> Value {
     json!({
         "address": session.peer.to_string(),
         "cipherSuite": session.suite,
+        "connectionId": session.connection_id.map(|id| HEXLOWER.encode(&id)),
         "credential": session.credential,
         "since": shapes::time(session.since_ms),
     })
@@ -68,7 +75,8 @@ pub async fn failures(
         record.seq < before
             && reason.is_none_or(|reason| reason == record.cause.as_str())
             && identity.is_none_or(|text| {
-                Some(text.to_owned()) == record.identity.as_ref().map(PskIdentity::to_string)
+                let offered = record.offered.as_ref();
+                offered.is_some_and(|offered| offered.goes_by(text))
             })
     };
     let mut records = state.control.handshake_failures(reader.project);
@@ -85,17 +93,26 @@ pub async fn failures(
 /// A failed handshake as it is shown. The identity is what a stranger sent: as text with what is not UTF-8 replaced, and
 /// then in hexadecimal too.
 pub fn failure(record: &FailureRecord) -> Value {
+    let identity = record.offered.as_ref().and_then(Offered::identity);
     let mut shape = json!({
         "reason": record.cause.as_str(),
         "text": record.text(),
-        "identity": record.identity.as_ref().map(PskIdentity::to_string),
+        "identity": identity.map(PskIdentity::to_string),
         "device": record.device.as_ref().map(|device| json!({"id": device.id, "name": device.name.as_str()})),
         "address": record.peer.to_string(),
         "count": record.count,
         "firstAt": shapes::time(record.first_ms),
         "lastAt": shapes::time(record.last_ms),
     });
-    if let Some(identity) = &record.identity
+    match &record.offered {
+        Some(Offered::Certificate { sha256, subject }) => {
+            shape["certificate"] = shapes::subject(subject);
+            shape["certificate"]["sha256"] = json!(sha256);
+        }
+        Some(Offered::RawPublicKey(sha256)) => shape["rawPublicKey"] = json!(sha256),
+        Some(Offered::Psk(_)) | None => {}
+    }
+    if let Some(identity) = identity
         && str::from_utf8(identity.as_bytes()).is_err()
     {
         shape["identityHex"] = json!(HEXLOWER.encode(identity.as_bytes()));

@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 
 use crate::fleet::{
-    ApiKey, Artifact, Changed, Cohort, Credential, DeployedArtifact, Deployment, DeviceState, Difference,
-    Finding, Package, PackageState, SequenceGoesBack,
+    ApiKey, Artifact, CertificateSubject, Changed, Cohort, Credential, CredentialKind, DeployedArtifact,
+    Deployment, DeviceState, Difference, Finding, Package, PackageState, SequenceGoesBack,
 };
 
 /// Milliseconds of Unix time as RFC 3339, in UTC, always with three digits of a second: sorted as text, times are in order.
@@ -164,12 +164,31 @@ pub fn package_state(state: &PackageState) -> Value {
 }
 
 pub fn credential(credential: &Credential) -> Value {
-    json!({
+    let mut shape = json!({
         "id": credential.id,
-        "type": "psk",
-        "identity": credential.identity.to_string(),
+        "type": credential.proof().kind(),
         "createdAt": time(credential.created_ms),
-    })
+    });
+    match &credential.kind {
+        CredentialKind::Psk(identity) => shape["identity"] = json!(identity.to_string()),
+        CredentialKind::RawPublicKey(sha256) => shape["sha256"] = json!(sha256),
+        CredentialKind::Certificate(certificate) => {
+            let facts = certificate.facts.as_ref();
+            shape["sha256"] = json!(certificate.sha256);
+            shape["subject"] = json!(facts.map(|facts| subject(&facts.subject)));
+            shape["serial"] = json!(facts.map(|facts| &facts.serial));
+            shape["notBefore"] = json!(facts.map(|facts| time(facts.not_before_s * 1000)));
+            shape["notAfter"] = json!(facts.map(|facts| time(facts.not_after_s * 1000)));
+            shape["ca"] = json!(certificate.ca);
+            shape["pinned"] = json!(certificate.pinned);
+            shape["firstSeenAt"] = json!(certificate.first_seen_ms.map(time));
+        }
+    }
+    shape
+}
+
+pub fn subject(subject: &CertificateSubject) -> Value {
+    json!({"organization": subject.organization, "commonName": subject.common_name})
 }
 
 pub fn api_key(key: &ApiKey) -> Value {

@@ -1,6 +1,7 @@
 //! The router in this process over a real `Control` on a folder of its own: every call, and every bad input that is
 //! worth an answer of its own.
 
+mod device_cas;
 mod devices;
 mod failures;
 mod once;
@@ -831,6 +832,7 @@ async fn a_connected_device_shows_its_session() {
         shard: 0,
         peer: "192.0.2.1:40000".parse().unwrap(),
         suite: "TLS_PSK_WITH_AES_128_CCM_8",
+        connection_id: Some([7, 0, 0, 1, 2, 0xa1, 0xb2, 0xc3]),
         credential: Some(access.credential),
         since_ms: 1_700_000_000_000,
         serial: 1,
@@ -844,11 +846,21 @@ async fn a_connected_device_shows_its_session() {
             "device": {"id": made["id"], "name": "lamp-1"},
             "address": "192.0.2.1:40000",
             "cipherSuite": "TLS_PSK_WITH_AES_128_CCM_8",
+            "connectionId": "0700000102a1b2c3",
             "credential": made["credentials"][0]["id"],
+            "credentialType": "psk",
             "since": "2023-11-14T22:13:20.000Z",
             "lastSeenAt": "2023-11-14T22:13:20.000Z",
         }])
     );
+    let elsewhere = "198.51.100.1:5000".parse().unwrap();
+    api.control.moved(&access.entry, 1, elsewhere);
+    assert_eq!(
+        api.get("sessions").await.expect(200)["items"][0]["address"],
+        "198.51.100.1:5000"
+    );
+    api.control
+        .moved(&access.entry, 1, "192.0.2.1:40000".parse().unwrap());
     let shown = api.get("devices/lamp-1").await.expect(200);
     assert_eq!(
         (&shown["online"], &shown["session"]["address"]),

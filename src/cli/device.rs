@@ -5,7 +5,7 @@ mod credential;
 mod file;
 mod show;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -15,13 +15,13 @@ use super::failure::Failure;
 use super::output::{Column, confirm_by_typing, field, say};
 use super::timeline::{self, TimelineArgs};
 use bulk::{AssignArgs, Selection};
-use credential::CredentialCommand;
+use credential::{CredentialCommand, ProofArgs};
 use file::ImportArgs;
 
 /// Verbs of `tessera device`.
 #[derive(Debug, Subcommand)]
 pub enum DeviceCommand {
-    /// Create a device with a pre-shared key; the secret is shown this once
+    /// Create a device, with a pre-shared key unless something else is said; the secret is shown this once
     Create {
         /// Its name
         name: String,
@@ -31,12 +31,11 @@ pub enum DeviceCommand {
         /// A tag; may be given more than once
         #[arg(long = "tag", value_name = "TAG")]
         tags: Vec<String>,
-        /// The PSK identity; `<name>-id@<project>` where there is none
-        #[arg(long)]
-        identity: Option<String>,
-        /// A file that holds the secret, 1 to 32 bytes; one is made where there is none
-        #[arg(long, value_name = "FILE")]
-        secret_file: Option<PathBuf>,
+        #[command(flatten)]
+        proof: ProofArgs,
+        /// Give it none: it comes with a certificate of a CA that is believed (`tessera ca add`)
+        #[arg(long, conflicts_with = "proof")]
+        without_credential: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -81,7 +80,7 @@ pub enum DeviceCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// The pre-shared keys of a device: add the next one, then remove the one before
+    /// What a device proves itself with: add the next key, then remove the one before; revoke a certificate
     #[command(subcommand)]
     Credential(CredentialCommand),
     /// List devices
@@ -193,13 +192,16 @@ pub fn run(command: DeviceCommand) -> Result<(), Failure> {
             name,
             cohort,
             tags,
-            identity,
-            secret_file,
+            proof,
+            without_credential,
             server,
         } => {
             let client = Client::new(&server)?;
-            let credential = credential::body(identity, secret_file)?;
-            let mut body = json!({ "name": name, "tags": tags, "credentials": [credential] });
+            let credentials = match without_credential {
+                true => Vec::new(),
+                false => vec![proof.body()?],
+            };
+            let mut body = json!({ "name": name, "tags": tags, "credentials": credentials });
             if let Some(cohort) = cohort {
                 body["cohort"] = cohort.into();
             }
@@ -297,6 +299,15 @@ fn have_and_want(package: &Value) -> String {
     } else {
         format!("{name}@{shown}→{want}")
     }
+}
+
+/// Whom a certificate is for: `O=default, CN=lamp-1`; nothing where that is not known.
+pub fn subject(subject: &Value) -> String {
+    let parts = [("O", "/organization"), ("CN", "/commonName")];
+    let parts = parts.map(|(name, pointer)| (name, field(subject, pointer)));
+    let shown = parts.iter().filter(|(_, value)| !value.is_empty());
+    let shown: Vec<String> = shown.map(|(name, value)| format!("{name}={value}")).collect();
+    shown.join(", ")
 }
 
 const CREATED: &[Column] = &[

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod ca;
 mod client;
 mod cohort;
 mod config;
@@ -71,6 +72,9 @@ enum Command {
     /// Devices
     #[command(subcommand)]
     Device(device::DeviceCommand),
+    /// The CAs that are believed about devices with certificates
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     /// Who is connected, and who could not connect
     #[command(subcommand)]
     Session(session::SessionCommand),
@@ -90,6 +94,7 @@ impl Command {
             Self::Package(command) => package::run(command),
             Self::Cohort(command) => cohort::run(command),
             Self::Device(command) => device::run(command),
+            Self::Ca(command) => ca::run(command),
             Self::Session(command) => session::run(command),
             Self::Deploy(args) => deploy::run(args),
             Self::Key(command) => key::run(command),
@@ -137,6 +142,12 @@ mod tests {
             "device credential add lamp-1 --identity lamp-1-2027",
             "device credential remove lamp-1 lamp-1-id@default",
             "device credential list lamp-1",
+            "device create lamp-1 --cohort lamps --without-credential",
+            "device create lamp-1 --certificate lamp-1.pem",
+            "device credential add lamp-1 --public-key-sha256 00ff",
+            "ca add factory.pem --zero-touch --cohort lamps",
+            "ca list -o ndjson",
+            "ca remove factory --yes",
             "device delete lamp-1 --yes",
             "device list --no-cohort --offline --search lamp-",
             "cohort delete lamps",
@@ -165,6 +176,11 @@ mod tests {
             ("device assign --cohort lamps", "NAMES"),
             ("device assign lamp-1 --tag north --cohort lamps", "--tag"),
             ("device tag lamp-1", "--add"),
+            ("ca add factory.pem --cohort lamps", "--zero-touch"),
+            (
+                "device credential add lamp-1 --identity x --certificate y",
+                "--certificate",
+            ),
             ("device import", "FILE"),
             ("device export --format xml", "ndjson"),
             ("key create", "--role"),

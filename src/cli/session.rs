@@ -4,6 +4,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use super::client::{Client, ServerArgs, segment};
+use super::device::subject;
 use super::failure::Failure;
 use super::output::{Column, Output, ago, escaped, field, say};
 
@@ -23,7 +24,7 @@ pub enum SessionCommand {
         /// Only those for this reason: unknownIdentity, wrongKey, deviceDisabled, …
         #[arg(long)]
         reason: Option<String>,
-        /// Only those with this PSK identity
+        /// Only those with this PSK identity, or this CN or SHA-256 of a certificate
         #[arg(long)]
         identity: Option<String>,
         #[command(flatten)]
@@ -74,19 +75,33 @@ fn show(server: &ServerArgs, items: &[Value], columns: &[Column], none: &str) {
 const SESSION: &[Column] = &[
     ("DEVICE", |session| field(session, "/device/name")),
     ("ADDRESS", |session| field(session, "/address")),
+    ("CREDENTIAL", |session| field(session, "/credentialType")),
     ("CIPHER SUITE", |session| field(session, "/cipherSuite")),
+    ("CONNECTION ID", |session| {
+        let id = field(session, "/connectionId");
+        if id.is_empty() { "no".to_owned() } else { id }
+    }),
     ("SINCE", |session| ago(session, "/since")),
     ("LAST SEEN", |session| ago(session, "/lastSeenAt")),
 ];
+
+/// A PSK identity, whom a certificate says it is for and its SHA-256, or the SHA-256 of a public key.
+fn offered(failure: &Value) -> String {
+    let certificate = &failure["certificate"];
+    let text = match (failure["identity"].as_str(), certificate.is_null()) {
+        (Some(identity), _) => identity.to_owned(),
+        (None, true) => field(failure, "/rawPublicKey"),
+        (None, false) => format!("{} ({})", subject(certificate), field(certificate, "/sha256")),
+    };
+    escaped(&text)
+}
 
 /// The identity is what a stranger sent.
 const FAILURE: &[Column] = &[
     ("LAST", |failure| ago(failure, "/lastAt")),
     ("TIMES", |failure| field(failure, "/count")),
     ("REASON", |failure| field(failure, "/reason")),
-    ("IDENTITY", |failure| {
-        escaped(failure["identity"].as_str().unwrap_or_default())
-    }),
+    ("IDENTITY", offered),
     ("ADDRESS", |failure| field(failure, "/address")),
     ("WHAT TO DO", |failure| field(failure, "/text")),
 ];

@@ -12,6 +12,8 @@
 //!    away and go through [`Endpoint::notification`] and [`Endpoint::notified`]: the latest wins, the attempts count on.
 //!    If there is none any more, [`Endpoint::withdraw`] it.
 //!
+//! [`Endpoint::ping`] asks whether the peer is there, in the place of a notification.
+//!
 //! There is one of these per device, so it is small; what few devices need is on the heap.
 
 use std::time::{Duration, Instant};
@@ -44,14 +46,21 @@ pub struct Endpoint {
     upload: Option<Box<Upload>>,
 }
 
-/// A notification that waits for its acknowledgement.
+/// A confirmable message that waits for its acknowledgement.
 #[derive(Clone, Copy, Debug)]
 struct InFlight {
     mid: MessageId,
-    resource: u8,
+    what: What,
     repeats: u8,
     wait: Duration,
     due: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// A notification of this resource.
+    Notification(u8),
+    Ping,
 }
 
 /// What a message turned out to be.
@@ -65,6 +74,8 @@ pub enum Incoming<'a> {
     Acknowledged(Relation),
     /// The peer does not want this relation: it is gone.
     Rejected(Relation),
+    /// The peer has answered our ping, by whichever of acknowledgement and reset.
+    PingAnswered,
     /// Nothing is to be done.
     Ignored(Ignored),
 }
@@ -120,6 +131,10 @@ pub enum Timeout {
     Retransmit(Relation),
     /// The peer acknowledged none of the transmissions: the relation is gone until [`Endpoint::revive`].
     GaveUp(Relation),
+    /// The ping has to be sent again: see [`Endpoint::ping_again`].
+    PingAgain,
+    /// The peer answered none of the pings.
+    PingUnanswered,
 }
 
 impl Endpoint {
@@ -363,27 +378,40 @@ impl Endpoint {
         relation.due = Due::No;
         self.last_seq = Some(seq);
         match &mut self.in_flight {
-            Some(in_flight) if in_flight.resource == resource => in_flight.mid = written.mid,
+            Some(in_flight) if in_flight.what == What::Notification(resource) => in_flight.mid = written.mid,
             in_flight => {
-                let wait = ack_timeout(rng);
-                *in_flight = Some(InFlight {
-                    mid: written.mid,
-                    resource,
-                    repeats: 0,
-                    wait,
-                    due: now + wait,
-                });
+                *in_flight = Some(InFlight::new(now, written.mid, What::Notification(resource), rng))
             }
         }
     }
 
-    /// The pen for the notification in flight: same message ID, same number. `None` if nothing is in flight.
+    /// Appends a ping, which is repeated until the peer answers. False, and nothing is appended, while something is in flight.
+    //= RFC 7252 section 4.3
+    //# provoking a Reset message (e.g., by sending an Empty Confirmable message) is also useful as an inexpensive check of the
+    //# liveness of an endpoint ("CoAP ping").
+    pub fn ping(&mut self, now: Instant, mid: MessageId, out: &mut Vec<u8>, rng: &mut dyn CryptoRng) -> bool {
+        if self.in_flight.is_some() {
+            return false;
+        }
+        self.in_flight = Some(InFlight::new(now, mid, What::Ping, rng));
+        write_empty(out, Kind::Confirmable, mid);
+        true
+    }
+
+    /// Appends the ping in flight again; false if there is none.
+    pub fn ping_again(&self, out: &mut Vec<u8>) -> bool {
+        let ping = self.in_flight.filter(|in_flight| in_flight.what == What::Ping);
+        if let Some(ping) = ping {
+            write_empty(out, Kind::Confirmable, ping.mid);
+        }
+        ping.is_some()
+    }
+
+    /// The pen for the notification in flight: same message ID, same number. `None` if none is in flight.
     #[must_use]
     pub fn retransmission<'b>(&self, out: &'b mut Vec<u8>) -> Option<Reply<'b>> {
         let in_flight = self.in_flight.as_ref()?;
-        let relation = self
-            .relations()
-            .find(|relation| relation.resource == in_flight.resource)?;
+        let relation = self.notified_by(in_flight)?;
         Some(Reply::new(
             out,
             notification(relation.token, in_flight.mid, relation.seq),
@@ -393,11 +421,10 @@ impl Endpoint {
     /// There is nothing to tell any more: the notification in flight is not repeated, and the relation stays. Whether it
     /// arrived is not known, so the next version goes out whatever it is.
     pub fn withdraw(&mut self) {
-        let Some(in_flight) = self.in_flight.take() else {
-            return;
-        };
+        let Some(resource) = self.in_flight() else { return };
+        self.in_flight = None;
         let mut relations = self.first.iter_mut().chain(&mut self.others);
-        if let Some(relation) = relations.find(|relation| relation.resource == in_flight.resource) {
+        if let Some(relation) = relations.find(|relation| relation.resource == resource) {
             relation.sent = 0;
         }
     }
@@ -427,7 +454,16 @@ impl Endpoint {
     /// The resource whose notification is in flight: whether the peer has it is not known.
     #[must_use]
     pub fn in_flight(&self) -> Option<u8> {
-        self.in_flight.map(|in_flight| in_flight.resource)
+        match self.in_flight?.what {
+            What::Notification(resource) => Some(resource),
+            What::Ping => None,
+        }
+    }
+
+    /// The message ID whose acknowledgement is waited for.
+    #[must_use]
+    pub fn awaited(&self) -> Option<MessageId> {
+        self.in_flight.map(|in_flight| in_flight.mid)
     }
 
     /// When to call [`Self::handle_timeout`].
@@ -444,8 +480,21 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Timeout> {
         self.upload.take_if(|upload| upload.deadline <= now);
         let in_flight = self.in_flight.as_mut().filter(|in_flight| in_flight.due <= now)?;
-        let resource = in_flight.resource;
-        if in_flight.repeats == MAX_RETRANSMIT {
+        let gives_up = in_flight.repeats == MAX_RETRANSMIT;
+        if !gives_up {
+            in_flight.repeats += 1;
+            in_flight.wait *= 2;
+            in_flight.due = now + in_flight.wait;
+        }
+        let resource = match in_flight.what {
+            What::Notification(resource) => resource,
+            What::Ping if gives_up => {
+                self.in_flight = None;
+                return Some(Timeout::PingUnanswered);
+            }
+            What::Ping => return Some(Timeout::PingAgain),
+        };
+        if gives_up {
             // RFC 7641 section 4.5: whoever acknowledges no attempt is considered to have lost interest.
             let lapsed = self.release(|relation| relation.resource == resource)?;
             let others = self
@@ -460,9 +509,6 @@ impl Endpoint {
             self.lapsed = others.copied().chain([again]).collect();
             return Some(Timeout::GaveUp(lapsed));
         }
-        in_flight.repeats += 1;
-        in_flight.wait *= 2;
-        in_flight.due = now + in_flight.wait;
         let relation = self.relations().find(|relation| relation.resource == resource);
         relation.copied().map(Timeout::Retransmit)
     }
@@ -552,9 +598,10 @@ impl Endpoint {
         let Some(in_flight) = self.in_flight.take_if(|in_flight| in_flight.mid == mid) else {
             return Incoming::Ignored(Ignored::Unmatched);
         };
-        let relation = self
-            .relations()
-            .find(|relation| relation.resource == in_flight.resource);
+        if in_flight.what == What::Ping {
+            return Incoming::PingAnswered;
+        }
+        let relation = self.notified_by(&in_flight);
         relation.map_or(Incoming::Ignored(Ignored::Unmatched), |relation| {
             Incoming::Acknowledged(*relation)
         })
@@ -564,7 +611,11 @@ impl Endpoint {
         let Some(in_flight) = self.in_flight.filter(|in_flight| in_flight.mid == mid) else {
             return Incoming::Ignored(Ignored::Unmatched);
         };
-        let relation = self.release(|relation| relation.resource == in_flight.resource);
+        let What::Notification(resource) = in_flight.what else {
+            self.in_flight = None;
+            return Incoming::PingAnswered;
+        };
+        let relation = self.release(|relation| relation.resource == resource);
         relation.map_or(Incoming::Ignored(Ignored::Unmatched), Incoming::Rejected)
     }
 
@@ -602,7 +653,27 @@ impl Endpoint {
     }
 
     fn forget_in_flight(&mut self, resource: u8) {
-        self.in_flight.take_if(|in_flight| in_flight.resource == resource);
+        self.in_flight
+            .take_if(|in_flight| in_flight.what == What::Notification(resource));
+    }
+
+    /// The relation whose notification is in flight.
+    fn notified_by(&self, in_flight: &InFlight) -> Option<&Relation> {
+        self.relations()
+            .find(|relation| in_flight.what == What::Notification(relation.resource))
+    }
+}
+
+impl InFlight {
+    fn new(now: Instant, mid: MessageId, what: What, rng: &mut dyn CryptoRng) -> Self {
+        let wait = ack_timeout(rng);
+        Self {
+            mid,
+            what,
+            repeats: 0,
+            wait,
+            due: now + wait,
+        }
     }
 }
 
@@ -642,6 +713,12 @@ impl Automatic {
             writer.uint(number::SIZE1, MAX_BODY as u32);
         }
         code
+    }
+
+    /// The ID of the message that it answers.
+    #[must_use]
+    pub fn mid(&self) -> MessageId {
+        self.mid
     }
 
     /// What it is.

@@ -537,6 +537,44 @@ fn rfc7252_4_2_a_notification_is_repeated_after_2_to_3_seconds_doubling_and_then
 }
 
 #[test]
+fn rfc7252_4_3_a_ping_is_answered_by_acknowledgement_or_reset_and_holds_notifications_back_until_then() {
+    for kind in [0x60, 0x70] {
+        let mut gateway = Gateway::new(1);
+        gateway.hear(REGISTER);
+        let ping = gateway.ping().unwrap();
+        assert_eq!((ping.len(), ping[0], ping[1]), (4, 0x40, 0));
+        assert_eq!(gateway.ping(), None, "one is in flight");
+        gateway.version = 2;
+        assert_eq!(gateway.push(false), b"", "NSTART is 1");
+        assert_eq!(gateway.endpoint.in_flight(), None, "it is no notification");
+        assert_eq!(gateway.hear(&[kind, 0, ping[2], !ping[3]]), b"");
+        let notification = gateway.hear(&[kind, 0, ping[2], ping[3]]);
+        assert_eq!(notification.last(), Some(&2));
+        assert_eq!(
+            gateway.endpoint.relations().count(),
+            1,
+            "a reset ping ends no relation"
+        );
+        assert_eq!(gateway.ping(), None, "a notification is in flight");
+    }
+}
+
+#[test]
+fn rfc7252_4_2_a_ping_is_repeated_and_given_up_and_costs_no_relation() {
+    let mut gateway = Gateway::new(1);
+    gateway.hear(REGISTER);
+    let ping = gateway.ping().unwrap();
+    for _ in 0..4 {
+        gateway.now = gateway.endpoint.poll_timeout().unwrap();
+        assert_eq!(gateway.timeout(), ping);
+    }
+    gateway.now = gateway.endpoint.poll_timeout().unwrap();
+    gateway.version = 2;
+    gateway.endpoint.wake(false);
+    assert_eq!(gateway.timeout().last(), Some(&2), "what was held back goes out");
+}
+
+#[test]
 fn rfc7641_4_5_2_the_latest_representation_takes_over_with_the_attempts_of_the_old_one() {
     let mut gateway = Gateway::new(1);
     gateway.hear(REGISTER);
@@ -842,7 +880,9 @@ impl Gateway {
             Ok(Incoming::Respond(automatic)) => {
                 automatic.write(self.next_mid(), &mut out);
             }
-            Ok(Incoming::Acknowledged(_) | Incoming::Rejected(_)) => out = self.notify(),
+            Ok(Incoming::Acknowledged(_) | Incoming::Rejected(_) | Incoming::PingAnswered) => {
+                out = self.notify();
+            }
             Ok(Incoming::Ignored(_)) | Err(_) => {}
         }
         out
@@ -961,9 +1001,21 @@ impl Gateway {
                 reply.respond(&manifest_head(), &[self.version as u8]);
                 out
             }
-            Some(Timeout::GaveUp(_)) => self.notify(),
+            Some(Timeout::PingAgain) => {
+                let mut out = Vec::new();
+                assert!(self.endpoint.ping_again(&mut out));
+                out
+            }
+            Some(Timeout::GaveUp(_) | Timeout::PingUnanswered) => self.notify(),
             None => Vec::new(),
         }
+    }
+
+    fn ping(&mut self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        let mid = self.next_mid();
+        let pinged = self.endpoint.ping(self.now, mid, &mut out, &mut self.rng);
+        pinged.then_some(out)
     }
 
     fn next_mid(&mut self) -> MessageId {

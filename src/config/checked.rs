@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::mistake::Mistake;
 use super::raw::Origin;
-use super::value::{Choice, Count, Folder, LogFilter, Secret, SecretText, Size, Span, Value};
+use super::value::{Choice, Count, Folder, LogFilter, ReadableFile, Secret, SecretText, Size, Span, Value};
 
 /// The whole configuration, checked.
 ///
@@ -45,12 +45,20 @@ pub struct CoapsConfig {
     pub max_sessions: usize,
     /// A session that has been silent for this long ends.
     pub idle_timeout: Duration,
+    /// The same for a session with a connection ID, which its device can come back to from any address.
+    pub idle_timeout_cid: Duration,
     /// Handshakes in flight at most; past that ClientHellos are dropped.
     pub max_handshakes: usize,
     /// The first wait before a handshake flight is sent again; doubles.
     pub handshake_initial_timeout: Duration,
     /// The longest wait between two transmissions of a flight.
     pub handshake_max_timeout: Duration,
+    /// The gateway's own certificate and what leads to its CA; without one, devices need pre-shared keys.
+    pub certificate_file: Option<PathBuf>,
+    /// The private key of that certificate.
+    pub private_key_file: Option<PathBuf>,
+    /// Whether devices may show a public key without a certificate.
+    pub raw_public_keys: bool,
 }
 
 /// `[coap]`: CoAP without security, for development.
@@ -119,11 +127,15 @@ impl Default for Config {
                 listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5684))],
                 max_sessions: 1_000_000,
                 idle_timeout: Duration::from_secs(24 * 3600),
+                idle_timeout_cid: Duration::from_secs(30 * 24 * 3600),
                 max_handshakes: 1024,
                 //= RFC 6347 section 4.2.4.1
                 //# implementations SHOULD use an initial timer value of 1 second
                 handshake_initial_timeout: Duration::from_secs(1),
                 handshake_max_timeout: Duration::from_secs(60),
+                certificate_file: None,
+                private_key_file: None,
+                raw_public_keys: false,
             },
             coap: CoapConfig { listen: Vec::new() },
             admin: AdminConfig {
@@ -173,9 +185,13 @@ impl Config {
             listen: coaps_listen,
             max_sessions,
             idle_timeout,
+            idle_timeout_cid,
             max_handshakes,
             handshake_initial_timeout,
             handshake_max_timeout,
+            certificate_file,
+            private_key_file,
+            raw_public_keys,
         } = coaps;
         let CoapConfig { listen: coap_listen } = coap;
         let AdminConfig {
@@ -197,6 +213,10 @@ impl Config {
                 "coaps.idle_timeout",
                 Span(idle_timeout, hours(3)..=hours(24 * 365)),
             ),
+            setting(
+                "coaps.idle_timeout_cid",
+                Span(idle_timeout_cid, hours(3)..=hours(24 * 365)),
+            ),
             setting("coaps.max_handshakes", Count(max_handshakes, 1..=1 << 20)),
             setting(
                 "coaps.handshake_initial_timeout",
@@ -212,6 +232,9 @@ impl Config {
                     Duration::from_secs(1)..=Duration::from_secs(600),
                 ),
             ),
+            setting("coaps.certificate_file", ReadableFile(certificate_file)),
+            setting("coaps.private_key_file", ReadableFile(private_key_file)),
+            setting("coaps.raw_public_keys", raw_public_keys),
             setting("coap.listen", coap_listen),
             setting("admin.listen", admin_listen),
             setting("admin.bootstrap_key", SecretText(bootstrap_key, 16..=256)),
@@ -285,6 +308,26 @@ impl Config {
                 super::value::show_span(self.coaps.handshake_initial_timeout),
                 "at most coaps.handshake_max_timeout",
             );
+        }
+        let (certificate, key) = (&self.coaps.certificate_file, &self.coaps.private_key_file);
+        let shown = |path: &PathBuf| super::value::quoted(&path.to_string_lossy());
+        match (certificate, key) {
+            (Some(certificate), None) => contradiction(
+                "coaps.certificate_file",
+                shown(certificate),
+                "coaps.private_key_file beside it, or neither",
+            ),
+            (None, Some(key)) => contradiction(
+                "coaps.private_key_file",
+                shown(key),
+                "coaps.certificate_file beside it, or neither",
+            ),
+            (None, None) if self.coaps.raw_public_keys => contradiction(
+                "coaps.raw_public_keys",
+                "true".to_owned(),
+                "false, or coaps.certificate_file and coaps.private_key_file: the gateway shows a key too",
+            ),
+            (Some(_), Some(_)) | (None, None) => {}
         }
         found
     }

@@ -42,6 +42,14 @@ impl RawValue {
         }
     }
 
+    /// The value as a truth value.
+    pub fn truth(&self) -> Option<bool> {
+        match self {
+            Self::Word(text) | Self::Other(text) => text.parse().ok(),
+            Self::Text(_) | Self::Integer(_) | Self::List(_) => None,
+        }
+    }
+
     /// The value as a list of texts; a word is a list with commas, one text a list of one.
     pub fn texts(&self) -> Option<Vec<&str>> {
         match self {

@@ -29,6 +29,7 @@ fn every_kind_of_mistake_says_what_is_accepted() {
     for (text, expected) in [
         ("[coaps]\nidle_timeout = \"2h\"\n", "from 3h to 365d"),
         ("[coaps]\nidle_timeout = 5\n", "a duration like"),
+        ("[coaps]\nidle_timeout_cid = \"2h\"\n", "from 3h to 365d"),
         ("[coaps]\nlisten = 5684\n", "a list, each an address and port"),
         ("[coaps]\nlisten = [5684]\n", "a list, each an address and port"),
         ("[coaps]\nmax_sessions = \"many\"\n", "a whole number"),
@@ -50,6 +51,20 @@ fn every_kind_of_mistake_says_what_is_accepted() {
             "a number of bytes or a text",
         ),
         ("[data]\ndir = \"\"\n", "a path to a folder"),
+        ("[coaps]\nraw_public_keys = \"true\"\n", "true or false"),
+        ("[coaps]\ncertificate_file = true\n", "a path to a file"),
+        (
+            "[coaps]\ncertificate_file = \"cert.pem\"\n",
+            "coaps.private_key_file beside it, or neither",
+        ),
+        (
+            "[coaps]\nprivate_key_file = \"key.pem\"\n",
+            "coaps.certificate_file beside it, or neither",
+        ),
+        (
+            "[coaps]\nraw_public_keys = true\n",
+            "false, or coaps.certificate_file and coaps.private_key_file",
+        ),
         ("[log]\nformat = true\n", r#""text" or "json""#),
         (
             "[log]\nfilter = \"inof\"\n",
@@ -111,6 +126,7 @@ fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
         ["127.0.0.1:2".parse().unwrap(), "[::1]:3".parse().unwrap()]
     );
     assert_eq!(config.coaps.idle_timeout, Duration::from_secs(24 * 3600));
+    assert_eq!(config.coaps.idle_timeout_cid, Duration::from_secs(30 * 24 * 3600));
 }
 
 #[test]
@@ -120,6 +136,7 @@ fn the_environment_sets_every_kind_of_value() {
         &[
             ("TESSERA__COAPS__LISTEN", "127.0.0.1:25684"),
             ("TESSERA__COAPS__IDLE_TIMEOUT", "2d"),
+            ("TESSERA__COAPS__IDLE_TIMEOUT_CID", "14d"),
             ("TESSERA__ADMIN__MAX_ARTIFACT_BYTES", "64MiB"),
             ("TESSERA__ADMIN__METRICS_AUTH", "none"),
             ("TESSERA__ADMIN__BOOTSTRAP_KEY", "0123456789abcdef"),
@@ -130,6 +147,7 @@ fn the_environment_sets_every_kind_of_value() {
     .unwrap();
     assert_eq!(config.coaps.listen, ["127.0.0.1:25684".parse().unwrap()]);
     assert_eq!(config.coaps.idle_timeout, Duration::from_secs(48 * 3600));
+    assert_eq!(config.coaps.idle_timeout_cid, Duration::from_secs(14 * 24 * 3600));
     assert_eq!(config.admin.max_artifact_bytes, 64 << 20);
     assert_eq!(config.admin.metrics_auth, MetricsAuth::None);
     assert_eq!(

@@ -78,6 +78,32 @@ impl Value for Folder<'_> {
     }
 }
 
+/// A path to a file, or nothing.
+pub struct ReadableFile<'f>(pub &'f mut Option<PathBuf>);
+
+impl Value for ReadableFile<'_> {
+    fn set(&mut self, said: &RawValue) -> Result<(), String> {
+        let path = said.text().ok_or("a path to a file, or \"\" for none")?;
+        *self.0 = Some(path).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Ok(())
+    }
+
+    fn show(&self) -> Option<String> {
+        self.0.as_ref().map(|path| quoted(&path.to_string_lossy()))
+    }
+}
+
+impl Value for &mut bool {
+    fn set(&mut self, said: &RawValue) -> Result<(), String> {
+        **self = said.truth().ok_or("true or false")?;
+        Ok(())
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
 /// Which log lines are written: levels and `module=level`, separated by commas. Everything accepted here is a filter
 /// to the logging library too, which takes much more: to it, a level with a typo is the name of a module.
 pub struct LogFilter<'f>(pub &'f mut String);
@@ -301,7 +327,7 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 /// TOML's basic string. Rust's debug form escapes what TOML wants escaped, but writes code points as `\u{…}`.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {

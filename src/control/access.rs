@@ -1,5 +1,6 @@
 //! What those need who talk to devices: who it is, what it says, what was seen of it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::directory::{DeviceEntry, SessionFacts};
@@ -49,7 +50,12 @@ impl Control {
         credential: CredentialId,
     ) -> Result<Option<Arc<DeviceEntry>>, ControlError> {
         let generation = self.shared.directory.generation();
-        match self.shared.store.device_by_credential(credential).await? {
+        match self
+            .shared
+            .store
+            .device_by_credential(credential, crate::clock::unix_ms() / 1000)
+            .await?
+        {
             Some(device) => Ok(self.enter(generation, &device).await?),
             None => Ok(None),
         }
@@ -117,6 +123,11 @@ impl Control {
         self.shared.note(entry);
     }
 
+    /// Notes where the device of a session is by now.
+    pub fn moved(&self, entry: &DeviceEntry, serial: u64, peer: SocketAddr) {
+        self.shared.directory.moved(entry, serial, peer);
+    }
+
     /// Notes the end of a session.
     pub fn disconnected(&self, entry: &Arc<DeviceEntry>, serial: u64) {
         self.shared.directory.disconnected(entry, serial);
@@ -179,7 +190,11 @@ impl Control {
     }
 
     /// See the directory for why this cannot miss a change.
-    async fn enter(&self, generation: u64, device: &Device) -> Result<Option<Arc<DeviceEntry>>, StoreError> {
+    pub(super) async fn enter(
+        &self,
+        generation: u64,
+        device: &Device,
+    ) -> Result<Option<Arc<DeviceEntry>>, StoreError> {
         let directory = &self.shared.directory;
         let entry = directory.enter(device);
         if directory.generation() != generation {

@@ -17,8 +17,8 @@ use super::once;
 use super::view::View;
 use crate::clock;
 use crate::fleet::{
-    Actor, Artifact, Deployment, Device, DeviceId, Digest, Moment, ProjectId, PskIdentity, Refusal,
-    TimelineEvent,
+    Actor, Artifact, CredentialId, Deployment, Device, DeviceId, Digest, Moment, ProjectId, PskIdentity,
+    Refusal, TimelineEvent,
 };
 use crate::store::{AuditRow, OnceKey, Store, StoreError, WriteTransaction};
 use crate::telemetry::GatewayEvent;
@@ -134,6 +134,11 @@ impl Batch {
             }
         }
         Ok(sent)
+    }
+
+    /// The credential that a device is connected with.
+    pub fn credential_in_use(&self, device: DeviceId) -> Option<CredentialId> {
+        self.directory.get(device)?.session()?.credential
     }
 
     /// Notes who did what.

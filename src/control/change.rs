@@ -1,9 +1,11 @@
 //! What is published after a commit.
 
+use std::sync::Arc;
+
 use crate::fleet::{CohortId, CredentialId, DeploymentId, DeviceId, ProjectId};
 
 /// Something changed that somebody may have to act on. Sent after its commit, and after the view shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A cohort has a new active deployment: its connected devices are to be told.
     CohortDeployed {
@@ -31,6 +33,8 @@ pub enum Change {
         /// The credential.
         credential: CredentialId,
     },
+    /// Many credentials may no longer be used, each with the device it was for.
+    CredentialsRetired(Arc<[(DeviceId, CredentialId)]>),
     /// An operator wants the device to be sent its manifest again.
     DevicePush(DeviceId),
     /// State reports were stored, so many.

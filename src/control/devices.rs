@@ -8,10 +8,11 @@ use super::batch::{Batch, BeforeAfter, Decision, Stop};
 use super::change::Change;
 use super::failures::FailedDevice;
 use crate::fleet::{
-    Actor, CohortId, Credential, CredentialId, Device, DeviceId, DeviceName, Kind, ProjectId, ProjectName,
-    PskIdentity, PskSecret, Refusal, SequenceGoesBack, Tag, TimelineEvent,
+    Actor, CohortId, Credential, CredentialId, CredentialKind, Device, DeviceCertificate, DeviceId,
+    DeviceName, Digest, Kind, ProjectId, ProjectName, Proof, PskIdentity, PskSecret, Refusal,
+    SequenceGoesBack, Tag, TimelineEvent,
 };
-use crate::store::{NewCredentialRow, StoreError};
+use crate::store::{NewCredentialRow, RevokedCertificate, StoreError};
 
 /// What an operator says about a device to be.
 #[derive(Debug, Clone)]
@@ -28,13 +29,42 @@ pub struct NewDevice {
     pub credentials: Vec<NewCredential>,
 }
 
-/// What an operator says about a PSK to be.
+/// What an operator says about a credential to be.
+#[derive(Debug, Clone)]
+pub enum NewCredential {
+    /// A pre-shared key.
+    Psk(NewPsk),
+    /// A certificate that is the device's, whatever its subject says. Some CA still has to vouch for it.
+    Certificate(DeviceCertificate),
+    /// A public key without a certificate, by the SHA-256 of its SubjectPublicKeyInfo.
+    RawPublicKey(Digest),
+}
+
+/// What an operator says about a pre-shared key to be.
 #[derive(Debug, Clone, Default)]
-pub struct NewCredential {
+pub struct NewPsk {
     /// The identity; absent, it is `<device>-id@<project>`.
     pub identity: Option<PskIdentity>,
     /// The secret; absent, one is made and shown once.
     pub secret: Option<PskSecret>,
+}
+
+impl NewCredential {
+    /// What it will be known by, once an identity that was left out is given.
+    pub(super) fn proof(&self) -> Option<Proof> {
+        match self {
+            Self::Psk(psk) => psk.identity.clone().map(Proof::Psk),
+            Self::Certificate(certificate) => Some(Proof::Certificate(certificate.sha256)),
+            Self::RawPublicKey(sha256) => Some(Proof::RawPublicKey(*sha256)),
+        }
+    }
+}
+
+impl Default for NewCredential {
+    /// A pre-shared key with the usual identity and a secret that is made for it.
+    fn default() -> Self {
+        Self::Psk(NewPsk::default())
+    }
 }
 
 /// A device just made.
@@ -103,17 +133,13 @@ impl Decision for CreateDevices {
             .iter_mut()
             .map(|new| default_identities(&new.name, &project, &mut new.credentials))
             .collect();
-        let identities: Vec<PskIdentity> = self
-            .new
-            .iter()
-            .flat_map(|new| &new.credentials)
-            .filter_map(|new| new.identity.clone())
-            .collect();
+        let credentials = self.new.iter().flat_map(|new| &new.credentials);
+        let proofs: Vec<Proof> = credentials.filter_map(NewCredential::proof).collect();
         let mut names = batch
             .tx
             .taken_names(self.project, self.new.iter().map(|new| &new.name))
             .await?;
-        let mut intake = Intake::new(self.project, Holders::ask(batch, &identities).await?);
+        let mut intake = Intake::new(self.project, Holders::ask(batch, self.project, &proofs).await?);
         let mut answers = Vec::with_capacity(self.new.len());
         for (new, defaulted) in self.new.into_iter().zip(defaulted) {
             let made = defaulted.and_then(|()| {
@@ -139,7 +165,7 @@ impl Decision for CreateDevices {
 /// Devices on their way into the database, which takes many at once.
 pub struct Intake {
     project: ProjectId,
-    /// Who has which PSK identity.
+    /// Who has what devices are known by.
     pub holders: Holders,
     devices: Vec<Device>,
     credentials: Vec<NewCredentialRow>,
@@ -178,12 +204,12 @@ impl Intake {
         };
         self.holders.take(&device, &new.credentials);
         let credentials = make_credentials(batch, device.id, new.credentials, &mut self.credentials);
-        let identities: Vec<_> = credentials
+        let proofs: Vec<_> = credentials
             .iter()
-            .map(|made| made.credential.identity.to_string())
+            .map(|made| made.credential.proof().to_string())
             .collect();
         let mut after = describe(&device);
-        after["credentials"] = json!(identities);
+        after["credentials"] = json!(proofs);
         let created = BeforeAfter::created(after);
         batch.audit(actor, Some(self.project), "device.create", device.id, created);
         self.devices.push(device.clone());
@@ -201,7 +227,7 @@ impl Intake {
         self.holders.take(device, &new);
         let made = make_credentials(batch, device.id, new, &mut self.credentials);
         for made in &made {
-            let identity = made.credential.identity.to_string();
+            let identity = made.credential.proof().to_string();
             let created = BeforeAfter::created(json!({ "device": device.id, "identity": identity }));
             let project = Some(self.project);
             batch.audit(actor, project, "credential.create", made.credential.id, created);
@@ -214,7 +240,10 @@ impl Intake {
     /// Writes what has come in.
     pub async fn insert(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
         batch.tx.insert_devices(&self.devices).await?;
-        batch.tx.insert_credentials(&self.credentials).await?;
+        batch
+            .tx
+            .insert_credentials(self.project, &self.credentials)
+            .await?;
         self.devices.clear();
         self.credentials.clear();
         Ok(())
@@ -394,12 +423,13 @@ impl Decision for AddCredential {
     async fn decide(self, batch: &mut Batch) -> Result<CreatedCredential, Stop> {
         let device = require_device(batch, self.project, self.device).await?;
         let project = batch.view().fleet().in_project(self.project)?.name.clone();
-        let has = batch.tx.credentials(device.id).await?.len();
-        check_count("credentials", has + 1, CREDENTIALS_OF_A_DEVICE)?;
+        let has = batch.tx.credentials(device.id).await?;
+        let given = has.iter().filter(|credential| credential.is_given()).count();
+        check_count("credentials", given + 1, CREDENTIALS_OF_A_DEVICE)?;
         let mut new = vec![self.new];
         default_identities(&device.name, &project, &mut new)?;
-        let identities: Vec<_> = new.iter().filter_map(|new| new.identity.clone()).collect();
-        let mut intake = Intake::new(self.project, Holders::ask(batch, &identities).await?);
+        let proofs: Vec<_> = new.iter().filter_map(NewCredential::proof).collect();
+        let mut intake = Intake::new(self.project, Holders::ask(batch, self.project, &proofs).await?);
         intake.holders.check(self.project, &new)?;
         let mut made = intake.add_credentials(batch, &self.actor, &device, new);
         intake.insert(batch).await?;
@@ -437,24 +467,41 @@ impl Decision for RemoveCredential {
             }
             .into());
         };
-        batch.tx.delete_credential(credential.id).await?;
+        let identity = credential.proof().to_string();
+        match &credential.kind {
+            CredentialKind::Psk(identity) => {
+                batch.tx.delete_credential(credential.id).await?;
+                let owner = FailedDevice {
+                    id: device.id,
+                    project: device.project,
+                    name: device.name.clone(),
+                };
+                batch.retired.push((identity.clone(), owner));
+            }
+            // Its CA goes on vouching for it, so that it was taken back has to be remembered.
+            CredentialKind::Certificate(certificate) => {
+                let revoked = RevokedCertificate {
+                    project: device.project,
+                    sha256: certificate.sha256,
+                    device: device.id,
+                    name: device.name.clone(),
+                    at_ms: batch.at_ms,
+                };
+                batch.tx.insert_revoked_certificate(&revoked).await?;
+                batch.tx.delete_key_credential(credential.id).await?;
+            }
+            CredentialKind::RawPublicKey(_) => batch.tx.delete_key_credential(credential.id).await?,
+        }
         let retired = TimelineEvent::CredentialRetired {
-            identity: credential.identity.to_string(),
+            identity: identity.clone(),
             by: self.actor.to_string(),
         };
         batch.happened(device.id, retired);
-        let owner = FailedDevice {
-            id: device.id,
-            project: device.project,
-            name: device.name.clone(),
-        };
-        batch.retired.push((credential.identity.clone(), owner));
         batch.changes.push(Change::CredentialRetired {
             device: device.id,
             credential: credential.id,
         });
-        let deleted =
-            BeforeAfter::deleted(json!({ "device": device.id, "identity": credential.identity.to_string() }));
+        let deleted = BeforeAfter::deleted(json!({ "device": device.id, "identity": identity }));
         batch.audit(
             &self.actor,
             Some(self.project),
@@ -490,41 +537,81 @@ impl Decision for PushDevice {
     }
 }
 
-/// Who has which PSK identity, in the store and in the batch.
-pub struct Holders(HashMap<PskIdentity, (ProjectId, DeviceName)>);
+/// Who has what devices are known by, in the store and in the batch.
+#[derive(Default)]
+pub struct Holders {
+    taken: HashMap<Proof, (ProjectId, DeviceName)>,
+    /// Certificates that are never good again.
+    revoked: HashSet<Digest>,
+}
 
 impl Holders {
-    pub async fn ask(batch: &mut Batch, identities: &[PskIdentity]) -> Result<Self, StoreError> {
-        Ok(Self(batch.tx.taken_identities(identities).await?))
+    pub async fn ask(batch: &mut Batch, project: ProjectId, proofs: &[Proof]) -> Result<Self, StoreError> {
+        let (mut identities, mut certificates, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        for proof in proofs {
+            match proof {
+                Proof::Psk(identity) => identities.push(identity.clone()),
+                Proof::Certificate(sha256) => certificates.push(*sha256),
+                Proof::RawPublicKey(sha256) => keys.push(*sha256),
+            }
+        }
+        let psks = batch.tx.taken_identities(&identities).await?.into_iter();
+        let mut taken: HashMap<_, _> = psks
+            .map(|(identity, holder)| (Proof::Psk(identity), holder))
+            .collect();
+        let named = batch
+            .tx
+            .taken_certificates(project, &certificates)
+            .await?
+            .into_iter();
+        taken.extend(named.map(|(sha256, name)| (Proof::Certificate(sha256), (project, name))));
+        let keys = batch.tx.taken_raw_public_keys(&keys).await?.into_iter();
+        taken.extend(keys.map(|(sha256, holder)| (Proof::RawPublicKey(sha256), holder)));
+        Ok(Self {
+            taken,
+            revoked: batch.tx.revoked_certificates(project, &certificates).await?,
+        })
     }
 
     pub fn check(&self, project: ProjectId, new: &[NewCredential]) -> Result<(), Refusal> {
         let mut own = HashSet::new();
-        for identity in new.iter().filter_map(|new| new.identity.as_ref()) {
-            let holder = self.0.get(identity);
-            if holder.is_none() && own.insert(identity) {
+        for proof in new.iter().filter_map(NewCredential::proof) {
+            if let Proof::Certificate(sha256) = proof
+                && self.revoked.contains(&sha256)
+            {
+                return Err(Refusal::CertificateRevoked { sha256 });
+            }
+            let holder = self.taken.get(&proof);
+            if holder.is_none() && own.insert(proof.clone()) {
                 continue;
             }
             // Who it is in another tenant is nobody's business here.
             let by = holder
                 .filter(|(at, _)| *at == project)
                 .map(|(_, name)| format!("device {name:?}"));
-            return Err(Refusal::IdentityTaken {
-                identity: identity.to_string(),
-                by,
+            return Err(match proof {
+                Proof::Psk(identity) => Refusal::IdentityTaken {
+                    identity: identity.to_string(),
+                    by,
+                },
+                Proof::Certificate(_) | Proof::RawPublicKey(_) => Refusal::Taken {
+                    kind: Kind::Credential,
+                    value: proof.to_string(),
+                    by,
+                },
             });
         }
         Ok(())
     }
 
     fn take(&mut self, device: &Device, new: &[NewCredential]) {
-        for identity in new.iter().filter_map(|new| new.identity.clone()) {
-            self.0.insert(identity, (device.project, device.name.clone()));
+        for proof in new.iter().filter_map(NewCredential::proof) {
+            self.taken.insert(proof, (device.project, device.name.clone()));
         }
     }
 }
 
-async fn require_device(batch: &mut Batch, project: ProjectId, id: DeviceId) -> Result<Device, Stop> {
+pub async fn require_device(batch: &mut Batch, project: ProjectId, id: DeviceId) -> Result<Device, Stop> {
     batch.view().fleet().in_project(project)?;
     match batch.tx.device(project, id).await? {
         Some(device) => Ok(device),
@@ -547,7 +634,9 @@ pub fn default_identities(
     new: &mut [NewCredential],
 ) -> Result<(), Refusal> {
     for new in new {
-        if new.identity.is_none() {
+        if let NewCredential::Psk(new) = new
+            && new.identity.is_none()
+        {
             new.identity = Some(PskIdentity::new(format!("{device}-id@{project}").as_bytes())?);
         }
     }
@@ -562,19 +651,27 @@ fn make_credentials(
 ) -> Vec<CreatedCredential> {
     let mut created = Vec::with_capacity(new.len());
     for new in new {
-        let Some(identity) = new.identity else { continue };
+        let (kind, secret, made) = match new {
+            NewCredential::Psk(psk) => {
+                let Some(identity) = psk.identity else { continue };
+                let made = psk
+                    .secret
+                    .is_none()
+                    .then(|| PskSecret::generate(&mut rand::rng()));
+                (
+                    CredentialKind::Psk(identity),
+                    psk.secret.or_else(|| made.clone()),
+                    made,
+                )
+            }
+            NewCredential::Certificate(certificate) => (CredentialKind::Certificate(certificate), None, None),
+            NewCredential::RawPublicKey(sha256) => (CredentialKind::RawPublicKey(sha256), None, None),
+        };
         let credential = Credential {
             id: CredentialId::new(batch.view_mut().fleet.take_id()),
             device,
-            identity,
+            kind,
             created_ms: batch.at_ms,
-        };
-        let (secret, made) = match new.secret {
-            Some(secret) => (secret, None),
-            None => {
-                let secret = PskSecret::generate(&mut rand::rng());
-                (secret.clone(), Some(secret))
-            }
         };
         rows.push(NewCredentialRow {
             credential: credential.clone(),
@@ -605,5 +702,5 @@ fn describe(device: &Device) -> Value {
 
 /// A reasoned guess.
 const TAGS_OF_A_DEVICE: usize = 32;
-/// The most credentials of a device. Rotating keys needs two; a reasoned guess beyond.
+/// The most credentials that a device is given; certificates that a CA vouches for are not among them. Rotating keys needs two; a reasoned guess beyond.
 pub const CREDENTIALS_OF_A_DEVICE: usize = 8;

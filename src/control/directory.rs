@@ -44,6 +44,8 @@ pub struct SessionFacts {
     pub peer: SocketAddr,
     /// The cipher suite, or `none` for CoAP without security.
     pub suite: &'static str,
+    /// The connection ID that its records come with, if one was agreed on.
+    pub connection_id: Option<[u8; 8]>,
     /// The credential that the device proved; none for CoAP without security.
     pub credential: Option<CredentialId>,
     /// Since when, in milliseconds of Unix time.
@@ -349,6 +351,14 @@ impl Directory {
                 *place = Some(session);
                 self.online.fetch_add(1, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Notes where the device of a session is by now, unless a later session has taken its place.
+    pub fn moved(&self, entry: &DeviceEntry, serial: u64, peer: SocketAddr) {
+        let mut place = lock(&entry.session);
+        if let Some(session) = place.as_mut().filter(|session| session.serial == serial) {
+            session.peer = peer;
         }
     }
 

@@ -136,12 +136,33 @@ fn device(id: i64, revision: i64, cohort: Option<i64>) -> Device {
     }
 }
 
+#[test]
+fn a_session_moves_and_an_earlier_one_of_the_device_does_not_move_it() {
+    let directory = Arc::new(Directory::default());
+    let entry = directory.enter(&device(1, 1, None));
+    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    directory.moved(&entry, 1, address(2));
+    assert_eq!(entry.session(), None);
+    directory.connected(&entry, session(2));
+    directory.moved(&entry, 1, address(2));
+    assert_eq!(entry.session().unwrap().peer, address(1));
+    directory.moved(&entry, 2, address(2));
+    assert_eq!(
+        entry.session(),
+        Some(SessionFacts {
+            peer: address(2),
+            ..session(2)
+        })
+    );
+}
+
 fn session(serial: u64) -> SessionFacts {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     SessionFacts {
         shard: 0,
         peer,
         suite: "none",
+        connection_id: None,
         credential: None,
         since_ms: 0,
         serial,

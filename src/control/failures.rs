@@ -14,17 +14,36 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::handle::Control;
 use crate::clock;
-use crate::fleet::{DeviceId, DeviceName, Invalid, ProjectId, PskIdentity};
+use crate::fleet::{
+    CertificateSubject, Device, DeviceId, DeviceName, Digest, Invalid, ProjectId, PskIdentity,
+};
+use crate::store::StoreError;
 
 /// A handshake that failed, as it was seen on the wire.
 #[derive(Debug, Clone)]
 pub struct FailedHandshake {
-    /// The identity that was offered, where it came to that. Nothing proves that its owner offered it.
-    pub identity: Option<PskIdentity>,
+    /// What was offered, where it came to that. Nothing proves that its owner offered it.
+    pub offered: Option<Offered>,
     /// Where it came from.
     pub peer: SocketAddr,
     /// Why it failed.
     pub cause: FailureCause,
+}
+
+/// Who a client said it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offered {
+    /// A PSK identity.
+    Psk(PskIdentity),
+    /// A certificate.
+    Certificate {
+        /// The SHA-256 of its DER.
+        sha256: Digest,
+        /// Whom it says it is for.
+        subject: CertificateSubject,
+    },
+    /// A public key without a certificate, by the SHA-256 of its SubjectPublicKeyInfo.
+    RawPublicKey(Digest),
 }
 
 /// Why a handshake failed, in the operator's words.
@@ -36,6 +55,24 @@ pub enum FailureCause {
     CredentialRetired,
     /// The device may not connect.
     DeviceDisabled,
+    /// A certificate was asked for and none came.
+    NoCertificate,
+    /// A certificate that cannot be read, or is of a kind that is not supported.
+    CertificateMalformed,
+    /// No CA vouches for the certificate.
+    CertificateUntrusted,
+    /// The certificate is past its validity.
+    CertificateExpired,
+    /// The certificate's validity has not begun.
+    CertificateNotYetValid,
+    /// The certificate says itself that it is for something else.
+    CertificateNotForClients,
+    /// The certificate was taken back.
+    CertificateRevoked,
+    /// The certificate, or the public key, is no known device's.
+    UnknownDevice,
+    /// The store did not say whose the credential is.
+    NotLookedUp,
     /// The identity is known and the key was another.
     WrongKey,
     /// The key was right and the handshake not the same on both sides.
@@ -48,8 +85,6 @@ pub enum FailureCause {
     Malformed,
     /// A message out of place.
     UnexpectedMessage,
-    /// The client's certificate was not accepted.
-    CertificateRefused,
     /// The client gave up and said why, with the number of an alert.
     ClientAlert(u8),
     /// The client fell silent.
@@ -58,14 +93,14 @@ pub enum FailureCause {
     Superseded,
 }
 
-/// What happened once or several times in the same way: the same identity, address and cause.
+/// What happened once or several times in the same way: the same offer, address and cause.
 #[derive(Debug, Clone)]
 pub struct FailureRecord {
     /// Orders records; rises with every repetition.
     pub seq: u64,
-    /// The identity that was offered.
-    pub identity: Option<PskIdentity>,
-    /// The device that has, or had, this identity.
+    /// What was offered.
+    pub offered: Option<Offered>,
+    /// The device that has, or had, this identity or certificate, or that the certificate names.
     pub device: Option<FailedDevice>,
     /// Where it last came from; the port may have been another before.
     pub peer: SocketAddr,
@@ -111,21 +146,13 @@ struct Shelf {
 impl Control {
     /// Notes that a handshake failed.
     pub async fn handshake_failed(&self, failed: FailedHandshake) {
-        let found = match &failed.identity {
-            None => None,
-            Some(identity) => match self.shared.store.device_by_identity(identity.as_bytes()).await {
-                Ok(found) => found.map(|found| found.device),
-                Err(error) => {
-                    tracing::debug!(%error, "whose identity failed a handshake cannot be read");
-                    None
-                }
-            },
+        let found = match &failed.offered {
+            None => Ok(Owner::default()),
+            Some(offered) => self.owner(offered).await,
         };
-        let disabled = found.as_ref().is_some_and(|device| !device.enabled);
-        let device = found.map(|device| FailedDevice {
-            id: device.id,
-            project: device.project,
-            name: device.name,
+        let Owner { device, disabled } = found.unwrap_or_else(|error| {
+            tracing::debug!(%error, "whose identity failed a handshake cannot be read");
+            Owner::default()
         });
         let now_ms = clock::unix_ms();
         self.failures().note(now_ms, failed, device, disabled);
@@ -138,9 +165,71 @@ impl Control {
         self.failures().list(project)
     }
 
+    async fn owner(&self, offered: &Offered) -> Result<Owner, StoreError> {
+        let store = &self.shared.store;
+        match offered {
+            Offered::Psk(identity) => {
+                let found = store.device_by_identity(identity.as_bytes()).await?;
+                Ok(Owner::of(found.map(|found| found.device)))
+            }
+            Offered::RawPublicKey(sha256) => {
+                let found = store.device_by_raw_public_key(*sha256).await?;
+                Ok(Owner::of(found.map(|(device, _)| device)))
+            }
+            Offered::Certificate { sha256, subject } => {
+                let view = self.shared.view.load_full();
+                let named = subject.organization.as_deref();
+                // One that names no project of ours may still be known in the one that there is.
+                let project = named.and_then(|name| view.find_project(name));
+                let project = project.unwrap_or_else(|| view.default_project()).id;
+                if let Some(holder) = store.certificate_holder(project, *sha256).await? {
+                    return Ok(Owner::of(Some(holder.device)));
+                }
+                if let Some(revoked) = store.revoked_certificate(project, *sha256).await? {
+                    let device = FailedDevice {
+                        id: revoked.device,
+                        project,
+                        name: revoked.name,
+                    };
+                    return Ok(Owner {
+                        device: Some(device),
+                        disabled: false,
+                    });
+                }
+                let name = subject.common_name.as_deref();
+                match name.and_then(|name| DeviceName::parse(name).ok()) {
+                    Some(name) if named.is_some() => {
+                        Ok(Owner::of(store.device_by_name(project, &name).await?))
+                    }
+                    Some(_) | None => Ok(Owner::default()),
+                }
+            }
+        }
+    }
+
     fn failures(&self) -> MutexGuard<'_, Failures> {
         let failures = &self.shared.failures;
         failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose an offer is.
+#[derive(Default)]
+struct Owner {
+    device: Option<FailedDevice>,
+    disabled: bool,
+}
+
+impl Owner {
+    fn of(device: Option<Device>) -> Self {
+        Self {
+            disabled: device.as_ref().is_some_and(|device| !device.enabled),
+            device: device.map(|device| FailedDevice {
+                id: device.id,
+                project: device.project,
+                name: device.name,
+            }),
+        }
     }
 }
 
@@ -175,18 +264,20 @@ impl Failures {
 
     fn note(&mut self, now_ms: i64, failed: FailedHandshake, device: Option<FailedDevice>, disabled: bool) {
         let FailedHandshake {
-            identity,
+            offered,
             peer,
             mut cause,
         } = failed;
         let mut device = device;
         match (cause, &device) {
-            (FailureCause::UnknownIdentity, Some(_)) if disabled => cause = FailureCause::DeviceDisabled,
+            (FailureCause::UnknownIdentity | FailureCause::UnknownDevice, Some(_)) if disabled => {
+                cause = FailureCause::DeviceDisabled
+            }
             (_, None) => {
                 let retired = self
                     .retired
                     .iter()
-                    .find(|(other, _)| Some(other) == identity.as_ref());
+                    .find(|(other, _)| matches!(&offered, Some(Offered::Psk(identity)) if identity == other));
                 if let Some((_, owner)) = retired {
                     device = Some(owner.clone());
                     if cause == FailureCause::UnknownIdentity {
@@ -198,7 +289,7 @@ impl Failures {
         }
         let record = FailureRecord {
             seq: self.next,
-            identity,
+            offered,
             device,
             peer,
             cause,
@@ -231,7 +322,7 @@ impl Shelf {
         let same = |other: &&mut FailureRecord| {
             other.cause == record.cause
                 && other.peer.ip() == record.peer.ip()
-                && other.identity == record.identity
+                && other.offered == record.offered
         };
         if let Some(known) = self.records.iter_mut().find(same) {
             let (count, first_ms) = (known.count + 1, known.first_ms);
@@ -273,6 +364,33 @@ impl Shelf {
     }
 }
 
+impl Offered {
+    /// The PSK identity, if it is one.
+    #[must_use]
+    pub fn identity(&self) -> Option<&PskIdentity> {
+        match self {
+            Self::Psk(identity) => Some(identity),
+            Self::Certificate { .. } | Self::RawPublicKey(_) => None,
+        }
+    }
+
+    /// Whether it goes by this: a PSK identity, a certificate's CN or SHA-256, a public key's SHA-256.
+    #[must_use]
+    pub fn goes_by(&self, text: &str) -> bool {
+        match self {
+            Self::Psk(identity) => identity.to_string() == text,
+            Self::Certificate { sha256, subject } => {
+                subject.common_name.as_deref() == Some(text) || text.parse() == Ok(*sha256)
+            }
+            Self::RawPublicKey(sha256) => text.parse() == Ok(*sha256),
+        }
+    }
+
+    fn is_certificate(&self) -> bool {
+        matches!(self, Self::Certificate { .. })
+    }
+}
+
 impl FailureRecord {
     /// What happened and what may be done about it, as a sentence or two.
     #[must_use]
@@ -282,7 +400,7 @@ impl FailureRecord {
             (FailureCause::UnknownIdentity, Some(name)) => {
                 format!("nobody could connect with this identity then; by now it is {name}'s, whose next attempt may succeed")
             }
-            (FailureCause::UnknownIdentity, None) if self.identity.is_none() => {
+            (FailureCause::UnknownIdentity, None) if self.offered.is_none() => {
                 "the identity is empty or longer than 64 bytes, which no device of ours has; look at the device's settings".into()
             }
             (FailureCause::UnknownIdentity, None) => "no device has this identity; compare it, to the letter, with \
@@ -295,6 +413,51 @@ impl FailureRecord {
             (FailureCause::DeviceDisabled, name) => {
                 let name = name.unwrap_or("NAME");
                 format!("{name} is disabled; `tessera device enable {name}` lets it in")
+            }
+            (FailureCause::NoCertificate, _) => {
+                "the client holds no certificate, and offers no cipher suite with a pre-shared key; give it one or the other".into()
+            }
+            (FailureCause::CertificateMalformed, _) => {
+                "the client's certificate cannot be read, or is of a kind that is not supported; accepted: X.509 for an ECDSA key on \
+                 P-256, with a chain of at most 8"
+                    .into()
+            }
+            (FailureCause::CertificateUntrusted, _) => {
+                "no CA that is believed vouches for this certificate; compare its issuer with `tessera ca list`, or add its CA \
+                 (`tessera ca add FILE`)"
+                    .into()
+            }
+            (FailureCause::CertificateExpired, _) => {
+                "the certificate, or one between it and its CA, has expired; give the device a new one".into()
+            }
+            (FailureCause::CertificateNotYetValid, _) => {
+                "the certificate's validity has not begun; look at the clocks of this machine and of the one that signed it".into()
+            }
+            (FailureCause::CertificateNotForClients, _) => {
+                "the certificate may not authenticate a client; its keyUsage needs digitalSignature, its extendedKeyUsage \
+                 clientAuth, each where it is there at all"
+                    .into()
+            }
+            (FailureCause::CertificateRevoked, name) => format!(
+                "this certificate of {} was revoked, which is for good; give the device another one",
+                name.unwrap_or("a device")
+            ),
+            (FailureCause::UnknownDevice, Some(name)) => {
+                format!("nobody could connect with this then; by now {name} is known by it, whose next attempt may succeed")
+            }
+            (FailureCause::UnknownDevice, None) if self.offered.as_ref().is_some_and(Offered::is_certificate) => {
+                "a CA vouches for this certificate, and no device is called as it says: O has to be the project, CN the device; \
+                 create the device, or let the CA do so (`tessera ca add --zero-touch`)"
+                    .into()
+            }
+            (FailureCause::UnknownDevice, None) => "no device has this public key; give it to one \
+                 (`tessera device credential add NAME --public-key-sha256 …`)"
+                .into(),
+            (FailureCause::NotLookedUp, _) => {
+                "the gateway could not read or note whose credential it is (its own log says why); the device tries again by itself".into()
+            }
+            (FailureCause::WrongKey, _) if self.offered.as_ref().is_some_and(|offered| offered.identity().is_none()) => {
+                "the client does not have the private key of what it shows: its certificate and its key do not belong together".into()
             }
             (FailureCause::WrongKey, name) => format!(
                 "the key is not the one of this identity; correct it in the device, or give it another credential \
@@ -320,11 +483,6 @@ impl FailureRecord {
             (FailureCause::UnexpectedMessage, _) => {
                 "the client sent a message out of place; look at its DTLS library and settings".into()
             }
-            (FailureCause::CertificateRefused, _) => {
-                "the client's certificate was not accepted; it has to be valid, for client authentication, and issued by a CA \
-                 that this gateway was given for the project"
-                    .into()
-            }
             (FailureCause::ClientAlert(number), _) => format!(
                 "the client gave up with the alert {} ({number}); its own log says why",
                 alert_name(number).unwrap_or("of an unknown name")
@@ -345,17 +503,25 @@ impl FailureRecord {
 
 impl FailureCause {
     /// Every cause; of alerts, one stands for all.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::UnknownIdentity,
         Self::CredentialRetired,
         Self::DeviceDisabled,
+        Self::NoCertificate,
+        Self::CertificateMalformed,
+        Self::CertificateUntrusted,
+        Self::CertificateExpired,
+        Self::CertificateNotYetValid,
+        Self::CertificateNotForClients,
+        Self::CertificateRevoked,
+        Self::UnknownDevice,
+        Self::NotLookedUp,
         Self::WrongKey,
         Self::BadFinished,
         Self::NoCommonSuite,
         Self::UnsupportedVersion,
         Self::Malformed,
         Self::UnexpectedMessage,
-        Self::CertificateRefused,
         Self::ClientAlert(0),
         Self::TimedOut,
         Self::Superseded,
@@ -368,13 +534,21 @@ impl FailureCause {
             Self::UnknownIdentity => "unknownIdentity",
             Self::CredentialRetired => "credentialRetired",
             Self::DeviceDisabled => "deviceDisabled",
+            Self::NoCertificate => "noCertificate",
+            Self::CertificateMalformed => "certificateMalformed",
+            Self::CertificateUntrusted => "certificateUntrusted",
+            Self::CertificateExpired => "certificateExpired",
+            Self::CertificateNotYetValid => "certificateNotYetValid",
+            Self::CertificateNotForClients => "certificateNotForClients",
+            Self::CertificateRevoked => "certificateRevoked",
+            Self::UnknownDevice => "unknownDevice",
+            Self::NotLookedUp => "notLookedUp",
             Self::WrongKey => "wrongKey",
             Self::BadFinished => "badFinished",
             Self::NoCommonSuite => "noCommonSuite",
             Self::UnsupportedVersion => "unsupportedVersion",
             Self::Malformed => "malformed",
             Self::UnexpectedMessage => "unexpectedMessage",
-            Self::CertificateRefused => "certificateRefused",
             Self::ClientAlert(_) => "clientAlert",
             Self::TimedOut => "timedOut",
             Self::Superseded => "superseded",
@@ -392,8 +566,10 @@ impl FailureCause {
                 "reason",
                 text,
                 "is not one that handshakes fail for",
-                "unknownIdentity, credentialRetired, deviceDisabled, wrongKey, badFinished, noCommonSuite, \
-                 unsupportedVersion, malformed, unexpectedMessage, certificateRefused, clientAlert, timedOut or superseded",
+                "unknownIdentity, credentialRetired, deviceDisabled, noCertificate, certificateMalformed, \
+                 certificateUntrusted, certificateExpired, certificateNotYetValid, certificateNotForClients, \
+                 certificateRevoked, unknownDevice, notLookedUp, wrongKey, badFinished, noCommonSuite, \
+                 unsupportedVersion, malformed, unexpectedMessage, clientAlert, timedOut or superseded",
             )),
         }
     }
@@ -408,13 +584,21 @@ impl FailureCause {
             Self::UnknownIdentity
             | Self::CredentialRetired
             | Self::DeviceDisabled
+            | Self::NoCertificate
+            | Self::CertificateMalformed
+            | Self::CertificateUntrusted
+            | Self::CertificateExpired
+            | Self::CertificateNotYetValid
+            | Self::CertificateNotForClients
+            | Self::CertificateRevoked
+            | Self::UnknownDevice
+            | Self::NotLookedUp
             | Self::WrongKey
             | Self::BadFinished
             | Self::NoCommonSuite
             | Self::UnsupportedVersion
             | Self::Malformed
             | Self::UnexpectedMessage
-            | Self::CertificateRefused
             | Self::TimedOut
             | Self::Superseded => None,
         }

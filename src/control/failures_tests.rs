@@ -202,7 +202,7 @@ fn note(failures: &mut Failures, at: i64, offered: &str, peer: SocketAddr, cause
 
 fn failed(offered: &str, peer: SocketAddr, cause: FailureCause) -> FailedHandshake {
     FailedHandshake {
-        identity: Some(identity(offered)),
+        offered: Some(Offered::Psk(identity(offered))),
         peer,
         cause,
     }
@@ -221,7 +221,7 @@ fn identity(text: &str) -> PskIdentity {
 }
 
 fn identity_of(record: &FailureRecord) -> String {
-    record.identity.as_ref().unwrap().to_string()
+    record.offered.as_ref().unwrap().identity().unwrap().to_string()
 }
 
 fn ip(text: &str) -> IpAddr {

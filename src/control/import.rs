@@ -4,7 +4,7 @@
 //! 2. Each row is compared with the device of its name, and decided by itself.
 //! 3. What is new is written at once; a row that changes nothing writes nothing, not even to the audit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::batch::{Batch, Decision, Stop};
 use super::devices::{
@@ -12,8 +12,8 @@ use super::devices::{
     NewDevice, check_count, checked_tags, default_identities, update,
 };
 use crate::fleet::{
-    Actor, CohortId, Device, DeviceId, DeviceName, Differing, Project, ProjectId, PskIdentity, PskSecret,
-    Refusal, SequenceGoesBack, Tag,
+    Actor, CohortId, Device, DeviceId, DeviceName, Differing, Project, ProjectId, Proof, PskIdentity,
+    PskSecret, Refusal, SequenceGoesBack, Tag,
 };
 use crate::store::StoreError;
 
@@ -87,14 +87,14 @@ impl Decision for ImportDevices {
             })
             .collect();
         let usual = defaulted.iter().filter_map(|usual| usual.as_ref().ok());
-        let identities: Vec<_> = self
+        let proofs: Vec<_> = self
             .rows
             .iter()
             .flat_map(|row| row.credentials.iter().flatten())
             .chain(usual)
-            .filter_map(|credential| credential.identity.clone())
+            .filter_map(NewCredential::proof)
             .collect();
-        let mut intake = Intake::new(self.project, Holders::ask(batch, &identities).await?);
+        let mut intake = Intake::new(self.project, Holders::ask(batch, self.project, &proofs).await?);
         let mut known = ask_known(batch, self.project, &self.rows).await?;
 
         let mut answers = Vec::with_capacity(self.rows.len());
@@ -138,7 +138,9 @@ struct Known {
     /// The highest sequence number it was sent.
     sent: u32,
     /// The secrets where a row of the batch gives one, to be compared.
-    credentials: HashMap<PskIdentity, Option<PskSecret>>,
+    credentials: HashMap<Proof, Option<PskSecret>>,
+    /// How many of them it was given.
+    given: usize,
 }
 
 /// What the rows' devices are, as far as they exist.
@@ -152,34 +154,36 @@ async fn ask_known(
         .devices_named(project, rows.iter().map(|row| &row.name))
         .await?;
     let ids: Vec<_> = devices.iter().map(|device| device.id).collect();
-    let given: HashMap<&PskIdentity, &DeviceName> = rows
+    let given: HashSet<&PskIdentity> = rows
         .iter()
-        .flat_map(|row| {
-            let credentials = row.credentials.iter().flatten();
-            credentials.map(|credential| (&row.name, credential))
+        .flat_map(|row| row.credentials.iter().flatten())
+        .filter_map(|credential| match credential {
+            NewCredential::Psk(psk) => psk.identity.as_ref().filter(|_| psk.secret.is_some()),
+            NewCredential::Certificate(_) | NewCredential::RawPublicKey(_) => None,
         })
-        .filter(|(_, credential)| credential.secret.is_some())
-        .filter_map(|(name, credential)| Some((credential.identity.as_ref()?, name)))
         .collect();
     let credentials = batch.tx.credentials_of(&ids).await?;
-    let compared = credentials
-        .iter()
-        .filter(|credential| given.contains_key(&credential.identity));
+    let compared = credentials.iter().filter(|credential| {
+        credential
+            .identity()
+            .is_some_and(|identity| given.contains(identity))
+    });
     let compared: Vec<_> = compared.map(|credential| credential.id).collect();
     let mut secrets = batch.tx.secrets_of(&compared).await?;
     let sent = batch.highest_sent(&ids).await?;
 
-    let mut credentials_of: HashMap<DeviceId, HashMap<_, _>> = HashMap::new();
+    let mut credentials_of: HashMap<DeviceId, (usize, HashMap<_, _>)> = HashMap::new();
     for credential in credentials {
-        credentials_of
-            .entry(credential.device)
-            .or_default()
-            .insert(credential.identity, secrets.remove(&credential.id));
+        let (given, all) = credentials_of.entry(credential.device).or_default();
+        *given += usize::from(credential.is_given());
+        all.insert(credential.proof(), secrets.remove(&credential.id));
     }
     let known = devices.into_iter().map(|device| {
+        let (given, credentials) = credentials_of.remove(&device.id).unwrap_or_default();
         let known = Known {
             sent: sent.get(&device.id).copied().unwrap_or(0),
-            credentials: credentials_of.remove(&device.id).unwrap_or_default(),
+            credentials,
+            given,
             device,
         };
         (known.device.name.clone(), known)
@@ -206,7 +210,7 @@ impl Order<'_> {
         let given = row.credentials.unwrap_or_else(|| vec![usual]);
         let secrets: HashMap<_, _> = given
             .iter()
-            .filter_map(|credential| Some((credential.identity.clone()?, credential.secret.clone())))
+            .filter_map(|credential| Some((credential.proof()?, secret_of(credential).cloned())))
             .collect();
         let new = NewDevice {
             name: row.name,
@@ -217,14 +221,15 @@ impl Order<'_> {
         };
         let created = intake.create(batch, self.actor, new)?;
         let credentials = created.credentials.iter().map(|made| {
-            let identity = made.credential.identity.clone();
-            let secret = secrets.get(&identity).cloned().flatten();
-            (identity, made.made.clone().or(secret))
+            let proof = made.credential.proof();
+            let secret = secrets.get(&proof).cloned().flatten();
+            (proof, made.made.clone().or(secret))
         });
         let known = Known {
             device: created.device.clone(),
             sent: 0,
             credentials: credentials.collect(),
+            given: created.credentials.len(),
         };
         Ok((created, known))
     }
@@ -240,21 +245,24 @@ impl Order<'_> {
         let project = known.device.project;
         let mut missing = Vec::new();
         for given in row.credentials.into_iter().flatten() {
-            let Some(identity) = &given.identity else { continue };
-            match (known.credentials.get(identity), &given.secret) {
+            let Some(proof) = given.proof() else { continue };
+            match (known.credentials.get(&proof), secret_of(&given)) {
                 (None, _) => missing.push(given),
                 (Some(Some(stored)), Some(secret)) if stored != secret => {
                     return Err(Stop::Refused(Refusal::SecretDiffers {
                         device: known.device.name.clone(),
-                        identity: identity.to_string(),
+                        identity: proof.to_string(),
                     }));
                 }
                 (Some(_), _) => {}
             }
         }
         intake.holders.check(project, &missing)?;
-        let has = known.credentials.len();
-        check_count("credentials", has + missing.len(), CREDENTIALS_OF_A_DEVICE)?;
+        check_count(
+            "credentials",
+            known.given + missing.len(),
+            CREDENTIALS_OF_A_DEVICE,
+        )?;
         let patch = DevicePatch {
             cohort: row.cohort,
             tags: row.tags.map(checked_tags).transpose()?,
@@ -275,9 +283,10 @@ impl Order<'_> {
         // A device of the same batch has to be there before it can be changed.
         intake.insert(batch).await?;
         let updated = update(batch, actor, &known.device, known.sent, &patch).await?;
+        known.given += missing.len();
         for given in &missing {
-            if let Some(identity) = &given.identity {
-                known.credentials.insert(identity.clone(), given.secret.clone());
+            if let Some(proof) = given.proof() {
+                known.credentials.insert(proof, secret_of(given).cloned());
             }
         }
         let credentials = intake.add_credentials(batch, actor, &updated.device, missing);
@@ -285,7 +294,7 @@ impl Order<'_> {
             if let Some(secret) = &made.made {
                 known
                     .credentials
-                    .insert(made.credential.identity.clone(), Some(secret.clone()));
+                    .insert(made.credential.proof(), Some(secret.clone()));
             }
         }
         known.device = updated.device;
@@ -335,12 +344,22 @@ fn differences(
             given: given.to_string(),
         });
     }
-    for identity in missing.iter().filter_map(|missing| missing.identity.as_ref()) {
+    for proof in missing.iter().filter_map(NewCredential::proof) {
         found.push(Differing {
-            field: "identity",
+            field: match proof {
+                Proof::Psk(_) => "identity",
+                Proof::Certificate(_) | Proof::RawPublicKey(_) => "credentials",
+            },
             stored: "missing".to_owned(),
-            given: format!("{:?}", identity.to_string()),
+            given: format!("{:?}", proof.to_string()),
         });
     }
     found
+}
+
+fn secret_of(credential: &NewCredential) -> Option<&PskSecret> {
+    match credential {
+        NewCredential::Psk(psk) => psk.secret.as_ref(),
+        NewCredential::Certificate(_) | NewCredential::RawPublicKey(_) => None,
+    }
 }

@@ -8,6 +8,7 @@
 
 mod access;
 mod batch;
+mod certificates;
 mod change;
 mod cohorts;
 mod deployments;
@@ -30,15 +31,16 @@ mod view;
 mod writer;
 
 pub use access::DeviceAccess;
+pub use certificates::{CertificateAccess, CertificateRefusal, PresentedCertificate, RemovedCa};
 pub use change::Change;
 pub use deployments::Preview;
 pub use devices::{
     CREDENTIALS_OF_A_DEVICE, CreatedCredential, CreatedDevice, DevicePatch, DeviceUpdate, NewCredential,
-    NewDevice,
+    NewDevice, NewPsk,
 };
 pub use directory::{DeviceEntry, SessionFacts};
 pub use error::ControlError;
-pub use failures::{FailedDevice, FailedHandshake, FailureCause, FailureRecord};
+pub use failures::{FailedDevice, FailedHandshake, FailureCause, FailureRecord, Offered};
 pub use handle::{Control, Options, Started};
 pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;

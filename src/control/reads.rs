@@ -6,8 +6,8 @@ use super::directory::SessionFacts;
 use super::error::ControlError;
 use super::handle::Control;
 use crate::fleet::{
-    CohortId, Credential, DeploymentId, Device, DeviceId, DeviceName, Kind, PackageState, ProjectId, Refusal,
-    Tag,
+    CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, Kind, PackageState,
+    ProjectId, Refusal, Tag,
 };
 use crate::store::{AuditFilter, AuditRecord, DeviceFilter, Sighting};
 
@@ -169,6 +169,17 @@ impl Control {
             Some((id, last))
         });
         Ok(seen.collect())
+    }
+
+    /// The kinds of some credentials, by the names of the API. Those that are gone have none.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn credential_kinds(
+        &self,
+        credentials: &[CredentialId],
+    ) -> Result<HashMap<CredentialId, &'static str>, ControlError> {
+        Ok(self.shared.store.credential_kinds(credentials).await?)
     }
 
     /// Some of the audit, newest first.

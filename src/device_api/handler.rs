@@ -1,8 +1,10 @@
 //! The transport's handler: a request goes to whoever answers for its path, a session to the directory.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::routes::{Target, target};
+use super::unproven::Unproven;
 use super::{artifact, desired, keepalive, log, neighbours, report};
 use crate::coap::{Code, Relation, Reply, Request};
 use crate::control::{self, Control, DeviceEntry};
@@ -13,16 +15,20 @@ use crate::transport::{
 };
 
 /// Answers devices.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct DeviceApi {
     control: Control,
+    unproven: Unproven,
 }
 
 impl DeviceApi {
     /// Answers from `control`'s view and reports to it.
     #[must_use]
     pub fn new(control: Control) -> Self {
-        Self { control }
+        Self {
+            control,
+            unproven: Unproven::default(),
+        }
     }
 
     fn answer(
@@ -38,14 +44,20 @@ impl DeviceApi {
                 let (disposition, version) = desired::answer(device, &self.control.view(), request, reply);
                 self.control.manifest_sent(device, version);
                 // The answer to a request that arrived arrives too, or is asked for again.
-                self.control.manifest_acknowledged(device, version);
+                if context.is_proven {
+                    self.control.manifest_acknowledged(device, version);
+                } else {
+                    self.unproven.acknowledged(context.serial, version);
+                }
                 disposition
             }
             Target::Artifact { package, version } => {
                 let view = self.control.view();
                 artifact::answer(&self.control, &view, context, (package, version), request, reply)
             }
-            Target::Report { package } => report::answer(&self.control, context, package, request, reply),
+            Target::Report { package } => {
+                report::answer(&self.control, &self.unproven, context, package, request, reply)
+            }
             Target::Keepalive => {
                 keepalive::answer(reply);
                 answered(Route::Keepalive)
@@ -103,6 +115,7 @@ impl Handler for DeviceApi {
             shard,
             peer,
             suite,
+            connection_id,
             credential,
             since_unix_ms,
             restored,
@@ -111,6 +124,7 @@ impl Handler for DeviceApi {
             shard,
             peer,
             suite,
+            connection_id,
             credential: Some(credential.cast_signed())
                 .filter(|&credential| credential > 0)
                 .map(CredentialId::new),
@@ -129,9 +143,16 @@ impl Handler for DeviceApi {
         }
     }
 
+    // No entry in the timeline: behind some networks every datagram comes from another port.
+    fn moved(&self, device: &Self::Device, serial: u64, peer: SocketAddr) {
+        tracing::trace!(device = %device.name(), %peer, "moved");
+        self.control.moved(device, serial, peer);
+    }
+
     fn disconnected(&self, device: &Self::Device, serial: u64, why: EndReason) {
         tracing::debug!(device = %device.name(), why = why.as_str(), "disconnected");
         self.control.disconnected(device, serial);
+        self.unproven.forget(serial);
         // Nothing ends for the device when the gateway does.
         if why != EndReason::Shutdown {
             let why = why.as_str().into();
@@ -146,6 +167,8 @@ impl Handler for DeviceApi {
         reply: &mut Reply<'_>,
     ) -> Disposition {
         context.device.note_seen(context.unix_ms);
+        self.unproven
+            .settle(&self.control, context.device, context.serial);
         self.answer(context, request, reply)
     }
 
@@ -170,6 +193,14 @@ impl Handler for DeviceApi {
 
     fn heard(&self, device: &Self::Device, unix_ms: i64) {
         device.note_seen(unix_ms);
+    }
+
+    fn doubted(&self, _device: &Self::Device, serial: u64) {
+        self.unproven.forget(serial);
+    }
+
+    fn proven(&self, device: &Self::Device, serial: u64) {
+        self.unproven.proven(&self.control, device, serial);
     }
 
     fn acknowledged(&self, device: &Self::Device, relation: &Relation) {

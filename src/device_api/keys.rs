@@ -1,19 +1,24 @@
 //! Whose identity is it, and what is the key? Asked by the transport during a handshake, answered from the store.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use data_encoding::HEXLOWER;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::handler::{credential_key, credential_of};
-use crate::control::{Control, DeviceEntry, FailedHandshake, FailureCause};
-use crate::fleet::{DeviceName, PskIdentity};
+use crate::control::{
+    CertificateAccess, CertificateRefusal, Control, DeviceEntry, FailedHandshake, FailureCause, Offered,
+    PresentedCertificate,
+};
+use crate::fleet::{self, CertificateSubject, DeviceCa, DeviceName, Digest, PskIdentity};
 use crate::transport::{
-    Claim, FailureReason, Identity, KeySource, KeyTicket, NameTicket, Principal, Psk, RestoredTicket,
+    CertificateFacts, CertificateTicket, ChainFault, Claim, FailureReason, Identity, KeyDigest, KeySource,
+    KeyTicket, NameTicket, PeerChain, Principal, Psk, RestoredTicket, TrustAnchors, verify_chain,
 };
 
-/// Looks devices up for the transport.
+/// Looks devices up for the transport, and says which certificates are good.
 ///
 /// A lookup is a task on `runtime`; how many there are at a time is bounded by the handshakes that the transport
 /// admits.
@@ -23,6 +28,16 @@ pub struct Keys {
     runtime: Handle,
     /// A place for each failure that is being noted.
     noting: Arc<Semaphore>,
+    believed: Arc<Mutex<Believed>>,
+}
+
+/// The CAs of the view, ready to verify with. Made anew when the view has another list.
+#[derive(Debug, Default)]
+struct Believed {
+    listed: Arc<Vec<Arc<DeviceCa>>>,
+    /// Those of the list that can be used, each in the place of its anchor.
+    cas: Arc<Vec<Arc<DeviceCa>>>,
+    anchors: Arc<TrustAnchors>,
 }
 
 impl Keys {
@@ -33,7 +48,62 @@ impl Keys {
             control,
             runtime,
             noting: Arc::new(Semaphore::new(NOTED_AT_ONCE)),
+            believed: Arc::default(),
         }
+    }
+
+    /// Whose certificate the first of a chain is.
+    async fn judge(&self, chain: &PeerChain) -> Result<CertificateAccess, ChainFault> {
+        let (cas, anchors) = self.believed();
+        let (facts, anchor) = verify_chain(chain, &anchors, self.control.unix_s())?;
+        let ca = cas.get(anchor).ok_or(ChainFault::Untrusted)?;
+        let presented = PresentedCertificate {
+            sha256: Digest(*facts.fingerprint.as_bytes()),
+            facts: fleet::CertificateFacts {
+                subject: subject_of(&facts),
+                serial: HEXLOWER.encode(&facts.serial),
+                not_before_s: facts.not_before_unix_s,
+                not_after_s: facts.not_after_unix_s,
+            },
+        };
+        match self
+            .control
+            .device_by_certificate(presented, ca.certificate.sha256())
+            .await
+        {
+            Ok(Ok(access)) => Ok(access),
+            Ok(Err(refusal)) => Err(match refusal {
+                CertificateRefusal::Untrusted => ChainFault::Untrusted,
+                CertificateRefusal::Revoked => ChainFault::Revoked,
+                CertificateRefusal::UnknownDevice => ChainFault::UnknownDevice,
+            }),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, certificate = ?facts.to_string(), "a certificate could not be looked up");
+                Err(ChainFault::Unavailable)
+            }
+        }
+    }
+
+    fn believed(&self) -> (Arc<Vec<Arc<DeviceCa>>>, Arc<TrustAnchors>) {
+        let listed = Arc::clone(self.control.view().device_cas());
+        let mut believed = self.believed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&believed.listed, &listed) {
+            let (mut anchors, mut cas) = (TrustAnchors::new(), Vec::with_capacity(listed.len()));
+            for ca in listed.iter() {
+                match anchors.add(ca.certificate.der()) {
+                    Ok(()) => cas.push(Arc::clone(ca)),
+                    // It was looked at when it was added, and less strictly than this.
+                    Err(error) => tracing::error!(%error, ca = %ca.id, "a device CA vouches for nobody"),
+                }
+            }
+            *believed = Believed {
+                listed,
+                cas: Arc::new(cas),
+                anchors: Arc::new(anchors),
+            };
+        }
+        (Arc::clone(&believed.cas), Arc::clone(&believed.anchors))
     }
 }
 
@@ -56,6 +126,30 @@ impl KeySource for Keys {
                     // The device gets the answer of an unknown identity and tries again by itself.
                     tracing::warn!(%error, %identity, "the key of an identity could not be looked up");
                     ticket.unknown();
+                }
+            }
+        });
+    }
+
+    fn certificate(&self, chain: &PeerChain, ticket: CertificateTicket<Arc<DeviceEntry>>) {
+        let (keys, chain) = (self.clone(), chain.clone());
+        self.runtime.spawn(async move {
+            match keys.judge(&chain).await {
+                Ok(access) => ticket.accepted(access.entry, credential_key(access.credential)),
+                Err(fault) => ticket.refused(fault),
+            }
+        });
+    }
+
+    fn raw_key(&self, key: &KeyDigest, ticket: CertificateTicket<Arc<DeviceEntry>>) {
+        let (control, sha256) = (self.control.clone(), Digest(*key.as_bytes()));
+        self.runtime.spawn(async move {
+            match control.device_by_raw_public_key(sha256).await {
+                Ok(Some(access)) => ticket.accepted(access.entry, credential_key(access.credential)),
+                Ok(None) => ticket.refused(ChainFault::UnknownDevice),
+                Err(error) => {
+                    tracing::warn!(%error, %sha256, "a public key could not be looked up");
+                    ticket.refused(ChainFault::Unavailable);
                 }
             }
         });
@@ -89,12 +183,8 @@ impl KeySource for Keys {
         let Ok(place) = Arc::clone(&self.noting).try_acquire_owned() else {
             return;
         };
-        let identity = match claim {
-            Some(Claim::Psk(identity)) => Some(identity),
-            Some(Claim::Certificate(_) | Claim::RawKey(_)) | None => None,
-        };
         let failed = FailedHandshake {
-            identity: identity.and_then(|identity| PskIdentity::new(identity.as_bytes()).ok()),
+            offered: claim.and_then(offered_by),
             peer,
             cause: cause_of(reason),
         };
@@ -126,6 +216,24 @@ impl KeySource for Keys {
     }
 }
 
+fn offered_by(claim: &Claim) -> Option<Offered> {
+    match claim {
+        Claim::Psk(identity) => PskIdentity::new(identity.as_bytes()).ok().map(Offered::Psk),
+        Claim::Certificate(facts) => Some(Offered::Certificate {
+            sha256: Digest(*facts.fingerprint.as_bytes()),
+            subject: subject_of(facts),
+        }),
+        Claim::RawKey(key) => Some(Offered::RawPublicKey(Digest(*key.as_bytes()))),
+    }
+}
+
+fn subject_of(facts: &CertificateFacts) -> CertificateSubject {
+    CertificateSubject {
+        organization: facts.organization.as_deref().map(str::to_owned),
+        common_name: facts.common_name.as_deref().map(str::to_owned),
+    }
+}
+
 fn cause_of(reason: FailureReason) -> FailureCause {
     match reason {
         FailureReason::UnsupportedVersion => FailureCause::UnsupportedVersion,
@@ -135,9 +243,19 @@ fn cause_of(reason: FailureReason) -> FailureCause {
         }
         FailureReason::UnexpectedMessage => FailureCause::UnexpectedMessage,
         FailureReason::UnknownIdentity => FailureCause::UnknownIdentity,
-        FailureReason::WrongKey => FailureCause::WrongKey,
+        FailureReason::WrongKey | FailureReason::BadSignature => FailureCause::WrongKey,
+        FailureReason::Certificate(fault) => match fault {
+            ChainFault::NoCertificate => FailureCause::NoCertificate,
+            ChainFault::Malformed | ChainFault::Unsupported => FailureCause::CertificateMalformed,
+            ChainFault::Untrusted => FailureCause::CertificateUntrusted,
+            ChainFault::Expired => FailureCause::CertificateExpired,
+            ChainFault::NotYetValid => FailureCause::CertificateNotYetValid,
+            ChainFault::NotForClientUse => FailureCause::CertificateNotForClients,
+            ChainFault::Revoked => FailureCause::CertificateRevoked,
+            ChainFault::UnknownDevice => FailureCause::UnknownDevice,
+            ChainFault::Unavailable => FailureCause::NotLookedUp,
+        },
         FailureReason::BadFinished => FailureCause::BadFinished,
-        FailureReason::BadSignature | FailureReason::Certificate(_) => FailureCause::CertificateRefused,
         FailureReason::PeerAlert(number) => FailureCause::ClientAlert(number),
         FailureReason::TimedOut => FailureCause::TimedOut,
         FailureReason::Abandoned => FailureCause::Superseded,

@@ -1,12 +1,14 @@
-//! State reports: what a device says about a package. Answered 2.04 only once it is on disk.
+//! State reports: what a device says about a package. Answered 2.04 only once it is on disk; but for one that may be a repetition
+//! from before a restart, and whose device does not soon show that it is there: that one is answered and kept ([`Unproven`]).
 //!
 //! Devices transmit a request again until it is answered, and never repeat a report that was refused. So a report that
 //! there is no room for gets no answer: its next transmission, seconds later, may find room.
 
 use std::sync::Arc;
 
+use super::unproven::Unproven;
 use crate::coap::{Code, ContentFormat, Reply, Request};
-use crate::control::{Control, DeviceEntry, Report};
+use crate::control::{Control, DeviceEntry, QueueFull, Report};
 use crate::manifest::StateReport;
 use crate::telemetry::{self, GatewayEvent, Rejection, ReportReason, ReportState, Route};
 use crate::transport::{Disposition, Overdue, RequestContext, Ticket};
@@ -14,6 +16,7 @@ use crate::transport::{Disposition, Overdue, RequestContext, Ticket};
 /// Hands the report to the writer.
 pub fn answer(
     control: &Control,
+    unproven: &Unproven,
     context: &RequestContext<'_, Arc<DeviceEntry>>,
     path: Option<&str>,
     request: &Request<'_>,
@@ -26,37 +29,46 @@ pub fn answer(
             return Disposition::Answered { route: Route::Report };
         }
     };
-    let slot = match control.report_slot() {
-        Ok(slot) => slot,
-        Err(error) => {
-            tracing::debug!(%error, device = %context.device.name(), "a report was put off");
-            telemetry::emit(GatewayEvent::RequestRejected(Rejection::QueueFull));
-            if request.confirmable {
-                return Disposition::NotNow;
-            }
-            // It comes once only.
-            reply.code(Code::SERVICE_UNAVAILABLE);
-            return Disposition::Answered { route: Route::Report };
+    let (state, reason) = (said.state, said.reason);
+    let make = || {
+        let pending = Pending(Some(context.defer()));
+        Report {
+            device: Arc::clone(context.device),
+            package,
+            state,
+            reason,
+            version: said.version,
+            target: said.target,
+            at_ms: context.unix_ms,
+            done: Box::new(move |stored| pending.settle(stored)),
         }
     };
+    let taken = if context.is_proven {
+        control.report_slot().map(|slot| slot.take(make()))
+    } else {
+        unproven.keep(context.serial, make)
+    };
+    if let Err(error @ QueueFull) = taken {
+        tracing::debug!(%error, device = %context.device.name(), "a report was put off");
+        telemetry::emit(GatewayEvent::RequestRejected(Rejection::QueueFull));
+        if request.confirmable {
+            return Disposition::NotNow;
+        }
+        // It comes once only.
+        reply.code(Code::SERVICE_UNAVAILABLE);
+        return Disposition::Answered { route: Route::Report };
+    }
     telemetry::emit(GatewayEvent::Reported {
-        state: ReportState::from_number(said.state),
-        reason: ReportReason::from_number(said.reason),
-    });
-    let pending = Pending(Some(context.defer()));
-    slot.take(Report {
-        device: Arc::clone(context.device),
-        package,
-        state: said.state,
-        reason: said.reason,
-        version: said.version,
-        target: said.target,
-        at_ms: context.unix_ms,
-        done: Box::new(move |stored| pending.settle(stored)),
+        state: ReportState::from_number(state),
+        reason: ReportReason::from_number(reason),
     });
     Disposition::Deferred {
         route: Route::Report,
-        overdue: Overdue::Unavailable,
+        overdue: if context.is_proven {
+            Overdue::Unavailable
+        } else {
+            Overdue::Taken
+        },
     }
 }
 

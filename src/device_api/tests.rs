@@ -502,6 +502,7 @@ async fn sessions_that_outlive_the_gateway_are_no_entries() {
         shard: 0,
         peer: "192.0.2.1:40000".parse().unwrap(),
         suite: "none",
+        connection_id: None,
         credential: 0,
         since_unix_ms: serial as i64,
         restored,
@@ -549,6 +550,78 @@ async fn a_push_and_a_download_are_in_the_timeline_once() {
         bench.timeline(TimelineKind::DownloadFinished).await,
         ["fetched the last of the 100 bytes of main@1.0.0"]
     );
+}
+
+#[tokio::test]
+async fn what_may_be_a_repetition_from_before_a_restart_takes_effect_once_the_device_has_shown_itself() {
+    let mut bench = Bench::deployed(100).await;
+    bench.desk.is_proven = false;
+    let mut out = Vec::new();
+    for state in 1..=3 {
+        let taken = bench.report(state, &mut out);
+        assert!(matches!(
+            taken,
+            Disposition::Deferred {
+                overdue: Overdue::Taken,
+                ..
+            }
+        ));
+    }
+    assert_eq!(bench.ask(desired()).code, Code::CONTENT);
+    assert_eq!(bench.timeline(TimelineKind::Report).await, [""; 0]);
+    assert_eq!(bench.timeline(TimelineKind::ManifestAcknowledged).await, [""; 0]);
+    assert!(bench.desk.is_empty());
+
+    bench.api.proven(&bench.entry, 1);
+    let reports = bench.timeline(TimelineKind::Report).await;
+    for _ in 1..=3 {
+        let request = bench.endpoint.pending().next().unwrap();
+        let desk = &mut bench.desk;
+        let mut out = Vec::new();
+        bench
+            .endpoint
+            .complete_with(clock::now(), request, MessageId(0), &mut out, |reply| {
+                desk.answer(reply)
+            });
+        assert_eq!(answer(&out).code, Code::CHANGED);
+    }
+    assert_eq!(reports.len(), 3);
+    assert!(
+        reports[0].contains("updating") && reports[2].contains("downloading"),
+        "{reports:?}"
+    );
+    assert_eq!(
+        bench.timeline(TimelineKind::ManifestAcknowledged).await,
+        ["manifest 1 arrived"]
+    );
+    bench.desk.is_proven = true;
+    let taken = bench.report(0, &mut out);
+    assert!(matches!(
+        taken,
+        Disposition::Deferred {
+            overdue: Overdue::Unavailable,
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn of_a_device_that_does_not_show_itself_eight_reports_are_kept_and_none_beyond_its_session() {
+    let mut bench = Bench::new().await;
+    bench.desk.is_proven = false;
+    let mut out = Vec::new();
+    for _ in 0..8 {
+        assert!(matches!(bench.report(1, &mut out), Disposition::Deferred { .. }));
+    }
+    assert_eq!(bench.report(2, &mut out), Disposition::NotNow, "it comes again");
+    bench.api.disconnected(&bench.entry, 1, EndReason::Replaced);
+    bench.api.proven(&bench.entry, 1);
+    assert_eq!(bench.timeline(TimelineKind::Report).await, [""; 0]);
+    bench.report(2, &mut out);
+    bench.api.doubted(&bench.entry, 1);
+    bench.api.proven(&bench.entry, 1);
+    assert_eq!(bench.timeline(TimelineKind::Report).await, [""; 0]);
+    assert!(matches!(bench.report(2, &mut out), Disposition::Deferred { .. }));
 }
 
 /// A gateway's upper half with one device, `lamp-1`.
@@ -735,6 +808,18 @@ impl Bench {
             Disposition::NotNow => assert!(written.is_none()),
         }
         disposition
+    }
+
+    /// Sends a state report about `main`.
+    fn report(&mut self, state: u8, out: &mut Vec<u8>) -> Disposition {
+        let payload = [0xA1, 0x61, b's', state];
+        let report = Outgoing {
+            path: &[".u", "c", "main"],
+            content_format: Some(ContentFormat::CBOR),
+            payload: &payload,
+            ..Outgoing::new(Method::Post, Token::from(*b"reported"))
+        };
+        self.send(Kind::Confirmable, report, out)
     }
 
     /// What the transport would push, if anything: the version. It goes out, and nobody acknowledges it.

@@ -305,6 +305,11 @@ impl Session {
         self.received.next()
     }
 
+    /// From here on takes only record numbers above the highest received.
+    pub fn refuse_older(&mut self) {
+        self.received = ReplayWindow::starting_at(self.received.next());
+    }
+
     /// The suite agreed on.
     pub fn suite(&self) -> CipherSuite {
         self.suite

@@ -1,11 +1,46 @@
-//! Pre-shared keys: who a device says it is, and how it proves it.
+//! Who a device says it is, and how it proves it.
 
 use std::fmt;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::number::Digest;
 use super::refusal::Invalid;
+
+/// What a device shows to be known by: one device has it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// The identity of a pre-shared key; unique over all projects.
+    Psk(PskIdentity),
+    /// The SHA-256 of a certificate's DER; unique in a project.
+    Certificate(Digest),
+    /// The SHA-256 of a public key's SubjectPublicKeyInfo; unique over all projects.
+    RawPublicKey(Digest),
+}
+
+impl Proof {
+    /// The name of its kind in the API.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Psk(_) => "psk",
+            Self::Certificate(_) => "certificate",
+            Self::RawPublicKey(_) => "rawPublicKey",
+        }
+    }
+}
+
+/// An identity is shown as it is.
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Psk(identity) => identity.fmt(f),
+            Self::Certificate(sha256) => write!(f, "certificate {sha256}"),
+            Self::RawPublicKey(sha256) => write!(f, "raw public key {sha256}"),
+        }
+    }
+}
 
 /// A PSK identity: 1 to 64 bytes, compared byte for byte.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,8 +1,10 @@
 //! Devices and what they say about themselves.
 
-use super::credential::PskIdentity;
+use super::certificate::DeviceCertificate;
+use super::credential::{Proof, PskIdentity};
 use super::id::{CohortId, CredentialId, DeviceId, ProjectId};
 use super::name::{DeviceName, Tag};
+use super::number::Digest;
 
 /// A device, as an operator knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +34,51 @@ pub struct Credential {
     pub id: CredentialId,
     /// The device it is for.
     pub device: DeviceId,
-    /// The PSK identity.
-    pub identity: PskIdentity,
+    /// What it is.
+    pub kind: CredentialKind,
     /// When it was added, in milliseconds of Unix time.
     pub created_ms: i64,
+}
+
+/// The kinds of credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// A pre-shared key.
+    Psk(PskIdentity),
+    /// A certificate.
+    Certificate(DeviceCertificate),
+    /// A public key without a certificate, by the SHA-256 of its SubjectPublicKeyInfo.
+    RawPublicKey(Digest),
+}
+
+impl Credential {
+    /// What is looked for when a device shows it.
+    #[must_use]
+    pub fn proof(&self) -> Proof {
+        match &self.kind {
+            CredentialKind::Psk(identity) => Proof::Psk(identity.clone()),
+            CredentialKind::Certificate(certificate) => Proof::Certificate(certificate.sha256),
+            CredentialKind::RawPublicKey(sha256) => Proof::RawPublicKey(*sha256),
+        }
+    }
+
+    /// The PSK identity, if it is a pre-shared key.
+    #[must_use]
+    pub fn identity(&self) -> Option<&PskIdentity> {
+        match &self.kind {
+            CredentialKind::Psk(identity) => Some(identity),
+            CredentialKind::Certificate(_) | CredentialKind::RawPublicKey(_) => None,
+        }
+    }
+
+    /// Whether somebody gave it to the device. The others are certificates that a CA vouches for, noted when they were used.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        match &self.kind {
+            CredentialKind::Certificate(certificate) => certificate.pinned,
+            CredentialKind::Psk(_) | CredentialKind::RawPublicKey(_) => true,
+        }
+    }
 }
 
 /// What a device last reported for one package. Values that nobody knows are kept as they came.

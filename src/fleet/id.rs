@@ -82,6 +82,8 @@ ids! {
     DeviceId "dev" "device";
     /// A credential of a device.
     CredentialId "crd" "credential";
+    /// A CA that vouches for devices.
+    CaId "ca" "device CA";
     /// A key of the operator's API.
     KeyId "key" "API key";
 }

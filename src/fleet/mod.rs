@@ -10,6 +10,7 @@
 //! 4. [`lint()`]: what a stock device would choke on.
 //! 5. [`TimelineEvent`]: what is kept of a device's past.
 
+mod certificate;
 mod compare;
 mod credential;
 mod device;
@@ -25,17 +26,24 @@ mod refusal;
 mod rules;
 mod timeline;
 
+pub use certificate::{
+    CaCertificate, CertificateFacts, CertificateSubject, DeviceCa, DeviceCertificate, NewCa,
+};
 pub use compare::compare_versions;
-pub use credential::{PskIdentity, PskSecret};
-pub use device::{Credential, Device, DeviceState, PackageState};
+pub use credential::{Proof, PskIdentity, PskSecret};
+pub use device::{Credential, CredentialKind, Device, DeviceState, PackageState};
 pub use difference::{Change, Changed, Difference, Direction};
-pub use id::{ArtifactId, CohortId, CredentialId, DeploymentId, DeviceId, KeyId, PackageId, ProjectId};
+pub use id::{ArtifactId, CaId, CohortId, CredentialId, DeploymentId, DeviceId, KeyId, PackageId, ProjectId};
 pub use image::{IMAGE_HEAD_BYTES, ImageKind, ImageVersion};
 pub use key::{Actor, ApiKey, Role};
 pub use lint::{DeviceProfile, Finding, SequenceGoesBack, Severity, lint};
 pub use model::{Artifact, Cohort, DeployedArtifact, Deployment, Fleet, FleetRecords, Package, Project};
-pub use name::{CohortName, DeploymentName, DeviceName, KeyName, PackageName, ProjectName, Tag, Version};
+pub use name::{
+    CaName, CohortName, DeploymentName, DeviceName, KeyName, PackageName, ProjectName, Tag, Version,
+};
 pub use number::{ArtifactSize, Digest, Sequence};
 pub use refusal::{Differing, Invalid, Kind, Refusal, RefusalClass};
-pub use rules::{ArtifactOutcome, ArtifactRef, DeploymentOrder, MANIFEST_LIMIT, NewArtifact, NewPackage};
+pub use rules::{
+    ArtifactOutcome, ArtifactRef, CaOutcome, DeploymentOrder, MANIFEST_LIMIT, NewArtifact, NewPackage,
+};
 pub use timeline::{LogLine, Moment, Strand, TimelineEntry, TimelineEvent, TimelineKind, TimelinePlace};

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::certificate::DeviceCa;
 use super::difference::{Change, Difference};
 use super::id::{ArtifactId, CohortId, DeploymentId, PackageId, ProjectId};
 use super::image::{ImageKind, ImageVersion};
@@ -16,6 +17,8 @@ use super::number::{ArtifactSize, Digest, Sequence};
 pub struct Fleet {
     pub(super) next_id: i64,
     pub(super) projects: BTreeMap<ProjectId, Arc<Project>>,
+    /// Of all projects, oldest first.
+    pub(super) device_cas: Arc<Vec<Arc<DeviceCa>>>,
 }
 
 /// A tenant and everything small that belongs to it.
@@ -149,6 +152,8 @@ pub struct FleetRecords {
     pub artifacts: Vec<(ProjectId, Artifact)>,
     /// Cohorts, with no deployments in them yet.
     pub cohorts: Vec<Cohort>,
+    /// Device CAs, oldest first.
+    pub device_cas: Vec<DeviceCa>,
     /// Deployments, their project, and the ids of what they deploy; by rising sequence number within a project.
     pub deployments: Vec<(ProjectId, Deployment, Vec<ArtifactId>)>,
 }
@@ -206,6 +211,11 @@ impl Fleet {
             deployment.artifacts.sort_by(|a, b| a.package.cmp(&b.package));
             cohort.deployments.push(Arc::new(deployment));
         }
+        for ca in &records.device_cas {
+            if !projects.contains_key(&ca.project) {
+                return Err(lost(format!("device CA {}", ca.id)));
+            }
+        }
         let projects = projects
             .into_iter()
             .map(|(id, project)| (id, Arc::new(project)))
@@ -213,7 +223,19 @@ impl Fleet {
         Ok(Self {
             next_id: records.next_id.max(1),
             projects,
+            device_cas: Arc::new(records.device_cas.into_iter().map(Arc::new).collect()),
         })
+    }
+
+    /// The CAs that vouch for devices, of all projects, oldest first. Another list whenever one of them is.
+    #[must_use]
+    pub fn device_cas(&self) -> &Arc<Vec<Arc<DeviceCa>>> {
+        &self.device_cas
+    }
+
+    /// The CAs that vouch for the devices of a project, oldest first.
+    pub fn device_cas_of(&self, project: ProjectId) -> impl Iterator<Item = &Arc<DeviceCa>> {
+        self.device_cas.iter().filter(move |ca| ca.project == project)
     }
 
     /// The next number for an id: what the store keeps.

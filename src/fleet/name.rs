@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::id::CohortId;
+use super::id::{CaId, CohortId};
 use super::refusal::Invalid;
 
 macro_rules! names {
@@ -116,6 +116,12 @@ names! {
         "1 to 100 characters in one line, no space at either end, not like coh_12";
     /// The name of a deployment: free text.
     DeploymentName "deployment name" line, "1 to 100 characters in one line, no space at either end";
+    /// The name of a device CA: free text that is not the id of one.
+    CaName "CA name" |text: &str| match line(text) {
+            None if text.parse::<CaId>().is_ok() => Some("reads as the id of a device CA".to_owned()),
+            wrong => wrong,
+        },
+        "1 to 100 characters in one line, no space at either end, not like ca_12";
     /// The name of an API key: free text.
     KeyName "key name" line, "1 to 100 characters in one line, no space at either end";
 }

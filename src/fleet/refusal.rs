@@ -59,8 +59,10 @@ pub enum Kind {
     Deployment,
     /// A device.
     Device,
-    /// A PSK of a device.
+    /// What a device proves itself with.
     Credential,
+    /// A CA that vouches for devices.
+    DeviceCa,
     /// A key of the operator's API.
     ApiKey,
 }
@@ -77,6 +79,7 @@ impl Kind {
             Self::Deployment => "deployment",
             Self::Device => "device",
             Self::Credential => "credential",
+            Self::DeviceCa => "device CA",
             Self::ApiKey => "API key",
         }
     }
@@ -138,6 +141,15 @@ pub enum Refusal {
         identity: String,
         /// The device that has it, if it is in the same project.
         by: Option<String>,
+    },
+
+    /// A certificate that was revoked is to be good again.
+    #[error(
+        "the certificate with SHA-256 {sha256} was revoked, which is for good; give the device another one"
+    )]
+    CertificateRevoked {
+        /// The certificate.
+        sha256: Digest,
     },
 
     /// The same version was uploaded before with other bytes.
@@ -270,6 +282,7 @@ impl Refusal {
             Self::Unknown { .. } => RefusalClass::Unknown,
             Self::Taken { .. }
             | Self::IdentityTaken { .. }
+            | Self::CertificateRevoked { .. }
             | Self::OtherBytes { .. }
             | Self::InUse { .. }
             | Self::Stale { .. }
@@ -294,6 +307,7 @@ impl Refusal {
             Self::Unknown { .. } => "not-found",
             Self::Taken { .. } => "name-taken",
             Self::IdentityTaken { .. } => "identity-taken",
+            Self::CertificateRevoked { .. } => "certificate-revoked",
             Self::OtherBytes { .. } => "other-bytes",
             Self::InUse { .. } => "in-use",
             Self::Stale { .. } => "stale-review",

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::certificate::{DeviceCa, NewCa};
 use super::difference::Difference;
-use super::id::{ArtifactId, CohortId, DeploymentId, PackageId, ProjectId};
+use super::id::{ArtifactId, CaId, CohortId, DeploymentId, PackageId, ProjectId};
 use super::image::{ImageKind, ImageVersion};
 use super::model::{Artifact, Cohort, DeployedArtifact, Deployment, Fleet, Package, Project};
 use super::name::{CohortName, DeploymentName, PackageName, ProjectName, Version};
@@ -58,6 +59,15 @@ impl ArtifactOutcome {
             Self::Added(artifact) | Self::Same(artifact) => artifact,
         }
     }
+}
+
+/// What became of a CA that was to be believed.
+#[derive(Debug, Clone)]
+pub enum CaOutcome {
+    /// It was not there.
+    Created(Arc<DeviceCa>),
+    /// It was there, on the same terms.
+    Existing(Arc<DeviceCa>),
 }
 
 /// A version of a package, as a deployment is ordered.
@@ -271,9 +281,94 @@ impl Fleet {
             .deployments
             .iter()
             .map(|deployment| format!("deployment {:?}", deployment.name));
-        refuse_if_needed(Kind::Cohort, &cohort.name, devices.into_iter().chain(deployments))?;
+        let cas = self
+            .device_cas_of(project)
+            .filter(|ca| ca.cohort == Some(id))
+            .map(|ca| format!("device CA {:?}", ca.name));
+        let by = devices.into_iter().chain(deployments).chain(cas);
+        refuse_if_needed(Kind::Cohort, &cohort.name, by)?;
         self.change(project)?.cohorts.remove(&id);
         Ok(cohort)
+    }
+
+    /// Believes a CA about devices. The same certificate under the same terms is there already.
+    ///
+    /// # Errors
+    /// It is past its validity, it or its name is there on other terms, the cohort is not there, or there are as many as a
+    /// project may have.
+    pub fn add_device_ca(
+        &mut self,
+        project: ProjectId,
+        new: NewCa,
+        at_ms: i64,
+    ) -> Result<CaOutcome, Refusal> {
+        new.certificate.check_time(at_ms / 1000)?;
+        let tenant = self.in_project(project)?;
+        if let Some(cohort) = new.cohort {
+            tenant.require_cohort(cohort)?;
+        }
+        let same = |ca: &&Arc<DeviceCa>| ca.certificate.sha256() == new.certificate.sha256();
+        if let Some(there) = self.device_cas_of(project).find(same) {
+            let as_it_is = new.name.as_ref().is_none_or(|name| *name == there.name)
+                && new.zero_touch == there.zero_touch
+                && new.cohort == there.cohort;
+            return match as_it_is {
+                true => Ok(CaOutcome::Existing(Arc::clone(there))),
+                false => Err(Refusal::Taken {
+                    kind: Kind::DeviceCa,
+                    value: there.certificate.sha256().to_string(),
+                    by: Some(format!("as {:?}, on other terms", there.name)),
+                }),
+            };
+        }
+        let name = new.name.unwrap_or_else(|| new.certificate.usual_name());
+        if self.device_cas_of(project).any(|ca| ca.name == name) {
+            return Err(taken(Kind::DeviceCa, &name));
+        }
+        let given = self.device_cas_of(project).count() + 1;
+        if given > DEVICE_CAS {
+            return Err(Refusal::TooMany {
+                what: "device CAs",
+                given,
+                limit: DEVICE_CAS,
+            });
+        }
+        let ca = Arc::new(DeviceCa {
+            id: CaId::new(self.take_id()),
+            project,
+            name,
+            certificate: new.certificate,
+            zero_touch: new.zero_touch,
+            cohort: new.cohort,
+            created_ms: at_ms,
+        });
+        Arc::make_mut(&mut self.device_cas).push(Arc::clone(&ca));
+        Ok(CaOutcome::Created(ca))
+    }
+
+    /// Believes a CA no more.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn remove_device_ca(&mut self, project: ProjectId, id: CaId) -> Result<Arc<DeviceCa>, Refusal> {
+        let ca = Arc::clone(self.require_device_ca(project, &id.to_string())?);
+        Arc::make_mut(&mut self.device_cas).retain(|other| other.id != id);
+        Ok(ca)
+    }
+
+    /// The device CA with this id, written as a string, or this name.
+    ///
+    /// # Errors
+    /// It is not there; the refusal names some that are.
+    pub fn require_device_ca(&self, project: ProjectId, id_or_name: &str) -> Result<&Arc<DeviceCa>, Refusal> {
+        self.in_project(project)?;
+        let id = id_or_name.parse::<CaId>().ok();
+        self.device_cas_of(project)
+            .find(|ca| Some(ca.id) == id || ca.name.as_str() == id_or_name)
+            .ok_or_else(|| {
+                let names = self.device_cas_of(project).map(|ca| ca.name.as_str());
+                unknown(Kind::DeviceCa, id_or_name, names)
+            })
     }
 
     /// Decides on a deployment without making it: what it would be, and what it would change.
@@ -529,6 +624,8 @@ fn refuse_if_needed(kind: Kind, value: &str, by: impl Iterator<Item = String>) -
 
 /// How many names a message lists: a reasoned guess at what one can take in.
 const NAMED_AT_MOST: usize = 5;
+/// CAs of a project: a factory has a few, and each costs every certificate's handshake a look. A reasoned guess.
+const DEVICE_CAS: usize = 64;
 /// A reasoned guess.
 const DESCRIPTION_CHARS: usize = 1000;
 /// A reasoned guess: the published view keeps it in memory.

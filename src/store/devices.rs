@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
+use super::certificates::{SELECT_CERTIFICATES_OF, SELECT_RAW_PUBLIC_KEYS_OF, certificate, raw_public_key};
 use super::error::StoreError;
 use super::seal::Sealer;
 use super::sqlite::{Store, WriteTransaction, corrupt};
 use crate::fleet::{
-    CohortId, Credential, CredentialId, Deployment, Device, DeviceId, DeviceName, PackageState, ProjectId,
-    PskIdentity, PskSecret, Tag,
+    CohortId, Credential, CredentialId, CredentialKind, Deployment, Device, DeviceId, DeviceName,
+    PackageState, ProjectId, PskIdentity, PskSecret, Tag,
 };
 
 /// A device, one of its credentials, and the secret.
@@ -24,13 +25,13 @@ pub struct DeviceSecret {
     pub secret: PskSecret,
 }
 
-/// A credential to be kept, sealed.
+/// A credential to be kept.
 #[derive(Debug)]
 pub struct NewCredentialRow {
     /// The credential.
     pub credential: Credential,
-    /// Its secret.
-    pub secret: PskSecret,
+    /// Its secret, to be sealed; only a pre-shared key has one.
+    pub secret: Option<PskSecret>,
 }
 
 /// A state to be kept.
@@ -160,11 +161,19 @@ impl WriteTransaction {
 
     /// The credentials of some devices, oldest first.
     pub async fn credentials_of(&mut self, devices: &[DeviceId]) -> Result<Vec<Credential>, StoreError> {
-        let rows = sqlx::query(SELECT_CREDENTIALS_OF)
-            .bind(ids_json(devices.iter()))
-            .fetch_all(self.connection())
-            .await?;
-        rows.iter().map(credential).collect()
+        let ids = ids_json(devices.iter());
+        let mut found = Vec::new();
+        for (select, read) in CREDENTIALS_OF {
+            let rows = sqlx::query(select)
+                .bind(ids.clone())
+                .fetch_all(self.connection())
+                .await?;
+            for row in &rows {
+                found.push(read(row)?);
+            }
+        }
+        found.sort_unstable_by_key(|credential| credential.id);
+        Ok(found)
     }
 
     /// The secrets of some credentials.
@@ -220,21 +229,42 @@ impl WriteTransaction {
         self.insert_tags(devices).await
     }
 
-    /// Keeps credentials, their secrets sealed.
-    pub async fn insert_credentials(&mut self, rows: &[NewCredentialRow]) -> Result<(), StoreError> {
-        for chunk in Chunks(rows) {
+    /// Keeps credentials of devices of a project, secrets sealed.
+    pub async fn insert_credentials(
+        &mut self,
+        project: ProjectId,
+        rows: &[NewCredentialRow],
+    ) -> Result<(), StoreError> {
+        let (mut psks, mut certificates, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        for row in rows {
+            match (&row.credential.kind, &row.secret) {
+                (CredentialKind::Psk(identity), Some(secret)) => {
+                    psks.push((&row.credential, identity, secret))
+                }
+                (CredentialKind::Psk(_), None) => {
+                    return Err(corrupt("a pre-shared key without its secret"));
+                }
+                (CredentialKind::Certificate(certificate), _) => {
+                    certificates.push((row.credential.clone(), certificate.clone()));
+                }
+                (CredentialKind::RawPublicKey(sha256), _) => keys.push((row.credential.clone(), *sha256)),
+            }
+        }
+        self.insert_certificates(project, &certificates).await?;
+        self.insert_raw_public_keys(&keys).await?;
+        for chunk in Chunks(&psks) {
             let mut insert = QueryBuilder::<Sqlite>::new(
                 "INSERT INTO credentials (id, device_id, identity, sealed, created_ms) ",
             );
             let sealer = &self.store.inner.sealer;
-            insert.push_values(chunk, |mut values, row| {
-                let identity = row.credential.identity.as_bytes();
+            insert.push_values(chunk, |mut values, (credential, identity, secret)| {
+                let identity = identity.as_bytes();
                 values
-                    .push_bind(row.credential.id.get())
-                    .push_bind(row.credential.device.get())
+                    .push_bind(credential.id.get())
+                    .push_bind(credential.device.get())
                     .push_bind(identity.to_vec())
-                    .push_bind(sealer.seal(identity, row.secret.as_bytes()))
-                    .push_bind(row.credential.created_ms);
+                    .push_bind(sealer.seal(identity, secret.as_bytes()))
+                    .push_bind(credential.created_ms);
             });
             insert.build().execute(self.connection()).await?;
         }
@@ -278,16 +308,10 @@ impl WriteTransaction {
 
     /// The credentials of a device, oldest first.
     pub async fn credentials(&mut self, device: DeviceId) -> Result<Vec<Credential>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT id, device_id, identity, created_ms FROM credentials WHERE device_id = ? ORDER BY id",
-        )
-        .bind(device.get())
-        .fetch_all(self.connection())
-        .await?;
-        rows.iter().map(credential).collect()
+        self.credentials_of(&[device]).await
     }
 
-    /// Forgets a credential.
+    /// Forgets a pre-shared key.
     pub async fn delete_credential(&mut self, id: CredentialId) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM credentials WHERE id = ?")
             .bind(id.get())
@@ -392,13 +416,21 @@ impl Store {
         }))
     }
 
-    /// The device that has this credential.
-    pub async fn device_by_credential(&self, id: CredentialId) -> Result<Option<Device>, StoreError> {
+    /// The device that has this credential, if a session may go on with it at this many seconds since 1970.
+    pub async fn device_by_credential(
+        &self,
+        id: CredentialId,
+        unix_s: i64,
+    ) -> Result<Option<Device>, StoreError> {
         let row = sqlx::query(
-            "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, NULL \
-             FROM credentials c JOIN devices d ON d.id = c.device_id WHERE c.id = ?",
+            "WITH owner AS (SELECT device_id FROM credentials WHERE id = ?1 \
+             UNION ALL SELECT device_id FROM certificates WHERE id = ?1 AND ca_id IS NOT NULL AND not_after_s >= ?2 \
+             UNION ALL SELECT device_id FROM raw_public_keys WHERE id = ?1) \
+             SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, NULL \
+             FROM owner CROSS JOIN devices d ON d.id = owner.device_id",
         )
         .bind(id.get())
+        .bind(unix_s)
         .fetch_optional(&self.inner.readers)
         .await?;
         row.as_ref().map(device).transpose()
@@ -512,24 +544,37 @@ impl Store {
 
     /// The credentials of some devices, oldest first.
     pub async fn credentials_of(&self, devices: &[DeviceId]) -> Result<Vec<Credential>, StoreError> {
-        let rows = sqlx::query(SELECT_CREDENTIALS_OF)
-            .bind(ids_json(devices.iter()))
-            .fetch_all(&self.inner.readers)
-            .await?;
-        rows.iter().map(credential).collect()
+        let ids = ids_json(devices.iter());
+        let mut found = Vec::new();
+        for (select, read) in CREDENTIALS_OF {
+            let rows = sqlx::query(select)
+                .bind(ids.clone())
+                .fetch_all(&self.inner.readers)
+                .await?;
+            for row in &rows {
+                found.push(read(row)?);
+            }
+        }
+        found.sort_unstable_by_key(|credential| credential.id);
+        Ok(found)
     }
 
-    /// Those of some credentials that are there.
+    /// Those of some credentials that sessions may go on with: they are there, and a CA vouches for those that need one.
     pub async fn credentials_there(
         &self,
         credentials: &[CredentialId],
     ) -> Result<HashSet<CredentialId>, StoreError> {
-        let rows = sqlx::query("SELECT id FROM credentials WHERE id IN (SELECT value FROM json_each(?))")
-            .bind(numbers_json(
-                credentials.iter().map(|credential| credential.get()),
-            ))
-            .fetch_all(&self.inner.readers)
-            .await?;
+        let rows = sqlx::query(
+            "WITH asked AS MATERIALIZED (SELECT value AS id FROM json_each(?)) \
+             SELECT id FROM credentials WHERE id IN (SELECT id FROM asked) \
+             UNION ALL SELECT id FROM certificates WHERE id IN (SELECT id FROM asked) AND ca_id IS NOT NULL \
+             UNION ALL SELECT id FROM raw_public_keys WHERE id IN (SELECT id FROM asked)",
+        )
+        .bind(numbers_json(
+            credentials.iter().map(|credential| credential.get()),
+        ))
+        .fetch_all(&self.inner.readers)
+        .await?;
         rows.iter()
             .map(|row| Ok(CredentialId::new(row.try_get(0)?)))
             .collect()
@@ -617,7 +662,8 @@ impl Store {
     }
 }
 
-fn device(row: &SqliteRow) -> Result<Device, StoreError> {
+/// A device, from `id, project_id, name, cohort_id, enabled, revision, created_ms` and its tags or nothing.
+pub fn device(row: &SqliteRow) -> Result<Device, StoreError> {
     let tags: Option<&str> = row.try_get(7)?;
     let tags = tags.unwrap_or("").split(',').filter(|tag| !tag.is_empty());
     let mut tags: Vec<Tag> = tags.map(str::parse).collect::<Result<_, _>>().map_err(corrupt)?;
@@ -638,7 +684,7 @@ fn credential(row: &SqliteRow) -> Result<Credential, StoreError> {
     Ok(Credential {
         id: CredentialId::new(row.try_get(0)?),
         device: DeviceId::new(row.try_get(1)?),
-        identity: PskIdentity::new(row.try_get(2)?).map_err(corrupt)?,
+        kind: CredentialKind::Psk(PskIdentity::new(row.try_get(2)?).map_err(corrupt)?),
         created_ms: row.try_get(3)?,
     })
 }
@@ -662,7 +708,8 @@ fn ids_json<'a>(ids: impl Iterator<Item = &'a DeviceId>) -> String {
     numbers_json(ids.map(|id| id.get()))
 }
 
-fn numbers_json(numbers: impl Iterator<Item = i64>) -> String {
+/// A JSON array of numbers.
+pub fn numbers_json(numbers: impl Iterator<Item = i64>) -> String {
     let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
     format!("[{}]", numbers.join(","))
 }
@@ -686,12 +733,19 @@ impl<'a, T> Iterator for Chunks<'a, T> {
     }
 }
 
-/// 512 rows of 8 values are within SQLite's 32 766 values of a statement.
+/// 512 rows of 13 values are within SQLite's 32 766 values of a statement.
 const STATEMENT_ROWS: [usize; 4] = [512, 64, 8, 1];
 /// A device reports on one package, a few at most; one that makes names up must not fill the disk.
 const PACKAGES_OF_A_DEVICE: i64 = 32;
-const SELECT_CREDENTIALS_OF: &str = "SELECT id, device_id, identity, created_ms FROM credentials \
-    WHERE device_id IN (SELECT value FROM json_each(?)) ORDER BY id";
+const SELECT_PSKS_OF: &str = "SELECT id, device_id, identity, created_ms FROM credentials \
+    WHERE device_id IN (SELECT value FROM json_each(?))";
+/// How each kind of credential of some devices is read.
+const CREDENTIALS_OF: [(&str, ReadCredential); 3] = [
+    (SELECT_PSKS_OF, credential),
+    (SELECT_CERTIFICATES_OF, certificate),
+    (SELECT_RAW_PUBLIC_KEYS_OF, raw_public_key),
+];
+type ReadCredential = fn(&SqliteRow) -> Result<Credential, StoreError>;
 const SELECT_DEVICE_COLUMNS: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, \
     (SELECT group_concat(t.tag) FROM device_tags t WHERE t.device_id = d.id)";
 const SELECT_DEVICE_BY_ID: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, \

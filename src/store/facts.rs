@@ -4,6 +4,7 @@ use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
+use super::certificates::device_ca;
 use super::error::StoreError;
 use super::sqlite::{Store, WriteTransaction, corrupt, digest};
 use crate::fleet::{
@@ -322,6 +323,12 @@ impl Store {
         );
         for row in rows.fetch_all(&mut *reader).await? {
             records.cohorts.push(cohort(&row)?);
+        }
+        let rows = sqlx::query(
+            "SELECT id, project_id, name, certificate, zero_touch, cohort_id, created_ms FROM device_cas ORDER BY id",
+        );
+        for row in rows.fetch_all(&mut *reader).await? {
+            records.device_cas.push(device_ca(&row)?);
         }
         let rows = sqlx::query(
             "SELECT id, cohort_id, name, sequence, author, created_ms, project_id, \

@@ -15,6 +15,7 @@
 //! 3. Everybody else reads through methods of [`Store`], on connections of their own.
 
 mod blobs;
+mod certificates;
 mod devices;
 mod disk;
 mod error;
@@ -32,6 +33,7 @@ mod sqlite;
 mod timeline;
 
 pub use blobs::{Blob, BlockRead, ReadDone, ReadSlot, StoredBlob, Upload, UploadError};
+pub use certificates::{CertificateHolder, RevokedCertificate};
 pub use devices::{DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting};
 pub use error::StoreError;
 pub use facts::{AuditFilter, AuditRecord, AuditRow, KeyHash, KeyRow};

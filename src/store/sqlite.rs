@@ -294,6 +294,11 @@ const MIGRATIONS: &[MigrationText] = &[
         "first answers",
         include_str!("migrations/0003_first_answers.sql"),
     ),
+    (
+        4,
+        "certificates",
+        include_str!("migrations/0004_certificates.sql"),
+    ),
 ];
 /// What is sealed to tell one installation key from another.
 pub const KEY_CHECK: &[u8] = b"key-check";

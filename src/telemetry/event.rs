@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use super::labels::{
-    BlockKind, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult, NotificationResult,
-    Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
-    TimelineLoss,
+    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult,
+    NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd,
+    StoreOperation, TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
@@ -36,6 +36,12 @@ pub enum GatewayEvent {
     DatagramsSent(u32),
     /// A datagram, or a record in one, was dropped.
     DatagramDropped(DropReason),
+    /// A datagram that the kernel handed to another shard than its session's was passed on.
+    DatagramForwarded,
+    /// A session moved to another address.
+    AddressChanged,
+    /// A datagram was not sent, because the device had not shown that it is at the address that its session moved to.
+    DatagramWithheld,
     /// A flight or a notification was sent again.
     Retransmitted(Retransmitter),
     /// A request was answered.
@@ -93,6 +99,8 @@ pub enum GatewayEvent {
     ArtifactStored(u64),
     /// A connection to the API was lost because there are as many as there may be.
     ConnectionLost(ConnectionLoss),
+    /// The gateway's own certificate has changed on disk and was read again.
+    CertificateRead(CertificateRead),
     /// Entries of devices' timelines were lost.
     TimelineLost {
         /// Why.
@@ -165,6 +173,9 @@ impl GatewayEvent {
             Self::DatagramsReceived(datagrams) => sink.count(counter(RECEIVED, &[]), u64::from(datagrams)),
             Self::DatagramsSent(datagrams) => sink.count(counter(SENT, &[]), u64::from(datagrams)),
             Self::DatagramDropped(reason) => sink.count(counter(DROPPED, &[reason.index()]), 1),
+            Self::DatagramForwarded => sink.count(counter(FORWARDED, &[]), 1),
+            Self::AddressChanged => sink.count(counter(ADDRESS_CHANGES, &[]), 1),
+            Self::DatagramWithheld => sink.count(counter(WITHHELD, &[]), 1),
             Self::Retransmitted(layer) => sink.count(counter(RETRANSMISSIONS, &[layer.index()]), 1),
             Self::RequestAnswered { method, code, route } => {
                 sink.count(
@@ -195,6 +206,7 @@ impl GatewayEvent {
             Self::ConnectionLost(loss) => sink.count(counter(CONNECTIONS_LOST, &[loss.index()]), 1),
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
+            Self::CertificateRead(read) => sink.count(counter(CERTIFICATE_READS, &[read.index()]), 1),
             Self::TimelineLost { why, entries } => {
                 sink.count(counter(TIMELINE_LOST, &[why.index()]), u64::from(entries));
             }
@@ -331,9 +343,13 @@ const STORED_BYTES: usize = 17;
 const CONNECTIONS_LOST: usize = 18;
 const TIMELINE_LOST: usize = 19;
 const COLD_READS: usize = 20;
+const FORWARDED: usize = 21;
+const ADDRESS_CHANGES: usize = 22;
+const WITHHELD: usize = 23;
+const CERTIFICATE_READS: usize = 24;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 21] = [
+pub static COUNTERS: [Family; 25] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -442,6 +458,26 @@ pub static COUNTERS: [Family; 21] = [
         "tessera_artifact_cold_reads_total",
         "Blocks of artifacts that were not in memory, or on a file system that cannot say so, and were read beside the shard.",
         &[],
+    ),
+    family(
+        "tessera_datagrams_forwarded_total",
+        "Datagrams that reached another shard's socket than their session's, and were passed on.",
+        &[],
+    ),
+    family(
+        "tessera_address_changes_total",
+        "Sessions with a connection ID that moved to another address.",
+        &[],
+    ),
+    family(
+        "tessera_datagrams_withheld_total",
+        "Datagrams not sent to an address that a session moved to and that its device has not proven.",
+        &[],
+    ),
+    family(
+        "tessera_server_certificate_reads_total",
+        "Changes of the gateway's own certificate on disk; of those refused, the one before stays in use.",
+        &[("result", CertificateRead::NAMES)],
     ),
 ];
 

@@ -278,6 +278,8 @@ label! {
         BadCookie = "bad_cookie",
         /// A record for which there is no session.
         UnknownSession = "unknown_session",
+        /// A record under a connection ID that nobody has, or no longer.
+        UnknownConnectionId = "unknown_connection_id",
         /// A record of another epoch than the session's.
         WrongEpoch = "wrong_epoch",
         Undecryptable = "undecryptable",
@@ -346,6 +348,14 @@ label! {
         Read = "read",
         Blob = "blob",
         Sessions = "sessions",
+    }
+}
+
+label! {
+    /// What became of a certificate that was read again.
+    CertificateRead {
+        TakenUp = "taken_up",
+        Refused = "refused",
     }
 }
 

@@ -205,8 +205,9 @@ mod tests {
     use std::time::Duration;
 
     use super::super::labels::{
-        BlockKind, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult, Rejection,
-        ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation, TimelineLoss,
+        BlockKind, CertificateRead, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult,
+        Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
+        TimelineLoss,
     };
     use super::super::{Tally, metric_names};
     use super::*;
@@ -341,6 +342,7 @@ mod tests {
             GatewayEvent::Committed { commands: 1, took },
             GatewayEvent::StoreFailed(StoreOperation::Commit),
             GatewayEvent::ArtifactStored(1),
+            GatewayEvent::CertificateRead(CertificateRead::TakenUp),
             GatewayEvent::TimelineLost {
                 why: TimelineLoss::QueueFull,
                 entries: 1,

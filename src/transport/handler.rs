@@ -63,6 +63,12 @@ pub trait Handler: Send + Sync + 'static {
     /// A session begins. Comes before [`Self::disconnected`] of the session it replaces.
     fn connected(&self, device: &Self::Device, session: &SessionFacts);
 
+    /// The device of the session `serial` sends from another address by now; it has a connection ID. May come with every
+    /// datagram.
+    fn moved(&self, device: &Self::Device, serial: u64, peer: SocketAddr) {
+        let _ = (device, serial, peer);
+    }
+
     /// The session `serial` is over.
     fn disconnected(&self, device: &Self::Device, serial: u64, why: EndReason);
 
@@ -91,6 +97,17 @@ pub trait Handler: Send + Sync + 'static {
         let _ = (device, unix_ms);
     }
 
+    /// What the device is not known to have sent since the gateway was started ([`RequestContext::is_proven`]) may have been overtaken
+    /// by what it sent afterwards: it is to have no effect. Where it was not answered yet, the device sends it again.
+    fn doubted(&self, device: &Self::Device, serial: u64) {
+        let _ = (device, serial);
+    }
+
+    /// The device has shown that it is there, in a session of an earlier run ([`RequestContext::is_proven`]).
+    fn proven(&self, device: &Self::Device, serial: u64) {
+        let _ = (device, serial);
+    }
+
     /// The device acknowledged the relation's last notification.
     fn acknowledged(&self, device: &Self::Device, relation: &coap::Relation);
 }
@@ -103,6 +120,9 @@ pub struct RequestContext<'a, D> {
     pub serial: u64,
     /// Where the request came from.
     pub peer: SocketAddr,
+    /// Whether the device is known to have sent it since the gateway was started. Otherwise somebody may be sending again what the
+    /// device sent before: nothing it says may take effect until [`Handler::proven`].
+    pub is_proven: bool,
     /// When it came.
     pub now: Instant,
     /// The same in milliseconds since 1970.
@@ -175,6 +195,9 @@ pub enum Overdue {
     /// The request is as if it had been lost, [`super::ASKED_WITHIN`] after it last came; until then every transmission
     /// keeps it alive, and the next one is handled anew. For what an error would cost more than one more wait.
     Lost,
+    /// The device is told 2.04, [`super::TAKEN_WITHIN`] after it first asked: for what has been taken in hand and waits for longer
+    /// than the device does. From [`Handler::proven`] on as [`Self::Unavailable`].
+    Taken,
 }
 
 /// What the handler has for an observer.
@@ -200,6 +223,8 @@ pub struct SessionFacts {
     pub peer: SocketAddr,
     /// The cipher suite's IANA name, `"none"` for plain CoAP.
     pub suite: &'static str,
+    /// The connection ID that its records come with, if one was agreed on.
+    pub connection_id: Option<[u8; 8]>,
     /// The credential that was proven, as the [`KeySource`] numbers them; 0 for plain CoAP.
     pub credential: u64,
     /// When it was established, in milliseconds since 1970.

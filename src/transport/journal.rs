@@ -386,7 +386,7 @@ fn session_error(error: RestoreError) -> EntryError {
 }
 
 /// Moves a session past every record number it may have used, into a range of its own.
-fn resume(mut saved: SavedPeer) -> RestoredPeer {
+pub fn resume(mut saved: SavedPeer) -> RestoredPeer {
     let start = saved.session.reservation();
     let mut session = Session::restore(saved.session);
     session.reserve(start.saturating_add(RESERVATION).min(MAX_RECORD_NUMBER));

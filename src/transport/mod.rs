@@ -7,19 +7,23 @@
 //! - `event_loop`: a shard's thread. `udp`: batches of datagrams. `inbox`: how other threads reach it.
 //! - `shard`: what happens to its peers, sans-IO. `slots`: where they are. `admission`: who may start a handshake.
 //! - `unplugged`: a shard without sockets and thread, for simulations.
-//! - `directory`: what the shards know of each other.
+//! - `directory`: what the shards know of each other. `cids`: connection IDs, which say themselves where they lead; `steering` has
+//!   the kernel see it too.
 //! - `journal`: what of it outlives the process. `ranges`: how far ahead of their use record numbers are reserved there.
 
 mod admission;
+mod cids;
 mod directory;
 mod event_loop;
 mod handler;
 mod inbox;
 mod journal;
 mod ranges;
+mod routability;
 mod shard;
 mod shards;
 mod slots;
+mod steering;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::print_stdout)]
 mod testing;
@@ -40,7 +44,7 @@ pub use handler::{
 };
 pub use inbox::{CertificateTicket, KeyTicket, NameTicket, RestoredTicket, Ticket};
 pub use journal::SessionJournal;
-pub use shard::{ANSWER_WITHIN, ASKED_WITHIN};
+pub use shard::{ANSWER_WITHIN, ASKED_WITHIN, TAKEN_WITHIN};
 pub use shards::{BindError, Bound, ShardPanicked, Shards, StartError, TransportConfig, Upstairs, Wake};
 #[cfg(test)]
 pub use testing::Desk;

@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
+use super::cids::thread_of;
 use super::directory::{Directory, Kind};
 use super::event_loop;
 use super::handler::{Handler, KeySource};
@@ -42,6 +43,8 @@ pub struct TransportConfig {
     pub max_sessions: usize,
     /// A session not heard from for this long ends. Never less than [`TransportConfig::IDLE_MIN`].
     pub idle: Duration,
+    /// The same for a session with a connection ID: its device finds it again wherever its network has put it meanwhile.
+    pub idle_with_cid: Duration,
     /// Handshakes in flight, over all shards. Beyond it ClientHellos are dropped.
     pub max_handshakes: usize,
     /// Plain CoAP peers remembered, over all shards. Beyond it the longest idle one goes.
@@ -117,6 +120,7 @@ impl Default for TransportConfig {
             shards: 0,
             max_sessions: 1_000_000,
             idle: Duration::from_secs(24 * 3600),
+            idle_with_cid: Duration::from_secs(30 * 24 * 3600),
             max_handshakes: 4096,
             max_plain_peers: 65_536,
             dtls: ServerConfig::default(),
@@ -227,7 +231,7 @@ impl Bound {
             .collect();
         let mut sockets: Vec<Vec<Socket>> =
             (0..shards).map(|_| Vec::with_capacity(listeners.len())).collect();
-        for (asked, _) in &listeners {
+        for (asked, kind) in &listeners {
             // An IPv6 wildcard takes IPv4 too, unless somebody of ours listens there.
             let v6_only = listeners
                 .iter()
@@ -239,6 +243,13 @@ impl Bound {
             let address = notice_other_holder(*asked, v6_only).map_err(refused)?;
             for of_shard in &mut sockets {
                 of_shard.push(Socket::bind(address, true, v6_only).map_err(refused)?);
+            }
+            if *kind == Kind::Secure
+                && let Some(socket) = sockets.first().and_then(|sockets| sockets.last())
+                && let Err(error) = socket.steer(shards as u16)
+            {
+                // What reaches the wrong shard is passed on.
+                warn!(%address, %error, "the kernel does not steer by connection ID");
             }
         }
         let kinds = listeners.iter().map(|(_, kind)| *kind).collect();
@@ -282,7 +293,11 @@ impl Bound {
         let next_serial = journal::next_serial(&restored);
         let mut restored_by_shard: Vec<Vec<journal::RestoredPeer>> = (0..count).map(|_| Vec::new()).collect();
         for (index, peer) in restored.into_iter().enumerate() {
-            restored_by_shard[index % count].push(peer);
+            let shard = match peer.session.connection_id() {
+                Some(cid) => usize::from(thread_of(cid, count)),
+                None => index % count,
+            };
+            restored_by_shard[shard].push(peer);
         }
         let mut rng: StdRng = rand::make_rng();
         let mut secret = [0; 32];
@@ -311,6 +326,7 @@ impl Bound {
                 locals: local_addrs.clone(),
                 max_sessions: config.max_sessions,
                 idle: config.idle.max(TransportConfig::IDLE_MIN),
+                idle_with_cid: config.idle_with_cid.max(TransportConfig::IDLE_MIN),
                 max_handshakes: config.max_handshakes.div_ceil(count),
                 max_plain_peers: config.max_plain_peers.div_ceil(count),
                 rng: rand::make_rng(),

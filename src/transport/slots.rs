@@ -1,5 +1,5 @@
 //! A table of peers: stable numbered places, each with a generation that refuses whoever still names its last occupant,
-//! and the order in which they were last heard from.
+//! and the order in which they were last heard from, by [`Lane`].
 //!
 //! The table grows by pages and never moves what it holds: doubling a vector of a million peers would need all the
 //! memory twice. The free list and the order run through the places themselves.
@@ -19,9 +19,25 @@ pub struct Slots<T> {
     pages: Vec<Vec<Slot<T>>>,
     occupied: usize,
     free: Option<u32>,
+    orders: [Order; 2],
+    first_generation: NonZeroU32,
+}
+
+/// Occupants of one lane are ordered among themselves: whoever ends those that have been silent for too long looks at each
+/// lane's oldest, and may have more patience with one lane than with the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Whoever says nothing else.
+    Usual,
+    /// Those that may be silent for longer.
+    Patient,
+}
+
+/// The ends of a lane.
+#[derive(Clone, Copy, Debug, Default)]
+struct Order {
     newest: Option<u32>,
     oldest: Option<u32>,
-    first_generation: NonZeroU32,
 }
 
 #[derive(Debug)]
@@ -30,6 +46,7 @@ struct Slot<T> {
     /// Towards the newest; for a free place the next free one.
     newer: Option<u32>,
     older: Option<u32>,
+    lane: Lane,
     value: Option<T>,
 }
 
@@ -59,8 +76,7 @@ impl<T> Slots<T> {
             pages: Vec::new(),
             occupied: 0,
             free: None,
-            newest: None,
-            oldest: None,
+            orders: [Order::default(); 2],
             first_generation: NonZeroU32::new(first_generation).unwrap_or(NonZeroU32::MIN),
         }
     }
@@ -70,6 +86,14 @@ impl<T> Slots<T> {
     /// # Panics
     /// When 2^32 places are occupied, which no memory holds.
     pub fn insert(&mut self, value: T) -> PeerId {
+        self.insert_in(Lane::Usual, value)
+    }
+
+    /// As [`Self::insert`], in that lane.
+    ///
+    /// # Panics
+    /// As [`Self::insert`].
+    pub fn insert_in(&mut self, lane: Lane, value: T) -> PeerId {
         let slot = match self.free {
             Some(slot) => {
                 self.free = self.slot(slot).newer;
@@ -79,6 +103,7 @@ impl<T> Slots<T> {
         };
         let place = self.slot_mut(slot);
         place.value = Some(value);
+        place.lane = lane;
         let id = PeerId {
             slot,
             generation: place.generation,
@@ -115,7 +140,7 @@ impl<T> Slots<T> {
 
     /// Makes the occupant the one heard from most recently.
     pub fn touch(&mut self, id: PeerId) {
-        if self.newest != Some(id.slot) && self.get(id).is_some() {
+        if self.get(id).is_some() && self.slot(id.slot).newer.is_some() {
             self.unlink(id.slot);
             self.link_newest(id.slot);
         }
@@ -132,10 +157,16 @@ impl<T> Slots<T> {
         }
     }
 
-    /// The one not heard from for the longest.
+    /// The one of the usual lane not heard from for the longest.
     #[must_use]
     pub fn oldest(&self) -> Option<PeerId> {
-        self.oldest.map(|slot| PeerId {
+        self.oldest_in(Lane::Usual)
+    }
+
+    /// The one of that lane not heard from for the longest.
+    #[must_use]
+    pub fn oldest_in(&self, lane: Lane) -> Option<PeerId> {
+        self.orders[lane as usize].oldest.map(|slot| PeerId {
             slot,
             generation: self.slot(slot).generation,
         })
@@ -184,31 +215,40 @@ impl<T> Slots<T> {
             generation,
             newer: None,
             older: None,
+            lane: Lane::Usual,
             value: None,
         });
         slot
     }
 
     fn link_newest(&mut self, slot: u32) {
-        let before = self.newest.replace(slot);
+        let lane = self.slot(slot).lane as usize;
+        let before = self.orders[lane].newest.replace(slot);
         let place = self.slot_mut(slot);
         place.newer = None;
         place.older = before;
         match before {
             Some(before) => self.slot_mut(before).newer = Some(slot),
-            None => self.oldest = Some(slot),
+            None => self.orders[lane].oldest = Some(slot),
         }
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Slot { newer, older, .. } = *self.slot(slot);
-        match newer {
-            Some(newer) => self.slot_mut(newer).older = older,
-            None => self.newest = older,
+        let Slot {
+            newer, older, lane, ..
+        } = *self.slot(slot);
+        let order = &mut self.orders[lane as usize];
+        if newer.is_none() {
+            order.newest = older;
         }
-        match older {
-            Some(older) => self.slot_mut(older).newer = newer,
-            None => self.oldest = newer,
+        if older.is_none() {
+            order.oldest = newer;
+        }
+        if let Some(newer) = newer {
+            self.slot_mut(newer).older = older;
+        }
+        if let Some(older) = older {
+            self.slot_mut(older).newer = newer;
         }
     }
 
@@ -272,6 +312,34 @@ mod tests {
             order.push(slots.remove(id).unwrap());
         }
         assert_eq!(order, [1, 4, 0, 2]);
+        assert_eq!(slots.len(), 0);
+    }
+
+    #[test]
+    fn each_lane_has_an_order_of_its_own() {
+        let mut slots = Slots::new(1);
+        let lane = |number: usize| [Lane::Usual, Lane::Patient][number % 2];
+        let ids: Vec<_> = (0..6)
+            .map(|number| slots.insert_in(lane(number), number))
+            .collect();
+        slots.touch(ids[1]);
+        slots.touch(ids[0]);
+        slots.touch(ids[0]);
+        slots.remove(ids[2]);
+        let again = slots.insert_in(Lane::Patient, 7);
+        assert_eq!(
+            again.slot(),
+            ids[2].slot(),
+            "a place changes lanes with its occupant"
+        );
+        let orders = [Lane::Usual, Lane::Patient].map(|lane| {
+            let oldest = std::iter::from_fn(|| {
+                let id = slots.oldest_in(lane)?;
+                slots.remove(id)
+            });
+            oldest.collect::<Vec<_>>()
+        });
+        assert_eq!(orders, [vec![4, 0], vec![3, 5, 1, 7]]);
         assert_eq!(slots.len(), 0);
     }
 

@@ -23,8 +23,8 @@ use crate::coap::{
 };
 use crate::dtls::{
     Admission, ChainFault, Claim, ClientConfig, ClientCredential, ClientHandshake, CookieJar, FailureReason,
-    HandshakeEvent, Identity, Incoming, PeerChain, Psk, ServerConfig, ServerHandshake, Session, fixtures,
-    records, verify_chain,
+    HandshakeEvent, Identity, Incoming, OfferedConnectionId, PeerChain, Psk, ServerConfig, ServerHandshake,
+    Session, fixtures, records, verify_chain,
 };
 use crate::telemetry::Route;
 
@@ -71,9 +71,18 @@ pub enum Seen {
         serial: u64,
         why: EndReason,
     },
+    Moved {
+        device: u64,
+        serial: u64,
+        peer: SocketAddr,
+    },
     Acknowledged {
         device: u64,
         version: u32,
+    },
+    Proven {
+        device: u64,
+        serial: u64,
     },
     Failed {
         identity: Option<String>,
@@ -190,6 +199,14 @@ impl Handler for House {
         });
     }
 
+    fn moved(&self, device: &Thing, serial: u64, peer: SocketAddr) {
+        self.see(Seen::Moved {
+            device: device.0,
+            serial,
+            peer,
+        });
+    }
+
     fn disconnected(&self, device: &Thing, serial: u64, why: EndReason) {
         self.see(Seen::Disconnected {
             device: device.0,
@@ -226,7 +243,11 @@ impl Handler for House {
             self.tickets.lock().unwrap().push(context.defer());
             Disposition::Deferred {
                 route: Route::Report,
-                overdue: Overdue::Unavailable,
+                overdue: if context.is_proven {
+                    Overdue::Unavailable
+                } else {
+                    Overdue::Taken
+                },
             }
         } else if request.path_is(&["cold"]) && context.waiting >= MAX_PENDING {
             Disposition::NotNow
@@ -284,6 +305,17 @@ impl Handler for House {
         Notification::Written { version }
     }
 
+    fn doubted(&self, _device: &Thing, _serial: u64) {
+        self.tickets.lock().unwrap().clear();
+    }
+
+    fn proven(&self, device: &Thing, serial: u64) {
+        self.see(Seen::Proven {
+            device: device.0,
+            serial,
+        });
+    }
+
     fn acknowledged(&self, device: &Thing, relation: &Relation) {
         self.see(Seen::Acknowledged {
             device: device.0,
@@ -296,6 +328,8 @@ impl Handler for House {
 pub struct Desk<D> {
     /// What it says of how many requests wait.
     pub waiting: usize,
+    /// What it says of the device.
+    pub is_proven: bool,
     mailbox: Mailbox<D>,
     inbox: Inbox<D>,
 }
@@ -311,6 +345,7 @@ impl<D> Default for Desk<D> {
         let (mailbox, inbox) = mailbox();
         Self {
             waiting: 0,
+            is_proven: true,
             mailbox,
             inbox,
         }
@@ -326,6 +361,7 @@ impl<D: Send + Sync> Desk<D> {
             peer: "192.0.2.1:5000".parse().unwrap(),
             now: clock::now(),
             unix_ms: 1_800_000_000_000,
+            is_proven: self.is_proven,
             max_message: 1152,
             waiting: self.waiting,
             origin: TicketOrigin {
@@ -422,6 +458,8 @@ pub struct Device {
     pub failed: bool,
     /// What it announces in its next handshake.
     pub record_size_limit: Option<u16>,
+    /// What it says of connection IDs there.
+    pub connection_id: OfferedConnectionId,
     /// Of the next requests.
     pub token: Token,
     pub mid: u16,
@@ -451,6 +489,7 @@ impl Device {
             closed: false,
             failed: false,
             record_size_limit: None,
+            connection_id: OfferedConnectionId::None,
             token: Token::from([7; 8]),
             mid: 100,
             rng: StdRng::seed_from_u64(number),
@@ -472,6 +511,7 @@ impl Device {
     pub fn boot_with(&mut self, now: Instant, credential: ClientCredential) {
         let config = Arc::new(ClientConfig {
             record_size_limit: self.record_size_limit,
+            connection_id: self.connection_id,
             ..ClientConfig::default()
         });
         self.session = None;

@@ -21,6 +21,8 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, Type};
 use tokio::io::Interest;
 
+use super::steering;
+
 /// One UDP socket of one shard.
 #[derive(Debug)]
 pub struct Socket {
@@ -130,6 +132,20 @@ impl Socket {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Has the kernel choose among `threads` sockets that share this one's address by the virtual shard in a connection ID.
+    /// To be called once all of them are bound, on any one of them.
+    ///
+    /// # Errors
+    /// When the kernel cannot do that.
+    pub fn steer(&self, threads: u16) -> io::Result<()> {
+        let mut program = steering::program(threads);
+        let program = libc::sock_fprog {
+            len: program.len() as libc::c_ushort,
+            filter: program.as_mut_ptr(),
+        };
+        Ok(setsockopt(&self.socket, sockopt::AttachReusePortCbpf, &program)?)
     }
 
     /// Has the current runtime watch the socket.
@@ -489,6 +505,7 @@ const SOCKET_BUFFER: usize = 4 << 20;
 mod tests {
     use std::net::UdpSocket;
 
+    use super::super::cids::owner_of;
     use super::*;
 
     /// Reads once; whoever calls it has waited for something to be there.
@@ -620,6 +637,50 @@ mod tests {
                 }
                 rounds.sort_unstable();
                 assert_eq!(rounds, (0..40).collect::<Vec<_>>());
+            }
+        });
+    }
+
+    #[test]
+    fn the_kernel_hands_a_record_with_a_connection_id_to_its_thread_and_others_as_ever() {
+        in_runtime(|| {
+            for (wildcard, to) in [
+                ("0.0.0.0:0", "127.0.0.1"),
+                ("[::]:0", "127.0.0.1"),
+                ("[::]:0", "::1"),
+            ] {
+                let first = Socket::bind(wildcard.parse().unwrap(), true, false).unwrap();
+                let address = first.local_addr();
+                let mut sockets = vec![first];
+                sockets.extend((1..3).map(|_| Socket::bind(address, true, false).unwrap()));
+                sockets[0].steer(3).unwrap();
+                let sockets: Vec<_> = sockets.into_iter().map(|s| s.watch().unwrap()).collect();
+                let client = UdpSocket::bind(if to == "::1" { "[::1]:0" } else { "127.0.0.1:0" }).unwrap();
+                client.connect((to, address.port())).unwrap();
+                let mut batch = ReceiveBatch::new();
+                let mut reached = |datagram: &[u8]| {
+                    client.send(datagram).unwrap();
+                    sockets
+                        .iter()
+                        .position(|socket| socket.receive_now(&mut batch).is_ok())
+                        .unwrap()
+                };
+                let by_hash = reached(b"some datagram that has no connection ID");
+                for virtual_shard in 0..=255 {
+                    let mut record = [0; 40];
+                    record[..3].copy_from_slice(&[25, 0xfe, 0xfd]);
+                    record[11] = virtual_shard;
+                    assert_eq!(
+                        reached(&record),
+                        usize::from(owner_of(virtual_shard, 3)),
+                        "virtual shard {virtual_shard}"
+                    );
+                    record[0] = 23;
+                    assert_eq!(reached(&record), by_hash, "no connection ID");
+                }
+                for length in 0..=11 {
+                    assert_eq!(reached(&[25; 11][..length]), by_hash, "{length} bytes");
+                }
             }
         });
     }

@@ -79,6 +79,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Unplugged<H, K> {
             locals: vec![local],
             max_sessions: config.max_sessions,
             idle: config.idle.max(TransportConfig::IDLE_MIN),
+            idle_with_cid: config.idle_with_cid.max(TransportConfig::IDLE_MIN),
             max_handshakes: config.max_handshakes,
             max_plain_peers: config.max_plain_peers,
             rng,

@@ -1,5 +1,5 @@
 //! Section 1: the ClientHellos of both ports, byte by byte, and what the rows about keys and sessions ask of a server. The
-//! handshake's further course is held against foreign clients in `interop_dtls.rs` and `hostile.rs`.
+//! handshake's further course is held against foreign clients in `interop/` and `hostile.rs`.
 
 use std::net::UdpSocket;
 

@@ -1,6 +1,6 @@
-//! The table in `tests/README.md` cannot rot: what it names exists, and what has to be in it is.
+//! The tables in `tests/README.md` cannot rot: what they name exists, and what has to be in them is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use std::path::Path;
 fn the_table_of_the_device_contract_is_whole() {
     let rows = rows(include_str!("../README.md"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut everywhere = BTreeSet::new();
-    for folder in ["src", "tests", "load-tests"] {
-        functions_below(&root.join(folder), &mut everywhere);
-    }
+    let everywhere = functions_everywhere();
     let named: BTreeSet<&str> = rows.iter().flat_map(|row| row.tests.iter().copied()).collect();
-    let lost: Vec<_> = named.iter().filter(|name| !everywhere.contains(**name)).collect();
+    let lost: Vec<_> = named
+        .iter()
+        .filter(|name| !everywhere.contains_key(**name))
+        .collect();
     assert!(
         lost.is_empty(),
         "named in tests/README.md, but there is no such test: {lost:#?}"
@@ -27,10 +27,10 @@ fn the_table_of_the_device_contract_is_whole() {
 
     let mut unlisted = Vec::new();
     for (folder, beginning) in [("conformance_contract", "contract_"), ("simulation", "rule_")] {
-        let mut here = BTreeSet::new();
+        let mut here = BTreeMap::new();
         functions_below(&root.join("tests").join(folder), &mut here);
         unlisted.extend(
-            here.into_iter()
+            here.into_keys()
                 .filter(|name| name.starts_with(beginning) && !named.contains(name.as_str())),
         );
     }
@@ -51,6 +51,54 @@ fn the_table_of_the_device_contract_is_whole() {
 }
 
 #[test]
+fn the_list_of_what_dtls_withstands_is_whole() {
+    let everywhere = functions_everywhere();
+    let lines = lines(include_str!("../README.md"));
+    let numbers: Vec<&str> = lines.iter().map(|line| line.number).collect();
+    let expected: Vec<String> = (1..)
+        .zip(LINES)
+        .flat_map(|(part, count)| (1..=count).map(move |line| format!("{part}.{line}")))
+        .collect();
+    assert_eq!(numbers, expected, "the numbers of the lines");
+    for line in &lines {
+        let named = line.core.iter().chain(&line.process);
+        let lost: Vec<_> = named.filter(|name| !everywhere.contains_key(**name)).collect();
+        assert!(
+            lost.is_empty(),
+            "line {}: there is no such test: {lost:?}",
+            line.number
+        );
+        assert!(
+            !line.core.is_empty(),
+            "line {}: nothing against the core",
+            line.number
+        );
+        let part = line.number.split('.').next().unwrap();
+        if part == "2" {
+            continue;
+        }
+        assert!(
+            !line.process.is_empty(),
+            "line {}: nothing against the process",
+            line.number
+        );
+        if part == "1" {
+            for tests in [&line.core, &line.process] {
+                let is_everywhere = |name: &&str| {
+                    let body = &everywhere[*name];
+                    body.contains("Mode::ALL") || body.contains("CipherSuite::ALL")
+                };
+                assert!(
+                    tests.iter().any(is_everywhere),
+                    "line {}: no test in every mode among {tests:?}",
+                    line.number
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn the_reader_of_the_table_sees_its_rows_and_nothing_else() {
     let text = "| where | what |\n| --- | --- |\n| `a.rs` | b | c |\n## The device contract\n| rule | in short | held by |\n\
                 | --- | --- | --- |\n| 0.1 | `x` is | `one`, `two` |\n| 3 GET `.c` | y | nobody |\n";
@@ -59,16 +107,70 @@ fn the_reader_of_the_table_sees_its_rows_and_nothing_else() {
     assert_eq!(names, [("0.1", &["one", "two"][..]), ("3 GET `.c`", &[])]);
 }
 
+#[test]
+fn the_reader_of_the_list_sees_its_lines_and_nothing_else() {
+    let text = "| 1.1 | x | `a` | `b` |\n## What DTLS withstands\n| line | what | core | process |\n| --- | --- | --- | --- |\n\
+                | 1.1 | `x` is | `one`, `two` | `three` |\n| 1.2 | y | `four` |  |\n## Else\n| 1.3 | z | `five` | `six` |\n";
+    let lines = lines(text);
+    let seen: Vec<_> = lines
+        .iter()
+        .map(|line| (line.number, line.core.as_slice(), line.process.as_slice()))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("1.1", &["one", "two"][..], &["three"][..]),
+            ("1.2", &["four"], &[])
+        ]
+    );
+}
+
 /// One rule or row of the contract.
 struct Row<'t> {
     name: &'t str,
     tests: Vec<&'t str>,
 }
 
+/// One line of what DTLS withstands.
+struct Line<'t> {
+    number: &'t str,
+    core: Vec<&'t str>,
+    process: Vec<&'t str>,
+}
+
+/// The lines of four columns below their heading, without the tables' own heads.
+fn lines(text: &str) -> Vec<Line<'_>> {
+    below("What DTLS withstands", text)
+        .lines()
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix('|')?.split('|').collect();
+            let [number, _, core, process] = cells[..] else {
+                panic!("not four columns: {line}")
+            };
+            let number = number.trim();
+            (!matches!(number, "---" | "line")).then(|| Line {
+                number,
+                core: quoted(core),
+                process: quoted(process),
+            })
+        })
+        .collect()
+}
+
+/// What stands under a heading of the second level.
+fn below<'t>(heading: &str, text: &'t str) -> &'t str {
+    let (_, below) = text.split_once(&format!("## {heading}\n")).unwrap();
+    below.split("\n## ").next().unwrap()
+}
+
+/// What stands between backquotes.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
 /// The rows of three columns below the contract's heading, without the tables' own heads.
 fn rows(text: &str) -> Vec<Row<'_>> {
-    let (_, contract) = text.split_once("## The device contract\n").unwrap();
-    contract
+    below("The device contract", text)
         .lines()
         .filter_map(|line| {
             let cells: Vec<&str> = line
@@ -79,29 +181,41 @@ fn rows(text: &str) -> Vec<Row<'_>> {
             let [name, _, tests] = cells[..] else {
                 panic!("not three columns: {line}")
             };
-            let tests = tests.split('`').skip(1).step_by(2).collect();
+            let tests = quoted(tests);
             (!matches!(name, "---" | "rule" | "row" | "what")).then_some(Row { name, tests })
         })
         .collect()
 }
 
-/// The names of all functions in the Rust files below a folder.
-fn functions_below(folder: &Path, names: &mut BTreeSet<String>) {
+fn functions_everywhere() -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut everywhere = BTreeMap::new();
+    for folder in ["src", "tests", "load-tests"] {
+        functions_below(&root.join(folder), &mut everywhere);
+    }
+    everywhere
+}
+
+/// All functions in the Rust files below a folder: their names, and the text up to the next one.
+fn functions_below(folder: &Path, functions: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            functions_below(&path, names);
+            functions_below(&path, functions);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).unwrap();
-            for (at, _) in text.match_indices("fn ") {
-                let name = text[at + 3..]
-                    .split(|c: char| !c.is_alphanumeric() && c != '_')
-                    .next();
-                names.extend(name.map(str::to_owned));
+            for after in text.split("fn ").skip(1) {
+                let name = after.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                // Several may have a name: the text is that of all of them.
+                let body = functions.entry(name.unwrap().to_owned()).or_default();
+                body.push_str(after);
             }
         }
     }
 }
+
+/// How many lines each part of the list of what DTLS withstands has.
+const LINES: [usize; 4] = [20, 48, 5, 8];
 
 /// The rows of section 3, as the table names them.
 const RESOURCES: [&str; 20] = [

@@ -1,7 +1,9 @@
 //! A device that takes it as it comes when the server goes away: our DTLS client half, CoAP by a library that the gateway
 //! does not use.
 
-use std::net::{Ipv4Addr, UdpSocket};
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,11 +26,19 @@ pub struct Connected {
 impl Connected {
     /// Shakes hands; `None` if the server is gone.
     pub fn connect(server: &Server, identity: &str, secret: &str) -> Option<Connected> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        socket.connect((Ipv4Addr::LOCALHOST, server.coaps_port)).unwrap();
-        socket.set_read_timeout(Some(WAIT)).unwrap();
+        Connected::connect_with(server, identity, secret, ClientConfig::default())
+    }
+
+    /// The same, offering what the configuration says.
+    pub fn connect_with(
+        server: &Server,
+        identity: &str,
+        secret: &str,
+        config: ClientConfig,
+    ) -> Option<Connected> {
+        let socket = another_socket(server);
         let mut handshake = ClientHandshake::new(
-            &Arc::new(ClientConfig::default()),
+            &Arc::new(config),
             Identity::new(identity.as_bytes()).unwrap(),
             Psk::new(secret.as_bytes()).unwrap(),
             Instant::now(),
@@ -60,6 +70,25 @@ impl Connected {
         None
     }
 
+    /// Its network gives it another port, and what is sent to the old one is lost.
+    pub fn change_port(&mut self, server: &Server) {
+        let before = self.address();
+        self.socket = another_socket(server);
+        assert_ne!(self.address(), before);
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    /// A record, not sent.
+    pub fn seal(&mut self, message: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        self.session.seal(message, &mut record).unwrap();
+        record
+    }
+
     /// What it should run; `None` if the server is gone, or does not know the session.
     pub fn manifest(&mut self) -> Option<Manifest> {
         let mut packet = self.packet(RequestType::Get, &[".u", "desired"]);
@@ -74,22 +103,29 @@ impl Connected {
         let path: Vec<&str> = uri.split('/').filter(|segment| !segment.is_empty()).collect();
         let mut bytes = Vec::new();
         for number in 0_u32.. {
-            let mut packet = self.packet(RequestType::Get, &path);
-            let block = number << 4 | 6;
-            packet.add_option(CoapOption::Block2, block.to_be_bytes()[1..].to_vec());
-            let answer = self.ask(packet)?;
-            assert_eq!(
-                answer.header.get_code(),
-                "2.05",
-                "block {number} of {uri}: {answer:?}"
-            );
-            bytes.extend_from_slice(&answer.payload);
-            let block = answer.get_first_option(CoapOption::Block2).unwrap();
-            if block.last().unwrap() & 8 == 0 {
+            let (block, more) = self.block(&path, number)?;
+            bytes.extend(block);
+            if !more {
                 break;
             }
         }
         Some(bytes)
+    }
+
+    /// One block of an artifact, and whether there are more.
+    pub fn block(&mut self, path: &[&str], number: u32) -> Option<(Vec<u8>, bool)> {
+        let mut packet = self.packet(RequestType::Get, path);
+        let block = number << 4 | 6;
+        packet.add_option(CoapOption::Block2, block.to_be_bytes()[1..].to_vec());
+        let answer = self.ask(packet)?;
+        assert_eq!(
+            answer.header.get_code(),
+            "2.05",
+            "block {number} of {path:?}: {answer:?}"
+        );
+        let block = answer.get_first_option(CoapOption::Block2).unwrap();
+        let more = block.last().unwrap() & 8 != 0;
+        Some((answer.payload, more))
     }
 
     /// Reports on the package `main`: the code of the answer.
@@ -144,6 +180,13 @@ impl Connected {
         }
         None
     }
+}
+
+fn another_socket(server: &Server) -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.connect((Ipv4Addr::LOCALHOST, server.coaps_port)).unwrap();
+    socket.set_read_timeout(Some(WAIT)).unwrap();
+    socket
 }
 
 fn is_silence(error: &std::io::Error) -> bool {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tessera::control::{Actor, Control, DeviceEntry, NewCredential, NewDevice, Options};
+use tessera::control::{Actor, Control, DeviceEntry, NewCredential, NewDevice, NewPsk, Options};
 use tessera::device_api::{DeviceApi, Keys};
 use tessera::fleet::{
     ArtifactRef, CohortId, CohortName, DeploymentName, DeploymentOrder, DeviceName, NewPackage, PackageName,
@@ -67,10 +67,10 @@ impl Gateway {
                     name: DeviceName::parse(&name_of(index)).unwrap(),
                     cohort: Some(cohort),
                     tags: Vec::new(),
-                    credentials: vec![NewCredential {
+                    credentials: vec![NewCredential::Psk(NewPsk {
                         identity: Some(PskIdentity::new(identity.as_bytes()).unwrap()),
                         secret: Some(PskSecret::new(secret.as_bytes()).unwrap()),
-                    }],
+                    })],
                 };
                 control.create_device(&me(), project, new).await.unwrap();
             }

@@ -60,6 +60,12 @@ impl Server {
         }
     }
 
+    /// Changes a setting for the next start.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.retain(|(other, _)| other != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
     /// Starts it with another program before its command line, which may end it at any time; false if it did before the
     /// server was ready.
     pub fn start_under(&mut self, prefix: &[String]) -> bool {

@@ -2,6 +2,8 @@
 
 wolfssl.py client PORT IDENTITY KEY SUITES   says "established SUITE", sends each line of its input, prints what it gets
 wolfssl.py server PORT IDENTITY KEY SUITES   says "listening", serves one client, sends everything back
+
+Options behind these: --no-extended-master-secret, --max-fragment-length-512, --certificate PEM KEY-PEM, --ca PEM
 """
 
 import ctypes
@@ -24,7 +26,7 @@ CLIENT_KEY = ctypes.CFUNCTYPE(
 )
 SERVER_KEY = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_uint)
 
-role, port, identity, key, suites = sys.argv[1:]
+role, port, identity, key, suites, *options = sys.argv[1:]
 identity, key = identity.encode(), bytes.fromhex(key)
 
 
@@ -65,10 +67,29 @@ udp.connect(peer)
 context = ctypes.c_void_p(wolf.wolfSSL_CTX_new(ctypes.c_void_p(method)))
 if wolf.wolfSSL_CTX_set_cipher_list(context, suites.encode()) != 1:
     sys.exit(f"this wolfSSL has no {suites}")
-if role == "client":
+if "--certificate" in sys.argv or "--ca" in sys.argv:
+    pass
+elif role == "client":
     wolf.wolfSSL_CTX_set_psk_client_callback(context, client_key)
 else:
     wolf.wolfSSL_CTX_set_psk_server_callback(context, server_key)
+PEM, MAX_512 = 1, 1
+settings = iter(options)
+for option in settings:
+    if option == "--no-extended-master-secret":
+        done = wolf.wolfSSL_CTX_DisableExtendedMasterSecret(context) == 1
+    elif option == "--max-fragment-length-512":
+        done = wolf.wolfSSL_CTX_UseMaxFragment(context, MAX_512) == 1
+    elif option == "--certificate":
+        chain, private = next(settings).encode(), next(settings).encode()
+        done = wolf.wolfSSL_CTX_use_certificate_chain_file(context, chain) == 1
+        done = done and wolf.wolfSSL_CTX_use_PrivateKey_file(context, private, PEM) == 1
+    elif option == "--ca":
+        done = wolf.wolfSSL_CTX_load_verify_locations(context, next(settings).encode(), None) == 1
+    else:
+        done = False
+    if not done:
+        sys.exit(f"wolfSSL does not take {option}")
 session = wolf.wolfSSL_new(context)
 handle = ctypes.c_void_p(session)
 address = struct.pack("=HH4s8x", socket.AF_INET, socket.htons(peer[1]), socket.inet_aton(peer[0]))

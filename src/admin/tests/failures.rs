@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::Api;
-use crate::control::{FailedHandshake, FailureCause};
+use crate::control::{FailedHandshake, FailureCause, Offered};
 use crate::fleet::PskIdentity;
 
 #[tokio::test]
@@ -157,7 +157,7 @@ impl Api {
         let peer: SocketAddr = peer.parse().unwrap();
         let identity = Some(PskIdentity::new(identity).unwrap());
         let failed = FailedHandshake {
-            identity,
+            offered: identity.map(Offered::Psk),
             peer,
             cause,
         };

@@ -17,6 +17,7 @@ async fn every_list_is_had_a_page_at_a_time() {
         "devices/lamp-1/events",
         "devices/lamp-1/credentials",
         "sessions",
+        "device-cas",
         "keys",
     ] {
         let page = api.get(&format!("{list}?limit=1")).await.expect(200);

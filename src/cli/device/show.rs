@@ -34,11 +34,17 @@ pub fn run(name: &str, server: &ServerArgs) -> Result<(), Failure> {
 
 fn credentials(device: &Value) -> Vec<Vec<String>> {
     let in_use = field(device, "/session/credential");
-    let mut rows = vec![heading(&["IDENTITY", "ADDED", "", "CREDENTIAL"])];
+    let mut rows = vec![heading(&[
+        "IDENTITY OR SHA-256",
+        "TYPE",
+        "ADDED",
+        "",
+        "CREDENTIAL",
+    ])];
     for one in items(&device["credentials"]) {
         let mut row: Vec<String> = credential::COLUMNS.iter().map(|(_, show)| show(one)).collect();
         let used = !in_use.is_empty() && field(one, "/id") == in_use;
-        row.insert(2, if used { "in use" } else { "" }.to_owned());
+        row.insert(3, if used { "in use" } else { "" }.to_owned());
         rows.push(row);
     }
     rows
@@ -92,6 +98,7 @@ const SHOWN: &[Column] = &[
     ("ONLINE", online),
     ("ADDRESS", |device| field(device, "/session/address")),
     ("CIPHER SUITE", |device| field(device, "/session/cipherSuite")),
+    ("CONNECTION ID", |device| field(device, "/session/connectionId")),
     ("CONNECTED", |device| ago(device, "/session/since")),
     ("LAST SEEN", |device| ago(device, "/lastSeenAt")),
     ("LAST FAILURE", |device| {
@@ -124,13 +131,18 @@ mod tests {
         let device = json!({
             "session": {"credential": "crd_2"},
             "credentials": [
-                {"id": "crd_1", "identity": "old", "createdAt": "then"},
-                {"id": "crd_2", "identity": "new", "createdAt": "then"},
+                {"id": "crd_1", "type": "psk", "identity": "old", "createdAt": "then"},
+                {
+                    "id": "crd_2", "type": "certificate", "sha256": "00ff", "createdAt": "then",
+                    "subject": {"organization": "default", "commonName": "lamp"}, "notAfter": "2030-01-01T00:00:00.000Z",
+                },
             ],
         });
         assert_eq!(
             table(credentials(&device)),
-            "IDENTITY  ADDED          CREDENTIAL\nold       then           crd_1\nnew       then   in use  crd_2\n"
+            "IDENTITY OR SHA-256  TYPE                                               ADDED          CREDENTIAL\n\
+             old                  psk                                                then           crd_1\n\
+             00ff                 certificate, O=default, CN=lamp, until 2030-01-01  then   in use  crd_2\n"
         );
         assert_eq!(credentials(&json!({})).len(), 1);
         let events = json!([{"at": "now", "type": "log", "text": "boot \u{1b}[2J"}]);

@@ -18,7 +18,7 @@ async fn a_device_is_found_by_its_identity_with_its_secret() {
         .unwrap();
     assert_eq!(created.credentials[0].made, None);
     let default = &created.credentials[1];
-    assert_eq!(default.credential.identity.to_string(), "d1-id@default");
+    assert_eq!(default.credential.proof().to_string(), "d1-id@default");
     let made = default.made.clone().unwrap();
 
     let given = given.killed().await;

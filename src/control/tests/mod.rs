@@ -2,6 +2,7 @@
 //! process finds after this one was killed.
 
 mod artifacts;
+mod certificates;
 mod deployments;
 mod devices;
 mod durability;
@@ -19,8 +20,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::{
-    Actor, Control, ControlError, DeviceEntry, DevicePatch, NewCredential, NewDevice, Options, Report,
-    SessionFacts, Started,
+    Actor, Control, ControlError, DeviceEntry, DevicePatch, NewCredential, NewDevice, NewPsk, Options,
+    Report, SessionFacts, Started,
 };
 use crate::fleet::{
     ArtifactOutcome, ArtifactRef, CohortId, CohortName, Deployment, DeploymentName, DeploymentOrder,
@@ -223,10 +224,10 @@ fn new_device(name: &str, cohort: Option<CohortId>) -> NewDevice {
 }
 
 fn credential(identity: &str, secret: Option<&[u8]>) -> NewCredential {
-    NewCredential {
+    NewCredential::Psk(NewPsk {
         identity: Some(PskIdentity::new(identity.as_bytes()).unwrap()),
         secret: secret.map(|secret| PskSecret::new(secret).unwrap()),
-    }
+    })
 }
 
 fn session(serial: u64) -> SessionFacts {
@@ -235,6 +236,7 @@ fn session(serial: u64) -> SessionFacts {
         shard: 0,
         peer,
         suite: "none",
+        connection_id: None,
         credential: None,
         since_ms: 1,
         serial,

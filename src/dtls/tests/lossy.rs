@@ -81,11 +81,9 @@ fn any_single_datagram_may_be_late() {
 fn records_may_travel_apart_and_in_any_order() {
     // ClientKeyExchange, ChangeCipherSpec, Finished; with certificates, Certificate before them and CertificateVerify among
     // them. Every order.
-    for ((suite, offered), order) in every_kind().flat_map(|(suite, offered)| {
-        let count = if suite.has_psk() { 3 } else { 5 };
-        orders_of(count)
-            .into_iter()
-            .map(move |order| ((suite, offered), order))
+    for ((suite, offered), order) in every_kind().flat_map(|kind| {
+        let count = if kind.0.has_psk() { 3 } else { 5 };
+        orders_of(count).into_iter().map(move |order| (kind, order))
     }) {
         let mut simulation = simulation_with(suite, offered);
         simulation.run(

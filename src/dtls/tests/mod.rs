@@ -8,6 +8,7 @@ mod hostile;
 mod known_answers;
 mod lossy;
 mod suites;
+mod withstand;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -57,6 +57,42 @@ impl Deferrals {
         Some(deferral)
     }
 
+    /// A peer has shown that it is there: what it was to be told had been taken in hand is on its way now.
+    pub fn proven(&mut self, peer: PeerKey, deadline: Instant) {
+        if !self.of_peers.contains_key(&peer) {
+            return;
+        }
+        for (number, deferral) in &mut self.waiting {
+            if deferral.peer == peer && deferral.overdue == Overdue::Taken {
+                self.deadlines.remove(&(deferral.deadline, *number));
+                self.deadlines.insert((deadline, *number));
+                deferral.deadline = deadline;
+                deferral.overdue = Overdue::Unavailable;
+            }
+        }
+    }
+
+    /// Takes out what a peer was to be told had been taken in hand.
+    pub fn take_taken(&mut self, peer: PeerKey) -> Vec<Deferral> {
+        if !self.of_peers.contains_key(&peer) {
+            return Vec::new();
+        }
+        let taken = self
+            .waiting
+            .iter()
+            .filter(|(_, deferral)| deferral.peer == peer && deferral.overdue == Overdue::Taken)
+            .map(|(number, _)| *number);
+        let taken: Vec<u64> = taken.collect();
+        taken.into_iter().filter_map(|number| self.take(number)).collect()
+    }
+
+    /// Whether an answer is on its way.
+    pub fn are_owed(&self) -> bool {
+        self.waiting
+            .values()
+            .any(|deferral| deferral.overdue != Overdue::Taken)
+    }
+
     /// Takes out a request whose time is up at `now`, with its number.
     pub fn take_due(&mut self, now: Instant) -> Option<(u64, Deferral)> {
         let (_, number) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;

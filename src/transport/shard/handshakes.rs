@@ -6,22 +6,24 @@
 //!    kept.
 //! 4. The client's Finished verified, the session replaces whatever the device or the address had.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tracing::{debug, trace};
 
 use super::super::admission::{Network, NoSeat};
+use super::super::cids::Holder;
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
 use super::super::inbox::{CertificateTicket, Found, KeyTicket, Message};
 use super::super::journal::{Entry, SavedCredential, SavedPeer};
-use super::super::slots::PeerId;
+use super::super::slots::{Lane, PeerId};
 use super::super::udp::{Path, SendQueue};
 use super::{Alarm, Link, Origin, Peer, Shard, security};
 use crate::dtls::{
-    Admission, ChainFault, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, KeyDigest,
-    PeerChain, RESERVATION, ServerHandshake, VerifiedHello,
+    Admission, ChainFault, ConnectionId, Established, FailureReason, HandshakeEvent, HandshakeFailure,
+    Identity, KeyDigest, PeerChain, RESERVATION, ServerHandshake, VerifiedHello,
 };
 use crate::telemetry::{DropReason, GatewayEvent, HandshakeResult, Retransmitter};
 
@@ -29,6 +31,8 @@ use crate::telemetry::{DropReason, GatewayEvent, HandshakeResult, Retransmitter}
 pub struct Handshaking<D> {
     machine: Box<ServerHandshake>,
     path: Path,
+    /// What stands on the client's Finished, and on the records of the session that it becomes.
+    cid: Option<ConnectionId>,
     network: Network,
     began: Instant,
     device: Option<D>,
@@ -55,6 +59,11 @@ enum LookedUpBy {
 }
 
 impl<D> Handshaking<D> {
+    /// Whether this is where it goes on.
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        self.path.peer == address
+    }
+
     /// Whether its key or its certificate is being looked up.
     pub fn wants_key(&self) -> bool {
         self.wanted.is_some()
@@ -131,11 +140,17 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 return self.drop_datagram(DropReason::HandshakeCap);
             }
         };
-        match ServerHandshake::new(&self.around.dtls, hello, None, self.now, &mut self.around.rng) {
+        // None left is as if none had been offered.
+        let cid = hello
+            .offers_connection_id()
+            .then(|| self.cids.take(&mut self.around.rng))
+            .flatten();
+        match ServerHandshake::new(&self.around.dtls, hello, cid, self.now, &mut self.around.rng) {
             Ok(machine) => {
                 let id = self.handshakes.insert(Handshaking {
                     machine: Box::new(machine),
                     path,
+                    cid,
                     network,
                     began: self.now,
                     device: None,
@@ -145,10 +160,16 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     alarm: None,
                 });
                 self.update_here(path.peer, |here| here.handshaking = Some(id));
+                if let Some(cid) = cid {
+                    self.cids.assign(cid, Holder::Handshake(id));
+                }
                 self.drive(id, out);
             }
             Err(failure) => {
                 self.seats.leave(network);
+                if let Some(cid) = cid {
+                    self.cids.release(cid);
+                }
                 self.tell_failure(path, self.now, &failure, out);
             }
         }
@@ -329,6 +350,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
 
     /// The client has proven its key: from here on the session is the device's only one.
     fn establish(&mut self, id: PeerId, established: Established) {
+        let Established { mut session, claim } = established;
+        let cid = session.connection_id();
+        if let Some(handshaking) = self.handshakes.get_mut(id) {
+            // It goes on in the session.
+            handshaking.cid.take_if(|own| Some(*own) == cid);
+        }
         let Some(handshaking) = self.leave_handshake(id) else {
             return;
         };
@@ -339,9 +366,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             credential,
             ..
         } = handshaking;
-        // A key that nobody has opens no Finished.
-        let Some(device) = device else { return };
-        let Established { mut session, claim } = established;
+        let Some(device) = device else {
+            // A key that nobody has opens no Finished.
+            if let Some(cid) = cid {
+                self.cids.release(cid);
+            }
+            return;
+        };
         trace!(peer = %path.peer, %claim, "session established");
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
         if let Some(old) = here.established {
@@ -374,6 +405,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             shard: self.around.index,
             peer: path.peer,
             suite: session.suite().name(),
+            connection_id: cid.map(ConnectionId::to_bytes),
             credential,
             since_unix_ms: self.unix_ms,
             restored: false,
@@ -390,9 +422,17 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             since_unix_ms: self.unix_ms,
         });
         peer.is_logged = is_logged;
+        let id = match cid {
+            Some(cid) => {
+                let id = self.sessions.insert_in(Lane::Patient, peer);
+                self.cids.assign(cid, Holder::Session(id));
+                id
+            }
+            None => self.sessions.insert(peer),
+        };
         let key = PeerKey {
             kind: Kind::Secure,
-            id: self.sessions.insert(peer),
+            id,
         };
         self.settle(key, path, &device, &facts);
         let took = self.now - began;
@@ -408,8 +448,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         let place = self.place(key);
         if key.kind == Kind::Secure {
             self.around.sessions.fetch_add(1, Ordering::Relaxed);
-            self.update_here(path.peer, |here| here.established = Some(key.id));
-            self.around.directory.claim(path.peer, place);
+            if facts.connection_id.is_none() {
+                self.update_here(path.peer, |here| here.established = Some(key.id));
+                self.around.directory.claim(path.peer, place);
+            }
         }
         self.tally
             .record(GatewayEvent::SessionStarted(security(key.kind)));
@@ -453,7 +495,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// At the cap the session of this shard that was silent for the longest goes.
     fn make_room(&mut self) {
         if self.around.sessions.load(Ordering::Relaxed) >= self.around.max_sessions
-            && let Some(id) = self.sessions.oldest()
+            && let Some(id) = self.longest_silent()
         {
             self.end(
                 PeerKey {
@@ -463,6 +505,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 EndReason::Evicted,
             );
         }
+    }
+
+    fn longest_silent(&self) -> Option<PeerId> {
+        [Lane::Usual, Lane::Patient]
+            .into_iter()
+            .filter_map(|lane| self.sessions.oldest_in(lane))
+            .min_by_key(|id| self.sessions.get(*id).map(|peer| peer.heard))
     }
 
     fn fail(&mut self, id: PeerId, failure: &HandshakeFailure, out: &mut SendQueue) {
@@ -515,6 +564,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.seats_of_lookups.insert(id, handshaking.network);
         } else {
             self.seats.leave(handshaking.network);
+        }
+        if let Some(cid) = handshaking.cid {
+            self.cids.release(cid);
         }
         self.update_here(handshaking.path.peer, |here| {
             if here.handshaking == Some(id) {

@@ -5,7 +5,7 @@
 //! - `requests`: CoAP messages, their answers now and later. `deferrals`: who waits for one.
 //! - `observers`: notifications.
 //! - `plain`: peers without DTLS.
-//! - `restore`: sessions of an earlier run.
+//! - `restore`: sessions of an earlier run. `proof`: whether their devices are still there.
 //! - `log_anew`: sessions told to a session log that had failed.
 
 mod deferrals;
@@ -13,13 +13,14 @@ mod handshakes;
 mod log_anew;
 mod observers;
 mod plain;
+mod proof;
 mod requests;
 mod restore;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
-pub use self::requests::{ANSWER_WITHIN, ASKED_WITHIN};
+pub use self::requests::{ANSWER_WITHIN, ASKED_WITHIN, TAKEN_WITHIN};
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -35,19 +36,22 @@ use self::handshakes::Handshaking;
 use self::log_anew::Unlogged;
 use self::observers::Sweep;
 use self::plain::Lookup;
+use self::proof::Proof;
 use self::restore::Unresolved;
 use super::admission::{Network, Seats};
+use super::cids::{Cids, Found, Holder};
 use super::directory::{Directory, Kind, PeerKey, Place};
 use super::handler::{EndReason, Handler, KeySource, Principal};
 use super::inbox::{Forwarded, Mailbox, Message};
 use super::journal::{Entry, Journal, SavedRelation};
 use super::ranges::Ranges;
-use super::slots::{PeerId, Slots};
+use super::routability::{Routability, Sending};
+use super::slots::{Lane, PeerId, Slots};
 use super::udp::{Path, SendQueue};
 use crate::coap::{Endpoint, MessageId, Wheel};
 use crate::dtls::{
-    ContentType, CookieJar, Ignored, Incoming, RecordHeader, RecordStart, SealError, ServerConfig, Session,
-    records,
+    ConnectionId, ContentType, CookieJar, Ignored, Incoming, RecordHeader, RecordStart, SealError,
+    ServerConfig, Session, records,
 };
 use crate::telemetry::{DropReason, GatewayEvent, Security, SessionEnd, Tally};
 
@@ -74,6 +78,8 @@ pub struct Surroundings<H: Handler, K> {
     /// Sessions allowed over all shards.
     pub max_sessions: usize,
     pub idle: Duration,
+    /// Of sessions with a connection ID.
+    pub idle_with_cid: Duration,
     /// Handshakes in flight allowed in this shard.
     pub max_handshakes: usize,
     /// Plain peers allowed in this shard.
@@ -88,8 +94,11 @@ pub struct Shard<H: Handler, K> {
     unix_ms: i64,
     sessions: Slots<Peer<H::Device>>,
     plain: Slots<Peer<H::Device>>,
-    /// Who is at an address.
+    /// Who is at an address: handshakes, and sessions without a connection ID. One with a connection ID owns no address, so
+    /// that wherever it goes it takes none away from anybody.
     addresses: HashMap<SocketAddr, Here>,
+    /// Whose records with a connection ID are.
+    cids: Cids,
     plain_addresses: HashMap<SocketAddr, PlainHere>,
     handshakes: Slots<Handshaking<H::Device>>,
     seats: Seats,
@@ -129,6 +138,8 @@ struct Peer<D> {
     /// For the session log; `None` without DTLS.
     origin: Option<Origin>,
     path: Path,
+    routability: Routability,
+    proof: Proof,
     serial: u64,
     heard: Instant,
     /// The earliest alarm set for it.
@@ -137,6 +148,8 @@ struct Peer<D> {
     is_due: bool,
     /// In `moved` already.
     has_moved: bool,
+    /// Its address changed since it was logged.
+    address_changed: bool,
     /// Its relations changed since they were logged.
     relations_changed: bool,
     /// The session log has been told of it.
@@ -205,6 +218,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             sessions: Slots::new(first_generation),
             plain: Slots::new(first_generation),
             addresses: HashMap::new(),
+            cids: Cids::new(around.index, around.mailboxes.len()),
             plain_addresses: HashMap::new(),
             handshakes: Slots::new(first_generation),
             seats: Seats::new(around.max_handshakes),
@@ -337,7 +351,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     /// numbers. Looks at everybody: for those who have to know before time may go on.
     #[must_use]
     pub fn is_owed(&self) -> bool {
-        !self.deferrals.is_empty()
+        self.deferrals.are_owed()
             || !self.unresolved.is_empty()
             || !self.seats_of_lookups.is_empty()
             || self.handshakes.iter().any(Handshaking::wants_key)
@@ -366,6 +380,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         {
             return;
         }
+        if header.content_type == ContentType::Tls12Cid
+            && let Some(cid) = RecordHeader::connection_id(datagram)
+        {
+            return self.handle_identified(cid, path, datagram, forwarded, out);
+        }
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
         // While a handshake runs beside a session, what is in the clear and the Finished belong to the handshake; data
         // and alerts, encrypted, to the session.
@@ -373,8 +392,14 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         match here {
             Here {
                 handshaking: Some(id),
-                ..
-            } if of_handshake => self.handle_flight(id, path, datagram, out),
+                established,
+            } if of_handshake => {
+                let of_before = established.or_else(|| self.session_in(datagram));
+                let is_old = of_before.is_some_and(|id| self.repeat_last_flight(id, path, datagram, out));
+                if !is_old {
+                    self.handle_flight(id, path, datagram, out);
+                }
+            }
             Here {
                 established: Some(id),
                 ..
@@ -388,9 +413,80 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 }
                 match handshaking {
                     Some(id) => self.handle_flight(id, path, datagram, out),
-                    None => self.drop_datagram(DropReason::UnknownSession),
+                    None => self.handle_stray(path, datagram, forwarded, out),
                 }
             }
+        }
+    }
+
+    /// Sends the last flight of a session again to a device that did not get it and repeats its own; false where there is no
+    /// such device behind the datagram. Whoever has seen its hello can begin a handshake beside the session with it, which
+    /// must not take in what the device repeats.
+    fn repeat_last_flight(&mut self, id: PeerId, path: Path, datagram: &[u8], out: &mut SendQueue) -> bool {
+        let Some(Peer {
+            link: Link::Secure(session),
+            ..
+        }) = self.sessions.get_mut(id)
+        else {
+            return false;
+        };
+        if session.last_flight().next().is_none() {
+            return false;
+        }
+        let mut copy = datagram.to_vec();
+        let is_repeated = records(&mut copy)
+            .filter(|record| RecordHeader::peek(record).is_some_and(|header| header.epoch > 0))
+            .any(|record| session.handle_record(record) == Incoming::ResendFlight);
+        if is_repeated {
+            for flight in session.last_flight() {
+                let start = out.bytes.len();
+                out.bytes.extend_from_slice(flight);
+                out.push(start, path);
+            }
+        }
+        is_repeated
+    }
+
+    /// The session whose connection ID stands on a record of the datagram.
+    fn session_in(&self, datagram: &mut [u8]) -> Option<PeerId> {
+        let cid = records(datagram).find_map(|record| RecordHeader::connection_id(record))?;
+        match self.cids.find(cid) {
+            Found::Here(Holder::Session(id)) => Some(id),
+            Found::Here(Holder::Handshake(_)) | Found::Elsewhere(_) | Found::Nobody => None,
+        }
+    }
+
+    /// Takes a datagram whose first record has a connection ID.
+    fn handle_identified(
+        &mut self,
+        cid: ConnectionId,
+        path: Path,
+        datagram: &mut [u8],
+        forwarded: bool,
+        out: &mut SendQueue,
+    ) {
+        match self.cids.find(cid) {
+            Found::Here(Holder::Session(id)) => self.handle_records(id, path, datagram, out),
+            Found::Here(Holder::Handshake(id)) => {
+                // Until its Finished is verified, nothing tells that a record from elsewhere is the client's.
+                if self.handshakes.get(id).is_some_and(|of| of.is_at(path.peer)) {
+                    self.handle_flight(id, path, datagram, out);
+                } else {
+                    self.drop_datagram(DropReason::HandshakeNoise);
+                }
+            }
+            Found::Elsewhere(shard) if !forwarded && self.forward_to(shard, path, datagram) => {}
+            Found::Elsewhere(_) | Found::Nobody => self.drop_datagram(DropReason::UnknownConnectionId),
+        }
+    }
+
+    /// Takes a datagram that begins with a record of nobody. What a client with a connection ID repeats when our last flight
+    /// was lost begins in the clear and ends with its Finished, which tells whose it is.
+    fn handle_stray(&mut self, path: Path, datagram: &mut [u8], forwarded: bool, out: &mut SendQueue) {
+        let cid = records(datagram).find_map(|record| RecordHeader::connection_id(record));
+        match cid {
+            Some(cid) => self.handle_identified(cid, path, datagram, forwarded, out),
+            None => self.drop_datagram(DropReason::UnknownSession),
         }
     }
 
@@ -403,6 +499,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         if self.is_unresolved(id) {
             return self.keep_for_later(id, path, datagram);
         }
+        let was_there = self
+            .sessions
+            .get(id)
+            .is_some_and(|peer| peer.path.peer == path.peer);
         for record in records(datagram) {
             let Some(peer) = self.sessions.get_mut(id) else {
                 return;
@@ -410,27 +510,55 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             let Link::Secure(session) = &mut peer.link else {
                 return;
             };
+            let expected = session.receive_mark();
             match session.handle_record(record) {
-                Incoming::Data { message, .. } => {
-                    peer.path = path;
+                Incoming::Data { newest: false, .. } if peer.proof.is_owed() => {
+                    self.drop_datagram(DropReason::Replayed);
+                }
+                Incoming::Data { message, newest } => {
+                    let leaves_gap = session.receive_mark() > expected + 1;
+                    // What is in the datagram that moved it was sent before anything could arrive there.
+                    let proves = newest && was_there;
+                    let is_elsewhere = path.peer != peer.path.peer;
+                    let moves = newest && is_elsewhere && session.connection_id().is_some();
+                    if newest && !is_elsewhere {
+                        peer.path = path;
+                        if proves {
+                            peer.routability.heard(message);
+                        }
+                    }
+                    // After a restart it may be one that is sent again, once. It is answered where it came from, and the address
+                    // stays until the device has shown from there that it is there.
+                    if moves && !peer.proof.is_owed() {
+                        self.move_to(id, path);
+                    }
+                    let Some(peer) = self.sessions.get_mut(id) else {
+                        return;
+                    };
                     peer.heard = self.now;
                     if self.around.journal.is_some() && !peer.has_moved {
                         peer.has_moved = true;
                         self.moved.push(id);
                     }
+                    // An older record is answered where the peer is by now.
+                    let reply_to = if moves { path } else { peer.path };
                     self.sessions.touch(id);
-                    self.handle_coap(key, path, message, out);
+                    if leaves_gap {
+                        self.doubt(key);
+                    }
+                    self.handle_coap(key, reply_to, proves, message, out);
+                }
+                // Answered where it came from, which is what is asked.
+                Incoming::PathChallenge(challenge) => {
+                    let start = out.bytes.len();
+                    let answered = session.answer_challenge(challenge, &mut out.bytes).map(|_| ());
+                    out.push(start, path);
+                    self.after_sending(key, answered);
                 }
                 Incoming::ResendFlight => {
                     for flight in session.last_flight() {
                         let start = out.bytes.len();
                         out.bytes.extend_from_slice(flight);
-                        out.push(start, path);
-                    }
-                }
-                Incoming::PathChallenge(challenge) => {
-                    let start = out.bytes.len();
-                    if session.answer_challenge(challenge, &mut out.bytes).is_ok() {
                         out.push(start, path);
                     }
                 }
@@ -447,12 +575,30 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                         Ignored::Plaintext => DropReason::Plaintext,
                         Ignored::WrongEpoch => DropReason::WrongEpoch,
                         Ignored::Replayed => DropReason::Replayed,
-                        Ignored::WrongConnectionId => DropReason::UnknownSession,
+                        Ignored::WrongConnectionId => DropReason::UnknownConnectionId,
                         Ignored::Unauthentic => DropReason::Undecryptable,
                         Ignored::Unexpected => DropReason::Other,
                     });
                 }
             }
+        }
+    }
+
+    /// The newest record of a session with a connection ID has come from another address: its device is there by now.
+    //= RFC 9146 section 6
+    //# the receiver MUST NOT replace the address it uses for sending records to its peer with the source address specified
+    //# in the received datagram, unless the following three conditions are met
+    // It has been opened, it is the newest, and until the device has shown that it receives there, little is sent.
+    fn move_to(&mut self, id: PeerId, path: Path) {
+        let Some(peer) = self.sessions.get_mut(id) else {
+            return;
+        };
+        peer.path = path;
+        peer.routability = Routability::unproven();
+        peer.address_changed = true;
+        self.tally.record(GatewayEvent::AddressChanged);
+        if let Some(device) = &peer.device {
+            self.around.handler.moved(device, peer.serial, path.peer);
         }
     }
 
@@ -464,13 +610,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         if place.shard == self.around.index {
             return false;
         }
-        let Some(mailbox) = self.around.mailboxes.get(usize::from(place.shard)) else {
+        self.forward_to(place.shard, path, datagram)
+    }
+
+    /// Passes a datagram on to another shard; false when there is no such.
+    fn forward_to(&mut self, shard: u16, path: Path, datagram: &[u8]) -> bool {
+        let Some(mailbox) = self.around.mailboxes.get(usize::from(shard)) else {
             return false;
         };
-        if !mailbox.forward(Forwarded {
-            path,
-            bytes: datagram.into(),
-        }) {
+        let bytes = datagram.into();
+        if mailbox.forward(Forwarded { path, bytes }) {
+            self.tally.record(GatewayEvent::DatagramForwarded);
+        } else {
             self.drop_datagram(DropReason::QueueFull);
         }
         true
@@ -487,12 +638,17 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         match key.kind {
             Kind::Secure => {
                 self.around.sessions.fetch_sub(1, Ordering::Relaxed);
-                self.around.directory.release(peer.path.peer, place);
-                self.update_here(peer.path.peer, |here| {
-                    if here.established == Some(key.id) {
-                        here.established = None;
+                match peer.connection_id() {
+                    Some(cid) => self.cids.release(cid),
+                    None => {
+                        self.around.directory.release(peer.path.peer, place);
+                        self.update_here(peer.path.peer, |here| {
+                            if here.established == Some(key.id) {
+                                here.established = None;
+                            }
+                        });
                     }
-                });
+                }
                 if let Some(unresolved) = self.unresolved.remove(&key.id) {
                     self.around.directory.leave(unresolved.device, place);
                 }
@@ -552,12 +708,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
 
     /// Seals a close_notify for a session that is about to end.
     fn say_goodbye(&mut self, key: PeerKey, out: &mut SendQueue) {
-        if let Some(peer) = self.peer_mut(key)
+        if let Some(peer) = requests::table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id)
             && let Link::Secure(session) = &mut peer.link
         {
             let start = out.bytes.len();
             session.close(&mut out.bytes);
-            out.push(start, peer.path);
+            if !peer.routability.admits(Sending::Goodbye, out.bytes.len() - start) {
+                out.bytes.truncate(start);
+                self.tally.record(GatewayEvent::DatagramWithheld);
+                return;
+            }
+            let path = peer.path;
+            out.push(start, path);
         }
     }
 
@@ -570,11 +732,15 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
 
     fn expire(&mut self) {
         for _ in 0..EXPIRIES_PER_TICK {
-            let idle = self.around.idle;
+            let (idle, idle_with_cid) = (self.around.idle, self.around.idle_with_cid);
             let now = self.now;
-            let stale = |peer: Option<&Peer<H::Device>>| peer.is_some_and(|peer| peer.heard + idle <= now);
-            if let Some(id) = self.sessions.oldest()
-                && stale(self.sessions.get(id))
+            let stale =
+                |peer: Option<&Peer<H::Device>>, idle| peer.is_some_and(|peer| peer.heard + idle <= now);
+            let usual = self.sessions.oldest();
+            let patient = self.sessions.oldest_in(Lane::Patient);
+            if let Some(id) = usual
+                .filter(|id| stale(self.sessions.get(*id), idle))
+                .or_else(|| patient.filter(|id| stale(self.sessions.get(*id), idle_with_cid)))
             {
                 self.end(
                     PeerKey {
@@ -584,7 +750,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     EndReason::Idle,
                 );
             } else if let Some(id) = self.plain.oldest()
-                && stale(self.plain.get(id))
+                && stale(self.plain.get(id), idle)
             {
                 self.end(
                     PeerKey {
@@ -612,6 +778,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 let (serial, mark) = (peer.serial, session.receive_mark());
                 if !journal.record(Entry::Received { serial, mark }) {
                     // The disk is behind: the others' turn comes with the next tick.
+                    break;
+                }
+                if !peer.log_address(journal) {
                     break;
                 }
                 peer.has_moved = false;
@@ -699,15 +868,61 @@ impl<D> Peer<D> {
             credential: 0,
             origin: None,
             path,
+            routability: Routability::default(),
+            proof: Proof::Given,
             serial,
             heard: now,
             alarm: None,
             is_due: false,
             has_moved: false,
+            address_changed: false,
             relations_changed: false,
             is_logged: false,
             ranges: Ranges::new(),
         }
+    }
+
+    /// What its records come with.
+    fn connection_id(&self) -> Option<ConnectionId> {
+        match &self.link {
+            Link::Secure(session) => session.connection_id(),
+            Link::Plain { .. } => None,
+        }
+    }
+
+    /// Seals the message begun and queues its datagram along `path`. Withheld, as if it were lost, where too much has been sent to
+    /// an address that the device has not proven.
+    fn send(
+        &mut self,
+        started: Started,
+        path: Path,
+        sending: Sending,
+        out: &mut SendQueue,
+        tally: &mut Tally,
+    ) -> Result<(), SealError> {
+        let at = started.at;
+        self.link.finish(started, out)?;
+        if path.peer == self.path.peer && !self.routability.admits(sending, out.bytes.len() - at) {
+            out.bytes.truncate(at);
+            tally.record(GatewayEvent::DatagramWithheld);
+            return Ok(());
+        }
+        out.push(at, path);
+        Ok(())
+    }
+
+    /// Writes where the peer is to the session log, if that has changed; false when the log takes no more. Here and not with every
+    /// change: behind some networks that would be with every datagram, and what is lost in between costs a
+    /// notification until the device is next heard of.
+    fn log_address(&mut self, journal: &Journal) -> bool {
+        if self.address_changed {
+            self.address_changed = !journal.record(Entry::Moved {
+                serial: self.serial,
+                peer: self.path.peer,
+                local: self.path.local,
+            });
+        }
+        !self.address_changed
     }
 
     /// Writes what the peer observes to the session log, if that has changed.
@@ -752,7 +967,7 @@ impl<D> Peer<D> {
 }
 
 impl Link {
-    /// Begins a message at the end of the queue: append it, then [`Self::finish`].
+    /// Begins a message at the end of the queue: append it, then [`Peer::send`].
     fn begin(&self, out: &mut SendQueue) -> Started {
         let at = out.bytes.len();
         let record = match self {
@@ -762,12 +977,11 @@ impl Link {
         Started { at, record }
     }
 
-    /// Seals the message and queues its datagram along `path`.
-    fn finish(&mut self, started: Started, path: Path, out: &mut SendQueue) -> Result<(), SealError> {
+    /// Seals the message.
+    fn finish(&mut self, started: Started, out: &mut SendQueue) -> Result<(), SealError> {
         if let (Self::Secure(session), Some(record)) = (self, started.record) {
             session.finish_record(record, &mut out.bytes)?;
         }
-        out.push(started.at, path);
         Ok(())
     }
 

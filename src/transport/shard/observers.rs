@@ -6,6 +6,7 @@
 
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{Handler, KeySource, Notification};
+use super::super::routability::Sending;
 use super::super::udp::SendQueue;
 use super::requests::table;
 use super::{Alarm, Shard};
@@ -103,7 +104,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             peer.endpoint
                 .notified(now, relation.resource, &written, version, &mut self.around.rng);
             let path = peer.path;
-            let sent = peer.link.finish(started, path, out);
+            let sent = peer.send(started, path, Sending::Notification, out, &mut self.tally);
             self.tally.record(GatewayEvent::NotificationSent);
             self.after_sending(key, sent);
             break;
@@ -129,6 +130,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 self.count_observers(key, observed);
                 self.send_due(key, out);
             }
+            Some(Timeout::PingAgain) => self.ping_again(key, out),
+            Some(Timeout::PingUnanswered) => self.send_due(key, out),
             None => {}
         }
         self.set_alarm(key);
@@ -183,7 +186,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             }
         };
         let path = peer.path;
-        let sent = peer.link.finish(started, path, out);
+        let sent = peer.send(started, path, Sending::Notification, out, &mut self.tally);
         self.after_sending(key, sent);
     }
 

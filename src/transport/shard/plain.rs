@@ -87,6 +87,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             shard: self.around.index,
             peer: path.peer,
             suite: "none",
+            connection_id: None,
             credential: 0,
             since_unix_ms: self.unix_ms,
             restored: false,
@@ -123,6 +124,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 id,
             },
             path,
+            true,
             datagram,
             out,
         );

@@ -7,9 +7,11 @@ use tracing::{debug, trace};
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{Disposition, EndReason, Handler, KeySource, Overdue, RequestContext};
 use super::super::inbox::{Answer, TicketOrigin};
+use super::super::routability::Sending;
 use super::super::slots::Slots;
 use super::super::udp::{Path, SendQueue};
 use super::deferrals::Deferral;
+use super::proof::stops_observing;
 use super::{Link, Peer, Shard};
 use crate::clock;
 use crate::coap::{AutomaticKind, Code, Ignored, Incoming, Reply, Request};
@@ -29,21 +31,49 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(6);
 /// Below the eight seconds for which both were seen to wait for a block (`CONTRACT.md` section 6).
 pub const ASKED_WITHIN: Duration = Duration::from_millis(7_500);
 
+/// How long a device waits for the answer to what has been taken in hand ([`Overdue::Taken`]): time for it to answer a ping and the
+/// first repetition of that, and half of what the less patient kind of device waits.
+pub const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+
 impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
-    /// Takes a message that a peer sent, authentic if the peer is.
-    pub(super) fn handle_coap(&mut self, key: PeerKey, path: Path, message: &[u8], out: &mut SendQueue) {
+    /// Takes a message that a peer sent, authentic if the peer is. `path` is where it is answered, `proves` whether the peer is
+    /// there if it has received something there.
+    pub(super) fn handle_coap(
+        &mut self,
+        key: PeerKey,
+        path: Path,
+        proves: bool,
+        message: &[u8],
+        out: &mut SendQueue,
+    ) {
         let now = self.now;
         let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
             return;
         };
+        // Sent again, if it was the device, once it has answered the ping.
+        if peer.proof.is_owed() && stops_observing(message) {
+            self.drop_datagram(DropReason::Other);
+            return self.ask_for_proof(key, path, out);
+        }
         let observed = peer.endpoint.relations().count();
         let revived = peer.endpoint.revive();
+        let awaited = peer.endpoint.awaited();
         let incoming = peer.endpoint.handle(now, message);
         if !matches!(incoming, Ok(Incoming::Request(_)))
             && let Some(device) = &peer.device
         {
             self.around.handler.heard(device, self.unix_ms);
         }
+        if let (
+            Ok(Incoming::Acknowledged(_) | Incoming::Rejected(_) | Incoming::PingAnswered),
+            Some(acknowledged),
+        ) = (&incoming, awaited)
+        {
+            self.take_proof(key, path, acknowledged);
+        }
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
         match incoming {
             Ok(Incoming::Request(request)) => {
                 self.answer(key, path, &request, out);
@@ -56,7 +86,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 let mid = peer.link.next_mid();
                 let started = peer.link.begin(out);
                 automatic.write(mid, &mut out.bytes);
-                let sent = peer.link.finish(started, path, out);
+                let sending = Sending::Answer(automatic.mid());
+                let sent = peer.send(started, path, sending, out, &mut self.tally);
                 if let AutomaticKind::Refused(code) = automatic.kind() {
                     debug!(peer = %path.peer, %code, "request refused");
                     self.tally.record(GatewayEvent::RequestRejected(match code {
@@ -70,6 +101,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             }
             Ok(Incoming::Acknowledged(relation)) => {
                 peer.relations_changed = true;
+                if proves {
+                    peer.routability.acknowledged();
+                }
                 let peer = table(&mut self.sessions, &mut self.plain, key.kind).get(key.id);
                 if let Some(device) = peer.and_then(|peer| peer.device.as_ref()) {
                     self.around.handler.acknowledged(device, &relation);
@@ -79,8 +113,17 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 self.send_due(key, out);
             }
             Ok(Incoming::Rejected(_)) => {
+                if proves {
+                    peer.routability.acknowledged();
+                }
                 self.tally
                     .record(GatewayEvent::NotificationEnded(NotificationResult::Rejected));
+                self.send_due(key, out);
+            }
+            Ok(Incoming::PingAnswered) => {
+                if proves {
+                    peer.routability.acknowledged();
+                }
                 self.send_due(key, out);
             }
             Ok(Incoming::Ignored(why)) => {
@@ -102,6 +145,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.send_due(key, out);
         }
         self.count_observers(key, observed);
+        self.ask_for_proof(key, path, out);
         self.set_alarm(key);
     }
 
@@ -121,6 +165,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             device,
             serial: peer.serial,
             peer: path.peer,
+            is_proven: !peer.proof.is_owed(),
             now,
             unix_ms,
             max_message,
@@ -146,6 +191,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 let within = match overdue {
                     Overdue::Unavailable => ANSWER_WITHIN,
                     Overdue::Lost => ASKED_WITHIN,
+                    Overdue::Taken => TAKEN_WITHIN,
                 };
                 let deferral = Deferral {
                     deadline: now + within,
@@ -187,8 +233,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 peer.endpoint.answered(now, request, written.as_ref());
             }
         }
+        let sending = Sending::Answer(request.mid);
         let (code, sent) = match written {
-            Some(written) => (written.code, peer.link.finish(started, path, out)),
+            Some(written) => (
+                written.code,
+                peer.send(started, path, sending, out, &mut self.tally),
+            ),
             // Nothing owed to a non-confirmable request.
             None if !request.confirmable => return out.bytes.truncate(started.at),
             None => (Code::EMPTY, Err(SealError::TooLong { len: 0, max: 0 })),
@@ -201,7 +251,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 let started = peer.link.begin(out);
                 let mut reply = peer.endpoint.reply(request, own_mid, unix_ms, &mut out.bytes);
                 reply.code(Code::INTERNAL_SERVER_ERROR);
-                (Code::INTERNAL_SERVER_ERROR, peer.link.finish(started, path, out))
+                let sent = peer.send(started, path, sending, out, &mut self.tally);
+                (Code::INTERNAL_SERVER_ERROR, sent)
             }
             sent => (code, sent),
         };
@@ -226,7 +277,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             Answer::Code(code) => self.complete(&deferral, out, |reply| reply.code(code)),
             Answer::Written(write) => self.complete(&deferral, out, write),
             Answer::Nothing => match deferral.overdue {
-                Overdue::Unavailable => {
+                Overdue::Unavailable | Overdue::Taken => {
                     self.complete(&deferral, out, |reply| reply.code(Code::INTERNAL_SERVER_ERROR));
                 }
                 Overdue::Lost => self.forget(&deferral),
@@ -243,6 +294,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             Overdue::Unavailable => {
                 self.complete(&deferral, out, |reply| reply.code(Code::SERVICE_UNAVAILABLE));
             }
+            Overdue::Taken => self.complete(&deferral, out, |reply| reply.code(Code::CHANGED)),
             Overdue::Lost => {
                 let now = self.now;
                 let asked_again = self
@@ -269,7 +321,9 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             ..
         } = *deferral;
         let now = self.now;
-        let Some(peer) = self.peer_mut(key) else { return };
+        let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
+            return;
+        };
         let mid = peer.link.next_mid();
         let max_message = peer.link.max_message();
         let path = peer.path;
@@ -287,7 +341,8 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             .complete_with(now, exchange, mid, &mut out.bytes, write);
         match written {
             Some(written) => {
-                let sent = peer.link.finish(started, path, out);
+                let sending = Sending::Answer(exchange.0);
+                let sent = peer.send(started, path, sending, out, &mut self.tally);
                 let code = CoapCode::from_byte(written.code.byte());
                 self.tally
                     .record(GatewayEvent::RequestAnswered { method, code, route });
@@ -298,7 +353,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
     }
 
     /// Leaves a deferred request without an answer.
-    fn forget(&mut self, deferral: &Deferral) {
+    pub(super) fn forget(&mut self, deferral: &Deferral) {
         let Some(peer) = self.peer_mut(deferral.peer) else {
             return;
         };

@@ -8,14 +8,17 @@ use std::time::Instant;
 
 use tracing::debug;
 
+use super::super::cids::{Holder, NotOurs};
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{EndReason, Handler, KeySource, Principal, SessionFacts};
 use super::super::inbox::{KeyTicket, Message, RestoredTicket};
 use super::super::journal::{RestoredPeer, SavedCredential, SavedRelation};
-use super::super::slots::PeerId;
+use super::super::slots::{Lane, PeerId};
 use super::super::udp::{Path, SendQueue};
+use super::proof::Proof;
 use super::{Link, Origin, Peer, Shard};
 use crate::coap::{ContentFormat, Endpoint, ObserveSeq, Relation, Token};
+use crate::dtls::ConnectionId;
 use crate::telemetry::{DropReason, GatewayEvent, Security};
 
 /// A session whose device is being looked up.
@@ -43,16 +46,34 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 local: saved.local,
                 listener,
             };
+            let cid = session.connection_id();
+            let proof = Proof::owed_from(session.next_record_number());
             let mut peer = Peer::new(Link::Secure(session), None, path, saved.serial, now);
+            peer.proof = proof;
             peer.endpoint = Endpoint::restore(saved.relations.iter().filter_map(relation));
             peer.origin = Some(Origin {
                 since_unix_ms: saved.since_unix_ms,
             });
             peer.is_logged = true;
-            for _ in peer.endpoint.relations() {
+            let observed = peer.endpoint.relations().count();
+            let lane = if cid.is_some() { Lane::Patient } else { Lane::Usual };
+            let id = self.sessions.insert_in(lane, peer);
+            let mut older = None;
+            match cid {
+                Some(cid) => match self.cids.restore(cid, id, &mut self.around.rng) {
+                    Ok(Some(Holder::Session(before))) => older = Some(before),
+                    Ok(Some(Holder::Handshake(_)) | None) => {}
+                    Err(NotOurs) => {
+                        debug!(%cid, "a session of another gateway in the log");
+                        self.sessions.remove(id);
+                        continue;
+                    }
+                },
+                None => self.update_here(path.peer, |here| older = here.established.replace(id)),
+            }
+            for _ in 0..observed {
                 self.tally.record(GatewayEvent::ObserverAdded);
             }
-            let id = self.sessions.insert(peer);
             let key = PeerKey {
                 kind: Kind::Secure,
                 id,
@@ -68,11 +89,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             };
             self.unresolved.insert(id, unresolved);
             self.to_resolve.push(id);
-            let mut older = None;
-            self.update_here(path.peer, |here| older = here.established.replace(id));
-            self.around.directory.claim(path.peer, place);
+            if cid.is_none() {
+                self.around.directory.claim(path.peer, place);
+            }
             let replaced = self.around.directory.arrive(saved.device, place, saved.serial);
-            // Two sessions of one device or one address in the log: the later one counts.
+            // Two sessions of one device, one address or one place for a connection ID in the log: the later one counts.
             if let Some(id) = older {
                 self.end(
                     PeerKey {
@@ -81,6 +102,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     },
                     EndReason::Replaced,
                 );
+                if let Some(cid) = cid {
+                    // If it was the very same, it has been released.
+                    let _ = self.cids.restore(cid, id, &mut self.around.rng);
+                }
             }
             if let Some(old) = replaced
                 && let Some(mailbox) = self.around.mailboxes.get(usize::from(old.shard))
@@ -88,6 +113,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 mailbox.post(Message::Replaced { peer: old.peer });
             }
         }
+        self.cids.restored();
         for _ in 0..RESOLVING_MAX {
             self.resolve_next();
         }
@@ -129,6 +155,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             shard: self.around.index,
             peer: peer.path.peer,
             suite: session.suite().name(),
+            connection_id: session.connection_id().map(ConnectionId::to_bytes),
             credential,
             since_unix_ms: peer
                 .origin

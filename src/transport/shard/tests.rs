@@ -1,5 +1,8 @@
 //! Shards without sockets, in virtual time.
 
+mod hostile;
+mod moves;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,16 +15,17 @@ use rand::rngs::StdRng;
 use super::super::directory::{Directory, Kind};
 use super::super::handler::EndReason;
 use super::super::inbox::{Inbox, Message, mailbox};
-use super::super::journal::{Entry, Journal, SavedCredential, SavedPeer};
+use super::super::journal::{Entry, Journal, SavedCredential, SavedPeer, resume};
 use super::super::slots::PeerId;
 use super::super::testing::{CREDENTIAL, Device, House, Seen, Thing, secret, told};
 use super::super::udp::{Path, SendQueue};
-use super::requests::{ANSWER_WITHIN, ASKED_WITHIN};
+use super::proof::Proof;
+use super::requests::{ANSWER_WITHIN, ASKED_WITHIN, TAKEN_WITHIN};
 use super::{Link, Peer, Shard, Surroundings};
-use crate::coap::{Code, Kind as MessageKind, MessageId, ResponseHead, Token};
+use crate::coap::{Code, Kind as MessageKind, MessageId, ResponseHead, Token, wire};
 use crate::dtls::{
-    CertifiedKey, ChainFault, Claim, ClientCredential, CookieJar, FailureReason, MAX_RECORD_NUMBER, Psk,
-    RESERVATION, ServerConfig, Session, fixtures,
+    CertifiedKey, ChainFault, Claim, ClientCredential, ContentType, CookieJar, FailureReason,
+    MAX_RECORD_NUMBER, Psk, RESERVATION, ServerConfig, Session, fixtures,
 };
 
 #[test]
@@ -1051,6 +1055,226 @@ fn a_log_without_room_for_all_sessions_is_told_of_the_rest_later() {
 }
 
 #[test]
+fn a_restored_session_is_pinged_after_its_first_answer_and_either_answer_proves_its_device() {
+    for kind in [MessageKind::Acknowledgement, MessageKind::Reset] {
+        let mut world = restarted_while(|world| world.boot(1), |_| {});
+        world.device(1).request(Code::GET, "version", None, None);
+        world.settle();
+        assert_eq!(
+            world.device(1).told().unwrap().payload,
+            "1:1",
+            "the answer comes first"
+        );
+        let ping = world.device(1).told().unwrap();
+        assert_eq!((ping.kind, ping.code), (MessageKind::Confirmable, Code::EMPTY));
+        assert_eq!(world.proven(), 0);
+        world.device(1).request(Code::GET, "version", None, None);
+        world.settle();
+        assert_eq!(world.device(1).told().unwrap().payload, "1:1");
+        assert_eq!(world.device(1).told(), None, "one ping is on its way");
+        let mut answer = Vec::new();
+        wire::write_empty(&mut answer, kind, ping.mid);
+        world.device(1).send(&answer);
+        world.settle();
+        assert_eq!(world.proven(), 1);
+        world.device(1).request(Code::GET, "version", None, None);
+        world.settle();
+        assert_eq!(world.device(1).messages.len(), 1, "no further ping");
+    }
+}
+
+#[test]
+fn a_session_of_this_run_owes_no_proof() {
+    let mut world = World::observing(1);
+    world.publish(2);
+    let notification = world.device(1).told().unwrap();
+    world.device(1).acknowledge(notification.mid);
+    world.device(1).request(Code::GET, "version", None, None);
+    world.settle();
+    assert_eq!(world.device(1).messages.len(), 1);
+    assert_eq!(world.proven(), 0);
+}
+
+#[test]
+fn a_notification_that_is_acknowledged_proves_as_much_as_a_ping() {
+    let mut world = restarted_while(|world| *world = World::observing(1), |_| {});
+    world.publish(2);
+    let notification = world.device(1).told().unwrap();
+    assert_eq!(notification.payload, "1:2");
+    world.device(1).request(Code::GET, "version", None, None);
+    world.settle();
+    assert_eq!(world.device(1).messages.len(), 1, "no ping beside a notification");
+    world.device(1).acknowledge(notification.mid);
+    world.settle();
+    assert_eq!(world.proven(), 1);
+}
+
+#[test]
+fn an_unanswered_ping_is_repeated_given_up_and_sent_again_when_the_device_is_heard_of() {
+    let mut world = restarted_while(|world| world.boot(1), |_| {});
+    world.device(1).request(Code::GET, "version", None, None);
+    world.settle();
+    world.device(1).told();
+    world.pass(Duration::from_secs(200));
+    let pings: Vec<_> = std::iter::from_fn(|| world.device(1).told()).collect();
+    assert_eq!(pings.len(), 5);
+    assert!(pings.iter().all(|ping| *ping == pings[0]));
+    world.device(1).request(Code::GET, "version", None, None);
+    world.settle();
+    world.device(1).told();
+    let again = world.device(1).told().unwrap();
+    assert_eq!((again.kind, again.code), (MessageKind::Confirmable, Code::EMPTY));
+    assert_ne!(again.mid, pings[0].mid);
+    world.device(1).acknowledge(pings[0].mid);
+    world.settle();
+    assert_eq!(world.proven(), 0, "it waits for another");
+    world.device(1).acknowledge(again.mid);
+    world.settle();
+    assert_eq!(world.proven(), 1);
+}
+
+/// Whoever recorded what the device sent after the last receive mark can send it again, in order or not at all, until the device
+/// has proven that it is there. It proves nothing.
+#[test]
+fn what_was_sent_before_a_restart_is_taken_in_its_order_proves_nothing_and_ends_with_the_proof() {
+    let mut recorded = Vec::new();
+    let mut world = restarted_while(
+        |world| *world = World::observing(1),
+        |world| {
+            world.publish(2);
+            let notification = world.device(1).told().unwrap();
+            let device = world.device(1);
+            device.request(Code::GET, "version", None, None);
+            device.acknowledge(notification.mid);
+            device.request(Code::GET, "copy", None, None);
+            device.request(Code::GET, "version", None, None);
+            recorded.clone_from(&device.out);
+            world.settle();
+            world.device(1).messages.clear();
+        },
+    );
+    // The notification may not have arrived, as far as the log knows.
+    world.device(1).messages.clear();
+    for (record, answers) in [(1, 0), (2, 1), (0, 0), (1, 0), (2, 0)] {
+        world.deliver_to_gateway(1, vec![recorded[record].clone()]);
+        world.settle();
+        let told: Vec<_> = std::iter::from_fn(|| world.device(1).told()).collect();
+        let answers_told = told
+            .iter()
+            .filter(|told| told.kind == MessageKind::Acknowledgement);
+        assert_eq!(answers_told.count(), answers, "record {record}: {told:?}");
+    }
+    assert_eq!(world.proven(), 0);
+
+    world.pass(Duration::from_secs(4));
+    let asked = world.device(1).told().unwrap();
+    assert_eq!(asked.kind, MessageKind::Confirmable);
+    world.device(1).acknowledge(asked.mid);
+    world.settle();
+    assert_eq!(world.proven(), 1);
+    world.deliver_to_gateway(1, vec![recorded[3].clone()]);
+    world.settle();
+    assert_eq!(
+        world.device(1).told(),
+        None,
+        "newer than all that came again, older than the proof"
+    );
+    world.device(1).request(Code::GET, "version", None, None);
+    world.settle();
+    assert_eq!(world.device(1).told().unwrap().payload, "1:2");
+}
+
+#[test]
+fn nobody_stops_observing_before_the_proof() {
+    let mut world = restarted_while(|world| *world = World::observing(1), |_| {});
+    world.device(1).request(Code::GET, "version", Some(1), None);
+    world.settle();
+    let ping = world.device(1).told().unwrap();
+    assert_eq!((ping.kind, ping.code), (MessageKind::Confirmable, Code::EMPTY));
+    assert_eq!(world.device(1).told(), None, "as if it were lost");
+    world.device(1).acknowledge(ping.mid);
+    world.settle();
+    world.publish(2);
+    let notification = world.device(1).told().unwrap();
+    assert_eq!(notification.payload, "1:2", "it observes still");
+    world.device(1).acknowledge(notification.mid);
+    world.device(1).request(Code::GET, "version", Some(1), None);
+    world.settle();
+    assert_eq!(world.device(1).told().unwrap().observe, None);
+    world.publish(3);
+    assert_eq!(world.device(1).told(), None);
+}
+
+#[test]
+fn what_has_to_wait_for_the_proof_is_told_that_it_was_taken_unless_the_proof_comes_first() {
+    let mut world = restarted_while(|world| world.boot(1), |_| {});
+    world.device(1).request(Code::POST, "later", None, None);
+    world.settle();
+    let ping = world.device(1).told().unwrap();
+    assert_eq!(ping.code, Code::EMPTY);
+    world.pass(TAKEN_WITHIN - Duration::from_millis(1));
+    while let Some(told) = world.device(1).told() {
+        assert_eq!(told, ping);
+    }
+    world.pass(Duration::from_millis(2));
+    assert_eq!(world.device(1).told().unwrap().code, Code::CHANGED);
+
+    world.device(1).request(Code::POST, "later", None, None);
+    world.settle();
+    world.device(1).acknowledge(ping.mid);
+    world.settle();
+    assert_eq!(world.proven(), 1);
+    world.pass(TAKEN_WITHIN + Duration::from_millis(1));
+    assert_eq!(world.device(1).told(), None, "it is on its way");
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.device(1).told().unwrap().code, Code::SERVICE_UNAVAILABLE);
+}
+
+/// Otherwise whoever sends only the first of two reports again would take back the second as soon as the device proves itself.
+#[test]
+fn what_comes_before_a_gap_in_the_records_is_as_if_it_were_lost() {
+    let mut world = restarted_while(|world| world.boot(1), |_| {});
+    let first = world.device(1).request(Code::POST, "later", None, None);
+    world.settle();
+    let ping = world.device(1).told().unwrap();
+    assert_eq!(world.house.tickets.lock().unwrap().len(), 1);
+    world.device(1).request(Code::GET, "version", None, None);
+    world.device(1).out.clear();
+    world.device(1).acknowledge(ping.mid);
+    world.settle();
+    assert_eq!(world.proven(), 1);
+    assert_eq!(
+        world.house.tickets.lock().unwrap().len(),
+        0,
+        "its handler is told"
+    );
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.device(1).told(), None);
+    // Its next transmission.
+    world.device(1).mid = first.0 - 1;
+    world.device(1).request(Code::POST, "later", None, None);
+    world.settle();
+    let ticket = world.house.tickets.lock().unwrap().pop().unwrap();
+    ticket.complete(Code::CHANGED);
+    world.settle();
+    assert_eq!(world.device(1).told().unwrap().code, Code::CHANGED);
+}
+
+#[test]
+fn a_proof_has_a_message_id_that_no_recent_record_of_the_earlier_run_had() {
+    for first in [0, 1000, 40_000, u16::MAX] {
+        let proof = Proof::owed_from(u64::from(first) + (7 << 16));
+        for ahead in [0, 1, (1 << 15) - 1] {
+            assert!(proof.is_given_by(MessageId(first.wrapping_add(ahead))));
+        }
+        for before in [1, 2, 1 << 15] {
+            assert!(!proof.is_given_by(MessageId(first.wrapping_sub(before))));
+        }
+        assert!(!Proof::Given.is_given_by(MessageId(first)));
+    }
+}
+
+#[test]
 fn silence_ends_a_session_after_the_idle_time_and_not_before() {
     let mut world = World::new(1);
     world.boot(1);
@@ -1307,6 +1531,10 @@ struct World {
     plain: bool,
     /// Datagrams until one is lost.
     until_lost: Option<u32>,
+    /// What devices have sent, first to last.
+    recorded: Vec<Vec<u8>>,
+    /// What the gateway sent: to whom, and how many bytes.
+    sent: Vec<(SocketAddr, usize)>,
 }
 
 impl World {
@@ -1338,6 +1566,7 @@ impl World {
                     ],
                     max_sessions: MAX_SESSIONS,
                     idle: IDLE,
+                    idle_with_cid: IDLE_WITH_CID,
                     max_handshakes: MAX_HANDSHAKES,
                     max_plain_peers: MAX_PLAIN,
                     rng: StdRng::seed_from_u64(index as u64),
@@ -1359,6 +1588,8 @@ impl World {
             out,
             plain: false,
             until_lost: None,
+            recorded: Vec::new(),
+            sent: Vec::new(),
         }
     }
 
@@ -1444,6 +1675,14 @@ impl World {
         self.settle();
     }
 
+    /// How many devices have shown that they are there.
+    fn proven(&self) -> usize {
+        let seen = self.house.seen();
+        seen.iter()
+            .filter(|seen| matches!(seen, Seen::Proven { .. }))
+            .count()
+    }
+
     fn publish(&mut self, version: u32) {
         self.house.version.store(version, Ordering::SeqCst);
         for shard in 0..self.shards.len() {
@@ -1523,6 +1762,8 @@ impl World {
             .map(|(path, bytes)| (path.peer, bytes.to_vec()))
             .collect();
         self.out.clear();
+        self.sent
+            .extend(answers.iter().map(|(peer, bytes)| (*peer, bytes.len())));
         for (peer, mut bytes) in answers {
             moved = true;
             let now = self.now;
@@ -1543,12 +1784,17 @@ impl World {
 
     fn deliver_to_gateway(&mut self, number: u64, datagrams: Vec<Vec<u8>>) {
         let (_, peer, shard) = self.devices[&number];
+        self.deliver(peer, shard, datagrams);
+    }
+
+    fn deliver(&mut self, peer: SocketAddr, shard: usize, datagrams: Vec<Vec<u8>>) {
         let path = Path {
             peer,
             local: "192.0.2.1".parse().unwrap(),
             listener: u8::from(self.plain),
         };
         for mut datagram in datagrams {
+            self.recorded.push(datagram.clone());
             if self.is_lost() {
                 continue;
             }
@@ -1568,6 +1814,29 @@ fn session_ids(world: &World) -> Vec<PeerId> {
         found.push(id);
     }
     found
+}
+
+/// A world after a restart. What happened in the `last` second before it is not in the log.
+fn restarted_while(first: impl FnOnce(&mut World), last: impl FnOnce(&mut World)) -> World {
+    let mut before = World::new(1);
+    first(&mut before);
+    let (journal, entries) = Journal::for_tests(100);
+    before.shards[0].around.journal = Some(journal);
+    before.post(0, Message::LogAnew);
+    let saved = established(entries);
+    assert_eq!(saved.len(), before.devices.len());
+    before.shards[0].around.journal = None;
+    last(&mut before);
+    let mut world = World::new(1);
+    world.devices = before.devices;
+    world
+        .house
+        .version
+        .store(before.house.version.load(Ordering::SeqCst), Ordering::SeqCst);
+    let now = world.now;
+    world.shards[0].restore(now, saved.into_iter().map(resume).collect());
+    world.settle();
+    world
 }
 
 fn established(entries: impl Iterator<Item = Entry>) -> Vec<SavedPeer> {
@@ -1596,3 +1865,4 @@ const MAX_SESSIONS: usize = 5;
 const MAX_HANDSHAKES: usize = 6;
 const MAX_PLAIN: usize = 4;
 const IDLE: Duration = Duration::from_secs(24 * 3600);
+const IDLE_WITH_CID: Duration = Duration::from_secs(30 * 24 * 3600);

@@ -103,8 +103,8 @@ fn answer(bytes: &[u8]) {
             Ok(Incoming::Respond(automatic)) => {
                 automatic.write(own_mid, &mut out);
             }
-            Ok(Incoming::Acknowledged(_) | Incoming::Rejected(_)) => {
-                panic!("nothing was sent that this could acknowledge")
+            Ok(Incoming::Acknowledged(_) | Incoming::Rejected(_) | Incoming::PingAnswered) => {
+                panic!("nothing was sent that this could answer")
             }
             Ok(Incoming::Ignored(_)) | Err(_) => {}
         }

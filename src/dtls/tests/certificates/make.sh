@@ -60,3 +60,4 @@ cp "$work/server.key" server.key.pem
 cp "$work/device.key" device.key.pem
 cp "$work/device.sec1" device.sec1.pem
 cp "$work/device_p384.key" device_p384.key.pem
+openssl pkey -in device.key.pem -pubout -out device.pub.pem

@@ -1,0 +1,158 @@
+//! `/device-cas`: the CAs that are believed about the devices of a project.
+
+use axum::Json;
+use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::http::{StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::{Admin, Reader};
+use super::body::{Body, Page, not_packed, read};
+use super::devices::cohort_in_body;
+use super::problem::Problem;
+use super::{AdminState, shapes};
+use crate::fleet::{CaCertificate, CaName, CaOutcome, DeviceCa, NewCa, Project};
+
+/// `POST /device-cas`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Create {
+    pem: String,
+    name: Option<CaName>,
+    /// Devices that nobody has named before are created when they come with its certificate.
+    #[serde(default)]
+    zero_touch: bool,
+    /// Id or name of the cohort that they are put in.
+    cohort: Option<String>,
+}
+
+/// The same as JSON, or the certificate alone, as a PEM file.
+#[derive(Debug)]
+pub struct Sent(Create);
+
+impl FromRequest<AdminState> for Sent {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &AdminState) -> Result<Self, Problem> {
+        let mut kinds = request.headers().get_all(header::CONTENT_TYPE).iter();
+        let kind = kinds
+            .next()
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        let is_pem = PEM_TYPES.iter().any(|pem| essence.eq_ignore_ascii_case(pem));
+        if !is_pem || kinds.next().is_some() {
+            return Body::from_request(request, state)
+                .await
+                .map(|Body(body)| Self(body));
+        }
+        not_packed(request.headers())?;
+        let bytes = read(request, state).await?;
+        // What is not UTF-8 in it is not PEM, and is told so.
+        Ok(Self(Create {
+            pem: String::from_utf8_lossy(&bytes).into_owned(),
+            name: None,
+            zero_touch: false,
+            cohort: None,
+        }))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Filter {
+    name: Option<String>,
+}
+
+pub async fn create(
+    State(state): State<AdminState>,
+    admin: Admin,
+    Sent(body): Sent,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    let certificate =
+        CaCertificate::from_pem(&body.pem).map_err(|invalid| Problem::invalid("/pem", &invalid))?;
+    let view = state.control.view();
+    let project = view.in_project(admin.project)?;
+    let cohort = body
+        .cohort
+        .as_deref()
+        .map(|named| cohort_in_body(project, "/cohort", named))
+        .transpose()?;
+    let new = NewCa {
+        name: body.name,
+        certificate,
+        zero_touch: body.zero_touch,
+        cohort,
+    };
+    let outcome = state
+        .control
+        .add_device_ca(&admin.actor, admin.project, new)
+        .await?;
+    let (status, ca) = match &outcome {
+        CaOutcome::Created(ca) => (StatusCode::CREATED, ca),
+        CaOutcome::Existing(ca) => (StatusCode::OK, ca),
+    };
+    Ok((status, Json(shape(project, ca))))
+}
+
+pub async fn list(
+    State(state): State<AdminState>,
+    reader: Reader,
+    page: Page,
+    Query(filter): Query<Filter>,
+) -> Result<shapes::Listed, Problem> {
+    let view = state.control.view();
+    let project = view.in_project(reader.project)?;
+    let wanted = |ca: &DeviceCa| {
+        let name = filter.name.as_deref();
+        name.is_none_or(|name| name == ca.name.as_str())
+    };
+    let cas = view.device_cas_of(reader.project).filter(|ca| wanted(ca));
+    let (rows, next) = page.cut(cas.map(|ca| shape(project, ca)))?;
+    Ok(shapes::Listed::new(rows, next))
+}
+
+pub async fn show(
+    State(state): State<AdminState>,
+    reader: Reader,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let view = state.control.view();
+    let ca = view.require_device_ca(reader.project, &named)?;
+    Ok(Json(shape(view.in_project(reader.project)?, ca)))
+}
+
+/// Says how many devices it had vouched for: they have to come with something else from here on.
+pub async fn delete(
+    State(state): State<AdminState>,
+    admin: Admin,
+    Path((_, named)): Path<(String, String)>,
+) -> Result<Json<Value>, Problem> {
+    let id = state.control.view().require_device_ca(admin.project, &named)?.id;
+    let removed = state
+        .control
+        .remove_device_ca(&admin.actor, admin.project, id)
+        .await?;
+    Ok(Json(json!({
+        "id": removed.ca.id,
+        "name": removed.ca.name.as_str(),
+        "devices": removed.devices,
+    })))
+}
+
+fn shape(project: &Project, ca: &DeviceCa) -> Value {
+    let cohort = ca.cohort.and_then(|id| project.cohort(id));
+    json!({
+        "id": ca.id,
+        "name": ca.name.as_str(),
+        "subject": shapes::subject(ca.certificate.subject()),
+        "sha256": ca.certificate.sha256(),
+        "notBefore": shapes::time(ca.certificate.not_before_s() * 1000),
+        "notAfter": shapes::time(ca.certificate.not_after_s() * 1000),
+        "zeroTouch": ca.zero_touch,
+        "cohort": cohort.map(|cohort| json!({"id": cohort.id, "name": cohort.name.as_str()})),
+        "createdAt": shapes::time(ca.created_ms),
+    })
+}
+
+/// What a PEM file is called: by custom, and by RFC 8555 section 9.1.
+const PEM_TYPES: [&str; 2] = ["application/x-pem-file", "application/pem-certificate-chain"];

@@ -1,0 +1,153 @@
+//! The gateway's own certificate: two files, read at the start and again whenever they change.
+//!
+//! Whoever replaces them writes one after the other, so a change is taken up once both have been left alone from one look to
+//! the next. Files that are wrong then leave the certificate before in use: new handshakes go on, and the log and the metrics
+//! say what is wrong. Sessions are never touched.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tracing::{error, info, warn};
+use zeroize::Zeroizing;
+
+use crate::clock;
+use crate::control::DeviceEntry;
+use crate::telemetry::{self, CertificateRead, GatewayEvent};
+use crate::transport::{CertifiedKeyError, ServerCertificate, ServerConfig, Shards};
+
+/// Where the certificate and its key are.
+#[derive(Debug, Clone)]
+pub struct CertificateFiles {
+    /// `coaps.certificate_file`
+    pub certificate: PathBuf,
+    /// `coaps.private_key_file`
+    pub key: PathBuf,
+}
+
+/// Why there is no certificate to show.
+#[derive(Debug, Error)]
+pub enum CertificateFileError {
+    /// A file cannot be read.
+    #[error("cannot read {path:?} ({key})")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The key of the configuration that names it.
+        key: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// What the files hold is not a certificate and its key.
+    #[error("{certificate:?} (coaps.certificate_file) and {key:?} (coaps.private_key_file) cannot be used")]
+    Unusable {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What is wrong with which of the two.
+        source: CertifiedKeyError,
+    },
+}
+
+impl CertificateFiles {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// Says which file, and what is wrong with it.
+    pub fn read(&self) -> Result<Arc<ServerCertificate>, CertificateFileError> {
+        let read = |path: &Path, key| {
+            fs::read(path).map_err(|source| CertificateFileError::Unreadable {
+                path: path.to_owned(),
+                key,
+                source,
+            })
+        };
+        let chain = read(&self.certificate, "coaps.certificate_file")?;
+        let key = Zeroizing::new(read(&self.key, "coaps.private_key_file")?);
+        let certificate =
+            ServerCertificate::from_pem(&chain, &key).map_err(|source| CertificateFileError::Unusable {
+                certificate: self.certificate.clone(),
+                key: self.key.clone(),
+                source,
+            })?;
+        // Devices without a clock do not look, so it is no reason not to serve.
+        let (now_s, facts) = (clock::unix_ms() / 1000, certificate.facts());
+        if now_s > facts.not_after_unix_s || now_s < facts.not_before_unix_s {
+            warn!(
+                file = %self.certificate.display(),
+                "the gateway's own certificate is not within its validity: devices that look refuse it"
+            );
+        }
+        Ok(Arc::new(certificate))
+    }
+
+    /// Has the shards show what the files hold, until the task is ended. `shown` are the files as they were read last.
+    pub async fn follow(self, shown: Stamps, config: ServerConfig, shards: Arc<Shards<Arc<DeviceEntry>>>) {
+        let (mut taken_up, mut last) = (shown, shown);
+        loop {
+            tokio::time::sleep(LOOKED_AT_EVERY).await;
+            let files = self.clone();
+            let (at_rest, before) = (last, taken_up);
+            let looked = tokio::task::spawn_blocking(move || {
+                let now = files.stamps();
+                let changed = now != before && now == at_rest;
+                (now, changed.then(|| files.read()))
+            });
+            // It has panicked, or the program ends.
+            let Ok((now, read)) = looked.await else { return };
+            last = now;
+            match read {
+                None => {}
+                Some(Ok(certificate)) => {
+                    taken_up = now;
+                    info!(
+                        file = %self.certificate.display(),
+                        certificate = %certificate.facts(),
+                        "the gateway's certificate was read again; handshakes from here on get it"
+                    );
+                    telemetry::emit(GatewayEvent::CertificateRead(CertificateRead::TakenUp));
+                    shards.reconfigure(ServerConfig {
+                        certificate: Some(certificate),
+                        ..config.clone()
+                    });
+                }
+                Some(Err(wrong)) => {
+                    // Said once for each change.
+                    taken_up = now;
+                    error!(
+                        error = &wrong as &dyn std::error::Error,
+                        "the gateway's certificate has changed and cannot be used; the one before stays in use"
+                    );
+                    telemetry::emit(GatewayEvent::CertificateRead(CertificateRead::Refused));
+                }
+            }
+        }
+    }
+
+    /// What tells a changed file from the same one.
+    pub fn stamps(&self) -> Stamps {
+        let of = |path: &Path| {
+            let data = fs::metadata(path).ok()?;
+            Some((
+                data.dev(),
+                data.ino(),
+                data.size(),
+                data.mtime(),
+                data.mtime_nsec(),
+            ))
+        };
+        Stamps([of(&self.certificate), of(&self.key)])
+    }
+}
+
+/// Device, inode, length and time of change of both files, as far as they are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamps([Option<(u64, u64, u64, i64, i64)>; 2]);
+
+/// Two looks at two files cost nothing, and a certificate is replaced days before it ends. A guess.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
