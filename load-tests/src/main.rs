@@ -3,7 +3,10 @@
 //! 1. [`credentials`]: a file says who the devices are
 //! 2. [`engine`]: each gets a socket and a clock
 //! 3. [`tally`]: what happened to them is counted, and printed at the end
+//!
+//! And, without a gateway, [`bench`]: what some things cost.
 
+mod bench;
 mod credentials;
 mod engine;
 mod tally;
@@ -36,6 +39,20 @@ struct Cli {
 enum Command {
     /// Connect every device of a file and report what they saw
     Drive(DriveArgs),
+    /// Measure what something costs the gateway, beside what it is made of
+    Bench(BenchArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct BenchArgs {
+    /// What to measure
+    what: Bench,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Bench {
+    /// CPU of a full handshake, by suite
+    Handshakes,
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,26 +93,33 @@ struct DriveArgs {
 }
 
 fn main() -> ExitCode {
-    let Cli {
-        command: Command::Drive(args),
-    } = Cli::parse();
     let written = |text: &str, mut to: Box<dyn Write>| {
         // Nobody is left to tell that nobody listens.
         let _ = to.write_all(text.as_bytes());
     };
-    match drive(&args) {
-        Ok(tally) => {
+    let outcome = match Cli::parse().command {
+        Command::Drive(args) => drive(&args).map(|tally| {
             written(&tally.table(), Box::new(std::io::stdout()));
-            if args.until.is_some() && !tally.arrived() {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            }
-        }
+            args.until.is_none() || tally.arrived()
+        }),
+        Command::Bench(args) => bench(args.what).map(|table| {
+            written(&table, Box::new(std::io::stdout()));
+            true
+        }),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             written(&format!("error: {error}\n"), Box::new(std::io::stderr()));
             ExitCode::from(2)
         }
+    }
+}
+
+fn bench(what: Bench) -> Result<String, Box<dyn std::error::Error>> {
+    match what {
+        Bench::Handshakes => Ok(bench::handshakes()?),
     }
 }
 
