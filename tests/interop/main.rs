@@ -119,8 +119,8 @@ fn rows() -> Vec<Row> {
         }
     }
     // The server's datagrams: HelloVerifyRequest, the flight of its ServerHello in one or two, Finished.
-    let servers: [(&str, Offer, fn() -> Server, usize); 2] = [
-        ("PSK", psk, Server::start, 3),
+    let servers = [
+        ("PSK", psk, Server::start as fn() -> Server, 3),
         ("certificates", certified, Server::with_long_chain, 4),
     ];
     for (with, offer, start, datagrams) in servers {
