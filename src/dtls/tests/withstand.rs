@@ -104,13 +104,11 @@ fn pieces_may_overlap_and_what_was_a_lie_is_overwritten() {
 fn messages_that_are_announced_and_never_come_are_forgotten_for_the_true_ones() {
     for mode in modes() {
         let (mut simulation, flight) = before_the_keys(mode);
-        let mut seq = first_seq(&flight);
-        for kind in [11, 16, 15, 1, 20, 99] {
+        for (seq, kind) in (first_seq(&flight)..).zip([11, 16, 15, 1, 20, 99]) {
             for length in [2, 7, 200, 1023, 1024, 16_000, (1 << 24) - 1] {
                 simulation.deliver(Way::ToServer, piece(kind, length, seq, 0, b""));
                 simulation.deliver(Way::ToServer, piece(kind, length, seq, length - 1, b"x"));
             }
-            seq += 1;
         }
         deliver(&mut simulation, &flight);
         simulation.run_well();
