@@ -587,9 +587,16 @@ impl Client {
         answer
     }
 
+    /// The next message; a ping is acknowledged and no message.
     fn receive(&mut self) -> Told {
-        self.exchange(PATIENCE, |device| !device.messages.is_empty());
-        self.device.told().expect("a message in time")
+        loop {
+            self.exchange(PATIENCE, |device| !device.messages.is_empty());
+            let told = self.device.told().expect("a message in time");
+            if (told.kind, told.code) != (Kind::Confirmable, Code::EMPTY) {
+                return told;
+            }
+            self.acknowledge(&told);
+        }
     }
 
     fn acknowledge(&mut self, notification: &Told) {

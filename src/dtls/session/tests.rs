@@ -326,7 +326,7 @@ fn what_is_not_a_saved_session_is_refused() {
     for (index, value, expected) in [
         (0, 0, RestoreError::Version(0)),
         (0, 3, RestoreError::Version(3)),
-        (1, 0xaa, RestoreError::Malformed),
+        (1, 0xaa, RestoreError::Suite(0xaaa8)),
         (3, 3, RestoreError::Malformed),
         (3, 5, RestoreError::Malformed),
         (3, 9, RestoreError::Malformed),
