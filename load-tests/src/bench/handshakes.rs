@@ -35,8 +35,8 @@ pub fn handshakes() -> io::Result<String> {
     let _ = writeln!(
         out,
         "CPU of the server per full handshake, in microseconds; {BATCH} at a time. A bare echo of {DATAGRAM} bytes costs {echo:.2}.\n\n\
-         {:<40} {:>8} {:>10} {:>6} {:>10} {:>6} {:>12} {:>8}  {}",
-        "suite", "security", "primitives", "ratio", "public-key", "ratio", "with sockets", "echoes", "budget"
+         {:<40} {:>8} {:>10} {:>6} {:>10} {:>6} {:>12} {:>8}  budget",
+        "suite", "security", "primitives", "ratio", "public-key", "ratio", "with sockets", "echoes"
     );
     for suite in CipherSuite::ALL {
         let alone = in_step(suite)?;
