@@ -4,7 +4,7 @@
 //! 2. [`engine`]: each gets a socket and a clock
 //! 3. [`tally`]: what happened to them is counted, and printed at the end
 //!
-//! And, without a gateway, [`bench`]: what some things cost.
+//! And, without a gateway, [`mod@bench`]: what some things cost.
 
 mod bench;
 mod credentials;

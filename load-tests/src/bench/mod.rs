@@ -3,7 +3,7 @@
 //! A figure in microseconds says something about a machine; a ratio of two figures of one run says something about the
 //! program. Time is CPU time of the threads that do the server's part, so neither waiting nor the clients count.
 //!
-//! - [`handshakes`]: what a handshake costs
+//! - [`mod@handshakes`]: what a handshake costs
 //! - [`primitives`], [`echo`]: what it is made of, in the libraries that the server uses and on bare sockets
 //! - [`gateway`]: the same handshakes through sockets and a shard
 //! - [`cpu`]: the clocks
