@@ -170,7 +170,7 @@ impl OurClient {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
