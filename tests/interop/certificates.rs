@@ -1,20 +1,18 @@
 //! Certificates beyond the rows of the matrix: those that `openssl` makes, what the clients of OpenSSL and GnuTLS are told when they
 //! are refused and what they get for what they offer, and OpenSSL's server against our client half.
 
-use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use rand::rngs::StdRng;
 use tessera::dtls::{
-    CertifiedKey, ChainFault, CipherSuite, ClientConfig, ClientCredential, ClientHandshake, FailureReason,
-    HandshakeEvent, ServerConfig, ServerTrust, Session, Timers, TrustAnchors, verify_chain,
+    CertifiedKey, ChainFault, CipherSuite, ClientConfig, ClientCredential, FailureReason, ServerConfig,
+    ServerTrust, Timers, TrustAnchors, verify_chain,
 };
 
 use crate::server::{Server, unix_s};
-use crate::servers::free_port;
+use crate::servers::{OurClient, free_port};
 use crate::support_certificates::{Ca, Issued, Kind};
 use crate::tool::{PATIENCE, Tool};
 
@@ -181,13 +179,10 @@ fn openssls_server_believes_our_client() {
                 },
                 ..ClientConfig::default()
             };
-            let (socket, mut session) = connect(port, config, read(&world.device));
-            let mut out = Vec::new();
-            session.seal(b"hello from our side\n", &mut out).unwrap();
-            socket.send(&out).unwrap();
+            let credential = ClientCredential::Certificate(Arc::new(read(&world.device)));
+            let mut client = OurClient::connect_with(port, config, credential);
+            client.send(b"hello from our side\n");
             tool.assert_line("hello from our side");
-            assert_eq!(session.suite(), suite);
-            assert_eq!(session.extended_master_secret(), extended_master_secret);
             println!("openssl s_server: {suite}, extended master secret {extended_master_secret}");
         }
     }
@@ -325,36 +320,6 @@ fn gnutls(server: &Server, priority: &str) -> Command {
     command.args(["--udp", "--insecure", "--priority", priority, "--port"]);
     command.args([&server.address.port().to_string(), "127.0.0.1"]);
     command
-}
-
-/// Our client half, on a socket of its own.
-fn connect(port: u16, config: ClientConfig, own: CertifiedKey) -> (UdpSocket, Session) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect(("127.0.0.1", port)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-    let mut rng: StdRng = rand::make_rng();
-    let start = Instant::now();
-    let credential = ClientCredential::Certificate(Arc::new(own));
-    let mut handshake = ClientHandshake::with_credential(&Arc::new(config), credential, start, &mut rng);
-    while start.elapsed() < PATIENCE {
-        let mut out = Vec::new();
-        while handshake.poll_transmit(&mut out) {
-            // Refused while the server is still starting.
-            let _ = socket.send(&out);
-            out.clear();
-        }
-        let mut datagram = [0; 2048];
-        if let Ok(len) = socket.recv(&mut datagram) {
-            handshake
-                .handle_datagram(Instant::now(), &mut datagram[..len])
-                .unwrap();
-        }
-        handshake.handle_timeout(Instant::now()).unwrap();
-        if let Some(HandshakeEvent::Established(established)) = handshake.poll_event() {
-            return (socket, established.session);
-        }
-    }
-    panic!("no handshake with port {port}");
 }
 
 /// The suites with certificates.
