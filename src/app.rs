@@ -448,3 +448,18 @@ const EXPIRY_EVERY: Duration = Duration::from_secs(30);
 const ADMIN_DRAIN: Duration = Duration::from_secs(3);
 /// How long devices may take to be answered.
 const DEVICE_DRAIN: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_may_take_a_minute_or_four_first_waits() {
+        for (initial_s, deadline_s) in [(1, 60), (9, 60), (20, 80)] {
+            let mut config = Config::default();
+            config.coaps.handshake_initial_timeout = Duration::from_secs(initial_s);
+            let timers = transport_config(&config, None).dtls.timers;
+            assert_eq!(timers.deadline, Duration::from_secs(deadline_s));
+        }
+    }
+}

@@ -31,6 +31,33 @@ use tessera::dtls::{
 // ------------------------------------------------------------------------------- 1. from a device's own address
 
 #[test]
+fn an_operator_is_told_of_a_session_with_many_records_that_do_not_open_and_not_of_each() {
+    for mode in Mode::ALL {
+        let server = mode.server();
+        let mut peer = mode.connect(&server);
+        peer.get();
+        let mut forged = peer.seal(b"\x40\x01\x00\x01");
+        forged[5..11].fill(0x7f);
+        for _ in 0..20 {
+            for _ in 0..150 {
+                peer.inject(&forged);
+            }
+            peer.get();
+        }
+        let log = server.log();
+        let told: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("WARN") && line.contains("do not open"))
+            .collect();
+        assert_eq!(told.len(), 2, "{log}");
+        assert!(
+            told[0].contains("failures=1024") && told[1].contains("failures=2048"),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
 fn nothing_written_in_the_clear_or_sealed_by_nobody_ends_a_session() {
     for mode in Mode::ALL {
         let server = mode.server();

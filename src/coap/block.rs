@@ -97,6 +97,21 @@ pub fn slice(body_len: u64, requested: Option<Block>) -> Result<Slice, PastEnd> 
     })
 }
 
+impl Slice {
+    /// In bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        // At most a block, so it fits any integer.
+        (self.range.end - self.range.start) as usize
+    }
+
+    /// Whether there is nothing in it, as in an empty body.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Szx {
     /// 16 bytes.
     pub const MIN: Self = Self(0);
@@ -165,6 +180,19 @@ impl Block {
             num: BlockNum::ZERO,
             more: false,
             szx,
+        }
+    }
+
+    /// The block of half the size that begins where this one does; `None` where there is no smaller size, or no such number.
+    #[must_use]
+    pub const fn halved(self) -> Option<Self> {
+        match (BlockNum::new(self.num.0 << 1), self.szx.0) {
+            (Some(num), szx @ 1..) => Some(Self {
+                num,
+                szx: Szx(szx - 1),
+                ..self
+            }),
+            (None, _) | (_, 0) => None,
         }
     }
 

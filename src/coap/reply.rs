@@ -117,6 +117,18 @@ impl<'b> Reply<'b> {
         self.message_len() <= self.room
     }
 
+    /// Whether the peer has room for this head and a payload of `len` bytes. Takes back what is written.
+    #[must_use]
+    pub fn has_room_for(&mut self, head: &ResponseHead, len: usize) -> bool {
+        if len + MAX_HEAD_LEN <= self.room {
+            return true;
+        }
+        self.head(head);
+        let message_len = self.message_len() + PAYLOAD_MARKER_LEN + len;
+        self.clear();
+        message_len <= self.room
+    }
+
     /// Answers with a code and nothing else.
     pub fn code(&mut self, code: Code) {
         self.respond(&ResponseHead::new(code), &[]);
@@ -224,6 +236,10 @@ impl<'b> Reply<'b> {
 
 /// The largest payload devices take, in bytes: the largest block. Some abort on more (`CONTRACT`, rule 4).
 pub const MAX_PAYLOAD: usize = 1024;
+/// More than any head has, in bytes: the header and a token 12, the options 33, the marker 1.
+const MAX_HEAD_LEN: usize = 64;
+/// One byte, FF (RFC 7252 section 3).
+const PAYLOAD_MARKER_LEN: usize = 1;
 
 #[cfg(test)]
 #[path = "reply_tests.rs"]

@@ -7,16 +7,17 @@
 //!    likely finds it in memory. An error would cost one kind of device the whole download (`CONTRACT.md` 6).
 
 use std::io::ErrorKind;
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::coap::{Code, ContentFormat, ETag, MAX_PENDING, Reply, Request, ResponseHead, block};
+use crate::coap::{
+    Block, Code, ContentFormat, ETag, MAX_PENDING, Reply, Request, ResponseHead, Slice, Szx, block,
+};
 use crate::control::{BlockRead, Control, DeviceEntry, View};
 use crate::fleet::Artifact;
 use crate::telemetry::{self, BlockKind, GatewayEvent, Rejection, Route};
 use crate::transport::{Disposition, Overdue, RequestContext};
 
-/// Answers a GET with the block asked for, of exactly the size asked for.
+/// Answers a GET with the block asked for, of exactly the size asked for where the device has room for it.
 ///
 /// Accept is not looked at: older devices send the manifest's format here.
 pub fn answer(
@@ -42,19 +43,26 @@ pub fn answer(
     //# the server SHOULD use the block size indicated in the request option or a smaller size
     //
     // Exactly that size: no port of the SDK adapts to a smaller one.
-    let Ok(slice) = block::slice(size, request.block2) else {
+    let Ok(mut slice) = block::slice(size, request.block2) else {
         reply.code(Code::BAD_REQUEST);
         return answered;
     };
-    let head = ResponseHead {
+    let head_of = |slice: &Slice| ResponseHead {
         etag: Some(ETag::from(artifact.digest.etag())),
         block2: slice.block2,
         size2: u32::try_from(size).ok(),
         ..ResponseHead::content(ContentFormat::OCTET_STREAM)
     };
-    let Range { start, end } = slice.range;
-    // At most a block, so it fits any integer.
-    let len = (end - start) as usize;
+    let mut head = head_of(&slice);
+    // But a peer whose records have no room for it (record_size_limit) could take no other answer.
+    let mut smaller = request.block2.unwrap_or(Block::first(Szx::MAX));
+    while !reply.has_room_for(&head, slice.len())
+        && let Some(block) = smaller.halved()
+        && let Ok(half) = block::slice(size, Some(block))
+    {
+        (smaller, head, slice) = (block, head_of(&half), half);
+    }
+    let (start, len) = (slice.range.start, slice.len());
     let read = |block: &mut [u8]| {
         let there = control.read_now(&artifact.digest, start, block);
         there.then_some(()).ok_or_else(|| ErrorKind::WouldBlock.into())

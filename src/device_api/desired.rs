@@ -48,12 +48,13 @@ pub fn answer(
     } else if !exists {
         reply.code(Code::BAD_REQUEST);
         return (Disposition::Answered { route }, 0);
-    } else if request.block2.is_none() {
-        // Nobody asked for a block size, so one is chosen that the device has room for.
-        let mut sizes = (0..Szx::MAX.get()).rev().filter_map(Szx::new).map(Block::first);
+    } else {
+        // The size asked for, if any; but a device that has no room for it could take no other answer.
+        let mut block = request.block2.unwrap_or(Block::first(Szx::MAX));
         while !reply.fits()
-            && let Some(block) = sizes.next()
+            && let Some(half) = block.halved()
         {
+            block = half;
             let _ = manifest.write(Some(block), reply);
         }
     }

@@ -261,6 +261,73 @@ async fn rfc7959_2_4_every_block_has_exactly_the_size_asked_for() {
 }
 
 #[tokio::test]
+async fn rfc8449_4_a_peer_with_less_room_than_it_asks_for_gets_the_largest_block_that_fits() {
+    let bytes = pattern(5000);
+    let mut bench = Bench::deployed(5000).await;
+    // Room, and what fits: a head here has at most 33 bytes.
+    for (room, szx) in [(600, 5), (512, 4), (100, 2), (64, 1)] {
+        bench.room = room;
+        let size = 16 << szx;
+        for first in [None, Some(block(0, 6))] {
+            let mut body = Vec::new();
+            let mut asked = first;
+            loop {
+                let answer = bench.ask(Outgoing {
+                    block2: asked,
+                    ..artifact("main@1.0.0")
+                });
+                let given = answer.block2.unwrap();
+                assert_eq!((answer.code, given.szx.size()), (Code::CONTENT, size));
+                body.extend_from_slice(&answer.payload);
+                if !given.more {
+                    break;
+                }
+                asked = Some(block(given.num.get() + 1, szx));
+            }
+            assert!(body == bytes, "in blocks of {size}");
+        }
+        // Who does not take the hint is given what begins where he asks.
+        let answer = bench.ask(Outgoing {
+            block2: Some(block(3, 6)),
+            ..artifact("main@1.0.0")
+        });
+        assert_eq!(
+            answer.block2,
+            Some(Block {
+                more: true,
+                ..block(3 << (6 - szx), szx)
+            })
+        );
+        assert_eq!(answer.payload, bytes[3072..][..size as usize]);
+    }
+    bench.room = 1115;
+    let whole = bench.ask(Outgoing {
+        block2: Some(block(0, 6)),
+        ..artifact("main@1.0.0")
+    });
+    assert_eq!(
+        whole.payload.len(),
+        1024,
+        "whoever has the room gets what he asks for"
+    );
+
+    bench.room = 100;
+    let manifest = bench.ask(Outgoing {
+        accept: Some(ContentFormat::CBOR),
+        block2: Some(block(0, 6)),
+        ..desired()
+    });
+    assert_eq!(
+        (
+            manifest.code,
+            manifest.payload.len(),
+            manifest.block2.unwrap().szx.size()
+        ),
+        (Code::CONTENT, 64, 64)
+    );
+}
+
+#[tokio::test]
 async fn a_block_that_is_not_in_memory_holds_up_nobody_and_is_answered_when_it_is_there() {
     let mut bench = Bench::deployed(5000).await;
     let stall = bench.control.stall_readers();

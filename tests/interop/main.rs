@@ -4,6 +4,7 @@
 //!    suite agreed on, or why the client cannot do what the row wants. The table is also left in
 //!    `target/tmp/interop-matrix.txt`.
 //! 2. [`servers`]: foreign servers against our client half.
+//! 3. [`certificates`]: as `openssl` makes them, both ways.
 //!
 //! Nobody here speaks `TLS_ECDHE_PSK_WITH_AES_128_CCM_SHA256` with us. Botan does, and did (2.19, by hand: its library is
 //! C++ alone); what the suite is made of is held by the two suites that share its halves, and by the computed bytes in
@@ -13,10 +14,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod clients;
 mod network;
 mod server;
 mod servers;
+#[path = "../support/certificates.rs"]
+#[allow(dead_code, reason = "each test binary uses its part")]
+mod support_certificates;
 mod tool;
 
 use std::fmt::Write as _;

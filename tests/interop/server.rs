@@ -12,8 +12,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tessera::dtls::{
     Admission, CertifiedKey, CipherSuite, Claim, ConnectionId, CookieJar, FailureReason, HandshakeEvent,
-    HandshakeFailure, Incoming, RecordHeader, ServerConfig, ServerHandshake, Session, Timers, TrustAnchors,
-    records, verify_chain,
+    HandshakeFailure, Incoming, KeyDigest, RecordHeader, ServerConfig, ServerHandshake, Session, Timers,
+    TrustAnchors, records, verify_chain,
 };
 
 use crate::tool::PATIENCE;
@@ -65,6 +65,21 @@ impl Server {
     }
 
     fn start_with(deadline: Duration, superfluous: usize) -> Self {
+        let config = ServerConfig {
+            timers: Timers {
+                deadline,
+                ..Timers::default()
+            },
+            certificate: Some(Arc::new(certified(SERVER, superfluous, SERVER_KEY))),
+            raw_public_keys: true,
+            ..ServerConfig::default()
+        };
+        let anchors = TrustAnchors::from_pem(&std::fs::read(pem(CA)).unwrap()).unwrap();
+        Self::with(config, anchors, certified(DEVICE, 0, DEVICE_KEY).key_digest())
+    }
+
+    /// Lets in whom the anchors vouch for, who has this raw key, and the device with our pre-shared key.
+    pub fn with(config: ServerConfig, anchors: TrustAnchors, raw_key: KeyDigest) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         let address = socket.local_addr().unwrap();
@@ -73,17 +88,9 @@ impl Server {
         let stopped = Arc::clone(&stop);
         let mut state = ServerLoop {
             jar: CookieJar::new([1; 32], Instant::now()),
-            config: Arc::new(ServerConfig {
-                timers: Timers {
-                    deadline,
-                    ..Timers::default()
-                },
-                certificate: Some(Arc::new(certified(SERVER, superfluous, SERVER_KEY))),
-                raw_public_keys: true,
-                ..ServerConfig::default()
-            }),
-            anchors: TrustAnchors::from_pem(&std::fs::read(pem(CA)).unwrap()).unwrap(),
-            device: certified(DEVICE, 0, DEVICE_KEY),
+            config: Arc::new(config),
+            anchors,
+            raw_key,
             address,
             peers: HashMap::new(),
             by_id: HashMap::new(),
@@ -148,8 +155,8 @@ struct ServerLoop {
     jar: CookieJar,
     config: Arc<ServerConfig>,
     anchors: TrustAnchors,
-    /// The device that is known, by all its credentials.
-    device: CertifiedKey,
+    /// The device's key, which it may show without a certificate.
+    raw_key: KeyDigest,
     address: SocketAddr,
     peers: HashMap<SocketAddr, Peer>,
     /// Where whoever writes this on its records was seen last.
@@ -193,7 +200,7 @@ impl ServerLoop {
                         }
                     }
                     HandshakeEvent::RawKeyPresented(digest) => {
-                        assert_eq!(digest, self.device.key_digest());
+                        assert_eq!(digest, self.raw_key);
                         handshake.accept_peer(now).unwrap();
                     }
                     HandshakeEvent::Established(now_it_is) => established = Some(now_it_is),
@@ -218,7 +225,7 @@ impl ServerLoop {
                 match &established.claim {
                     Claim::Psk(identity) => assert_eq!(identity.as_bytes(), IDENTITY.as_bytes()),
                     Claim::Certificate(facts) => assert!(facts.to_string().contains("lamp-1"), "{facts}"),
-                    Claim::RawKey(digest) => assert_eq!(*digest, self.device.key_digest()),
+                    Claim::RawKey(digest) => assert_eq!(*digest, self.raw_key),
                 }
                 let session = established.session;
                 let _ = self.events.send(Event::Established(Agreed {
@@ -323,7 +330,7 @@ impl ServerLoop {
     }
 }
 
-fn unix_s(time: SystemTime) -> i64 {
+pub fn unix_s(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     since.as_secs().try_into().unwrap()
 }

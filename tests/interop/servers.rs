@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tessera::dtls::{
-    CipherSuite, ClientConfig, ClientHandshake, HandshakeEvent, Identity, Incoming, Session, records,
+    CipherSuite, ClientConfig, ClientCredential, ClientHandshake, HandshakeEvent, Identity, Incoming,
+    Session, records,
 };
 
 use crate::clients::{Client, gnutls_priority, wolfssl};
@@ -96,25 +97,32 @@ fn speak_with(tool: &mut Tool, port: u16, suite: CipherSuite, extended_master_se
 }
 
 /// Our client half on a socket of its own.
-struct OurClient {
+pub struct OurClient {
     socket: UdpSocket,
     session: Session,
 }
 
 impl OurClient {
     fn connect(port: u16, suite: CipherSuite, extended_master_secret: bool) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(("127.0.0.1", port)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-        let config = Arc::new(ClientConfig {
+        let config = ClientConfig {
             suites: vec![suite],
             extended_master_secret,
             ..ClientConfig::default()
-        });
+        };
         let identity = Identity::new(IDENTITY.as_bytes()).unwrap();
+        let key = our_key();
+        Self::connect_with(port, config, ClientCredential::Psk { identity, key })
+    }
+
+    /// Of one suite.
+    pub fn connect_with(port: u16, config: ClientConfig, credential: ClientCredential) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(("127.0.0.1", port)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let wanted = (config.suites[0], config.extended_master_secret);
         let mut rng: StdRng = StdRng::seed_from_u64(u64::from(port));
         let start = Instant::now();
-        let mut handshake = ClientHandshake::new(&config, identity, our_key(), start, &mut rng);
+        let mut handshake = ClientHandshake::with_credential(&Arc::new(config), credential, start, &mut rng);
         while start.elapsed() < PATIENCE {
             let mut out = Vec::new();
             while handshake.poll_transmit(&mut out) {
@@ -131,17 +139,14 @@ impl OurClient {
             handshake.handle_timeout(Instant::now()).unwrap();
             if let Some(HandshakeEvent::Established(established)) = handshake.poll_event() {
                 let session = established.session;
-                assert_eq!(
-                    (session.suite(), session.extended_master_secret()),
-                    (suite, extended_master_secret)
-                );
+                assert_eq!((session.suite(), session.extended_master_secret()), wanted);
                 return Self { socket, session };
             }
         }
         panic!("no handshake with port {port}");
     }
 
-    fn send(&mut self, data: &[u8]) {
+    pub fn send(&mut self, data: &[u8]) {
         let mut out = Vec::new();
         self.session.seal(data, &mut out).unwrap();
         self.socket.send(&out).unwrap();
@@ -170,7 +175,7 @@ impl OurClient {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

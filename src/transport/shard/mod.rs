@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use tracing::trace;
+use tracing::{trace, warn};
 
 use self::deferrals::Deferrals;
 use self::handshakes::Handshaking;
@@ -570,6 +570,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 }
                 Incoming::Ignored(why) => {
                     trace!(peer = %path.peer, ?why, "record ignored");
+                    let failures = session.failures();
+                    if why == Ignored::Unauthentic && is_worth_a_warning(failures) {
+                        warn!(peer = %path.peer, serial = peer.serial, failures, "records that the keys of their session do not open");
+                    }
                     self.drop_datagram(match why {
                         Ignored::Malformed => DropReason::MalformedRecord,
                         Ignored::Plaintext => DropReason::Plaintext,
@@ -1027,6 +1031,15 @@ fn session_end(why: EndReason) -> SessionEnd {
     }
 }
 
+/// Failures to open a session's records are told at the first bound and whenever they have doubled, so that whoever forges them
+/// writes hardly anything into the log.
+fn is_worth_a_warning(failures: u32) -> bool {
+    failures >= FAILURES_TOLD && failures.is_power_of_two()
+}
+
+/// The first number of records that do not open of which an operator is told. A guess: loss and bad luck make none, and a device whose
+/// keys are not ours gives up long before.
+const FAILURES_TOLD: u32 = 1024;
 /// How often expiry, the session log and the counters are looked after (`DTLS.md` 3: a receive mark at most every second).
 const TICK: Duration = Duration::from_secs(1);
 /// The longest message to a plain peer, in bytes: RFC 7252 section 4.6 suggests it where nothing is known.
