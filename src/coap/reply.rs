@@ -236,7 +236,7 @@ impl<'b> Reply<'b> {
 
 /// The largest payload devices take, in bytes: the largest block. Some abort on more (`CONTRACT`, rule 4).
 pub const MAX_PAYLOAD: usize = 1024;
-/// More than any head has, in bytes: the header and a token 12, the options 33, the marker 1.
+/// More than any head has, in bytes: the header and a token 12, all options 34 and an extended delta or two, the marker 1.
 const MAX_HEAD_LEN: usize = 64;
 /// One byte, FF (RFC 7252 section 3).
 const PAYLOAD_MARKER_LEN: usize = 1;
