@@ -86,7 +86,7 @@ async fn webrtc_dtls_agrees_on_every_suite_that_it_has() {
         assert_eq!(agreed.suite, ours);
         conn.close().await.unwrap();
         tokio::task::block_in_place(|| server.assert_closed());
-        say("webrtc-dtls", &agreed);
+        println!("{}", said("webrtc-dtls", &agreed));
     }
 }
 
@@ -124,7 +124,7 @@ fn dimpl_agrees_on_every_suite_that_it_has() {
         assert_eq!(echo_through_dimpl(&mut dtls, &server), b"is there anybody?");
         let agreed = server.established();
         assert_eq!(agreed.suite, ours);
-        say("dimpl", &agreed);
+        println!("{}", said("dimpl", &agreed));
     }
 }
 
@@ -182,13 +182,13 @@ fn webrtc_certificate() -> Certificate {
     }
 }
 
-fn say(client: &str, agreed: &Agreed) {
+fn said(client: &str, agreed: &Agreed) -> String {
     let with = if agreed.extended_master_secret {
         "with"
     } else {
         "without"
     };
-    println!("{client}: {}, {with} extended master secret", agreed.suite);
+    format!("{client}: {}, {with} extended master secret", agreed.suite)
 }
 
 fn our_key() -> Psk {

@@ -13,7 +13,7 @@ use tessera::dtls::{
 
 use crate::server::{Server, unix_s};
 use crate::servers::{OurClient, free_port};
-use crate::support_certificates::{Ca, Issued, Kind};
+use crate::support::certificates::{Ca, Issued, Kind};
 use crate::tool::{PATIENCE, Tool};
 
 #[test]

@@ -453,11 +453,7 @@ fn tinydtls(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<To
 
 fn mbedtls(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<Tool, Cannot> {
     let mut suites = suite.map(str::to_owned);
-    let mut command = Command::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/target/interop-mbedtls/debug/mbedtls-client"
-    ));
-    command.arg(server.to_string());
+    let mut command = mbedtls_command(server);
     match offer.credential {
         Credential::Psk { identity, key } => {
             command.args(["--psk", identity, key]);
@@ -499,6 +495,16 @@ fn mbedtls(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<Too
         command.arg("--no-extended-master-secret");
     }
     Ok(Tool::spawn("mbedtls-client", command))
+}
+
+/// The client on Mbed TLS, with no option yet.
+pub fn mbedtls_command(server: SocketAddr) -> Command {
+    let mut command = Command::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/target/interop-mbedtls/debug/mbedtls-client"
+    ));
+    command.arg(server.to_string());
+    command
 }
 
 fn wolfssl_client(suite: Option<&str>, offer: &Offer, server: SocketAddr) -> Result<Tool, Cannot> {
@@ -563,7 +569,7 @@ fn with_another(client: Client, other: Option<CipherSuite>) -> Result<Vec<&'stat
 
 const NO_SUITE: Cannot = Cannot("it does not have the suite");
 const NO_CBC: Cannot = Cannot("it has no CBC of ours");
-const NO_CONNECTION_ID: Cannot = Cannot("it has no connection IDs");
+pub const NO_CONNECTION_ID: Cannot = Cannot("it has no connection IDs");
 const NO_CERTIFICATES: Cannot = Cannot("it has raw public keys and no certificates");
 const NO_RAW_KEYS: Cannot = Cannot("it has no raw public keys");
 /// All suites of ours that wolfSSL has, with each credential.

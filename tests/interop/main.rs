@@ -2,7 +2,8 @@
 //!
 //! 1. `the_matrix_…`: every foreign client against our server half, row by row; it prints a table in which each cell has the
 //!    suite agreed on, or why the client cannot do what the row wants. The table is also left in
-//!    `target/tmp/interop-matrix.txt`.
+//!    `target/tmp/interop-matrix.txt`. Its last rows are the clients that can speak CoAP, before a real `tessera serve`
+//!    ([`gateway`]).
 //! 2. [`servers`]: foreign servers against our client half.
 //! 3. [`certificates`]: as `openssl` makes them, both ways.
 //!
@@ -16,12 +17,12 @@
 
 mod certificates;
 mod clients;
+mod gateway;
 mod network;
 mod server;
 mod servers;
-#[path = "../support/certificates.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
-mod support_certificates;
+#[path = "../support/mod.rs"]
+mod support;
 mod tool;
 
 use std::fmt::Write as _;
@@ -118,7 +119,7 @@ fn rows() -> Vec<Row> {
             } else {
                 ", without EMS"
             };
-            rows.push(Row::new(short(suite) + with, move |client| {
+            rows.push(Row::new(short(&suite.to_string()) + with, move |client| {
                 agrees_on(client, suite, extended_master_secret)
             }));
         }
@@ -299,6 +300,14 @@ fn rows() -> Vec<Row> {
     rows.push(Row::new("DTLS 1.0 alone", |client| {
         refused_special(client, Special::Dtls10, FailureReason::UnsupportedVersion)
     }));
+    rows.push(Row::new(
+        "tessera serve: connection ID, CoAP, another port",
+        gateway::moves,
+    ));
+    rows.push(Row::new(
+        "tessera serve: certificates, CoAP",
+        gateway::lets_in_by_certificate,
+    ));
     rows
 }
 
@@ -445,13 +454,12 @@ fn moves(client: Client, id: &'static str, credential: Credential) -> Result<Str
 }
 
 fn said(agreed: &Agreed) -> String {
-    short(agreed.suite)
+    short(&agreed.suite.to_string())
 }
 
 /// Without what all our suites have in common.
-fn short(suite: CipherSuite) -> String {
+fn short(suite: &str) -> String {
     suite
-        .to_string()
         .replace("TLS_", "")
         .replace("WITH_AES_128_", "")
         .replace("_SHA256", "")

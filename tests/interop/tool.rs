@@ -76,15 +76,20 @@ impl Tool {
         self.assert_one_of(&[wanted]);
     }
 
-    fn assert_one_of(&mut self, wanted: &[&str]) {
+    /// The first line with this in it.
+    pub fn line_with(&mut self, wanted: &str) -> String {
+        self.assert_one_of(&[wanted])
+    }
+
+    fn assert_one_of(&mut self, wanted: &[&str]) -> String {
         let is_it = |line: &String| {
             wanted
                 .iter()
                 .any(|wanted| line.to_lowercase().contains(&wanted.to_lowercase()))
         };
         let deadline = Instant::now() + PATIENCE;
-        if self.seen.iter().any(is_it) {
-            return;
+        if let Some(line) = self.seen.iter().find(|line| is_it(line)) {
+            return line.clone();
         }
         loop {
             match self
@@ -93,9 +98,9 @@ impl Tool {
             {
                 Ok(line) => {
                     let found = is_it(&line);
-                    self.seen.push(line);
+                    self.seen.push(line.clone());
                     if found {
-                        return;
+                        return line;
                     }
                 }
                 Err(_) => panic!(

@@ -4,12 +4,12 @@
 //! ```text
 //! mbedtls-client ADDRESS [--psk IDENTITY KEY-IN-HEX] [--certificate PEM --key PEM] [--ca PEM] [--suites NAME:NAME…]
 //!                [--connection-id HEX-OR-NOTHING] [--max-fragment-length BYTES] [--no-extended-master-secret]
-//!                [--no-encrypt-then-mac]
+//!                [--no-encrypt-then-mac] [--hex]
 //! ```
 //!
 //! It says `established SUITE` and, where there is one, `connection ID HEX.` with what the server wants to be called; then it
 //! sends each line of its input and prints each answer. The line `MOVE` goes nowhere: it takes another source port. The end
-//! of the input closes the session. Whatever fails is said in one line, with Mbed TLS's number and name for it.
+//! of the input closes the session. With `--hex` the lines and the answers are bytes in hexadecimal. Whatever fails is said in one line, with Mbed TLS's number and name for it.
 
 mod mbedtls;
 
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
 fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let server: SocketAddr = value(arguments.next(), "the server's address")?;
     let mut config = Config::default();
+    let mut in_hex = false;
     while let Some(option) = arguments.next() {
         match option.as_str() {
             "--psk" => {
@@ -56,6 +57,7 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
             }
             "--no-extended-master-secret" => config.extended_master_secret = false,
             "--no-encrypt-then-mac" => config.encrypt_then_mac = false,
+            "--hex" => in_hex = true,
             other => return Err(format!("{other:?} is none of the options")),
         }
     }
@@ -63,17 +65,13 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<(), String> {
     let mut client = Client::connect(server, &config).map_err(|error| error.to_string())?;
     println!("established {}", client.suite());
     if let Some(id) = client.connection_id_of_server().map_err(said)? {
-        let hex = id.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-        println!("connection ID {hex}.");
+        println!("connection ID {}.", in_digits(&id));
     }
-    talk(&mut client).map_err(said)
+    talk(&mut client, in_hex)
 }
 
 /// Sends what comes in and prints what comes back, until there is no more of either.
-fn talk(client: &mut Client) -> Result<(), Error> {
+fn talk(client: &mut Client, in_hex: bool) -> Result<(), String> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -84,12 +82,14 @@ fn talk(client: &mut Client) -> Result<(), Error> {
     });
     loop {
         match lines.try_recv() {
-            Ok(line) if line == "MOVE" => println!("moved to port {}", client.change_port()?),
-            Ok(line) => client.send(line.as_bytes())?,
+            Ok(line) if line == "MOVE" => println!("moved to port {}", client.change_port().map_err(said)?),
+            Ok(line) if in_hex => client.send(&hex(&line)?).map_err(said)?,
+            Ok(line) => client.send(line.as_bytes()).map_err(said)?,
             Err(TryRecvError::Empty) => {}
-            Err(TryRecvError::Disconnected) => return client.close(),
+            Err(TryRecvError::Disconnected) => return client.close().map_err(said),
         }
-        match client.receive()? {
+        match client.receive().map_err(said)? {
+            Received::Data(data) if in_hex => println!("{}", in_digits(&data)),
             Received::Data(data) => println!("{}", String::from_utf8_lossy(&data).trim_end()),
             Received::Nothing => {}
             Received::Closed => {
@@ -120,6 +120,13 @@ fn hex(text: &str) -> Result<Vec<u8>, String> {
             u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| format!("{text:?} is not hexadecimal"))
         })
         .collect()
+}
+
+fn in_digits(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn said(error: Error) -> String {
