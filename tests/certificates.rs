@@ -85,6 +85,14 @@ fn zero_touch_makes_devices_and_everybody_else_is_refused_for_a_reason_that_is_t
     assert_eq!(told["device"], Value::Null);
 
     done(&server, &["ca", "remove", "factory", "--yes"]);
+    let binary = pki.path("factory.der");
+    let convert = ["x509", "-in", ca.to_str().unwrap(), "-outform", "DER", "-out"];
+    let converted = Command::new("openssl").args(convert).arg(&binary).status();
+    assert!(converted.unwrap().success());
+    let refused = ran(&server, &["ca", "add", binary.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("is not PEM"), "{said}");
     let add = [
         "ca",
         "add",
@@ -426,13 +434,17 @@ fn failure(server: &Server, reason: &str) -> Value {
 }
 
 /// Runs the command line against the server; what it prints.
-fn done(server: &Server, arguments: &[&str]) -> String {
-    let output = tessera()
+fn ran(server: &Server, arguments: &[&str]) -> Output {
+    tessera()
         .args(arguments)
         .env("TESSERA_URL", server.url())
         .env("TESSERA_API_KEY", KEY)
         .output()
-        .unwrap();
+        .unwrap()
+}
+
+fn done(server: &Server, arguments: &[&str]) -> String {
+    let output = ran(server, arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()

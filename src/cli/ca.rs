@@ -59,7 +59,9 @@ pub fn run(command: CaCommand) -> Result<(), Failure> {
             server,
         } => {
             let client = Client::new(&server)?;
-            let pem = fs::read_to_string(&file).map_err(|source| Failure::File { path: file, source })?;
+            let bytes = fs::read(&file).map_err(|source| Failure::File { path: file, source })?;
+            // What is no text is no PEM, as the answer says.
+            let pem = String::from_utf8_lossy(&bytes);
             let mut body = json!({ "pem": pem, "zeroTouch": zero_touch });
             if let Some(name) = name {
                 body["name"] = name.into();
