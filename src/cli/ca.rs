@@ -59,9 +59,7 @@ pub fn run(command: CaCommand) -> Result<(), Failure> {
             server,
         } => {
             let client = Client::new(&server)?;
-            let bytes = fs::read(&file).map_err(|source| Failure::File { path: file, source })?;
-            // What is no text is no PEM, as the answer says.
-            let pem = String::from_utf8_lossy(&bytes);
+            let pem = read_pem(file)?;
             let mut body = json!({ "pem": pem, "zeroTouch": zero_touch });
             if let Some(name) = name {
                 body["name"] = name.into();
@@ -96,6 +94,12 @@ pub fn run(command: CaCommand) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// A file that should be PEM. What is no text is none, as the server's answer says better than a decoder would.
+pub fn read_pem(path: PathBuf) -> Result<String, Failure> {
+    let bytes = fs::read(&path).map_err(|source| Failure::File { path, source })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn zero_touch(ca: &Value) -> String {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::super::ca::read_pem;
 use super::super::client::{Client, ServerArgs, segment};
 use super::super::failure::Failure;
 use super::super::output::{Column, ago, field, say};
@@ -68,7 +69,7 @@ impl ProofArgs {
     pub fn body(self) -> Result<Value, Failure> {
         let read = |path: PathBuf| fs::read_to_string(&path).map_err(|source| Failure::File { path, source });
         if let Some(path) = self.certificate {
-            return Ok(json!({ "type": "certificate", "pem": read(path)? }));
+            return Ok(json!({ "type": "certificate", "pem": read_pem(path)? }));
         }
         if let Some(sha256) = self.certificate_sha256 {
             return Ok(json!({ "type": "certificate", "sha256": sha256 }));
