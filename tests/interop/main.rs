@@ -160,6 +160,14 @@ fn rows() -> Vec<Row> {
         {
             let offer = offer.clone();
             rows.push(Row::new(format!("{with}: {name}"), move |client| {
+                // Its program was seen to give up at once ("cannot send CoAP pdu") on a busy machine, when a flight was
+                // lost and both sides repeated theirs; a device begins again then.
+                if matches!(client, Client::CoapGnuTls) && faults.lose.is_some() {
+                    let first = || through(client, start(), faults, &offer);
+                    if let Ok(agreed) = catch_unwind(AssertUnwindSafe(first)) {
+                        return agreed;
+                    }
+                }
                 through(client, start(), faults, &offer)
             }));
         }
