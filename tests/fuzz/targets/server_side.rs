@@ -21,6 +21,8 @@ pub struct ServerSide {
     pub session: Option<(Session, Claim)>,
     /// How often a handshake came to its end.
     pub established: usize,
+    /// A hello that came again after that has begun another handshake beside the session, with the same client.
+    pub has_begun_again: bool,
     pub closed: bool,
     pub received: Vec<Vec<u8>>,
     /// What is to be sent.
@@ -44,6 +46,7 @@ impl ServerSide {
             wanted: None,
             session: None,
             established: 0,
+            has_begun_again: false,
             closed: false,
             received: Vec::new(),
             out: Vec::new(),
@@ -74,6 +77,7 @@ impl ServerSide {
                         &mut self.rng,
                     ) {
                         Ok(handshake) => {
+                            self.has_begun_again |= self.session.is_some();
                             self.handshake = Some(handshake);
                             self.wanted = None;
                         }
