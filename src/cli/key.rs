@@ -46,7 +46,7 @@ pub enum Role {
     Read,
     /// Upload, deploy, manage devices
     Deploy,
-    /// Manage API keys
+    /// Manage API keys and device CAs
     Admin,
 }
 

@@ -452,8 +452,9 @@ impl FailureRecord {
                 format!("nobody could connect with this then; by now {name} is known by it, whose next attempt may succeed")
             }
             (FailureCause::UnknownDevice, None) if self.offered.as_ref().is_some_and(Offered::is_certificate) => {
-                "a CA vouches for this certificate, and no device is called as it says: O has to be the project, CN the device; \
-                 create the device, or let the CA do so (`tessera ca add --zero-touch`)"
+                "a CA vouches for this certificate, and no device is called as it says: O has to be the id of the project, CN the name \
+                 of the device; create the device (`tessera device create NAME --without-credential`), or have the CA create those \
+                 whose subject is right (`tessera ca remove`, then `tessera ca add --zero-touch`)"
                     .into()
             }
             (FailureCause::UnknownDevice, None) => "no device has this public key; give it to one \

@@ -317,7 +317,10 @@ impl Fleet {
                 false => Err(Refusal::Taken {
                     kind: Kind::DeviceCa,
                     value: there.certificate.sha256().to_string(),
-                    by: Some(format!("as {:?}, on other terms", there.name)),
+                    by: Some(format!(
+                        "as {:?}, on other terms (its name, zero-touch or cohort); remove it first to change them",
+                        there.name
+                    )),
                 }),
             };
         }
