@@ -105,6 +105,23 @@ fn who_vouches_for_whom() {
 }
 
 #[test]
+fn of_issuers_with_one_name_two_are_looked_at() {
+    let anchors = TrustAnchors::from_pem(pem!("root_ca")).unwrap();
+    let good = chain(&[pem!("device_by_sub"), pem!("sub_ca")]);
+    let (leaf, issuer) = (good.leaf().to_vec(), good.intermediates().next().unwrap());
+    let after = |others: usize| {
+        let impostors = (0..others).map(|nth| with_another_key(issuer, nth));
+        let of_sub = std::iter::once(leaf.clone())
+            .chain(impostors)
+            .chain([issuer.to_vec()]);
+        verify_chain(&PeerChain::new(of_sub.collect()).unwrap(), &anchors, NOW).map(|(_, anchor)| anchor)
+    };
+    assert_eq!(after(0), Ok(0));
+    assert_eq!(after(1), Ok(0), "as where two CAs vouch for one issuer");
+    assert_eq!(after(2), Err(ChainFault::Untrusted));
+}
+
+#[test]
 fn the_anchor_that_vouches_is_told_by_its_place() {
     let mut anchors = TrustAnchors::new();
     for text in [&pem!("other_ca")[..], pem!("rsa_ca"), pem!("ca"), pem!("root_ca")] {
@@ -259,6 +276,16 @@ fn a_chain_and_a_key_are_read_or_told_what_is_wrong() {
         "a key never prints"
     );
     assert!(format!("{own:?}").contains("SigningKey(..)"));
+}
+
+/// A certificate that says the same but for another key, and that nobody has signed.
+fn with_another_key(der: &[u8], nth: usize) -> Vec<u8> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).unwrap();
+    let key = certificate.public_key().subject_public_key.data.as_ref();
+    let at = der.windows(key.len()).position(|bytes| bytes == key).unwrap() + key.len() - 1;
+    let mut other = der.to_vec();
+    other[at] ^= 1 + nth as u8;
+    other
 }
 
 /// The same certificate with (r, n - s) for the signature (r, s): both are good.

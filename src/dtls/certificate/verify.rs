@@ -175,7 +175,7 @@ fn verify_path(
 ) -> Result<usize, ChainFault> {
     let leaf = CertificateDer::from(chain.leaf());
     let leaf = EndEntityCert::try_from(&leaf).map_err(fault_of)?;
-    let intermediates: Vec<CertificateDer<'_>> = chain.intermediates().map(CertificateDer::from).collect();
+    let intermediates = issuers(chain);
     let now = UnixTime::since_unix_epoch(Duration::from_secs(unix_s.try_into().unwrap_or(0)));
     let usage = match purpose {
         Purpose::Client => KeyUsage::client_auth(),
@@ -197,6 +197,21 @@ fn verify_path(
         .iter()
         .position(|anchor| std::ptr::eq(anchor, path.anchor()))
         .ok_or(ChainFault::Untrusted)
+}
+
+/// What may lead from the leaf to an anchor. `webpki` tries every order of certificates that could have issued each other, and
+/// of seven with one name there are thousands, for a stranger to ask for.
+fn issuers(chain: &PeerChain) -> Vec<CertificateDer<'_>> {
+    let mut names = Vec::with_capacity(PeerChain::MAX_LEN);
+    let looked_at = chain.intermediates().filter(|der| {
+        // One that cannot be read leads nowhere.
+        let Ok(certificate) = parse(der) else { return false };
+        let name = certificate.subject().as_raw().to_vec();
+        let same = names.iter().filter(|other| **other == name).count();
+        names.push(name);
+        same < ISSUERS_OF_ONE_NAME
+    });
+    looked_at.map(CertificateDer::from).collect()
 }
 
 /// Every issuer between leaf and anchor has to be allowed to sign certificates, where it says what it is allowed to.
@@ -288,6 +303,10 @@ fn fault_of(error: PathError) -> ChainFault {
         _ => ChainFault::Untrusted,
     }
 }
+
+/// RFC 5246 section 7.4.2 wants each certificate to certify the one before it, which takes one of a name; two, as some send both of
+/// an issuer that two CAs vouch for.
+const ISSUERS_OF_ONE_NAME: usize = 2;
 
 /// Signatures on certificates. Devices sign with ECDSA; a CA may be older than they are.
 const SIGNATURES: &[&dyn SignatureVerificationAlgorithm] = &[
