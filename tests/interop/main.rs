@@ -184,42 +184,32 @@ fn rows() -> Vec<Row> {
             },
         )
     }));
-    rows.push(Row::new("no client certificate", |client| {
-        let credential = Credential::NoCertificate;
-        let reason = FailureReason::Certificate(ChainFault::NoCertificate);
-        refused(
-            client,
-            &Offer {
-                credential,
-                ..Offer::default()
-            },
-            reason,
-        )
-    }));
-    rows.push(Row::new("an untrusted client certificate", |client| {
-        let credential = Credential::Certificate("device_by_sub.pem");
-        let reason = FailureReason::Certificate(ChainFault::Untrusted);
-        refused(
-            client,
-            &Offer {
-                credential,
-                ..Offer::default()
-            },
-            reason,
-        )
-    }));
-    rows.push(Row::new("a server's certificate of its own", |client| {
-        let credential = Credential::Certificate("device_server_use.pem");
-        let reason = FailureReason::Certificate(ChainFault::NotForClientUse);
-        refused(
-            client,
-            &Offer {
-                credential,
-                ..Offer::default()
-            },
-            reason,
-        )
-    }));
+    let strangers = [
+        (
+            "no client certificate",
+            Credential::NoCertificate,
+            ChainFault::NoCertificate,
+        ),
+        (
+            "an untrusted client certificate",
+            Credential::Certificate("device_by_sub.pem"),
+            ChainFault::Untrusted,
+        ),
+        (
+            "a server's certificate of its own",
+            Credential::Certificate("device_server_use.pem"),
+            ChainFault::NotForClientUse,
+        ),
+    ];
+    for (name, credential, fault) in strangers {
+        let offer = Offer {
+            credential,
+            ..Offer::default()
+        };
+        rows.push(Row::new(name, move |client| {
+            refused(client, &offer, FailureReason::Certificate(fault))
+        }));
+    }
     rows.push(Row::new("a raw public key", |client| {
         let credential = Credential::RawKey;
         through(
