@@ -1,14 +1,14 @@
 //! `tessera-fleet`: many simulated devices against a gateway, and what they saw.
 //!
 //! 1. [`credentials`]: a file says who the devices are
-//! 2. [`engine`]: each gets a socket and a clock
+//! 2. [`driving`]: each gets a socket and a clock
 //! 3. [`tally`]: what happened to them is counted, and printed at the end
 //!
 //! And, without a gateway, [`mod@bench`]: what some things cost.
 
 mod bench;
 mod credentials;
-mod engine;
+mod driving;
 mod tally;
 
 use std::io::Write;
@@ -24,7 +24,7 @@ use tessera::virtual_device::{Event, Model, Pace, Port, VirtualDevice};
 use tokio::sync::mpsc;
 
 use crate::credentials::Credentials;
-use crate::engine::Happened;
+use crate::driving::Happened;
 use crate::tally::Tally;
 
 /// Drives a simulated fleet.
@@ -149,7 +149,7 @@ fn drive(args: &DriveArgs) -> Result<Tally, Box<dyn std::error::Error>> {
     let devices: Vec<VirtualDevice> = devices.collect();
     let mut tally = Tally::new(devices.len(), &args.version, args.until.clone());
     let (sender, mut happened) = mpsc::channel(EVENTS_MAX);
-    let fleet = engine::start(devices, args.gateway, usize::from(args.threads), &sender)
+    let fleet = driving::start(devices, args.gateway, usize::from(args.threads), &sender)
         .map_err(|error| format!("no socket or thread for a device: {error}"))?;
     drop(sender);
     let runtime = tokio::runtime::Builder::new_current_thread()
