@@ -9,6 +9,8 @@
 mod bench;
 mod credentials;
 mod driving;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engines send through it"))]
+mod network;
 mod tally;
 
 use std::io::Write;
