@@ -11,6 +11,7 @@ mod credentials;
 mod driving;
 #[expect(dead_code, unused_imports, reason = "the run uses it")]
 mod gateway;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engines send through it"))]
 mod network;
 mod plan;
 #[expect(dead_code, reason = "the run uses it")]
