@@ -9,8 +9,13 @@
 mod bench;
 mod credentials;
 mod driving;
+#[expect(dead_code, unused_imports, reason = "the run uses it")]
+mod gateway;
 #[cfg_attr(not(test), expect(dead_code, reason = "the engines send through it"))]
 mod network;
+mod plan;
+#[expect(dead_code, reason = "the run uses it")]
+mod scenario;
 mod tally;
 
 use std::io::Write;
@@ -43,6 +48,12 @@ enum Command {
     Drive(DriveArgs),
     /// Measure what something costs the gateway, beside what it is made of
     Bench(BenchArgs),
+    /// Be the gateway of a run, which starts this
+    #[command(hide = true)]
+    ServeGateway(gateway::ServeGatewayArgs),
+    /// Keep the disk of a run's gateway
+    #[command(hide = true)]
+    HoldDisk(gateway::HoldDiskArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +119,8 @@ fn main() -> ExitCode {
             written(&table, Box::new(std::io::stdout()));
             true
         }),
+        Command::ServeGateway(args) => return gateway::serve_gateway(&args),
+        Command::HoldDisk(args) => return gateway::hold_disk(&args),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
