@@ -4,11 +4,16 @@
 //! 2. [`driving`]: each gets a socket and a clock
 //! 3. [`tally`]: what happened to them is counted, and printed at the end
 //!
-//! And, without a gateway, [`mod@bench`]: what some things cost.
+//! And, without a gateway, [`mod@bench`]: what some things cost, [`report`]: a result to look at, and [`compare`]: two
+//! results beside each other.
 
 mod bench;
+mod compare;
 mod credentials;
 mod driving;
+mod quantity;
+mod report;
+mod result;
 mod tally;
 
 use std::io::Write;
@@ -25,6 +30,7 @@ use tokio::sync::mpsc;
 
 use crate::credentials::Credentials;
 use crate::driving::Happened;
+use crate::result::RunResult;
 use crate::tally::Tally;
 
 /// Drives a simulated fleet.
@@ -41,6 +47,30 @@ enum Command {
     Drive(DriveArgs),
     /// Measure what something costs the gateway, beside what it is made of
     Bench(BenchArgs),
+    /// Make a page with plots of a run's result
+    Report(ReportArgs),
+    /// Put two runs' results beside each other, as ratios
+    Compare(CompareArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ReportArgs {
+    /// What `run` wrote
+    #[arg(value_name = "RESULT.json")]
+    result: PathBuf,
+    /// Where the page goes; without it, beside the result as .html
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct CompareArgs {
+    /// The result that the other is measured by
+    #[arg(value_name = "A.json")]
+    a: PathBuf,
+    /// The other
+    #[arg(value_name = "B.json")]
+    b: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -106,12 +136,22 @@ fn main() -> ExitCode {
             written(&table, Box::new(std::io::stdout()));
             true
         }),
+        Command::Report(args) => report(&args).map(|page| {
+            written(&format!("{}\n", page.display()), Box::new(std::io::stdout()));
+            true
+        }),
+        Command::Compare(args) => compare(&args).map(|table| {
+            written(&table, Box::new(std::io::stdout()));
+            true
+        }),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            written(&format!("error: {error}\n"), Box::new(std::io::stderr()));
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+            written(&format!("error: {error}{causes}\n"), Box::new(std::io::stderr()));
             ExitCode::from(2)
         }
     }
@@ -121,6 +161,22 @@ fn bench(what: Bench) -> Result<String, Box<dyn std::error::Error>> {
     match what {
         Bench::Handshakes => Ok(bench::handshakes()?),
     }
+}
+
+/// Writes the page and says where.
+fn report(args: &ReportArgs) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let result = RunResult::read(&args.result)?;
+    let page = args.output.clone().unwrap_or_else(|| args.result.with_extension("html"));
+    if page == args.result {
+        return Err(format!("the page would replace the result {}; name another file with -o", page.display()).into());
+    }
+    std::fs::write(&page, report::html(&result))
+        .map_err(|error| format!("the page cannot be written to {}: {error}", page.display()))?;
+    Ok(page)
+}
+
+fn compare(args: &CompareArgs) -> Result<String, Box<dyn std::error::Error>> {
+    Ok(compare::table(&RunResult::read(&args.a)?, &RunResult::read(&args.b)?))
 }
 
 fn drive(args: &DriveArgs) -> Result<Tally, Box<dyn std::error::Error>> {
