@@ -4,10 +4,12 @@
 //! 2. [`driving`]: each gets a socket and a clock
 //! 3. [`tally`]: what happened to them is counted, and printed at the end
 //!
-//! And, without a gateway, [`mod@check`]: what a [`scenario`] would do, by its [`plan`]; and [`mod@bench`]: what some things cost.
+//! And, without a gateway, [`mod@check`]: what a [`scenario`] would do, by its [`plan`]; [`report`]: a result to look at;
+//! [`compare`]: two results beside each other; and [`mod@bench`]: what some things cost.
 
 mod bench;
 mod check;
+mod compare;
 mod credentials;
 mod driving;
 #[expect(dead_code, unused_imports, reason = "the run uses it")]
@@ -15,6 +17,9 @@ mod gateway;
 #[cfg_attr(not(test), expect(dead_code, reason = "the engines send through it"))]
 mod network;
 mod plan;
+mod quantity;
+mod report;
+mod result;
 #[expect(dead_code, unused_imports, reason = "the run does what they say")]
 mod scenario;
 mod tally;
@@ -34,6 +39,7 @@ use tokio::sync::mpsc;
 use crate::check::CheckArgs;
 use crate::credentials::Credentials;
 use crate::driving::Happened;
+use crate::result::RunResult;
 use crate::tally::Tally;
 
 /// Drives a simulated fleet.
@@ -60,6 +66,30 @@ enum Command {
     /// Keep the disk of a run's gateway
     #[command(hide = true)]
     HoldDisk(gateway::HoldDiskArgs),
+    /// Make a page with plots of a run's result
+    Report(ReportArgs),
+    /// Put two runs' results beside each other, as ratios
+    Compare(CompareArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ReportArgs {
+    /// What `run` wrote
+    #[arg(value_name = "RESULT.json")]
+    result: PathBuf,
+    /// Where the page goes; without it, beside the result as .html
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct CompareArgs {
+    /// The result that the other is measured by
+    #[arg(value_name = "A.json")]
+    a: PathBuf,
+    /// The other
+    #[arg(value_name = "B.json")]
+    b: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -137,12 +167,22 @@ fn main() -> ExitCode {
         }),
         Command::ServeGateway(args) => return gateway::serve_gateway(&args),
         Command::HoldDisk(args) => return gateway::hold_disk(&args),
+        Command::Report(args) => report(&args).map(|page| {
+            written(&format!("{}\n", page.display()), Box::new(std::io::stdout()));
+            true
+        }),
+        Command::Compare(args) => compare(&args).map(|table| {
+            written(&table, Box::new(std::io::stdout()));
+            true
+        }),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            written(&format!("error: {error}\n"), Box::new(std::io::stderr()));
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+            written(&format!("error: {error}{causes}\n"), Box::new(std::io::stderr()));
             ExitCode::from(2)
         }
     }
@@ -152,6 +192,22 @@ fn bench(what: Bench) -> Result<String, Box<dyn std::error::Error>> {
     match what {
         Bench::Handshakes => Ok(bench::handshakes()?),
     }
+}
+
+/// Writes the page and says where.
+fn report(args: &ReportArgs) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let result = RunResult::read(&args.result)?;
+    let page = args.output.clone().unwrap_or_else(|| args.result.with_extension("html"));
+    if page == args.result {
+        return Err(format!("the page would replace the result {}; name another file with -o", page.display()).into());
+    }
+    std::fs::write(&page, report::html(&result))
+        .map_err(|error| format!("the page cannot be written to {}: {error}", page.display()))?;
+    Ok(page)
+}
+
+fn compare(args: &CompareArgs) -> Result<String, Box<dyn std::error::Error>> {
+    Ok(compare::table(&RunResult::read(&args.a)?, &RunResult::read(&args.b)?))
 }
 
 fn drive(args: &DriveArgs) -> Result<Tally, Box<dyn std::error::Error>> {

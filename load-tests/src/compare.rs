@@ -1,0 +1,4 @@
+//! x
+use crate::result::RunResult;
+/// x
+pub fn table(_a: &RunResult, _b: &RunResult) -> String { String::new() }
