@@ -14,6 +14,12 @@ mod credentials;
 mod driving;
 #[expect(dead_code, unused_imports, reason = "the run uses it")]
 mod gateway;
+#[allow(dead_code)]
+mod endpoint;
+#[allow(dead_code)]
+mod engine;
+#[allow(dead_code)]
+mod measure;
 #[cfg_attr(not(test), expect(dead_code, reason = "the engines send through it"))]
 mod network;
 mod plan;
