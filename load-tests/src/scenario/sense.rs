@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tessera::fleet::DeviceProfile;
 
-use super::checked::{DEVICES_MAX, Draft, Marked, Reading};
+use super::checked::{DEVICES_MAX, Draft, Marked};
 use super::mistake::Mistake;
 use super::raw::Table;
+use super::reading::Reading;
 use super::value::{show_size, show_span};
 use super::{Arrival, Boots, Cohort, Event, Expectation, Image, ImageName, Kind, What, When};
 
@@ -46,7 +47,7 @@ pub fn look(draft: &Draft<'_>, reading: &mut Reading) {
                 said.place,
                 key,
                 said.value.to_string(),
-                problem.to_owned(),
+                format!("nothing ever comes of it: {problem}"),
             ));
         }
     }
@@ -248,16 +249,19 @@ impl<'d> Course<'d, '_> {
         // The earliest moment of the event before, and until when the gateway is away.
         let (mut earliest, mut back) = (Duration::ZERO, Duration::ZERO);
         for (number, (table, event)) in events.iter().enumerate() {
-            earliest = self.moment(number, table, event.when, earliest, reading);
-            if earliest >= stop_after {
+            let moment = self.moment(number, table, event.when, earliest, reading);
+            if moment < stop_after {
+                earliest = moment;
+            } else {
                 let key = if let When::At(_) = event.when {
                     "at"
                 } else {
                     "delay"
                 };
                 let problem = format!(
-                    "this would be {} after the start or later, and the run ends before: expected less, or a later stop_after",
-                    show_span(earliest)
+                    "this is {} after the start or later, and the run ends at {}: expected less, or a later stop_after",
+                    show_span(moment),
+                    show_span(stop_after)
                 );
                 contradict(reading, table, key, problem);
             }

@@ -199,6 +199,9 @@ pub fn nearest<'w>(said: &str, words: &[&'w str]) -> Option<&'w str> {
 
 /// A duration in the largest unit in which it is short.
 pub fn show_span(span: Duration) -> String {
+    if span == Duration::ZERO {
+        return "0 s".to_owned();
+    }
     let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     show_with_unit(nanos, SPANS)
 }
