@@ -214,3 +214,51 @@ fn subject(organization: Option<&str>, name: &str) -> DistinguishedName {
     subject.push(DnType::CommonName, name);
     subject
 }
+
+#[cfg(test)]
+mod tests {
+    use tessera::dtls::{ChainFault, PeerChain, TrustAnchors, verify_chain};
+
+    use super::*;
+
+    #[test]
+    fn a_device_is_vouched_for_by_its_own_ca_while_its_certificate_is_good() {
+        let ca = Authority::new("Fleet").unwrap();
+        let [good, over] = [Validity::Good, Validity::Over]
+            .map(|validity| ca.devices("default", &["lamp-1"], validity).unwrap().remove(0));
+        let believed = |issued: &Issued, ca: &Authority| {
+            let anchors = TrustAnchors::from_pem(ca.pem().as_bytes()).unwrap();
+            let chain = PeerChain::new(vec![issued.certificate_der().to_vec()]).unwrap();
+            verify_chain(&chain, &anchors, NOW_S).map(drop)
+        };
+        assert_eq!(believed(&good, &ca), Ok(()));
+        assert_eq!(believed(&over, &ca), Err(ChainFault::Expired));
+        let other = Authority::new("Fleet").unwrap();
+        assert!(
+            believed(&good, &other).is_err(),
+            "of the same name, with another key"
+        );
+    }
+
+    #[test]
+    fn each_device_has_a_key_of_its_own_and_its_own_place() {
+        let ca = Authority::new("Fleet").unwrap();
+        let names: Vec<String> = (0..7).map(|number| format!("lamp-{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let issued = ca.devices("acme", &names, Validity::Good).unwrap();
+        assert_eq!(issued.len(), names.len());
+        for (name, one) in names.iter().zip(&issued) {
+            let facts = one.certified_key().facts();
+            assert_eq!(facts.organization.as_deref(), Some("acme"));
+            assert_eq!(facts.common_name.as_deref(), Some(*name));
+            let again = CertifiedKey::from_pem(one.certificate_pem().as_bytes(), one.key_pem().as_bytes());
+            assert_eq!(again.unwrap().key_digest(), one.certified_key().key_digest());
+        }
+        let keys: std::collections::HashSet<&[u8]> = issued.iter().map(Issued::key_der).collect();
+        assert_eq!(keys.len(), names.len());
+        assert_eq!(ca.devices("acme", &[], Validity::Good).unwrap().len(), 0);
+    }
+
+    /// In 2026.
+    const NOW_S: i64 = 1_780_000_000;
+}

@@ -262,6 +262,14 @@ impl Gateway {
         Some(process.child.id())
     }
 
+    /// Whether the process that this run has started is there; of one of somebody else nothing is known, and this is true.
+    pub fn runs(&self) -> bool {
+        self.ours.as_ref().is_none_or(|ours| {
+            let process = ours.process.as_ref();
+            process.is_some_and(|process| !process.has_ended())
+        })
+    }
+
     /// Its API, to be called from another thread.
     pub fn api(&self) -> &Api {
         &self.api

@@ -261,3 +261,48 @@ impl From<ApiError> for GatewayError {
 
 /// Devices of one import: some megabytes of rows, a second or so of the gateway's time.
 const DEVICES_AT_ONCE: usize = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_is_the_same_for_the_same_seed_and_name_and_its_size_is_exact() {
+        let read = |seed, version: &str, size| {
+            let mut bytes = Vec::new();
+            let read = Bytes::of(seed, &image(version), size).read_to_end(&mut bytes);
+            assert_eq!(read.unwrap() as u64, size);
+            bytes
+        };
+        let one = read(1, "1.0.0", 100_000);
+        assert_eq!(one, read(1, "1.0.0", 100_000));
+        assert_eq!(one[..10], read(1, "1.0.0", 10));
+        assert_ne!(one, read(2, "1.0.0", 100_000));
+        assert_ne!(one, read(1, "1.1.0", 100_000));
+        let blocks: BTreeSet<&[u8]> = one.chunks(64).collect();
+        assert_eq!(blocks.len(), one.len().div_ceil(64), "no block comes twice");
+        assert_eq!(read(1, "1.0.0", 0).len(), 0);
+    }
+
+    #[test]
+    fn a_gibibyte_is_made_as_it_is_read() {
+        let mut artifact = Bytes::of(1, &image("1.0.0"), 1 << 30);
+        let mut some = [0; 4096];
+        assert_eq!(artifact.read(&mut some).unwrap(), some.len());
+        assert_eq!(artifact.left, (1 << 30) - 4096);
+    }
+
+    #[test]
+    fn a_wrong_key_is_as_long_as_the_right_one() {
+        let secret = "00112233445566778899aabbccddeeff";
+        assert_ne!(other_secret(secret), secret);
+        assert_eq!(other_secret(secret).len(), secret.len());
+    }
+
+    fn image(version: &str) -> ImageName {
+        ImageName {
+            package: "main".to_owned(),
+            version: version.to_owned(),
+        }
+    }
+}
