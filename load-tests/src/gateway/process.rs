@@ -287,8 +287,10 @@ impl Gateway {
         devices: &[DevicePlan],
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Credentials, GatewayError> {
+        let (devices, deployed) = set_up(&self.api, scenario, devices, progress)?;
         Ok(Credentials {
-            devices: set_up(&self.api, scenario, devices, progress)?,
+            devices,
+            deployed,
             server_ca: self.ours.as_ref().map(|ours| ours.server_ca.clone()),
         })
     }
