@@ -21,13 +21,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tessera::clock;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 pub use args::RunArgs;
+pub use conductor::chain;
 
 use self::conductor::{Ended, Log, Stage};
 use self::engines::{Engines, Site};
@@ -163,9 +164,8 @@ fn play(
     let (meter, api) = (gateway.meter().clone(), gateway.api().clone());
     let gateway = Mutex::new(gateway);
 
-    let (ended, ended_at, log, end, remarks) = thread::scope(|scope| {
-        let counting = scope.spawn(|| count(receiver, &recorder));
-        let watching = scope.spawn(|| watch::watch(&recorder, &meter, &engines, halt, progress, began));
+    let (ended, log, end, remarks) = thread::scope(|counters| {
+        counters.spawn(|| count(receiver, &recorder));
         let stage = Stage {
             scenario,
             plan,
@@ -178,34 +178,35 @@ fn play(
             progress,
             log: Mutex::default(),
         };
-        let ended = thread::scope(|ends| stage.conduct(ends));
-        let ended = if halt.was_interrupted() { Ended::Interrupted } else { ended };
-        let at = clock::now();
+        let ended = thread::scope(|others| {
+            others.spawn(|| watch::watch(&recorder, &meter, &engines, halt, progress, began));
+            stage.conduct(others)
+        });
         let log = stage.log.into_inner().unwrap_or_else(PoisonError::into_inner);
-        for panic in [watching.join().err()].into_iter().flatten() {
-            std::panic::resume_unwind(panic);
-        }
         let end = End {
-            at,
+            at: clock::now(),
             figures: meter.figures(),
             engines: engines.counts(),
             lateness: engines.lateness(),
         };
         let remarks = engines.remarks();
-        // The devices fall silent, and with the last of them what happens ends.
+        // The devices fall silent, and with the last of them what happens, and its counting, ends.
         drop(engines);
-        if let Err(panic) = counting.join() {
-            std::panic::resume_unwind(panic);
-        }
-        (ended, at, log, end, remarks)
+        (ended, log, end, remarks)
     });
+    let ended = if halt.was_interrupted() {
+        Ended::Interrupted
+    } else {
+        ended
+    };
+    let took = end.at.saturating_duration_since(began);
     let recorder = recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
     drop(gateway);
     Ok(Played {
         measured: recorder.finish(end),
         log,
         ended,
-        took: ended_at.saturating_duration_since(began),
+        took,
         remarks,
     })
 }

@@ -59,7 +59,7 @@ pub fn table(result: &RunResult) -> String {
     for (name, count) in result.counts.iter().filter(|(_, count)| **count > 0) {
         line(format!(
             "{name:<34}{:>16}",
-            Quantity::of_name(name).in_words(*count as f64)
+            number(name, *count)
         ));
     }
     for (name, figure) in &result.server {
@@ -99,4 +99,12 @@ pub fn table(result: &RunResult) -> String {
         ));
     }
     table
+}
+
+/// A count, to the last one; bytes in three digits.
+fn number(name: &str, count: u64) -> String {
+    match Quantity::of_name(name) {
+        Quantity::Bytes => Quantity::Bytes.in_words(count as f64),
+        Quantity::Count | Quantity::Micros | Quantity::Seconds | Quantity::Plain => quantity::count(count),
+    }
 }
