@@ -52,6 +52,8 @@ enum Link {
     Handshaking {
         handshake: Box<ClientHandshake>,
         began: Instant,
+        /// When it was to begin.
+        due: Instant,
     },
     Up(Box<Online>),
 }
@@ -110,7 +112,10 @@ impl VirtualDevice {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.update.handle_timeout(now);
         match &mut self.link {
-            Link::Off { until } | Link::Down { until } if *until <= now => self.wake(now),
+            Link::Off { until } | Link::Down { until } if *until <= now => {
+                let due = *until;
+                self.wake(now, due);
+            }
             Link::Off { .. } | Link::Down { .. } | Link::Mute => {}
             Link::Handshaking { handshake, .. } => {
                 if let Err(failure) = handshake.handle_timeout(now) {
@@ -176,7 +181,7 @@ impl VirtualDevice {
         matches!(self.link, Link::Up(_))
     }
 
-    fn wake(&mut self, now: Instant) {
+    fn wake(&mut self, now: Instant, due: Instant) {
         if self.update.never_connects() {
             self.link = Link::Mute;
             return;
@@ -188,6 +193,7 @@ impl VirtualDevice {
         self.link = Link::Handshaking {
             handshake: Box::new(handshake),
             began: now,
+            due,
         };
     }
 
@@ -201,7 +207,12 @@ impl VirtualDevice {
 
     /// Moves from the handshake to the session it brought, if it did.
     fn established(&mut self, now: Instant) {
-        let Link::Handshaking { handshake, began } = &mut self.link else {
+        let Link::Handshaking {
+            handshake,
+            began,
+            due,
+        } = &mut self.link
+        else {
             return;
         };
         let Some(HandshakeEvent::Established(established)) = handshake.poll_event() else {
@@ -212,7 +223,7 @@ impl VirtualDevice {
             self.outbox.push_back(std::mem::take(&mut datagram));
         }
         let began = *began;
-        let took = now.saturating_duration_since(began);
+        let took = now.saturating_duration_since(*due);
         let opening = Opening {
             now,
             began,

@@ -51,6 +51,23 @@ fn a_pushed_deployment(world: &mut World) {
 }
 
 #[test]
+fn a_handshake_that_begins_late_counts_from_when_it_was_due() {
+    let late = Duration::from_secs(7);
+    let [punctual, tardy] = [Duration::ZERO, late].map(|late| {
+        let mut world = World::new(1, 0);
+        world.now += late;
+        world.run_until("connected", |world| world.gateway.observer.is_some());
+        let took = world.seen.iter().find_map(|event| match event {
+            Event::Established { took } => Some(*took),
+            _ => None,
+        });
+        took.unwrap()
+    });
+    assert!(!punctual.is_zero(), "the link takes its time");
+    assert_eq!(tardy, punctual + late);
+}
+
+#[test]
 fn a_fleet_of_lossy_links_still_updates() {
     for seed in 0..20 {
         let mut world = World::of(Port::ALL[seed as usize % 2], seed, 15);

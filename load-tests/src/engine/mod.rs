@@ -6,6 +6,8 @@
 //! 3. Each thread has a [`Desk`], where it finds its orders and leaves its figures; what happens to its devices goes through the
 //!    wiring's channel.
 
+pub mod native;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
