@@ -1,7 +1,5 @@
 //! The figures that have a run's time from left to right.
 
-use std::collections::BTreeMap;
-
 use super::draw::{Axis, Ink, Shape, Size};
 use super::figure::{self, Figure, Key, Look, Plot, Room, Table};
 use crate::quantity::{self, Quantity};
@@ -55,17 +53,28 @@ struct Lines<'a> {
 
 impl<'a> Run<'a> {
     fn of(result: &'a RunResult) -> Run<'a> {
-        let mut samples: Vec<&Sample> = result.series.iter().filter(|sample| sample.at_s.is_finite()).collect();
+        let mut samples: Vec<&Sample> = result
+            .series
+            .iter()
+            .filter(|sample| sample.at_s.is_finite())
+            .collect();
         samples.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
         let moments = samples.iter().map(|sample| sample.at_s);
-        let events = result.events.iter().map(|event| event.at_s).filter(|at| at.is_finite());
+        let events = result
+            .events
+            .iter()
+            .map(|event| event.at_s)
+            .filter(|at| at.is_finite());
         let both = moments.chain(events);
         Run {
             from: both.clone().fold(0.0, f64::min),
             to: both.fold(0.0, f64::max),
             samples,
             events: &result.events,
-            good: result.scenario.devices.saturating_sub(result.scenario.bad_devices),
+            good: result
+                .scenario
+                .devices
+                .saturating_sub(result.scenario.bad_devices),
         }
     }
 
@@ -81,7 +90,10 @@ impl<'a> Run<'a> {
             let connected = sample.connected.min(self.good);
             let converged = sample.converged.min(connected);
             let downloading = sample.downloading.min(connected - converged);
-            let observing = sample.observing.min(connected).saturating_sub(converged + downloading);
+            let observing = sample
+                .observing
+                .min(connected)
+                .saturating_sub(converged + downloading);
             let idle = connected - converged - downloading - observing;
             [self.good - connected, idle, observing, downloading, converged].map(|n| n as f64)
         };
@@ -94,26 +106,31 @@ impl<'a> Run<'a> {
             Stacked::Devices,
         );
         figure.about = "Every good device once, by the last that is true of it: it has a session, its registration has been \
-                        answered, it is in a download, it runs what its cohort has deployed. Flags are events; they are \
-                        listed below."
+                        answered, it is in a download, it runs what its cohort has deployed. Samples do not say which of the \
+                        converged have no session: as many as can be are taken to have one. Numbers above the plot are \
+                        events, listed below."
             .to_owned();
         figure
     }
 
     fn versions(&self) -> Figure {
-        let mut most: BTreeMap<&str, u64> = BTreeMap::new();
+        // By when they were first seen, which is how old they are, and how many ran them at the most.
+        let mut seen: Vec<(&str, u64)> = Vec::new();
         for sample in &self.samples {
-            for (version, devices) in &sample.versions {
-                let seen = most.entry(version).or_default();
-                *seen = (*seen).max(*devices);
+            for (version, devices) in sample.versions.iter().filter(|(_, devices)| **devices > 0) {
+                match seen.iter_mut().find(|(name, _)| name == version) {
+                    Some((_, most)) => *most = (*most).max(*devices),
+                    None => seen.push((version, *devices)),
+                }
             }
         }
-        let mut by_size: Vec<(&str, u64)> = most.into_iter().filter(|(_, devices)| *devices > 0).collect();
-        by_size.sort_by_key(|(_, devices)| std::cmp::Reverse(*devices));
-        let others = by_size.len() > Ink::NTH;
-        by_size.truncate(if others { Ink::NTH - 1 } else { Ink::NTH });
-        let mut names: Vec<&str> = by_size.into_iter().map(|(version, _)| version).collect();
-        names.sort_unstable();
+        let others = seen.len() > Ink::NTH;
+        let mut by_size: Vec<u64> = seen.iter().map(|(_, most)| *most).collect();
+        by_size.sort_unstable_by(|a, b| b.cmp(a));
+        let least = if others { by_size[Ink::NTH - 2] } else { 0 };
+        let room = if others { Ink::NTH - 1 } else { Ink::NTH };
+        let large = seen.iter().filter(|(_, most)| *most >= least);
+        let names: Vec<&str> = large.map(|(name, _)| *name).take(room).collect();
         // Stacks are drawn from the top: the oldest version is above.
         let mut kinds: Vec<(Ink, String)> = names
             .iter()
@@ -132,7 +149,14 @@ impl<'a> Run<'a> {
             let whole = if all > 0.0 { all } else { 1.0 };
             parts.into_iter().map(|part| 100.0 * part / whole).collect()
         };
-        let mut figure = self.stacked("versions", "Versions", Room::Half, &kinds, &shares, Stacked::Shares);
+        let mut figure = self.stacked(
+            "versions",
+            "Versions",
+            Room::Half,
+            &kinds,
+            &shares,
+            Stacked::Shares,
+        );
         figure.about = "What the good devices run.".to_owned();
         if kinds.is_empty() && !self.samples.is_empty() {
             figure.plot = Plot::None("no data: no sample names a version".to_owned());
@@ -233,7 +257,7 @@ impl<'a> Run<'a> {
         self.lines(&Lines {
             id: "block-over-time",
             title: "Block latency",
-            about: "From a block's first request to its answer, of those answered since the sample before; logarithmic.",
+            about: "From a block's first request to its answer, of those answered since the sample before.",
             per_s: false,
             quantity: Quantity::Micros,
             unit: "",
@@ -285,7 +309,7 @@ impl<'a> Run<'a> {
         self.lines(&Lines {
             id: "memory",
             title: "Memory of the gateway",
-            about: "Resident.",
+            about: "",
             per_s: false,
             quantity: Quantity::Bytes,
             unit: "",
@@ -293,7 +317,7 @@ impl<'a> Run<'a> {
             lines: &[Line {
                 ink: Ink::First,
                 look: Look::Line,
-                name: "gateway, resident",
+                name: "resident",
                 of: &|sample| sample.server_memory.map(|bytes| bytes as f64),
             }],
         })
@@ -310,11 +334,20 @@ impl<'a> Run<'a> {
         of: Stacked,
     ) -> Figure {
         let unit = of.unit();
-        let keys = kinds.iter().map(|(ink, name)| figure::key(*ink, Look::Area, name.clone()));
-        let head = ["time".to_owned()].into_iter().chain(kinds.iter().map(|(_, name)| format!("{name}, {unit}")));
+        let keys = kinds
+            .iter()
+            .map(|(ink, name)| figure::key(*ink, Look::Area, name.clone()));
+        let head = ["time".to_owned()]
+            .into_iter()
+            .chain(kinds.iter().map(|(_, name)| format!("{name}, {unit}")));
         let row = |sample: &&Sample| {
             let time = [quantity::duration(sample.at_s)].into_iter();
-            time.chain(parts(sample).into_iter().map(quantity::figure_or_count)).collect()
+            time.chain(
+                parts(sample)
+                    .into_iter()
+                    .map(|part| Quantity::Whole.in_words(part)),
+            )
+            .collect()
         };
         let plot = match self.samples.as_slice() {
             [] => Plot::None("no data: the result has no samples".to_owned()),
@@ -324,13 +357,19 @@ impl<'a> Run<'a> {
                 let greatest = of.greatest(self.good);
                 figure::drawn(
                     room,
-                    &format!("{title}, in {unit}, over time"),
+                    &format!("{title} over time, {unit}"),
                     |size| (self.time(size), figure::from_zero(greatest, 5, quantity::figure)),
                     |size, x, y| {
                         let bands = bands(&samples, kinds, parts, greatest);
-                        let words = bands.iter().zip(kinds).filter_map(|(band, (_, name))| amid(band, name, size, x, y));
+                        let words = bands
+                            .iter()
+                            .zip(kinds)
+                            .filter_map(|(band, (_, name))| amid(band, name, size, x, y));
                         let words: Vec<Shape> = words.collect();
-                        let bands = bands.into_iter().zip(kinds).map(|(points, (ink, _))| Shape::Band { ink: *ink, points });
+                        let bands = bands
+                            .into_iter()
+                            .zip(kinds)
+                            .map(|(points, (ink, _))| Shape::Band { ink: *ink, points });
                         bands.chain(self.moments(size, x)).chain(words).collect()
                     },
                 )
@@ -345,14 +384,22 @@ impl<'a> Run<'a> {
             plot,
             table: Table {
                 head: head.collect(),
-                rows: figure::thinned(&self.samples, ROWS_MAX).into_iter().map(row).collect(),
+                rows: figure::thinned(&self.samples, ROWS_MAX)
+                    .into_iter()
+                    .map(row)
+                    .collect(),
             },
         }
     }
 
     fn lines(&self, lines: &Lines<'_>) -> Figure {
         let values = |line: &Line<'_>| -> Vec<(f64, Option<f64>)> {
-            let of = |sample: &&Sample| (sample.at_s, (line.of)(sample).filter(|value| value.is_finite() && *value >= 0.0));
+            let of = |sample: &&Sample| {
+                (
+                    sample.at_s,
+                    (line.of)(sample).filter(|value| value.is_finite() && *value >= 0.0),
+                )
+            };
             self.samples.iter().map(of).collect()
         };
         let all: Vec<Vec<(f64, Option<f64>)>> = lines.lines.iter().map(values).collect();
@@ -360,10 +407,23 @@ impl<'a> Run<'a> {
         let greatest = known().fold(0.0, f64::max);
         let least = known().filter(|value| *value > 0.0).fold(f64::INFINITY, f64::min);
         let unit = lines.quantity.unit(greatest);
-        let named = if unit.name.is_empty() { lines.unit } else { unit.name };
-        let unit_name = if lines.per_s { format!("{named}/s") } else { named.to_owned() };
+        let named = if unit.name.is_empty() {
+            lines.unit
+        } else {
+            unit.name
+        };
+        let unit_name = match (lines.logarithmic, lines.per_s) {
+            // Its labels have units of their own.
+            (true, _) => "logarithmic".to_owned(),
+            (false, true) => format!("{named}/s"),
+            (false, false) => named.to_owned(),
+        };
         let gaps = gaps(&all);
-        let mut keys: Vec<Key> = lines.lines.iter().map(|line| figure::key(line.ink, line.look, line.name)).collect();
+        let mut keys: Vec<Key> = lines
+            .lines
+            .iter()
+            .map(|line| figure::key(line.ink, line.look, line.name))
+            .collect();
         if !gaps.is_empty() && !lines.logarithmic {
             keys.push(figure::key(Ink::Gap, Look::Area, "the gateway did not answer"));
         }
@@ -377,35 +437,46 @@ impl<'a> Run<'a> {
             let scaled = |value: f64| value * unit.factor;
             figure::drawn(
                 Room::Half,
-                &format!("{}, in {unit_name}, over time", lines.title),
+                &format!("{} over time, {unit_name}", lines.title),
                 |size| {
                     let y = if lines.logarithmic {
-                        figure::logarithmic(scaled(least), scaled(greatest), quantity::figure)
+                        figure::logarithmic(least, greatest, |value| lines.quantity.with_unit(value))
                     } else {
-                        figure::from_zero(scaled(greatest), 4, quantity::figure)
+                        figure::from_zero(scaled(greatest), 5, quantity::figure)
                     };
                     (self.time(size), y)
                 },
                 |size, x, y| {
                     let mut shapes = Vec::new();
                     if !lines.logarithmic {
-                        shapes.extend(gaps.iter().map(|(from, to)| Shape::Span { ink: Ink::Gap, from: *from, to: *to }));
+                        shapes.extend(gaps.iter().map(|(from, to)| Shape::Span {
+                            ink: Ink::Gap,
+                            from: *from,
+                            to: *to,
+                        }));
                     }
                     let at = |value: f64| {
                         if lines.logarithmic {
-                            figure::on_logarithmic(y, scaled(value))
+                            figure::on_logarithmic(y, value)
                         } else {
                             scaled(value)
                         }
                     };
                     for (line, values) in lines.lines.iter().zip(&all) {
                         for piece in pieces(&peaks(values)) {
-                            let points: Vec<(f64, f64)> = piece.into_iter().map(|(x, value)| (x, at(value))).collect();
+                            let points: Vec<(f64, f64)> =
+                                piece.into_iter().map(|(x, value)| (x, at(value))).collect();
                             if lines.lines.len() == 1 {
                                 let points = points.iter().map(|(x, y)| (*x, 0.0, *y)).collect();
-                                shapes.push(Shape::Band { ink: Ink::Wash, points });
+                                shapes.push(Shape::Band {
+                                    ink: Ink::Wash,
+                                    points,
+                                });
                             }
-                            shapes.push(Shape::Line { ink: line.ink, points });
+                            shapes.push(Shape::Line {
+                                ink: line.ink,
+                                points,
+                            });
                         }
                     }
                     shapes.extend(self.moments(size, x));
@@ -413,13 +484,18 @@ impl<'a> Run<'a> {
                 },
             )
         };
-        let head = ["time".to_owned()].into_iter().chain(lines.lines.iter().map(|line| line.name.to_owned()));
+        let head = ["time".to_owned()]
+            .into_iter()
+            .chain(lines.lines.iter().map(|line| line.name.to_owned()));
         let row = |sample: &&Sample| {
             let of = |line: &Line<'_>| {
                 let value = (line.of)(sample);
                 value.map_or_else(|| "–".to_owned(), |value| with_rate(lines, value))
             };
-            [quantity::duration(sample.at_s)].into_iter().chain(lines.lines.iter().map(of)).collect()
+            [quantity::duration(sample.at_s)]
+                .into_iter()
+                .chain(lines.lines.iter().map(of))
+                .collect()
         };
         Figure {
             id: lines.id,
@@ -430,7 +506,10 @@ impl<'a> Run<'a> {
             plot,
             table: Table {
                 head: head.collect(),
-                rows: figure::thinned(&self.samples, ROWS_MAX).into_iter().map(row).collect(),
+                rows: figure::thinned(&self.samples, ROWS_MAX)
+                    .into_iter()
+                    .map(row)
+                    .collect(),
             },
         }
     }
@@ -440,31 +519,40 @@ impl<'a> Run<'a> {
         figure::time(self.from, self.to, (across / 90.0) as u32)
     }
 
-    /// A line for each event, flagged with its number in the list. Flags that would touch are one, `3–7`.
+    /// A line for each event, flagged with its number in the list. Flags that would touch are one, `3–7`; where there are
+    /// more lines than a plot can bear, only the first of each flag is drawn.
     fn moments(&self, size: Size, x: &Axis) -> Vec<Shape> {
-        let (across, _) = size.plotted();
-        let near = FLAG * (x.to - x.from) / across.max(1.0);
         let mut events: Vec<(usize, f64)> = self.events.iter().map(|event| event.at_s).enumerate().collect();
         events.retain(|(_, at)| at.is_finite());
         events.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        let (across, _) = size.plotted();
+        let digits = self.events.len().to_string().len() as f64;
+        let near = (2.0 * digits + 3.0) * LETTER * (x.to - x.from) / across.max(1.0);
         let mut flags: Vec<(f64, usize, usize)> = Vec::new();
-        let mut moments = Vec::new();
-        for (number, at) in events.into_iter().take(MOMENTS_MAX) {
+        for (number, at) in &events {
             match flags.last_mut() {
-                Some((first, _, last)) if at - *first < near => *last = number,
-                Some(_) | None => flags.push((at, number, number)),
+                Some((first, _, last)) if at - *first < near => *last = *number,
+                Some(_) | None => flags.push((*at, *number, *number)),
             }
-            moments.push(Shape::Moment { at, flag: None });
         }
-        let flags = flags.into_iter().map(|(at, from, to)| Shape::Moment {
+        let lines: Vec<f64> = if events.len() > MOMENTS_MAX {
+            flags.iter().map(|(at, ..)| *at).collect()
+        } else {
+            events.iter().map(|(_, at)| *at).collect()
+        };
+        let flags = flags.into_iter().map(|(at, from, to)| Shape::Flag {
             at,
-            flag: Some(if from == to {
+            words: if from == to {
                 format!("{}", from + 1)
             } else {
                 format!("{}–{}", from + 1, to + 1)
-            }),
+            },
         });
-        moments.into_iter().chain(flags).collect()
+        lines
+            .into_iter()
+            .map(|at| Shape::Moment { at })
+            .chain(flags)
+            .collect()
     }
 }
 
@@ -494,7 +582,12 @@ impl Stacked {
 type Band = Vec<(f64, f64, f64)>;
 
 /// Lower and upper edges of each kind, the first kind on top.
-fn bands(samples: &[(f64, &Sample)], kinds: &[(Ink, String)], parts: &dyn Fn(&Sample) -> Vec<f64>, top: f64) -> Vec<Band> {
+fn bands(
+    samples: &[(f64, &Sample)],
+    kinds: &[(Ink, String)],
+    parts: &dyn Fn(&Sample) -> Vec<f64>,
+    top: f64,
+) -> Vec<Band> {
     let mut bands: Vec<Band> = vec![Vec::with_capacity(samples.len()); kinds.len()];
     for (at, sample) in samples {
         let mut below = 0.0;
@@ -516,27 +609,49 @@ fn doubled<'a>(samples: Vec<&&'a Sample>) -> Vec<(f64, &'a Sample)> {
     at
 }
 
-/// The name of a band where it is thick enough for it, if anywhere.
+/// The name of a band in the middle of where it is thick enough for it, if it is anywhere.
 fn amid(band: &Band, name: &str, size: Size, x: &Axis, y: &Axis) -> Option<Shape> {
     let (across, down) = size.plotted();
     let half = (name.chars().count() as f64 * LETTER / 2.0 + 4.0) * (x.to - x.from) / across;
     let needed = LETTERS_HIGH * (y.to - y.from) / down;
-    let mut best: Option<(f64, f64, f64)> = None;
-    for (at, ..) in band {
+    let edges = |at: f64| {
         if at - half < x.from || at + half > x.to {
-            continue;
+            return None;
         }
         let within = band.iter().filter(|(other, ..)| (other - at).abs() <= half);
-        let edges = within.fold((f64::MIN, f64::MAX), |(lower, upper), (_, low, high)| (lower.max(*low), upper.min(*high)));
-        let room = edges.1 - edges.0;
-        if room >= needed && best.is_none_or(|(most, ..)| room > most * 1.001) {
-            best = Some((room, *at, (edges.0 + edges.1) / 2.0));
-        }
-    }
-    best.map(|(_, at, middle)| Shape::Words {
-        at: (at, middle),
+        let start = (f64::MIN, f64::MAX);
+        let (lower, upper) = within.fold(start, |(lower, upper), (_, low, high)| {
+            (lower.max(*low), upper.min(*high))
+        });
+        (upper - lower >= needed).then_some((lower, upper))
+    };
+    // More room than for three lines looks no better.
+    let rooms: Vec<(f64, f64)> = band
+        .iter()
+        .filter_map(|(at, ..)| edges(*at).map(|(lower, upper)| (*at, (upper - lower).min(3.0 * needed))))
+        .collect();
+    let most = rooms.iter().map(|(_, room)| *room).fold(0.0, f64::max);
+    let good: Vec<f64> = rooms
+        .into_iter()
+        .filter(|(_, room)| *room >= 0.9 * most)
+        .map(|(at, _)| at)
+        .collect();
+    // The longest stretch without a hole.
+    let stretches = good.chunk_by(|a, b| b - a <= half);
+    let longest = stretches.max_by(|a, b| length(a).total_cmp(&length(b)))?;
+    let at = *longest.get(longest.len() / 2)?;
+    let (lower, upper) = edges(at)?;
+    Some(Shape::Words {
+        at: (at, (lower + upper) / 2.0),
         words: name.to_owned(),
     })
+}
+
+fn length(stretch: &[f64]) -> f64 {
+    match stretch {
+        [] => 0.0,
+        [first, ..] => stretch.last().map_or(0.0, |last| last - first),
+    }
 }
 
 /// From the last value before values are missing to the first after, where a whole line is.
@@ -567,8 +682,15 @@ fn gaps(lines: &[Vec<(f64, Option<f64>)>]) -> Vec<(f64, f64)> {
 /// The values between the gaps.
 fn pieces(values: &[(f64, Option<f64>)]) -> Vec<Vec<(f64, f64)>> {
     let pieces = values.split(|(_, value)| value.is_none());
-    let known = pieces.map(|piece| piece.iter().filter_map(|(at, value)| Some((*at, (*value)?))).collect());
-    known.filter(|piece: &Vec<(f64, f64)>| !piece.is_empty()).collect()
+    let known = pieces.map(|piece| {
+        piece
+            .iter()
+            .filter_map(|(at, value)| Some((*at, (*value)?)))
+            .collect()
+    });
+    known
+        .filter(|piece: &Vec<(f64, f64)>| !piece.is_empty())
+        .collect()
 }
 
 /// Of many values the least and the greatest of each few, so that no peak is lost; a gap stays one.
@@ -583,12 +705,15 @@ fn peaks(values: &[(f64, Option<f64>)]) -> Vec<(f64, Option<f64>)> {
             kept.push(*gap);
             continue;
         }
-        let by_value = |(_, a): &&(f64, Option<f64>), (_, b): &&(f64, Option<f64>)| a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0));
-        let mut ends: Vec<(f64, Option<f64>)> = [chunk.iter().min_by(by_value), chunk.iter().max_by(by_value)]
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect();
+        let by_value = |(_, a): &&(f64, Option<f64>), (_, b): &&(f64, Option<f64>)| {
+            a.unwrap_or(0.0).total_cmp(&b.unwrap_or(0.0))
+        };
+        let mut ends: Vec<(f64, Option<f64>)> =
+            [chunk.iter().min_by(by_value), chunk.iter().max_by(by_value)]
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect();
         ends.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         ends.dedup();
         kept.extend(ends);
@@ -606,9 +731,7 @@ const SAMPLES_MAX: usize = 400;
 /// Rows of a figure's table: for reading, not for computing, which the JSON document is for.
 const ROWS_MAX: usize = 40;
 /// Lines for events; more would be a wall.
-const MOMENTS_MAX: usize = 200;
-/// Pixels that the flag of an event needs.
-const FLAG: f64 = 26.0;
+const MOMENTS_MAX: usize = 40;
 /// Pixels of a letter, about, and of a line of them.
 const LETTER: f64 = 6.6;
 const LETTERS_HIGH: f64 = 17.0;

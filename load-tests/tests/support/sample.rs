@@ -167,7 +167,9 @@ fn versions(old: u64, new: u64) -> BTreeMap<&'static str, u64> {
 
 fn facts(histogram: &Histogram<u64>) -> Value {
     let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(histogram, &mut bytes).unwrap();
+    V2DeflateSerializer::new()
+        .serialize(histogram, &mut bytes)
+        .unwrap();
     let at = |quantile| histogram.value_at_quantile(quantile);
     json!({
         "count": histogram.len(), "min": histogram.min(), "mean": histogram.mean(), "p50": at(0.5), "p90": at(0.9),
@@ -180,7 +182,10 @@ struct Chance(u64);
 
 impl Chance {
     fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
