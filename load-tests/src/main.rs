@@ -4,8 +4,8 @@
 //! 2. [`driving`]: each gets a socket and a clock
 //! 3. [`tally`]: what happened to them is counted, and printed at the end
 //!
-//! And, without a gateway, [`mod@bench`]: what some things cost, [`report`]: a result to look at, and [`compare`]: two
-//! results beside each other.
+//! And, without a gateway, [`mod@bench`]: what some things cost, [`mod@report`]: a run's result to look at, and
+//! [`mod@compare`]: two of them beside each other.
 
 mod bench;
 mod compare;
@@ -166,9 +166,16 @@ fn bench(what: Bench) -> Result<String, Box<dyn std::error::Error>> {
 /// Writes the page and says where.
 fn report(args: &ReportArgs) -> Result<PathBuf, Box<dyn std::error::Error>> {
     let result = RunResult::read(&args.result)?;
-    let page = args.output.clone().unwrap_or_else(|| args.result.with_extension("html"));
+    let page = args
+        .output
+        .clone()
+        .unwrap_or_else(|| args.result.with_extension("html"));
     if page == args.result {
-        return Err(format!("the page would replace the result {}; name another file with -o", page.display()).into());
+        return Err(format!(
+            "the page would replace the result {}; name another file with -o",
+            page.display()
+        )
+        .into());
     }
     std::fs::write(&page, report::html(&result))
         .map_err(|error| format!("the page cannot be written to {}: {error}", page.display()))?;
@@ -176,7 +183,10 @@ fn report(args: &ReportArgs) -> Result<PathBuf, Box<dyn std::error::Error>> {
 }
 
 fn compare(args: &CompareArgs) -> Result<String, Box<dyn std::error::Error>> {
-    Ok(compare::table(&RunResult::read(&args.a)?, &RunResult::read(&args.b)?))
+    Ok(compare::table(
+        &RunResult::read(&args.a)?,
+        &RunResult::read(&args.b)?,
+    ))
 }
 
 fn drive(args: &DriveArgs) -> Result<Tally, Box<dyn std::error::Error>> {
