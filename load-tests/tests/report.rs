@@ -15,8 +15,8 @@ use sample::Run;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Of the largest sample: progress, eight more over time, five latencies.
-const PLOTS: usize = 14;
+/// Of a sample: progress, eight more over time, six latencies.
+const PLOTS: usize = 15;
 
 #[test]
 fn every_plot_shows_what_its_legend_names_light_and_dark_wide_and_narrow() {
@@ -56,6 +56,7 @@ fn a_report_without_samples_has_no_plots_to_find() {
             "plot-handshake",
             "plot-lateness",
             "plot-notification",
+            "plot-report",
             "plot-update"
         ]
     );

@@ -6,7 +6,7 @@ use super::draw::{self, Axis, Ink, Shape, Size};
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// For links, and for tests to find it.
-    pub id: &'static str,
+    pub id: String,
     /// What it shows.
     pub title: String,
     /// The unit of its vertical axis; empty for none.

@@ -12,19 +12,44 @@ use crate::result::{HistogramFacts, RunResult};
 /// One for each histogram: the known ones in the order of a device's life, then whatever else there is.
 pub fn figures(result: &RunResult) -> Vec<Figure> {
     let known = KNOWN.iter().map(|known| {
-        one(
-            known.id,
-            known.title,
-            known.about,
-            result.histograms.get(known.id),
-        )
+        let about = format!("{}{}", known.about, left_over(known.id, result));
+        let facts = result.histograms.get(known.id);
+        one(known.id.to_owned(), known.title, about, facts)
     });
     let others = result
         .histograms
         .iter()
         .filter(|(name, _)| KNOWN.iter().all(|known| known.id != name.as_str()));
-    let others = others.map(|(name, facts)| one("other-latency", name, "", Some(facts)));
+    let others = others
+        .enumerate()
+        .map(|(number, (name, facts))| one(format!("other-{number}"), name, String::new(), Some(facts)));
     known.chain(others).collect()
+}
+
+/// What the histogram does not show by itself: who was still waiting, and what never came.
+fn left_over(id: &str, result: &RunResult) -> String {
+    let count = |name: &str| result.counts.get(name).copied().filter(|count| *count > 0);
+    let waiting = count(&format!("{id}s_waiting")).map(|waiting| {
+        let words = if waiting == 1 {
+            "one that still waits is"
+        } else {
+            "that still wait are"
+        };
+        let number = if waiting == 1 {
+            String::new()
+        } else {
+            format!("{} ", quantity::count(waiting))
+        };
+        format!(" {number}{words} in it with the time waited until the end.")
+    });
+    let failed = count("requests_failed").filter(|_| id == "block").map(|failed| {
+        let requests = if failed == 1 { "request" } else { "requests" };
+        format!(
+            " {} {requests} that came to nothing, of whatever kind, are in no histogram.",
+            quantity::count(failed)
+        )
+    });
+    waiting.or(failed).unwrap_or_default()
 }
 
 /// The histogram that the document carries.
@@ -38,12 +63,12 @@ fn decoded(facts: &HistogramFacts) -> Result<Histogram<u64>, String> {
         .map_err(|error| error.to_string())
 }
 
-fn one(id: &'static str, title: &str, about: &str, facts: Option<&HistogramFacts>) -> Figure {
+fn one(id: String, title: &str, about: String, facts: Option<&HistogramFacts>) -> Figure {
     let mut figure = Figure {
         id,
         title: title.to_owned(),
         unit: String::new(),
-        about: about.to_owned(),
+        about,
         keys: Vec::new(),
         plot: Plot::None("no data: the result has no such histogram".to_owned()),
         table: Table::default(),
@@ -160,32 +185,37 @@ struct Known {
     about: &'static str,
 }
 
-const KNOWN: [Known; 5] = [
+const KNOWN: [Known; 6] = [
     Known {
         id: "handshake",
         title: "Handshake",
-        about: "From the first ClientHello to the session, what was sent again included.",
+        about: "From the moment it was due, which for a device's first is its start as planned, to the session.",
     },
     Known {
         id: "notification",
         title: "Notification",
-        about: "From the deployment being asked for to the device hearing of it.",
+        about: "From the moment the deployment was due to the device's first sight of it.",
     },
     Known {
         id: "block",
         title: "Block",
-        about: "From a block's first request to its answer, what was sent again included.",
+        about: "From the first transmission of a block's request to its answer.",
     },
     Known {
         id: "update",
         title: "Update",
-        about: "From the deployment being asked for to the device running and reporting it.",
+        about: "From the moment the deployment was due to the answer to the report of the new version.",
+    },
+    Known {
+        id: "report",
+        title: "Report",
+        about: "From the first transmission of a report to its answer.",
     },
     Known {
         id: "lateness",
         title: "Lateness of the simulator",
-        about: "How late its own timers were: what is not small beside a latency above belongs to the simulator or to the \
-                machine, not to the gateway.",
+        about: "From the moment it had something to do to the moment it did it. What is not small beside a latency is the \
+                simulator's or the machine's, not the gateway's.",
     },
 ];
 const TICKS: [(f64, &str); 7] = [

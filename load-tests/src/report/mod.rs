@@ -1,15 +1,19 @@
 //! The result of a run as a page to look at: one HTML file that needs nothing else, no script and no network.
 //!
-//! 1. [`over_time`] and [`latency`] say what the figures are, [`figure`] what a figure is
-//! 2. [`draw`] makes SVG of them
-//! 3. `templates/report.html` puts them, the verdicts and the facts on a page; `templates/report.css` says how it looks
+//! 1. [`over_time`] and [`latency`] say which figures there are; [`figure`] says what a figure is
+//! 2. [`stacked`] and [`lines`] lay out those over time, which have a [`timeline`] in common
+//! 3. [`draw`] makes SVG of them
+//! 4. `templates/report.html` puts them, the verdicts and the facts on a page; `templates/report.css` says how it looks
 
 mod draw;
 mod figure;
 mod latency;
+mod lines;
 mod over_time;
+mod stacked;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::collections::BTreeSet;
 

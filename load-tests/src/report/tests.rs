@@ -30,7 +30,7 @@ fn document(page: &str) -> roxmltree::Document<'_> {
     roxmltree::Document::parse_with_options(page, options).unwrap()
 }
 
-const PLOTS: [&str; 14] = [
+const PLOTS: [&str; 15] = [
     "progress",
     "versions",
     "sessions",
@@ -44,6 +44,7 @@ const PLOTS: [&str; 14] = [
     "notification",
     "block",
     "update",
+    "report",
     "lateness",
 ];
 
@@ -204,6 +205,44 @@ fn an_empty_and_a_broken_histogram_are_told_apart() {
     assert!(text_of(&page, "plot-block").contains("no data: nothing was measured"));
     assert!(text_of(&page, "plot-update").contains("no plot: the histogram cannot be read"));
     assert!(text_of(&page, "plot-handshake").contains("no plot: the histogram cannot be read"));
+}
+
+#[test]
+fn whoever_still_waits_and_what_never_came_is_said_beside_the_latency() {
+    let page = html(&parsed(sample::value(&Run::large())));
+    let notification = text_of(&page, "plot-notification");
+    assert!(
+        notification.contains("100 that still wait are in it"),
+        "{notification}"
+    );
+    assert!(text_of(&page, "plot-block").contains("3,300 requests that came to nothing"));
+    assert!(!text_of(&page, "plot-update").contains("still wait"));
+    let page = html(&small());
+    let notification = text_of(&page, "plot-notification");
+    assert!(
+        notification.contains("one that still waits is in it"),
+        "{notification}"
+    );
+}
+
+#[test]
+fn every_id_is_there_once() {
+    let mut result = small();
+    for name in ["one", "two"] {
+        result
+            .histograms
+            .insert(name.to_owned(), result.histograms["block"].clone());
+    }
+    let page = html(&result);
+    let document = document(&page);
+    let mut ids: Vec<&str> = document
+        .descendants()
+        .filter_map(|node| node.attribute("id"))
+        .collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), all), (PLOTS.len() + 2, PLOTS.len() + 2));
 }
 
 #[test]

@@ -167,7 +167,7 @@ mod tests {
         let read = RunResult::parse(text.as_bytes(), Path::new("r.json")).unwrap();
         assert_eq!(
             (read.series.len(), read.kinds.len(), read.histograms.len()),
-            (20, 2, 5)
+            (20, 2, 6)
         );
     }
 }

@@ -102,6 +102,7 @@ pub fn value(run: &Run) -> Value {
     let notification = histogram(good, 40_000.0, 0.9, 0.05);
     let block = histogram(good * 4, 420.0, 0.5, 0.1);
     let update = histogram(good, 60_000_000.0, 0.35, 0.0);
+    let report = histogram(good * 3, 1_800.0, 0.7, 0.1);
     let lateness = histogram(good * 4, 60.0, 1.1, 0.0);
     json!({
         "format": 1,
@@ -135,10 +136,11 @@ pub fn value(run: &Run) -> Value {
             {"at_s": rebound + 1.0, "kind": "reboot", "what": "reboot meter-1", "devices": 1},
         ],
         "histograms": {
-            "handshake": handshake, "notification": notification, "block": block, "update": update, "lateness": lateness,
+            "handshake": handshake, "notification": notification, "block": block, "update": update,
+            "report": report, "lateness": lateness,
         },
         "counts": {
-            "handshakes": good, "blocks": good * 64, "bytes": good * 65_536, "reports": good * 3,
+            "handshakes": good, "notifications_waiting": good / 99, "requests_failed": good / 3, "blocks": good * 64, "bytes": good * 65_536, "reports": good * 3,
             "datagrams_sent": good * 90, "datagrams_received": good * 88, "lost_up": good * 5, "lost_down": good * 4,
         },
         "kinds": [
