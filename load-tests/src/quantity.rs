@@ -13,6 +13,8 @@ pub enum Quantity {
     Bytes,
     /// Whatever its name says.
     Plain,
+    /// The same, to the last digit where it is whole.
+    Whole,
 }
 
 /// A unit for all numbers of one column or axis: a number times `factor` is in `name`.
@@ -41,12 +43,8 @@ impl Quantity {
     /// The unit in which numbers up to `largest` are best read.
     pub fn unit(self, largest: f64) -> Unit {
         let units: &[(f64, f64, &'static str)] = match self {
-            Quantity::Count | Quantity::Plain => &[(0.0, 1.0, "")],
-            Quantity::Micros => &[
-                (1e6, 1e-6, "s"),
-                (1e3, 1e-3, "ms"),
-                (0.0, 1.0, "µs"),
-            ],
+            Quantity::Count | Quantity::Plain | Quantity::Whole => &[(0.0, 1.0, "")],
+            Quantity::Micros => &[(1e6, 1e-6, "s"), (1e3, 1e-3, "ms"), (0.0, 1.0, "µs")],
             Quantity::Seconds => &[
                 (1.0, 1.0, "s"),
                 (1e-3, 1e3, "ms"),
@@ -73,17 +71,23 @@ impl Quantity {
     pub fn in_words(self, number: f64) -> String {
         match self {
             Quantity::Count => count_of(number),
+            Quantity::Whole if number.fract() == 0.0 => count_of(number),
             Quantity::Seconds if number.is_finite() && number.abs() >= 120.0 => duration(number),
             Quantity::Micros if number.is_finite() && number.abs() >= 120e6 => duration(number / 1e6),
-            Quantity::Plain | Quantity::Micros | Quantity::Seconds | Quantity::Bytes => {
-                let unit = self.unit(number);
-                let figure = figure(number * unit.factor);
-                if unit.name.is_empty() || !number.is_finite() {
-                    figure
-                } else {
-                    format!("{figure} {}", unit.name)
-                }
+            Quantity::Plain | Quantity::Whole | Quantity::Micros | Quantity::Seconds | Quantity::Bytes => {
+                self.with_unit(number)
             }
+        }
+    }
+
+    /// The same, and never in minutes: `200 s`.
+    pub fn with_unit(self, number: f64) -> String {
+        let unit = self.unit(number);
+        let figure = figure(number * unit.factor);
+        if unit.name.is_empty() || !number.is_finite() {
+            figure
+        } else {
+            format!("{figure} {}", unit.name)
         }
     }
 }
@@ -123,12 +127,19 @@ pub fn figure(number: f64) -> String {
     }
 }
 
-/// A whole number to the last digit, any other in three digits.
-pub fn figure_or_count(number: f64) -> String {
-    if number.fract() == 0.0 {
-        count_of(number)
+/// The name of a count or a figure, without what [`Quantity::of_name`] takes its unit from: `cpu`, `memory max`.
+pub fn name(name: &str) -> String {
+    let unit = match Quantity::of_name(name) {
+        Quantity::Bytes => "bytes",
+        Quantity::Micros => "us",
+        Quantity::Seconds => "s",
+        Quantity::Count | Quantity::Plain | Quantity::Whole => "",
+    };
+    let words: Vec<&str> = name.split('_').filter(|word| *word != unit).collect();
+    if words.is_empty() {
+        name.replace('_', " ")
     } else {
-        figure(number)
+        words.join(" ")
     }
 }
 
@@ -211,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_quantity_is_put_in_the_unit_that_suits_its_size() {
-        let rows: [(Quantity, f64, &str); 14] = [
+        let rows: [(Quantity, f64, &str); 16] = [
             (Quantity::Count, 1_234_567.0, "1,234,567"),
             (Quantity::Micros, 0.0, "0 µs"),
             (Quantity::Micros, 999.0, "999 µs"),
@@ -225,6 +236,8 @@ mod tests {
             (Quantity::Bytes, 10_485_760.0, "10 MiB"),
             (Quantity::Bytes, 1.5e12, "1.36 TiB"),
             (Quantity::Plain, 0.25, "0.25"),
+            (Quantity::Whole, 0.25, "0.25"),
+            (Quantity::Whole, 12_345.0, "12,345"),
             (Quantity::Seconds, f64::NAN, "–"),
         ];
         for (quantity, number, words) in rows {
@@ -238,5 +251,9 @@ mod tests {
         assert_eq!(Quantity::of_name("memory_bytes_max"), Quantity::Bytes);
         assert_eq!(Quantity::of_name("datagrams_per_s"), Quantity::Plain);
         assert_eq!(Quantity::of_name("retransmissions"), Quantity::Plain);
+        assert_eq!(name("cpu_s"), "cpu");
+        assert_eq!(name("memory_bytes_max"), "memory max");
+        assert_eq!(name("bytes"), "bytes");
+        assert_eq!(name("lost_up"), "lost up");
     }
 }

@@ -15,8 +15,8 @@ use sample::Run;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Of the largest sample: progress, eight more over time, five latencies.
-const PLOTS: usize = 14;
+/// Of a sample: progress, eight more over time, six latencies.
+const PLOTS: usize = 15;
 
 #[test]
 fn every_plot_shows_what_its_legend_names_light_and_dark_wide_and_narrow() {
@@ -56,6 +56,7 @@ fn a_report_without_samples_has_no_plots_to_find() {
             "plot-handshake",
             "plot-lateness",
             "plot-notification",
+            "plot-report",
             "plot-update"
         ]
     );
@@ -90,13 +91,23 @@ fn the_page_lies_beside_the_result_and_compare_prints_ratios() {
         String::from_utf8_lossy(&said.stdout).trim(),
         folder.join("a.html").to_str().unwrap()
     );
-    assert!(fs::read_to_string(folder.join("a.html")).unwrap().contains("deploy-10k"));
+    assert!(
+        fs::read_to_string(folder.join("a.html"))
+            .unwrap()
+            .contains("deploy-10k")
+    );
 
     let said = fleet(&["compare", a.to_str().unwrap(), b.to_str().unwrap()]);
     assert!(said.status.success(), "{said:?}");
     let table = String::from_utf8(said.stdout).unwrap();
-    let median = table.lines().find(|line| line.trim_start().starts_with("update, p50")).unwrap();
-    assert!(median.contains("2×") || median.contains("1.9") || median.contains("2.0"), "{median}");
+    let median = table
+        .lines()
+        .find(|line| line.trim_start().starts_with("update, p50"))
+        .unwrap();
+    assert!(
+        median.contains("2×") || median.contains("1.9") || median.contains("2.0"),
+        "{median}"
+    );
 }
 
 #[test]
@@ -108,13 +119,19 @@ fn a_file_that_is_no_result_is_refused_with_what_is_wrong() {
     let said = fleet(&["report", broken.to_str().unwrap()]);
     assert_eq!(said.status.code(), Some(2));
     let error = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(error.contains("series[2].own_cpu") && error.contains("line 1 column"), "{error}");
+    assert!(
+        error.contains("series[2].own_cpu") && error.contains("line 1 column"),
+        "{error}"
+    );
 
     let missing = folder.join("nowhere.json");
     let said = fleet(&["compare", missing.to_str().unwrap(), broken.to_str().unwrap()]);
     assert_eq!(said.status.code(), Some(2));
     let error = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(error.contains("nowhere.json cannot be read: No such file"), "{error}");
+    assert!(
+        error.contains("nowhere.json cannot be read: No such file"),
+        "{error}"
+    );
 
     let good = written(&folder, "good.json", &sample::value(&Run::small()));
     let said = fleet(&["report", good.to_str().unwrap(), "-o", good.to_str().unwrap()]);
@@ -123,7 +140,10 @@ fn a_file_that_is_no_result_is_refused_with_what_is_wrong() {
 }
 
 fn fleet(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tessera-fleet")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_tessera-fleet"))
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -189,12 +209,27 @@ struct Key {
 
 impl Seen {
     fn of(page: &Path, scheme: Scheme, width: u32) -> Seen {
+        let text = fs::read_to_string(page)
+            .unwrap()
+            .replace("</body>", &format!("{PROBE}</body>"));
         let probed = page.with_extension("probe.html");
-        let text = fs::read_to_string(page).unwrap();
-        fs::write(&probed, text.replace("</body>", &format!("{PROBE}</body>"))).unwrap();
-        let dom = chromium(&["--dump-dom"], &probed, scheme, width, 1000);
+        // In a frame: a window is never narrower than 500 pixels, unless it is for a picture.
+        let framed = text.replace('&', "&amp;").replace('"', "&quot;");
+        let style = format!("width:{width}px;height:20000px;border:0");
+        fs::write(
+            &probed,
+            format!("<!DOCTYPE html><body><iframe style=\"{style}\" srcdoc=\"{framed}\"></iframe></body>"),
+        )
+        .unwrap();
+        let dom = chromium(&["--dump-dom"], &probed, scheme, 1600, 1000);
         let dom = String::from_utf8(dom.stdout).unwrap();
-        let layout = dom.split_once("LAYOUT-BEGIN").unwrap().1.split_once("LAYOUT-END").unwrap().0;
+        let layout = dom
+            .split_once("LAYOUT-BEGIN")
+            .unwrap()
+            .1
+            .split_once("LAYOUT-END")
+            .unwrap()
+            .0;
         let layout: Layout = serde_json::from_str(layout).unwrap();
         let png = page.with_extension(format!("{width}.{scheme:?}.png").to_lowercase());
         let _ = fs::remove_file(&png);
@@ -220,7 +255,10 @@ impl Seen {
                 let wanted = rgb(&key.color);
                 let found = self.picture.count(plot, wanted);
                 if found < PIXELS_MIN {
-                    missing.push(format!("{}: {} ({}), {found} pixels", plot.id, key.name, key.color));
+                    missing.push(format!(
+                        "{}: {} ({}), {found} pixels",
+                        plot.id, key.name, key.color
+                    ));
                 }
             }
         }
@@ -237,7 +275,8 @@ struct Picture {
 
 impl Picture {
     fn read(path: &Path) -> Picture {
-        let file = File::open(path).unwrap_or_else(|error| panic!("no picture at {}: {error}", path.display()));
+        let file =
+            File::open(path).unwrap_or_else(|error| panic!("no picture at {}: {error}", path.display()));
         let mut reader = png::Decoder::new(BufReader::new(file)).read_info().unwrap();
         let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut bytes).unwrap();
@@ -257,7 +296,10 @@ impl Picture {
 
     /// Pixels of about this colour: edges are smoothed.
     fn count(&self, within: &PlotBox, wanted: [u8; 3]) -> usize {
-        assert!(within.right <= self.width && within.bottom <= self.height, "{within:?}");
+        assert!(
+            within.right <= self.width && within.bottom <= self.height,
+            "{within:?}"
+        );
         let near = |found: [u8; 3]| found.iter().zip(wanted).all(|(a, b)| a.abs_diff(b) <= 20);
         let rows = within.top..within.bottom;
         let pixels = rows.flat_map(|y| (within.left..within.right).map(move |x| (x, y)));
@@ -280,9 +322,24 @@ fn chromium(what: &[&str], page: &Path, scheme: Scheme, width: u32, height: u32)
         Scheme::Light => 1,
     };
     let output = Command::new("timeout")
-        .args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
-        .args(["--disable-quic", "--no-first-run", "--disable-background-networking"])
-        .args(["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"])
+        .args([
+            "120",
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+        ])
+        .args([
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+        ])
+        .args([
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+        ])
         .arg("--force-device-scale-factor=1")
         .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
         .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -315,5 +372,5 @@ const plots = shown.map(svg => {
     bottom: Math.floor(box.bottom), keys };
 });
 const root = document.documentElement;
-document.body.append("LAYOUT" + "-BEGIN" + JSON.stringify({ across: root.scrollWidth, down: root.scrollHeight, plots }) + "LAYOUT" + "-END");
+parent.document.body.append("LAYOUT" + "-BEGIN" + JSON.stringify({ across: root.scrollWidth, down: Math.ceil(root.getBoundingClientRect().height), plots }) + "LAYOUT" + "-END");
 </script>"#;

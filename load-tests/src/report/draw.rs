@@ -91,7 +91,9 @@ impl Ink {
     fn stand_in(self) -> RGBColor {
         let number = match self {
             Ink::Nth(n) => Ink::PLAIN.len() + n.min(Ink::NTH - 1),
-            Ink::Axis | Ink::Grid | Ink::Words | Ink::Paper | Ink::Event | Ink::Gap | Ink::Off => self.place(),
+            Ink::Axis | Ink::Grid | Ink::Words | Ink::Paper | Ink::Event | Ink::Gap | Ink::Off => {
+                self.place()
+            }
             Ink::Connected | Ink::Observing | Ink::Downloading | Ink::Converged => self.place(),
             Ink::First | Ink::Second | Ink::Wash => self.place(),
         };
@@ -123,9 +125,11 @@ pub enum Shape {
     Line { ink: Ink, points: Vec<(f64, f64)> },
     /// From bottom to top.
     Span { ink: Ink, from: f64, to: f64 },
-    /// A moment: a line from bottom to top, with a flag above the plot.
-    Moment { at: f64, flag: Option<String> },
-    /// A point with words to its upper left.
+    /// A line from bottom to top.
+    Moment { at: f64 },
+    /// Words above the plot.
+    Flag { at: f64, words: String },
+    /// A point with words to its lower right.
     Point { ink: Ink, at: (f64, f64), words: String },
     /// Words in the middle of an area.
     Words { at: (f64, f64), words: String },
@@ -167,8 +171,11 @@ pub fn svg(size: Size, class: &str, label: &str, x: &Axis, y: &Axis, shapes: &[S
         );
     }
     let (width, height) = (size.width * FINE, size.height * FINE);
-    let label = askama::filters::escape(label, askama::filters::Html).map_or_else(|_| String::new(), |safe| safe.to_string());
-    format!("<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">{body}")
+    let label = askama::filters::escape(label, askama::filters::Html)
+        .map_or_else(|_| String::new(), |safe| safe.to_string());
+    format!(
+        "<svg class=\"{class}\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{label}\">{body}"
+    )
 }
 
 fn draw(
@@ -218,7 +225,7 @@ fn draw(
             Shape::Line { ink, points } => match points.as_slice() {
                 [] => {}
                 [at] => {
-                    chart.draw_series([Circle::new(*at, 2 * FINE, ink.stand_in().filled())])?;
+                    chart.draw_series([Circle::new(*at, 3 * FINE, ink.stand_in().filled())])?;
                 }
                 [_, _, ..] => {
                     chart.draw_series(LineSeries::new(points.iter().copied(), stroke(*ink, LINE)))?;
@@ -230,23 +237,23 @@ fn draw(
                     ink.stand_in().filled(),
                 )])?;
             }
-            Shape::Moment { at, flag } => {
+            Shape::Moment { at } => {
                 chart.draw_series([PathElement::new(
                     vec![(*at, y.from), (*at, y.to)],
                     stroke(Ink::Event, 1.0),
                 )])?;
-                if let Some(flag) = flag {
-                    let above = words(Ink::Event).pos(Pos::new(HPos::Center, VPos::Bottom));
-                    let (across, down) = chart.backend_coord(&(*at, y.to));
-                    root.draw(&Text::new(flag.clone(), (across, down - 3 * FINE as i32), above))?;
-                }
+            }
+            Shape::Flag { at, words: said } => {
+                let above = words(Ink::Event).pos(Pos::new(HPos::Center, VPos::Bottom));
+                let (across, down) = chart.backend_coord(&(*at, y.to));
+                root.draw(&Text::new(said.clone(), (across, down - 3 * FINE as i32), above))?;
             }
             Shape::Point { ink, at, words: said } => {
                 chart.draw_series([Circle::new(*at, 3 * FINE, ink.stand_in().filled())])?;
-                let beside = words(Ink::Words).pos(Pos::new(HPos::Right, VPos::Bottom));
+                let beside = words(Ink::Words).pos(Pos::new(HPos::Left, VPos::Top));
                 let (across, down) = chart.backend_coord(at);
                 let away = 4 * FINE as i32;
-                root.draw(&Text::new(said.clone(), (across - away, down - away), beside))?;
+                root.draw(&Text::new(said.clone(), (across + away, down + away), beside))?;
             }
             Shape::Words { at, words: said } => {
                 let amid = words(Ink::Words).pos(Pos::new(HPos::Center, VPos::Center));
@@ -304,7 +311,7 @@ impl ValueFormatter<f64> for Ruled {
 /// Steps of a coordinate in one CSS pixel: plotters' own are whole numbers, which a screen shows as steps.
 const FINE: u32 = 10;
 /// Room for the labels of the left axis, `1,000,000`.
-const LEFT: u32 = 60;
+const LEFT: u32 = 70;
 /// Room for the half of the last label of the lower axis that stands out.
 const RIGHT: u32 = 20;
 /// Room for the flags of events.

@@ -6,7 +6,7 @@ use super::draw::{self, Axis, Ink, Shape, Size};
 #[derive(Clone, Debug)]
 pub struct Figure {
     /// For links, and for tests to find it.
-    pub id: &'static str,
+    pub id: String,
     /// What it shows.
     pub title: String,
     /// The unit of its vertical axis; empty for none.
@@ -132,14 +132,17 @@ pub fn from_zero(greatest: f64, wanted: u32, label: impl Fn(f64) -> String) -> A
 /// Powers of ten around two positive numbers, plotted as their logarithms. Where there are few, 2 and 5 get lines, too.
 pub fn logarithmic(least: f64, greatest: f64, label: impl Fn(f64) -> String) -> Axis {
     let least = if least.is_finite() { least.max(1e-12) } else { 1.0 };
-    let greatest = if greatest.is_finite() { greatest.max(least) } else { least };
+    let greatest = if greatest.is_finite() {
+        greatest.max(least)
+    } else {
+        least
+    };
     let (mut from, mut to) = (least.log10(), greatest.log10());
     // Less than half a decade would make noise look like a mountain.
     if to - from < 0.5 {
         (from, to) = ((from + to) / 2.0 - 0.25, (from + to) / 2.0 + 0.25);
     }
-    let room = (to - from) * 0.04;
-    (from, to) = (from - room, to + room);
+    (from, to) = (from - (to - from) * 0.08, to + (to - from) * 0.04);
     let mantissas: &[f64] = match to - from {
         ..1.5 => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
         1.5..3.0 => &[1.0, 2.0, 5.0],
@@ -180,16 +183,21 @@ pub fn time(from: f64, to: f64, wanted: u32) -> Axis {
     Axis {
         from,
         to,
-        ticks: ticks.map(|value| (value, time_label(value, step))).collect(),
+        ticks: ticks.map(|value| (value, time_label(value, step, to))).collect(),
     }
 }
 
-fn time_label(seconds: f64, step: f64) -> String {
+fn time_label(seconds: f64, step: f64, to: f64) -> String {
     let of = |unit: f64, name: &str| format!("{} {name}", crate::quantity::figure(seconds / unit));
     if seconds == 0.0 {
         "0".to_owned()
     } else if step < 60.0 {
-        of(1.0, "s")
+        if step.fract() == 0.0 && to > 120.0 {
+            let (minutes, seconds) = (seconds.div_euclid(60.0), seconds.rem_euclid(60.0));
+            format!("{minutes:.0}:{seconds:02.0} min")
+        } else {
+            of(1.0, "s")
+        }
     } else if step < 3600.0 {
         of(60.0, "min")
     } else if step < DAY {
@@ -199,10 +207,13 @@ fn time_label(seconds: f64, step: f64) -> String {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, not below `rough`.
+/// 1, 2, 2.5 or 5 times a power of ten, not below `rough`.
 fn round_step(rough: f64) -> f64 {
     let decade = 10f64.powf(rough.log10().floor());
-    let found = [1.0, 2.0, 5.0].map(|m| m * decade).into_iter().find(|step| *step >= rough * (1.0 - 1e-9));
+    let found = [1.0, 2.0, 2.5, 5.0]
+        .map(|m| m * decade)
+        .into_iter()
+        .find(|step| *step >= rough * (1.0 - 1e-9));
     found.unwrap_or(10.0 * decade)
 }
 
@@ -226,8 +237,8 @@ pub fn thinned<T>(all: &[T], most: usize) -> Vec<&T> {
 
 const DAY: f64 = 86_400.0;
 const TIME_STEPS: [f64; 20] = [
-    0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0,
-    21_600.0, 43_200.0, DAY,
+    0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0,
+    7200.0, 21_600.0, 43_200.0, DAY,
 ];
 /// Ticks of an axis; a plot has room for ten.
 const STEPS_MAX: usize = 100;
@@ -246,11 +257,18 @@ mod tests {
         assert_eq!(axis.to, 10_000.0);
         assert_eq!(labels(&axis), ["0", "2,000", "4,000", "6,000", "8,000", "10,000"]);
         for greatest in [0.0, f64::NAN, f64::INFINITY, -3.0] {
-            assert_eq!(from_zero(greatest, 5, crate::quantity::figure).to, 1.0, "{greatest}");
+            assert_eq!(
+                from_zero(greatest, 5, crate::quantity::figure).to,
+                1.0,
+                "{greatest}"
+            );
         }
         for greatest in [f64::MAX / 1e3, 1e-300, u64::MAX as f64] {
             let axis = from_zero(greatest, 5, crate::quantity::figure);
-            assert!(axis.to >= greatest && axis.ticks.len() <= 7, "{greatest}: {axis:?}");
+            assert!(
+                axis.to >= greatest && axis.ticks.len() <= 7,
+                "{greatest}: {axis:?}"
+            );
         }
     }
 
@@ -258,22 +276,34 @@ mod tests {
     fn a_time_axis_has_steps_that_clocks_have() {
         assert_eq!(labels(&time(0.0, 95.0, 6)), ["0", "20 s", "40 s", "60 s", "80 s"]);
         assert_eq!(
+            labels(&time(0.0, 130.0, 5)),
+            ["0", "0:30 min", "1:00 min", "1:30 min", "2:00 min"]
+        );
+        assert_eq!(
             labels(&time(0.0, 400.0, 8)),
             ["0", "1 min", "2 min", "3 min", "4 min", "5 min", "6 min"]
         );
-        assert_eq!(labels(&time(0.0, 5.0 * DAY, 5)), ["0", "1 d", "2 d", "3 d", "4 d", "5 d"]);
+        assert_eq!(
+            labels(&time(0.0, 5.0 * DAY, 5)),
+            ["0", "1 d", "2 d", "3 d", "4 d", "5 d"]
+        );
         assert!(time(0.0, 0.0, 6).to > 0.0);
     }
 
     #[test]
     fn a_logarithmic_axis_names_decades_and_within_few_of_them_more() {
         let decades = logarithmic(2.0, 90_000.0, crate::quantity::figure);
-        assert_eq!(labels(&decades), ["10", "100", "1,000", "10,000"]);
+        assert_eq!(labels(&decades), ["1", "10", "100", "1,000", "10,000", "100,000"]);
         let few = logarithmic(100.0, 900.0, crate::quantity::figure);
         assert!(labels(&few).contains(&"200"), "{few:?}");
         let one = logarithmic(5.0, 5.0, crate::quantity::figure);
         assert!(one.from < 5f64.log10() && 5f64.log10() < one.to);
-        assert!(logarithmic(0.0, u64::MAX as f64, crate::quantity::figure).ticks.len() < 20);
+        assert!(
+            logarithmic(0.0, u64::MAX as f64, crate::quantity::figure)
+                .ticks
+                .len()
+                < 20
+        );
     }
 
     #[test]

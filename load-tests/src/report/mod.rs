@@ -1,15 +1,19 @@
 //! The result of a run as a page to look at: one HTML file that needs nothing else, no script and no network.
 //!
-//! 1. [`over_time`] and [`latency`] say what the figures are, [`figure`] what a figure is
-//! 2. [`draw`] makes SVG of them
-//! 3. `templates/report.html` puts them, the verdicts and the facts on a page; `templates/report.css` says how it looks
+//! 1. [`over_time`] and [`latency`] say which figures there are; [`figure`] says what a figure is
+//! 2. [`stacked`] and [`lines`] lay out those over time, which have a [`timeline`] in common
+//! 3. [`draw`] makes SVG of them
+//! 4. `templates/report.html` puts them, the verdicts and the facts on a page; `templates/report.css` says how it looks
 
 mod draw;
 mod figure;
 mod latency;
+mod lines;
 mod over_time;
+mod stacked;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 use std::collections::BTreeSet;
 
@@ -22,9 +26,12 @@ use figure::{Figure, Plot, Table};
 /// The page.
 pub fn html(result: &RunResult) -> String {
     let page = Page::of(result);
-    let page = page.render().expect("a template writes into a string, which takes everything");
+    let page = page
+        .render()
+        .expect("a template writes into a string, which takes everything");
     // Neither HTML nor a reader knows what to do with these; a name out of a broken file may hold them.
-    let unprintable = |c: char| (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{fffe}' | '\u{ffff}');
+    let unprintable =
+        |c: char| (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{fffe}' | '\u{ffff}');
     page.replace(unprintable, "\u{fffd}")
 }
 
@@ -39,6 +46,8 @@ struct Page<'a> {
     events: Vec<EventRow<'a>>,
     /// Events beyond those listed.
     more_events: usize,
+    /// Whether there are too many events to have them all before one's eyes.
+    folded: bool,
     progress: Figure,
     over_time: Vec<Figure>,
     latencies: Vec<Figure>,
@@ -72,6 +81,7 @@ impl<'a> Page<'a> {
                 })
                 .collect(),
             more_events: result.events.len().saturating_sub(EVENTS_LISTED_MAX),
+            folded: result.events.len() > EVENTS_OPEN_MAX,
             progress,
             over_time,
             latencies: latency::figures(result),
@@ -80,12 +90,12 @@ impl<'a> Page<'a> {
             counts: result
                 .counts
                 .iter()
-                .map(|(name, count)| (spaced(name), quantity::count(*count)))
+                .map(|(name, count)| (quantity::name(name), in_words(name, *count as f64)))
                 .collect(),
             server: result
                 .server
                 .iter()
-                .map(|(name, value)| (spaced(name), in_words(name, *value)))
+                .map(|(name, value)| (quantity::name(name), in_words(name, *value)))
                 .collect(),
             facts: facts(result),
             result,
@@ -106,15 +116,18 @@ fn summary(result: &RunResult) -> String {
         "time" => "its time was up".to_owned(),
         other => format!("it ended with “{other}”"),
     };
-    format!("{expectations}; {end} after {}", quantity::duration(result.took_s))
+    format!(
+        "{expectations}; {end} after {}",
+        quantity::duration(result.took_s)
+    )
 }
 
 fn glance(result: &RunResult) -> Vec<(&'static str, String, String)> {
     let scenario = &result.scenario;
     let devices = scenario.devices;
     let bad = match scenario.bad_devices {
-        0 => "all with good credentials".to_owned(),
-        bad => format!("{} with bad credentials", quantity::count(bad)),
+        0 => "all of them good".to_owned(),
+        bad => format!("{} of them bad", quantity::count(bad)),
     };
     let mut glance = vec![("Devices", quantity::count(devices), bad)];
     if let Some(last) = result.series.last() {
@@ -138,12 +151,12 @@ fn glance(result: &RunResult) -> Vec<(&'static str, String, String)> {
     }
     let each = |value: f64| value / devices.max(1) as f64;
     if let Some(cpu) = result.server.get("cpu_s") {
-        let whole = format!("{} in all", Quantity::Seconds.in_words(*cpu));
-        glance.push(("Gateway CPU a device", Quantity::Seconds.in_words(each(*cpu)), whole));
+        let whole = format!("gateway: {}", Quantity::Seconds.in_words(*cpu));
+        glance.push(("CPU per device", Quantity::Seconds.in_words(each(*cpu)), whole));
     }
     if let Some(bytes) = result.server.get("memory_bytes_max") {
-        let whole = format!("{} at most", Quantity::Bytes.in_words(*bytes));
-        glance.push(("Gateway memory a device", Quantity::Bytes.in_words(each(*bytes)), whole));
+        let whole = format!("gateway: {}", Quantity::Bytes.in_words(*bytes));
+        glance.push(("Memory per device", Quantity::Bytes.in_words(each(*bytes)), whole));
     }
     glance
 }
@@ -163,26 +176,38 @@ fn facts(result: &RunResult) -> Vec<(String, String)> {
         ("seed".to_owned(), scenario.seed.to_string()),
         ("plan".to_owned(), scenario.plan.clone()),
     ];
-    facts.extend(result.versions.iter().map(|(name, value)| (spaced(name), value.clone())));
+    facts.extend(
+        result
+            .versions
+            .iter()
+            .map(|(name, value)| (quantity::name(name), value.clone())),
+    );
     for (name, value) in &result.machine {
-        let words = match (Quantity::of_name(name), value.parse::<f64>()) {
-            (Quantity::Bytes, Ok(bytes)) => Quantity::Bytes.in_words(bytes),
-            (Quantity::Bytes | Quantity::Count | Quantity::Micros | Quantity::Seconds | Quantity::Plain, _) => {
-                value.clone()
-            }
+        let words = match value.parse::<f64>() {
+            Ok(bytes) if Quantity::of_name(name) == Quantity::Bytes => Quantity::Bytes.in_words(bytes),
+            Ok(_) | Err(_) => value.clone(),
         };
-        facts.push((spaced(name).trim_end_matches(" bytes").to_owned(), words));
+        facts.push((quantity::name(name), words));
     }
     facts
 }
 
 fn kinds(kinds: &[KindFacts]) -> Table {
-    let names: BTreeSet<&str> = kinds.iter().flat_map(|kind| kind.histograms.keys().map(String::as_str)).collect();
+    let names: BTreeSet<&str> = kinds
+        .iter()
+        .flat_map(|kind| kind.histograms.keys().map(String::as_str))
+        .collect();
     let known = ["handshake", "notification", "block", "update"];
     let mut order: Vec<&str> = known.into_iter().filter(|name| names.contains(name)).collect();
     order.extend(names.iter().filter(|name| !known.contains(name)));
-    let mut head: Vec<String> = ["kind", "devices", "connected", "converged"].map(str::to_owned).into();
-    head.extend(order.iter().map(|name| format!("{}, p50 / p99", spaced(name))));
+    let mut head: Vec<String> = ["kind", "devices", "connected", "converged"]
+        .map(str::to_owned)
+        .into();
+    head.extend(
+        order
+            .iter()
+            .map(|name| format!("{}, p50 / p99", quantity::name(name))),
+    );
     let row = |kind: &KindFacts| {
         let counts = [kind.devices, kind.connected, kind.converged].map(quantity::count);
         let latencies = order.iter().map(|name| match kind.histograms.get(*name) {
@@ -208,10 +233,19 @@ fn kinds(kinds: &[KindFacts]) -> Table {
 /// Counts down, kinds across: there are more counts than kinds.
 fn kind_counts(kinds: &[KindFacts]) -> Table {
     let names: BTreeSet<&String> = kinds.iter().flat_map(|kind| kind.counts.keys()).collect();
-    let head = ["count".to_owned()].into_iter().chain(kinds.iter().map(|kind| kind.name.clone()));
+    let head = ["count".to_owned()]
+        .into_iter()
+        .chain(kinds.iter().map(|kind| kind.name.clone()));
     let row = |name: &&String| {
-        let of = |kind: &KindFacts| kind.counts.get(*name).map_or_else(|| "–".to_owned(), |count| quantity::count(*count));
-        [spaced(name)].into_iter().chain(kinds.iter().map(of)).collect()
+        let of = |kind: &KindFacts| {
+            kind.counts
+                .get(*name)
+                .map_or_else(|| "–".to_owned(), |count| quantity::count(*count))
+        };
+        [quantity::name(name)]
+            .into_iter()
+            .chain(kinds.iter().map(of))
+            .collect()
     };
     Table {
         head: head.collect(),
@@ -221,14 +255,13 @@ fn kind_counts(kinds: &[KindFacts]) -> Table {
 
 fn in_words(name: &str, value: f64) -> String {
     match Quantity::of_name(name) {
-        Quantity::Plain if value.fract() == 0.0 => Quantity::Count.in_words(value),
+        Quantity::Plain => Quantity::Whole.in_words(value),
         quantity => quantity.in_words(value),
     }
 }
 
-fn spaced(name: &str) -> String {
-    name.replace('_', " ")
-}
+/// Events that are listed openly.
+const EVENTS_OPEN_MAX: usize = 24;
 
 /// Events that the page lists; the JSON document has them all.
 const EVENTS_LISTED_MAX: usize = 200;

@@ -13,7 +13,10 @@ fn small() -> RunResult {
 /// The text below the element of this id.
 fn text_of(page: &str, id: &str) -> String {
     let document = document(page);
-    let found = document.descendants().find(|node| node.attribute("id") == Some(id)).unwrap();
+    let found = document
+        .descendants()
+        .find(|node| node.attribute("id") == Some(id))
+        .unwrap();
     let texts = found.descendants().filter(|node| node.is_text());
     texts.filter_map(|node| node.text()).collect::<Vec<_>>().join(" ")
 }
@@ -27,7 +30,7 @@ fn document(page: &str) -> roxmltree::Document<'_> {
     roxmltree::Document::parse_with_options(page, options).unwrap()
 }
 
-const PLOTS: [&str; 14] = [
+const PLOTS: [&str; 15] = [
     "progress",
     "versions",
     "sessions",
@@ -41,6 +44,7 @@ const PLOTS: [&str; 14] = [
     "notification",
     "block",
     "update",
+    "report",
     "lateness",
 ];
 
@@ -51,18 +55,30 @@ fn the_page_is_well_formed_and_asks_for_nothing_else() {
     for node in document.descendants().filter(roxmltree::Node::is_element) {
         let name = node.tag_name().name();
         assert!(
-            !["script", "link", "img", "iframe", "object", "embed", "use", "image", "base"].contains(&name),
+            ![
+                "script", "link", "img", "iframe", "object", "embed", "use", "image", "base"
+            ]
+            .contains(&name),
             "{name}"
         );
         for attribute in node.attributes() {
             let (name, value) = (attribute.name(), attribute.value());
-            assert!(!["src", "href", "srcset", "action", "data", "poster"].contains(&name), "{name}={value}");
+            assert!(
+                !["src", "href", "srcset", "action", "data", "poster"].contains(&name),
+                "{name}={value}"
+            );
             assert!(!name.starts_with("on"), "{name}={value}");
-            assert!(!value.contains("://") && !value.contains("url("), "{name}={value}");
+            assert!(
+                !value.contains("://") && !value.contains("url("),
+                "{name}={value}"
+            );
         }
         if name == "style" {
             let css = node.text().unwrap();
-            assert!(!css.contains("@import") && !css.contains("url(") && !css.contains("://"), "{css}");
+            assert!(
+                !css.contains("@import") && !css.contains("url(") && !css.contains("://"),
+                "{css}"
+            );
         }
     }
     assert!(page.len() < 2_000_000, "{} bytes are no attachment", page.len());
@@ -81,12 +97,20 @@ fn names_and_texts_are_shown_and_never_obeyed() {
     for sample in &mut result.series {
         sample.versions = [(evil.to_owned(), 99)].into();
     }
-    result.histograms.insert(evil.to_owned(), result.histograms["block"].clone());
+    result
+        .histograms
+        .insert(evil.to_owned(), result.histograms["block"].clone());
     let page = html(&result);
     let document = document(&page);
-    assert!(document.descendants().all(|node| node.tag_name().name() != "script"));
+    assert!(
+        document
+            .descendants()
+            .all(|node| node.tag_name().name() != "script")
+    );
     let shown = "</code><script>alert(1)</script>\u{fffd}\u{fffd}\"'&amp;";
-    let texts = document.descendants().filter(|node| node.is_text() && node.text().is_some_and(|text| text.contains(shown)));
+    let texts = document
+        .descendants()
+        .filter(|node| node.is_text() && node.text().is_some_and(|text| text.contains(shown)));
     assert!(texts.count() >= 8);
 }
 
@@ -96,14 +120,20 @@ fn every_figure_has_a_plot_for_each_width_and_its_numbers() {
     let document = document(&page);
     for id in PLOTS {
         let id = format!("plot-{id}");
-        let figure = document.descendants().find(|node| node.attribute("id") == Some(&id)).unwrap();
+        let figure = document
+            .descendants()
+            .find(|node| node.attribute("id") == Some(&id))
+            .unwrap();
         let svgs = figure.descendants().filter(|node| node.has_tag_name("svg"));
         let classes: Vec<&str> = svgs.filter_map(|svg| svg.attribute("class")).collect();
         let words: Vec<&str> = classes.iter().flat_map(|class| class.split(' ')).collect();
         for width in ["wide", "middle", "narrow"] {
             assert!(words.contains(&width), "{id}: {classes:?}");
         }
-        let rows = figure.descendants().filter(|node| node.has_tag_name("tr")).count();
+        let rows = figure
+            .descendants()
+            .filter(|node| node.has_tag_name("tr"))
+            .count();
         assert!(rows > 5, "{id}: {rows}");
     }
 }
@@ -115,11 +145,24 @@ fn no_colour_is_left_that_a_style_sheet_cannot_change() {
     for attribute in ["fill=\"#", "stroke=\"#"] {
         assert!(!body.contains(attribute), "{attribute}");
     }
-    let css = page.split_once("<style>").unwrap().1.split_once("</style>").unwrap().0;
+    let css = page
+        .split_once("<style>")
+        .unwrap()
+        .1
+        .split_once("</style>")
+        .unwrap()
+        .0;
     let themes: Vec<&str> = css.split("prefers-color-scheme").collect();
-    for used in body.split("\"var(--").skip(1).filter_map(|rest| rest.split(')').next()) {
+    for used in body
+        .split("\"var(--")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+    {
         for theme in &themes {
-            assert!(theme.contains(&format!("--{used}:")), "--{used} is not in every theme");
+            assert!(
+                theme.contains(&format!("--{used}:")),
+                "--{used} is not in every theme"
+            );
         }
     }
 }
@@ -132,10 +175,16 @@ fn what_is_not_there_is_said_to_be_no_data() {
     result.events.clear();
     let page = html(&result);
     for id in &PLOTS[..9] {
-        assert!(text_of(&page, &format!("plot-{id}")).contains("no data: the result has no samples"), "{id}");
+        assert!(
+            text_of(&page, &format!("plot-{id}")).contains("no data: the result has no samples"),
+            "{id}"
+        );
     }
     for id in &PLOTS[9..] {
-        assert!(text_of(&page, &format!("plot-{id}")).contains("no data: the result has no such histogram"), "{id}");
+        assert!(
+            text_of(&page, &format!("plot-{id}")).contains("no data: the result has no such histogram"),
+            "{id}"
+        );
     }
     assert!(!page.contains("<svg"));
 }
@@ -159,6 +208,44 @@ fn an_empty_and_a_broken_histogram_are_told_apart() {
 }
 
 #[test]
+fn whoever_still_waits_and_what_never_came_is_said_beside_the_latency() {
+    let page = html(&parsed(sample::value(&Run::large())));
+    let notification = text_of(&page, "plot-notification");
+    assert!(
+        notification.contains("100 that still wait are in it"),
+        "{notification}"
+    );
+    assert!(text_of(&page, "plot-block").contains("3,300 requests that came to nothing"));
+    assert!(!text_of(&page, "plot-update").contains("still wait"));
+    let page = html(&small());
+    let notification = text_of(&page, "plot-notification");
+    assert!(
+        notification.contains("one that still waits is in it"),
+        "{notification}"
+    );
+}
+
+#[test]
+fn every_id_is_there_once() {
+    let mut result = small();
+    for name in ["one", "two"] {
+        result
+            .histograms
+            .insert(name.to_owned(), result.histograms["block"].clone());
+    }
+    let page = html(&result);
+    let document = document(&page);
+    let mut ids: Vec<&str> = document
+        .descendants()
+        .filter_map(|node| node.attribute("id"))
+        .collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), all), (PLOTS.len() + 2, PLOTS.len() + 2));
+}
+
+#[test]
 fn the_time_without_an_answer_is_a_gap_and_not_a_zero() {
     let mut result = small();
     for sample in &mut result.series {
@@ -168,7 +255,10 @@ fn the_time_without_an_answer_is_a_gap_and_not_a_zero() {
     result.series[9].server_sessions = Some(60);
     let page = html(&result);
     let document = document(&page);
-    let figure = document.descendants().find(|node| node.attribute("id") == Some("plot-sessions")).unwrap();
+    let figure = document
+        .descendants()
+        .find(|node| node.attribute("id") == Some("plot-sessions"))
+        .unwrap();
     let drawn = |tag: &str, attribute: &str, ink: &str| {
         let all = figure.descendants().filter(|node| node.has_tag_name(tag));
         all.filter(|node| node.attribute(attribute) == Some(ink)).count()
@@ -226,16 +316,30 @@ fn a_long_run_keeps_its_peaks_and_stays_small() {
     result.series = (0..100_000)
         .map(|second| crate::result::Sample {
             at_s: f64::from(second),
-            bytes_per_s: if second == 54_321 { 64.0 * 1024.0 * 1024.0 } else { 1024.0 },
+            bytes_per_s: if second == 54_321 {
+                64.0 * 1024.0 * 1024.0
+            } else {
+                1024.0
+            },
             ..one.clone()
         })
         .collect();
     let page = html(&result);
     assert!(page.len() < 1_500_000, "{}", page.len());
     let document = document(&page);
-    let figure = document.descendants().find(|node| node.attribute("id") == Some("plot-bytes")).unwrap();
-    let line = figure.descendants().find(|node| node.attribute("stroke") == Some("var(--first)")).unwrap();
-    let heights = line.attribute("points").unwrap().split(' ').filter_map(|point| point.split_once(','));
+    let figure = document
+        .descendants()
+        .find(|node| node.attribute("id") == Some("plot-bytes"))
+        .unwrap();
+    let line = figure
+        .descendants()
+        .find(|node| node.attribute("stroke") == Some("var(--first)"))
+        .unwrap();
+    let heights = line
+        .attribute("points")
+        .unwrap()
+        .split(' ')
+        .filter_map(|point| point.split_once(','));
     let heights: Vec<i32> = heights.filter_map(|(_, y)| y.parse().ok()).collect();
     let (least, most) = (heights.iter().min().unwrap(), heights.iter().max().unwrap());
     assert!(most - least > 1_000, "the peak is not drawn: {least} to {most}");

@@ -102,6 +102,7 @@ pub fn value(run: &Run) -> Value {
     let notification = histogram(good, 40_000.0, 0.9, 0.05);
     let block = histogram(good * 4, 420.0, 0.5, 0.1);
     let update = histogram(good, 60_000_000.0, 0.35, 0.0);
+    let report = histogram(good * 3, 1_800.0, 0.7, 0.1);
     let lateness = histogram(good * 4, 60.0, 1.1, 0.0);
     json!({
         "format": 1,
@@ -135,10 +136,11 @@ pub fn value(run: &Run) -> Value {
             {"at_s": rebound + 1.0, "kind": "reboot", "what": "reboot meter-1", "devices": 1},
         ],
         "histograms": {
-            "handshake": handshake, "notification": notification, "block": block, "update": update, "lateness": lateness,
+            "handshake": handshake, "notification": notification, "block": block, "update": update,
+            "report": report, "lateness": lateness,
         },
         "counts": {
-            "handshakes": good, "blocks": good * 64, "bytes": good * 65_536, "reports": good * 3,
+            "handshakes": good, "notifications_waiting": good / 99, "requests_failed": good / 3, "blocks": good * 64, "bytes": good * 65_536, "reports": good * 3,
             "datagrams_sent": good * 90, "datagrams_received": good * 88, "lost_up": good * 5, "lost_down": good * 4,
         },
         "kinds": [
@@ -167,7 +169,9 @@ fn versions(old: u64, new: u64) -> BTreeMap<&'static str, u64> {
 
 fn facts(histogram: &Histogram<u64>) -> Value {
     let mut bytes = Vec::new();
-    V2DeflateSerializer::new().serialize(histogram, &mut bytes).unwrap();
+    V2DeflateSerializer::new()
+        .serialize(histogram, &mut bytes)
+        .unwrap();
     let at = |quantile| histogram.value_at_quantile(quantile);
     json!({
         "count": histogram.len(), "min": histogram.min(), "mean": histogram.mean(), "p50": at(0.5), "p90": at(0.9),
@@ -180,7 +184,10 @@ struct Chance(u64);
 
 impl Chance {
     fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
