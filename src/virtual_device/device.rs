@@ -4,7 +4,6 @@
 //! 2. handshaking
 //! 3. up: the port's CoAP client ([`super::port`]) sends what the update behaviour wants and tells what came of it
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +15,7 @@ use super::manifest::Manifest;
 use super::message::Ask;
 use super::model::Model;
 use super::port::{Answer, Opening, Stack, Told};
+use super::queue::Queue;
 use super::update::{Action, Update};
 use crate::coap::{BlockNum, MessageId, Token};
 use crate::dtls::{ClientCredential, ClientHandshake, HandshakeEvent, Incoming, Session, records};
@@ -33,8 +33,8 @@ pub struct VirtualDevice {
     token: u64,
     /// The manifest's observation keeps its token from session to session, until the next boot.
     observation: Option<Token>,
-    outbox: VecDeque<Vec<u8>>,
-    events: VecDeque<Event>,
+    outbox: Queue<Vec<u8>>,
+    events: Queue<Event>,
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ struct Online {
     session: Session,
     stack: Stack,
     /// All blocks of one transfer carry the same token; a resumed one takes another.
-    transfers: Vec<(u32, Token)>,
+    transfers: Queue<(u32, Token)>,
 }
 
 impl VirtualDevice {
@@ -84,8 +84,8 @@ impl VirtualDevice {
             rng,
             link: Link::Off { until: start },
             observation: None,
-            outbox: VecDeque::new(),
-            events: VecDeque::new(),
+            outbox: Queue::new(),
+            events: Queue::new(),
         }
     }
 
@@ -217,13 +217,12 @@ impl VirtualDevice {
             now,
             began,
             mid: MessageId(self.rng.random()),
-            dialect: self.model.dialect(),
-            pace: self.model.pace,
+            model: &self.model,
         };
         self.link = Link::Up(Box::new(Online {
             session: established.session,
             stack: Stack::new(&opening, &mut self.rng),
-            transfers: Vec::new(),
+            transfers: Queue::new(),
         }));
         self.events.push_back(Event::Established { took });
     }
@@ -430,10 +429,10 @@ impl Online {
             return *token;
         }
         if self.transfers.len() == TRANSFERS_MAX {
-            self.transfers.remove(0);
+            self.transfers.pop_front();
         }
         let token = next_token(counter);
-        self.transfers.push((transfer, token));
+        self.transfers.push_back((transfer, token));
         token
     }
 }

@@ -10,8 +10,8 @@ use rand::rngs::SmallRng;
 
 use super::event::Ending;
 use super::libcoap::Libcoap;
-use super::message::{Ask, Dialect};
-use super::pace::Pace;
+use super::message::Ask;
+use super::model::Model;
 use super::update::RetryTimer;
 use super::zephyr::Zephyr;
 use crate::coap::{Code, MessageId, Token};
@@ -66,13 +66,12 @@ pub struct Answer {
 
 /// How a session begins.
 #[derive(Clone, Copy, Debug)]
-pub struct Opening {
+pub struct Opening<'m> {
     pub now: Instant,
     /// When the handshake began.
     pub began: Instant,
     pub mid: MessageId,
-    pub dialect: Dialect,
-    pub pace: Pace,
+    pub model: &'m Arc<Model>,
 }
 
 impl Port {
@@ -125,8 +124,8 @@ impl Port {
 }
 
 impl Stack {
-    pub fn new(opening: &Opening, rng: &mut SmallRng) -> Self {
-        match opening.dialect.port {
+    pub fn new(opening: &Opening<'_>, rng: &mut SmallRng) -> Self {
+        match opening.model.port {
             Port::Libcoap => Self::Libcoap(Libcoap::new(opening, rng)),
             Port::Zephyr => Self::Zephyr(Zephyr::new(opening)),
         }
