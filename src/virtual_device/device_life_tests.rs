@@ -246,11 +246,11 @@ fn of_image(port: Port, version: &str, booting: Booting) -> Model {
 }
 
 fn boots(world: &World) -> Vec<&str> {
-    let version = |event| match event {
-        &Event::Rebooted { ref version } => Some(version.as_str()),
+    let versions = world.seen.iter().filter_map(|event| match event {
+        Event::Rebooted { version } => Some(version.as_str()),
         _ => None,
-    };
-    world.seen.iter().filter_map(version).collect()
+    });
+    versions.collect()
 }
 
 fn rolled_back(version: &str) -> Event {
