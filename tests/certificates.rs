@@ -16,8 +16,8 @@ use serde_json::Value;
 use support::{CoapClient, KEY, PATIENCE, Server, eventually, noise, sha256_hex, tessera};
 use tempfile::TempDir;
 use tessera::virtual_device::{
-    CertifiedKey, CipherSuite, ClientConfig, ClientCredential, Ending, Event, Model, OfferedConnectionId,
-    Pace, Port, Reason, ServerTrust, TrustAnchors, VirtualDevice,
+    CertifiedKey, CipherSuite, ClientConfig, ClientCredential, Ending, Event, Model, Pace, Port, Reason,
+    ServerTrust, TrustAnchors, VirtualDevice,
 };
 
 #[test]
@@ -499,13 +499,11 @@ impl Simulated {
         let own = CertifiedKey::from_pem(&read(&format!("{name}.pem")), &read(&format!("{name}.key")));
         let port = Port::Zephyr;
         let dtls = ClientConfig {
-            suites: vec![CipherSuite::EcdheEcdsaAes128Ccm],
-            connection_id: OfferedConnectionId::Empty,
             trust: ServerTrust::Anchors {
                 anchors: Arc::new(TrustAnchors::from_pem(&read(ca)).unwrap()),
                 unix_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64,
             },
-            ..(*port.dtls()).clone()
+            ..port.dtls_offering(vec![CipherSuite::EcdheEcdsaAes128Ccm], true)
         };
         let model = Model {
             dtls: Arc::new(dtls),

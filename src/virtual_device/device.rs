@@ -1,8 +1,9 @@
 //! The device: a DTLS client, one of the SDK's ports, and the update behaviour on top.
 //!
-//! 1. down: switched off, rebooting or waiting for the next attempt
-//! 2. handshaking
-//! 3. up: the port's CoAP client ([`super::port`]) sends what the update behaviour wants and tells what came of it
+//! 1. off, or booting
+//! 2. mute, where what it has booted never connects, or down until the next attempt
+//! 3. handshaking
+//! 4. up: the port's CoAP client ([`super::port`]) sends what the update behaviour wants and tells what came of it
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +26,8 @@ use crate::dtls::{ClientCredential, ClientHandshake, HandshakeEvent, Incoming, S
 pub struct VirtualDevice {
     model: Arc<Model>,
     credential: ClientCredential,
-    /// For what need not be a secret.
+    /// Small, and no worse than what it is seeded with. With one version of its crate and on one kind of machine a seed gives
+    /// the same choices again.
     rng: SmallRng,
     update: Update,
     link: Link,
@@ -181,7 +183,7 @@ impl VirtualDevice {
             self.link = Link::Mute;
             return;
         }
-        // Made for each handshake, as it is ten times the size of the other generator.
+        // For each handshake, as it is ten times the size of the other one. Nobody has to trust in the secrets made with it.
         let mut rng = StdRng::seed_from_u64(self.rng.next_u64());
         let credential = self.credential.clone();
         let handshake = ClientHandshake::with_credential(&self.model.dtls, credential, now, &mut rng);

@@ -121,9 +121,9 @@ struct Contents([u8; 8]);
 #[derive(Debug)]
 enum Phase {
     Idle,
-    /// Blocks are on their way, or one has failed and is asked for again at `retry`.
+    /// Blocks are on their way, or one has failed and is asked for again.
     Downloading(Box<Download>),
-    /// `3/0` is out, the reboot follows at `at`.
+    /// `3/0` is out, and the reboot follows.
     Installing(Box<Installing>),
 }
 
