@@ -350,3 +350,6 @@ pub enum Expectation {
     /// How late the simulator handled its own timers, at the 99th percentile: above it, what it measured is its own slowness.
     SimulatorLateP99(Duration),
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,17 +86,12 @@ fn disk(draft: &Draft<'_>, reading: &mut Reading) {
     let bytes: u64 = images.map(|image| image.size).sum();
     match gateway.disk {
         Some(disk) if bytes >= disk => {
-            for image in draft.images.values().take(1) {
-                contradict(
-                    reading,
-                    image.table,
-                    "size",
-                    format!(
-                        "all images together are {}, and the gateway's disk has {}: expected smaller ones or a larger disk",
-                        show_size(bytes),
-                        show_size(disk)
-                    ),
+            if let Some(section) = draft.gateway_section {
+                let problem = format!(
+                    "all images together are {}: expected a larger disk, or smaller images",
+                    show_size(bytes)
                 );
+                contradict(reading, section, "disk", problem);
             }
         }
         Some(_) => {}
@@ -443,7 +438,8 @@ impl<'d> Course<'d, '_> {
             let most = kind.block_size.size() * BLOCKS_MAX;
             if what.size > most {
                 let problem = format!(
-                    "{image} has {}, and devices {} can number no more than {} in blocks of {} bytes",
+                    "{image} has {}, and devices {} can number no more than {} in blocks of {} bytes: \
+                     expected a smaller image, or larger blocks",
                     show_size(what.size),
                     kind.name,
                     show_size(most),
