@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use tessera::clock;
-use tessera::virtual_device::{Event, Model, Pace, Port, VirtualDevice};
+use tessera::virtual_device::{ClientCredential, Event, Model, Pace, Port, VirtualDevice};
 use tokio::sync::mpsc;
 
 use crate::check::CheckArgs;
@@ -160,8 +160,7 @@ fn drive(args: &DriveArgs) -> Result<Tally, Box<dyn std::error::Error>> {
             let start = began + Duration::from_secs(args.ramp).mul_f64(spread(index));
             VirtualDevice::new(
                 Arc::clone(&model),
-                identity,
-                psk,
+                ClientCredential::Psk { identity, key: psk },
                 &args.version,
                 start,
                 args.seed ^ index as u64,
