@@ -346,6 +346,7 @@ fn expectation(key: &str, said: &RawValue) -> Read<Expectation> {
         "reports_refused" => Expectation::ReportsRefused(at_most()?),
         "server_cpu_per_device" => Expectation::ServerCpuPerDevice(within()?),
         "server_memory_per_device" => Expectation::ServerMemoryPerDevice(value::size(1..=1 << 30)(said)?),
+        // The key is one of the table's, and this is its last.
         _ => Expectation::SimulatorLateP99(within()?),
     })
 }
