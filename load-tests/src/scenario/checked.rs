@@ -23,6 +23,8 @@ pub struct Draft<'t> {
     pub stop_after: Option<Duration>,
     pub linger: Option<Duration>,
     pub gateway: Option<GatewayPlan>,
+    /// `[gateway]`, where it is.
+    pub gateway_section: Option<&'t Table>,
     pub images: BTreeMap<ImageName, Marked<'t, Image>>,
     pub cohorts: Vec<Marked<'t, Cohort>>,
     pub kinds: Vec<Marked<'t, Kind>>,
@@ -54,9 +56,9 @@ impl<'t> Draft<'t> {
         let linger = reading
             .or(top, "linger", LINGER, value::span(Duration::ZERO..=*RUN.end()))
             .ok();
-        let gateway = reading
-            .section(top, "gateway")
-            .map_or_else(|| Some(GatewayPlan::default()), |table| reading.gateway(table));
+        let gateway_section = reading.section(top, "gateway");
+        let gateway =
+            gateway_section.map_or_else(|| Some(GatewayPlan::default()), |table| reading.gateway(table));
 
         let images = reading.images(top);
         let cohort_tables = reading.sections(top, "cohorts");
@@ -100,6 +102,7 @@ impl<'t> Draft<'t> {
             stop_after,
             linger,
             gateway,
+            gateway_section,
             images,
             cohorts,
             kinds,
@@ -343,6 +346,7 @@ fn expectation(key: &str, said: &RawValue) -> Read<Expectation> {
         "reports_refused" => Expectation::ReportsRefused(at_most()?),
         "server_cpu_per_device" => Expectation::ServerCpuPerDevice(within()?),
         "server_memory_per_device" => Expectation::ServerMemoryPerDevice(value::size(1..=1 << 30)(said)?),
+        // The key is one of the table's, and this is its last.
         _ => Expectation::SimulatorLateP99(within()?),
     })
 }

@@ -7,7 +7,7 @@ use tessera::virtual_device::{CipherSuite, Port, Szx};
 use super::checked::{DEVICES_MAX, FOREIGN_MAX};
 use super::format;
 use super::mistake::Mistake;
-use super::raw::{RawValue, Table};
+use super::raw::Table;
 use super::reading::{Names, Open, Reading, Reported, listed};
 use super::value;
 use super::words::{CREDENTIALS, ENGINES, PORTS, SUITES, word_of};
@@ -155,10 +155,7 @@ impl Reading {
         let Some(said) = open.get("network") else {
             return Ok(Profile::perfect());
         };
-        let name = match &said.value {
-            RawValue::Text(name) => name.as_str(),
-            _ => "",
-        };
+        let name = said.value.text().unwrap_or_default();
         if let Some(profile) = Profile::named(name) {
             return Ok(profile);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::checked::{RUN, SHARDS};
 use super::format::{self, Keys};
 use super::mistake::Mistake;
-use super::raw::{RawValue, Table};
+use super::raw::Table;
 use super::reading::{Names, Open, Reading, Reported};
 use super::value;
 use super::{Event, What, When, Who};
@@ -15,13 +15,10 @@ impl Reading {
     pub fn event(&mut self, table: &Table, names: &Names<'_>) -> Result<Event, Reported> {
         let open = self.open(table, format::EVENT);
         let words: Vec<&str> = format::EVENT_KINDS.iter().map(|(word, _)| *word).collect();
-        let word = self.required(open, "do", |said| match said {
-            RawValue::Text(text) => words
-                .iter()
-                .find(|word| **word == text.as_str())
-                .copied()
-                .ok_or_else(|| value::one_of(text, &words)),
-            _ => Err(value::one_of("", &words)),
+        let word = self.required(open, "do", |said| {
+            let said = said.text().unwrap_or_default();
+            let known = words.iter().find(|word| **word == said).copied();
+            known.ok_or_else(|| value::one_of(said, &words))
         });
         let when = self.when(open);
         let word = word?;
@@ -85,6 +82,7 @@ impl Reading {
                 let (away, shards) = self.away(open)?;
                 What::RestartGateway { away, shards }
             }
+            // The word is one of the table's, and this is its last.
             _ => What::FillDisk {
                 lasts: self.required(open, "lasts", value::span(LASTS))?,
             },

@@ -5,7 +5,7 @@
 //! 3. [`sense`]: whether it makes sense as a whole
 //! 4. [`mod@read`]: all of that, and what the command line changes
 //!
-//! [`words`] say again what is in a scenario; [`shipped`] has those that come with the program.
+//! [`words`] say again what is in a scenario; [`shipped()`] has those that come with the program.
 
 mod checked;
 mod devices;
@@ -350,3 +350,6 @@ pub enum Expectation {
     /// How late the simulator handled its own timers, at the 99th percentile: above it, what it measured is its own slowness.
     SimulatorLateP99(Duration),
 }
+
+#[cfg(test)]
+mod tests;

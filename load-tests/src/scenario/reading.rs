@@ -102,10 +102,7 @@ impl Reading {
         names: &[&str],
     ) -> Result<Option<usize>, Reported> {
         self.optional(open, key, |said| {
-            let name = match said {
-                RawValue::Text(name) => name.as_str(),
-                _ => "",
-            };
+            let name = said.text().unwrap_or_default();
             names.iter().position(|known| *known == name).ok_or_else(|| {
                 if names.is_empty() {
                     format!("the name of one of {section}, of which there are none")
@@ -219,11 +216,10 @@ impl Reading {
         };
         let mut tables = Vec::new();
         for member in members {
-            match &member.value {
-                RawValue::Table(table) => tables.push(table),
-                _ => {
-                    self.wrong(top, key, member, &format!("sections [[{key}]]"));
-                }
+            if let RawValue::Table(table) = &member.value {
+                tables.push(table);
+            } else {
+                self.wrong(top, key, member, &format!("sections [[{key}]]"));
             }
         }
         tables
@@ -253,21 +249,19 @@ impl Reading {
     pub fn names<'t>(&mut self, tables: &[&'t Table]) -> Vec<&'t str> {
         let mut names: Vec<&str> = Vec::new();
         for table in tables {
-            let name = match table.get("name").map(|said| (said, &said.value)) {
-                Some((said, RawValue::Text(name))) => {
-                    if names.contains(&name.as_str()) {
-                        self.mistakes.push(Mistake::contradiction(
-                            said.place,
-                            table.key("name"),
-                            format!("{name:?}"),
-                            "is there twice: expected a name of its own".to_owned(),
-                        ));
-                    }
-                    name.as_str()
-                }
-                // Keeps its place, so that the places of the others are right.
-                _ => "",
-            };
+            // A name that is none keeps its place, so that the places of the others are right.
+            let said = table.get("name").filter(|said| said.value.text().is_some());
+            let name = said.and_then(|said| said.value.text()).unwrap_or_default();
+            if let Some(said) = said
+                && names.contains(&name)
+            {
+                self.mistakes.push(Mistake::contradiction(
+                    said.place,
+                    table.key("name"),
+                    said.value.to_string(),
+                    "is there twice: expected a name of its own".to_owned(),
+                ));
+            }
             names.push(name);
         }
         names
@@ -307,8 +301,9 @@ impl<'t> Open<'t> {
 
 /// A list's members; anything else is a list of one.
 pub fn listed(said: &Said) -> Vec<&Said> {
-    match &said.value {
-        RawValue::List(members) => members.iter().collect(),
-        _ => vec![said],
+    if let RawValue::List(members) = &said.value {
+        members.iter().collect()
+    } else {
+        vec![said]
     }
 }

@@ -25,12 +25,11 @@ pub enum SourceError {
         accepted: String,
     },
     /// The file is there, and cannot be read.
-    #[error("{name} cannot be read")]
+    #[error("{name} cannot be read: {cause}")]
     Unreadable {
         /// The file.
         name: String,
         /// Why.
-        #[source]
         cause: io::Error,
     },
 }
