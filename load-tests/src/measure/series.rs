@@ -107,11 +107,6 @@ impl Series {
         self.stride *= 2;
     }
 
-    /// The last one taken.
-    pub fn last(&self) -> Option<&Taken> {
-        self.taken.last()
-    }
-
     /// As a result has them: rates are over the time since the sample before.
     pub fn samples(&self) -> Vec<Sample> {
         let mut before = Taken::default();

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use tessera::clock;
 use tessera::dtls::AnchorError;
 use tessera::virtual_device::{
-    Booting, ClientConfig, ClientCredential, Identity, Model, OfferedConnectionId, Pace, Psk, ServerTrust,
+    Booting, ClientConfig, ClientCredential, Identity, Model, Pace, Psk, ServerTrust,
     TrustAnchors, VirtualDevice,
 };
 use thiserror::Error;
@@ -187,14 +187,10 @@ impl Likeness {
             .collect();
         let model = Model {
             dtls: Arc::new(ClientConfig {
-                suites: kind.suites.clone(),
-                connection_id: if kind.connection_id {
-                    OfferedConnectionId::Empty
-                } else {
-                    OfferedConnectionId::None
-                },
                 trust: trust.clone(),
-                ..ClientConfig::clone(&kind.port.dtls())
+                ..kind
+                    .port
+                    .dtls_offering(kind.suites.clone(), kind.connection_id)
             }),
             package: kind.runs.package.clone(),
             block_size: kind.block_size,

@@ -52,10 +52,6 @@ impl Halt {
         self.changed.notify_all();
     }
 
-    /// Whether it is.
-    pub fn is_raised(&self) -> bool {
-        *self.lock()
-    }
 
     /// Whether a signal did it.
     pub fn was_interrupted(&self) -> bool {

@@ -105,6 +105,10 @@ pub fn table(result: &RunResult) -> String {
 fn number(name: &str, count: u64) -> String {
     match Quantity::of_name(name) {
         Quantity::Bytes => Quantity::Bytes.in_words(count as f64),
-        Quantity::Count | Quantity::Micros | Quantity::Seconds | Quantity::Plain => quantity::count(count),
+        Quantity::Count
+        | Quantity::Whole
+        | Quantity::Micros
+        | Quantity::Seconds
+        | Quantity::Plain => quantity::count(count),
     }
 }
