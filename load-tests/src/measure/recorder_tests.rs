@@ -262,6 +262,25 @@ fn a_device_that_is_moved_is_to_run_what_its_new_cohort_has() {
 }
 
 #[test]
+fn a_device_that_is_moved_away_is_not_waited_for_by_what_it_left() {
+    let mut run = Run::new();
+    run.connect(0, 100);
+    run.deploy("main@1.1.0", 2, 1000);
+    assert!(
+        run.recorder
+            .is_waited_for(&Expectation::NotificationP99(Duration::ZERO))
+    );
+    run.recorder.moved(&[0], 1, run.at(2000));
+    assert!(
+        !run.recorder
+            .is_waited_for(&Expectation::NotificationP99(Duration::ZERO))
+    );
+    let measured = run.finish(9000);
+    assert_eq!(measured.counts["notifications_waiting"], 0);
+    assert_eq!(measured.counts["updates_waiting"], 2, "those that stayed");
+}
+
+#[test]
 fn all_are_connected_when_each_was_answered_since_its_last_boot() {
     let mut run = Run::new();
     assert!(!run.recorder.all_connected());
