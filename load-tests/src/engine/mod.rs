@@ -7,6 +7,7 @@
 //!    wiring's channel.
 
 pub mod foreign;
+pub mod native;
 
 use std::collections::BTreeMap;
 use std::fmt;
