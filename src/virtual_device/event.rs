@@ -65,7 +65,7 @@ pub enum Event {
         /// The version of the image that was given up.
         version: String,
     },
-    /// The device has restarted, for whatever reason, and runs this version.
+    /// The device restarts, for whatever reason, and runs this version. Its session is gone without a word.
     Rebooted {
         /// The version.
         version: String,

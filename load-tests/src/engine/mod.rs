@@ -1,4 +1,4 @@
-//! Devices at work: [`native`] ones on our client half, `foreign` ones on code that the gateway has no part in. Both take the
+//! Devices at work: [`native`] ones on our client half, [`foreign`] ones on code that the gateway has no part in. Both take the
 //! same [`Order`]s and tell the same [`Happened`].
 //!
 //! 1. The run makes a [`Seat`] (or a [`ForeignSeat`]) for each device, and one [`Wiring`] for all.
@@ -6,6 +6,7 @@
 //! 3. Each thread has a [`Desk`], where it finds its orders and leaves its figures; what happens to its devices goes through the
 //!    wiring's channel.
 
+pub mod foreign;
 pub mod native;
 
 use std::collections::BTreeMap;
