@@ -5,6 +5,8 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use sha2::{Digest, Sha256};
+
 #[test]
 fn a_good_scenario_is_told_in_words_and_a_plan_is_the_same_twice() {
     let told = fleet(&["check", "smoke"]);
@@ -20,6 +22,11 @@ fn a_good_scenario_is_told_in_words_and_a_plan_is_the_same_twice() {
     ] {
         assert!(summary.contains(part), "{part} is not in\n{summary}");
     }
+
+    // Whoever doubts the digest can make it: of what `--plan` prints.
+    let whole = Sha256::digest(fleet(&["check", "smoke", "--plan"]).stdout);
+    let digest: String = whole.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(summary.ends_with(&format!("\nplan {digest}\n")), "{summary}");
 
     let plan = |seed: &str| {
         stdout(&fleet(&[

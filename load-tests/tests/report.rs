@@ -15,8 +15,8 @@ use sample::Run;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Of a sample: progress, eight more over time, six latencies.
-const PLOTS: usize = 15;
+/// Of a sample: progress, eight more over time, six latencies, two of them by kind.
+const PLOTS: usize = 17;
 
 #[test]
 fn every_plot_shows_what_its_legend_names_light_and_dark_wide_and_narrow() {
@@ -54,6 +54,8 @@ fn a_report_without_samples_has_no_plots_to_find() {
         [
             "plot-block",
             "plot-handshake",
+            "plot-kinds-block",
+            "plot-kinds-handshake",
             "plot-lateness",
             "plot-notification",
             "plot-report",

@@ -72,7 +72,7 @@ fn a_bad_image_is_silent_for_five_minutes_and_then_rolled_back_and_fetched_again
         let (booted_at, asked) = (world.now, world.gateway.asked.len());
         world.content_types[1].clear();
         let back_at = booted_at + Duration::from_secs(301);
-        world.run_while(|world| !world.seen.contains(&rolled_back("1.1.0")));
+        world.run_until("rolled back", |world| world.seen.contains(&rolled_back("1.1.0")));
         assert_eq!(world.now, back_at, "{port:?}");
         assert!(world.content_types[1].is_empty(), "it has sent something");
         assert_eq!(boots(&world), ["1.1.0", "1.0.0"]);
@@ -99,7 +99,7 @@ fn a_good_image_that_finds_no_gateway_is_rolled_back_however_fast_the_device_liv
         world.run_until("booted", |world| boots(world) == ["1.1.0"]);
         let booted_at = world.now;
         world.loss_percent = 100;
-        world.run_while(|world| !world.seen.contains(&rolled_back("1.1.0")));
+        world.run_until("rolled back", |world| world.seen.contains(&rolled_back("1.1.0")));
         assert_eq!((world.now - booted_at).as_secs(), 300);
         assert_eq!(world.device.version(), "1.0.0");
     }

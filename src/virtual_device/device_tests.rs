@@ -10,7 +10,7 @@ use world::{World, artifact, credential};
 
 #[path = "device_life_tests.rs"]
 mod life;
-#[path = "device_world.rs"]
+#[path = "device_world_tests.rs"]
 mod world;
 
 #[test]

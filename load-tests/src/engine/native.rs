@@ -25,13 +25,17 @@
 //! the network's seed, the direction and n. Devices share nothing, so it does not matter which thread has them or how many
 //! there are. What scheduling can still change: the moments at which the gateway and this process do things, and with them the
 //! order of what happens to different devices, the race of an answer with a retransmission, and so, from there on, which
-//! datagram is a device's n-th. Endpoints are given out in the seats' order, ports by the kernel.
+//! datagram is a device's n-th. On the loopback endpoints are given out in the order of the seats, which the threads count in
+//! turns, and their ports by the kernel.
 //!
 //! # What it takes
 //!
 //! 196 bytes ([`BYTES_PER_DEVICE`]) for each device besides the [`VirtualDevice`] itself, in tables that do not grow but for those
 //! of endpoints that were given up (4 bytes each), and some more for each datagram on its way through the simulated network. No
 //! device has a file descriptor on the loopback.
+//!
+//! Measured, devices included, with one thread: 100 000 connected devices 3.9 kB of resident memory each, and 0.35 ms of CPU for
+//! a handshake over PSK, three reports and an observation, without optimisation; 1 000 000 that find no gateway 1.7 kB each.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::VecDeque;
@@ -239,6 +243,7 @@ impl Worker {
             };
             let now = (self.clock)();
             match order {
+                // What the simulated network has already is past the NAT, or leaves it at the new endpoint.
                 Order::Rebind => {
                     if !self.sockets.rebind(place) {
                         self.counts.orders_refused += 1;

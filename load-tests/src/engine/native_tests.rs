@@ -133,7 +133,7 @@ fn a_datagram_in_the_simulated_network_arrives_in_its_time_and_in_order() {
 
 #[test]
 fn a_turn_is_bounded_and_what_it_leaves_is_late() {
-    let mut bench = Bench::of(600, &Arc::new(Profile::perfect()), 1);
+    let mut bench = Bench::of(600, &Profile::perfect(), 1);
     bench.pass(Duration::from_millis(2));
     assert!(bench.worker.turn());
     assert_eq!(bench.worker.counts.datagrams_sent, PER_TURN as u64);
@@ -146,6 +146,32 @@ fn a_turn_is_bounded_and_what_it_leaves_is_late() {
     assert_eq!(figures.count_between(0, 10_000), PER_TURN as u64);
     // The others' starts, and the retransmissions of those that had started.
     assert!(figures.count_between(2_900_000, 3_100_000) >= 600 - PER_TURN as u64);
+}
+
+#[test]
+fn a_turn_reads_and_obeys_no_more_than_its_share_and_the_next_ones_do_the_rest() {
+    let mut bench = Bench::of(600, &Profile::perfect(), 1);
+    bench.settle();
+    let started = bench.worker.counts.datagrams_sent;
+    bench.say_to_all(&[0]);
+    bench.worker.sockets.wait(None);
+    for device in 0..600 {
+        bench.order(device, Order::Rebind);
+    }
+    let endpoint = |bench: &Bench, device| bench.worker.sockets.endpoint(device);
+    let before = [255, 256, 599].map(|device| endpoint(&bench, device));
+    assert!(bench.worker.turn());
+    let after = [255, 256, 599].map(|device| endpoint(&bench, device));
+    assert_ne!(before[0], after[0]);
+    assert_eq!(before[1..], after[1..]);
+    let counts = bench.worker.counts;
+    assert_eq!(counts.datagrams_received + counts.to_nobody, PER_TURN as u64);
+    assert_eq!(bench.worker.pause(), Some(Duration::ZERO), "there is more to do");
+    bench.settle();
+    let counts = bench.worker.counts;
+    assert_eq!(counts.datagrams_received + counts.to_nobody, 600);
+    assert_eq!((counts.datagrams_sent, counts.orders_refused), (started, 0));
+    assert_ne!(endpoint(&bench, 599), before[2]);
 }
 
 #[test]
@@ -165,7 +191,7 @@ fn a_thousand_devices_start_when_planned_and_none_before() {
 
 #[test]
 fn a_device_that_is_rebound_goes_on_from_another_endpoint() {
-    let mut bench = Bench::of(3, &Arc::new(Profile::perfect()), 1);
+    let mut bench = Bench::of(3, &Profile::perfect(), 1);
     bench.settle();
     let old = bench.worker.sockets.endpoint(1);
     bench.order(1, Order::Rebind);
@@ -185,7 +211,7 @@ fn a_device_that_is_rebound_goes_on_from_another_endpoint() {
 
 #[test]
 fn nothing_is_carried_in_an_outage_and_everything_after_it() {
-    let mut bench = Bench::of(20, &Arc::new(Profile::perfect()), 1);
+    let mut bench = Bench::of(20, &Profile::perfect(), 1);
     for device in 0..10 {
         bench.order(device, Order::Outage(Duration::from_secs(10)));
     }
@@ -209,7 +235,7 @@ fn nothing_is_carried_in_an_outage_and_everything_after_it() {
 
 #[test]
 fn a_fleet_stops_though_nobody_takes_what_happened() {
-    let mut bench = Bench::of(1, &Arc::new(Profile::perfect()), 1);
+    let mut bench = Bench::of(1, &Profile::perfect(), 1);
     let desk = Arc::clone(&bench.worker.desk);
     let (sender, mut receiver) = mpsc::channel(1);
     sender.try_send(Vec::new()).unwrap();

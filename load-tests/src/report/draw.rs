@@ -131,6 +131,8 @@ pub enum Shape {
     Flag { at: f64, words: String },
     /// A point with words to its lower right.
     Point { ink: Ink, at: (f64, f64), words: String },
+    /// Words that begin a little to the right.
+    Name { at: (f64, f64), words: String },
     /// Words in the middle of an area.
     Words { at: (f64, f64), words: String },
 }
@@ -201,10 +203,12 @@ fn draw(
         filled: false,
         stroke_width: (width * f64::from(FINE)) as u32,
     };
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .axis_style(stroke(Ink::Axis, 1.0))
+    let mut mesh = chart.configure_mesh();
+    // One grid is enough: that of the axis on which values are.
+    if !y.ticks.is_empty() {
+        mesh.disable_x_mesh();
+    }
+    mesh.axis_style(stroke(Ink::Axis, 1.0))
         .bold_line_style(stroke(Ink::Grid, 1.0))
         .light_line_style(BLACK.mix(0.0))
         .set_all_tick_mark_size(4 * FINE)
@@ -254,6 +258,11 @@ fn draw(
                 let (across, down) = chart.backend_coord(at);
                 let away = 4 * FINE as i32;
                 root.draw(&Text::new(said.clone(), (across + away, down + away), beside))?;
+            }
+            Shape::Name { at, words: said } => {
+                let beside = words(Ink::Words).pos(Pos::new(HPos::Left, VPos::Center));
+                let (across, down) = chart.backend_coord(at);
+                root.draw(&Text::new(said.clone(), (across + 6 * FINE as i32, down), beside))?;
             }
             Shape::Words { at, words: said } => {
                 let amid = words(Ink::Words).pos(Pos::new(HPos::Center, VPos::Center));

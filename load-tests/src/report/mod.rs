@@ -1,10 +1,11 @@
 //! The result of a run as a page to look at: one HTML file that needs nothing else, no script and no network.
 //!
-//! 1. [`over_time`] and [`latency`] say which figures there are; [`figure`] says what a figure is
+//! 1. [`over_time`] and [`latency`] say which figures there are, [`by_kind`] those of kinds of devices; [`figure`] says what a figure is
 //! 2. [`stacked`] and [`lines`] lay out those over time, which have a [`timeline`] in common
 //! 3. [`draw`] makes SVG of them
 //! 4. `templates/report.html` puts them, the verdicts and the facts on a page; `templates/report.css` says how it looks
 
+mod by_kind;
 mod draw;
 mod figure;
 mod latency;
@@ -51,6 +52,7 @@ struct Page<'a> {
     progress: Figure,
     over_time: Vec<Figure>,
     latencies: Vec<Figure>,
+    latencies_by_kind: Vec<Figure>,
     kinds: Table,
     kind_counts: Table,
     counts: Vec<(String, String)>,
@@ -85,6 +87,7 @@ impl<'a> Page<'a> {
             progress,
             over_time,
             latencies: latency::figures(result),
+            latencies_by_kind: by_kind::figures(&result.kinds),
             kinds: kinds(&result.kinds),
             kind_counts: kind_counts(&result.kinds),
             counts: result

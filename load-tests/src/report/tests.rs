@@ -21,6 +21,15 @@ fn text_of(page: &str, id: &str) -> String {
     texts.filter_map(|node| node.text()).collect::<Vec<_>>().join(" ")
 }
 
+/// Whether the element of this id holds a plot.
+fn svgs_in(page: &str, id: &str) -> bool {
+    let document = document(page);
+    let found = document
+        .descendants()
+        .find(|node| node.attribute("id") == Some(id));
+    found.unwrap().descendants().any(|node| node.has_tag_name("svg"))
+}
+
 /// The page as the stricter of HTML's two grammars sees it: every element closed, every character escaped that has to be.
 fn document(page: &str) -> roxmltree::Document<'_> {
     let options = roxmltree::ParsingOptions {
@@ -186,7 +195,9 @@ fn what_is_not_there_is_said_to_be_no_data() {
             "{id}"
         );
     }
-    assert!(!page.contains("<svg"));
+    for id in PLOTS {
+        assert!(!svgs_in(&page, &format!("plot-{id}")), "{id}");
+    }
 }
 
 #[test]
@@ -226,6 +237,42 @@ fn whoever_still_waits_and_what_never_came_is_said_beside_the_latency() {
 }
 
 #[test]
+fn kinds_are_beside_each_other_where_two_have_been_measured_and_the_largest_where_many_have() {
+    let page = html(&small());
+    // Both kinds of the sample have handshakes and blocks; one alone has updates, the other alone notifications.
+    for (name, found) in [
+        ("handshake", true),
+        ("block", true),
+        ("update", false),
+        ("notification", false),
+    ] {
+        assert_eq!(
+            page.contains(&format!("id=\"plot-kinds-{name}\"")),
+            found,
+            "{name}"
+        );
+    }
+    let text = text_of(&page, "plot-kinds-block");
+    assert!(text.contains("<b>camera</b>") && text.contains("meter"), "{text}");
+
+    let mut result = small();
+    let kind = result.kinds[0].clone();
+    result.kinds = (0..30)
+        .map(|number| crate::result::KindFacts {
+            name: format!("kind-{number:02}"),
+            devices: number,
+            ..kind.clone()
+        })
+        .collect();
+    let text = text_of(&html(&result), "plot-kinds-block");
+    assert!(
+        text.contains("kind-29") && text.contains("kind-21") && !text.contains("kind-20"),
+        "{text}"
+    );
+    assert!(text.contains("the other 21"), "{text}");
+}
+
+#[test]
 fn every_id_is_there_once() {
     let mut result = small();
     for name in ["one", "two"] {
@@ -242,7 +289,7 @@ fn every_id_is_there_once() {
     let all = ids.len();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!((ids.len(), all), (PLOTS.len() + 2, PLOTS.len() + 2));
+    assert_eq!((ids.len(), all), (PLOTS.len() + 4, PLOTS.len() + 4));
 }
 
 #[test]

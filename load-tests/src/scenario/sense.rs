@@ -514,8 +514,9 @@ fn needs_gateway(what: &What) -> bool {
         | What::RollBack { .. }
         | What::Move { .. }
         | What::KillGateway { .. }
-        | What::RestartGateway { .. } => true,
-        What::Rebind { .. } | What::Reboot { .. } | What::Outage { .. } | What::FillDisk { .. } => false,
+        | What::RestartGateway { .. }
+        | What::FillDisk { .. } => true,
+        What::Rebind { .. } | What::Reboot { .. } | What::Outage { .. } => false,
     }
 }
 

@@ -88,22 +88,29 @@ async fn a_gateway_that_is_away_is_no_error() {
     for _ in 0..3 {
         assert_eq!(air.send(b"anybody?").await.unwrap(), 8);
     }
-    let back = loop {
-        // What the kernel says of the port comes back with a later datagram.
-        let counts = desk.figures().counts;
-        if counts.datagrams_sent + counts.send_errors >= 3 {
-            break UdpSocket::bind(address).await.unwrap();
+    let tried = async {
+        loop {
+            let counts = desk.figures().counts;
+            if counts.datagrams_sent + counts.send_errors >= 3 {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     };
+    within(tried).await;
+    let back = UdpSocket::bind(address).await.unwrap();
     let mut buffer = [0; 16];
-    loop {
-        air.send(b"again").await.unwrap();
-        if let Ok(received) = timeout(Duration::from_millis(50), back.recv_from(&mut buffer)).await {
-            back.send_to(b"yes", received.unwrap().1).await.unwrap();
-            break;
+    // What the kernel says of the closed port comes back in place of a later datagram.
+    let asked = async {
+        loop {
+            air.send(b"again").await.unwrap();
+            if let Ok(received) = timeout(Duration::from_millis(50), back.recv_from(&mut buffer)).await {
+                return received.unwrap().1;
+            }
         }
-    }
+    };
+    let device = within(asked).await;
+    back.send_to(b"yes", device).await.unwrap();
     assert_eq!(within(air.recv(&mut buffer)).await.unwrap(), 3);
 }
 

@@ -504,6 +504,7 @@ fn another_number_of_devices_keeps_the_kinds_in_proportion() {
         (7, [1, 5, 1]),
         (1_000_000, [100_000, 850_000, 50_000]),
         (1001, [100, 851, 50]),
+        (117, [12, 99, 6]),
     ] {
         let scenario = read(&text, &devices_of(devices)).unwrap();
         let counts: Vec<u32> = scenario.kinds.iter().map(|kind| kind.count).collect();
