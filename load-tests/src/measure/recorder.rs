@@ -301,8 +301,10 @@ impl Recorder {
         }
     }
 
-    /// Whether every good device had its registration answered since its last boot. A session that was lost since does not
-    /// count against it: in a large fleet on a bad network there is always one that is on its way back.
+    /// Whether every good device had its registration answered since its last boot, or it came to nothing: a Zephyr device whose
+    /// registration is lost has a session and no observation, and does not ask again before the next session (`CONTRACT.md`, rule 19).
+    /// A session that was lost since does not count against it: in a large fleet on a bad network there is always one that is on
+    /// its way back.
     pub fn all_connected(&self) -> bool {
         self.tally.registered == self.tally.good
     }
@@ -334,9 +336,10 @@ impl Recorder {
             cohorts.map(|(_, active)| active.waiting).sum::<u64>() > 0
         };
         match *expectation {
-            Expectation::ConnectedWithin(_)
-            | Expectation::HandshakeP99(_)
-            | Expectation::ServerMemoryPerDevice(_) => tally.was_registered < tally.good,
+            Expectation::ConnectedWithin(_) => tally.was_registered < tally.good,
+            Expectation::HandshakeP99(_) | Expectation::ServerMemoryPerDevice(_) => {
+                tally.had_session < tally.good
+            }
             Expectation::ConvergedWithin(_) | Expectation::UpdateP99(_) => is_on_the_way(),
             Expectation::BlockP99(_) => is_on_the_way() || tally.downloading > 0,
             Expectation::Converged(share) => (tally.converged as f64) < share * tally.wanted as f64,
@@ -448,7 +451,12 @@ impl Recorder {
             Event::RolledBack { .. } => self.count(place, Count::RolledBack),
             Event::Rebooted { version } => self.rebooted(place, version),
             Event::Retransmitted => self.count(place, Count::Retransmissions),
-            Event::RequestFailed => self.count(place, Count::RequestsFailed),
+            Event::RequestFailed => {
+                self.count(place, Count::RequestsFailed);
+                if self.devices[place].link == Link::Connected {
+                    self.change(place, |device| device.may_have_given_up = true);
+                }
+            }
         }
     }
 
@@ -518,6 +526,7 @@ impl Recorder {
         };
         self.change(place, |device| {
             device.link = Link::Down;
+            device.may_have_given_up = false;
             if failed {
                 device.has_tried = true;
                 device.failed_since.get_or_insert(at);
@@ -665,7 +674,8 @@ impl Recorder {
         Standing {
             is_good: self.kinds[device.kind as usize].is_good,
             link: device.link,
-            is_registered: device.is_registered,
+            is_registered: device.is_registered || device.may_have_given_up,
+            had_session: device.had_session,
             was_registered: device.was_registered,
             has_tried: device.has_tried,
             is_downloading: device.is_downloading,
@@ -678,7 +688,10 @@ impl Recorder {
 
     fn look(&mut self, figures: &Figures) {
         self.server.memory_max = self.server.memory_max.max(figures.resident_bytes);
-        if self.server.memory_connected.is_none() && self.tally.good > 0 && self.all_connected() {
+        if self.server.memory_connected.is_none()
+            && self.tally.good > 0
+            && self.tally.had_session == self.tally.good
+        {
             self.server.memory_connected = Some(figures.resident_bytes);
         }
         self.server.last = Some(figures.clone());
