@@ -30,6 +30,9 @@ pub struct Device {
     pub is_downloading: bool,
     /// Whether a registration was answered since its last boot.
     pub is_registered: bool,
+    /// Whether a request came to nothing in this session before its registration was answered: if it was that, one port does not
+    /// ask again before its next session.
+    pub may_have_given_up: bool,
     /// Whether a registration was ever answered.
     pub was_registered: bool,
     /// Whether a handshake of it has ended, either way.
@@ -95,6 +98,7 @@ impl Device {
             link: Link::Down,
             is_downloading: false,
             is_registered: false,
+            may_have_given_up: false,
             was_registered: false,
             has_tried: false,
             had_session: false,
@@ -114,6 +118,7 @@ impl Device {
         self.link = Link::Down;
         self.is_downloading = false;
         self.is_registered = false;
+        self.may_have_given_up = false;
         self.is_fresh = true;
         self.failed_since = None;
     }

@@ -1,8 +1,8 @@
 //! What a run measures, and whether that is what was expected.
 //!
 //! 1. [`recorder`]: everything that happens goes in here, in any order between devices, in theirs for each of them.
-//! 2. [`device`]: where each device stands. [`cohort`]: what is deployed to it, and who is on the way to that.
-//! 3. [`counts`], [`latency`], [`series`]: the three kinds of figures.
+//! 2. [`device`]: where each device stands, [`tally`]: how many stand where, [`versions`]: what they run. [`cohort`]: what is deployed to it, and who is on the way to that.
+//! 3. [`counts`], [`latency`], [`series`]: the three kinds of figures. [`looks`]: the gateway's own.
 //! 4. [`evidence`], [`verdict`]: what the expectations are judged by, and how.
 //!
 //! # From which moment to which
@@ -27,8 +27,11 @@ mod counts;
 mod device;
 mod evidence;
 mod latency;
+mod looks;
 mod recorder;
 mod series;
+mod tally;
 mod verdict;
+mod versions;
 
 pub use recorder::{End, Measured, Now, Recorder};

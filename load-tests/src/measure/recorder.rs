@@ -6,7 +6,7 @@
 //! 3. The run asks what it waits for ([`Recorder::all_connected`], [`Recorder::all_converged`], [`Recorder::is_waited_for`]).
 //! 4. [`Recorder::finish`] makes of it what a result has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -17,8 +17,11 @@ use super::counts::{Count, Counts};
 use super::device::{Device, Link, Moment, Notice, Task, Version};
 use super::evidence::{Evidence, Outcome, Tail};
 use super::latency::{self, Latencies, Latency, micros};
+use super::looks::Looks;
 use super::series::{Series, Server, Taken};
+use super::tally::{Standing, Tally};
 use super::verdict;
+use super::versions::Versions;
 use crate::engine::{EngineCounts, Happened};
 use crate::gateway::Figures;
 use crate::plan::Plan;
@@ -52,44 +55,6 @@ struct Kind {
     package: usize,
     counts: Counts,
     latencies: Latencies,
-}
-
-/// Good devices, by where they stand.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    good: u64,
-    connected: u64,
-    observing: u64,
-    registered: u64,
-    was_registered: u64,
-    downloading: u64,
-    wanted: u64,
-    converged: u64,
-    /// By [`Version`].
-    versions: Vec<u64>,
-    /// Of all those that are to be notified.
-    notices: u64,
-    bad: u64,
-    bad_tried: u64,
-}
-
-/// Versions that have been met. Devices only report what the scenario names, so there are no more.
-#[derive(Debug, Default)]
-struct Versions {
-    packages: Vec<String>,
-    names: Vec<String>,
-    /// By package, by version.
-    places: Vec<HashMap<String, Version>>,
-}
-
-/// What was seen of the gateway.
-#[derive(Debug, Default)]
-struct Looks {
-    before: Option<Figures>,
-    last: Option<Figures>,
-    memory_max: u64,
-    /// Resident bytes when all good devices were connected for the first time.
-    memory_connected: Option<u64>,
 }
 
 /// Where the fleet stands, for whoever watches.
@@ -336,8 +301,10 @@ impl Recorder {
         }
     }
 
-    /// Whether every good device had its registration answered since its last boot. A session that was lost since does not
-    /// count against it: in a large fleet on a bad network there is always one that is on its way back.
+    /// Whether every good device had its registration answered since its last boot, or it came to nothing: a Zephyr device whose
+    /// registration is lost has a session and no observation, and does not ask again before the next session (`CONTRACT.md`, rule 19).
+    /// A session that was lost since does not count against it: in a large fleet on a bad network there is always one that is on
+    /// its way back.
     pub fn all_connected(&self) -> bool {
         self.tally.registered == self.tally.good
     }
@@ -369,9 +336,10 @@ impl Recorder {
             cohorts.map(|(_, active)| active.waiting).sum::<u64>() > 0
         };
         match *expectation {
-            Expectation::ConnectedWithin(_)
-            | Expectation::HandshakeP99(_)
-            | Expectation::ServerMemoryPerDevice(_) => tally.was_registered < tally.good,
+            Expectation::ConnectedWithin(_) => tally.was_registered < tally.good,
+            Expectation::HandshakeP99(_) | Expectation::ServerMemoryPerDevice(_) => {
+                tally.had_session < tally.good
+            }
             Expectation::ConvergedWithin(_) | Expectation::UpdateP99(_) => is_on_the_way(),
             Expectation::BlockP99(_) => is_on_the_way() || tally.downloading > 0,
             Expectation::Converged(share) => (tally.converged as f64) < share * tally.wanted as f64,
@@ -483,7 +451,12 @@ impl Recorder {
             Event::RolledBack { .. } => self.count(place, Count::RolledBack),
             Event::Rebooted { version } => self.rebooted(place, version),
             Event::Retransmitted => self.count(place, Count::Retransmissions),
-            Event::RequestFailed => self.count(place, Count::RequestsFailed),
+            Event::RequestFailed => {
+                self.count(place, Count::RequestsFailed);
+                if self.devices[place].link == Link::Connected {
+                    self.change(place, |device| device.may_have_given_up = true);
+                }
+            }
         }
     }
 
@@ -553,6 +526,7 @@ impl Recorder {
         };
         self.change(place, |device| {
             device.link = Link::Down;
+            device.may_have_given_up = false;
             if failed {
                 device.has_tried = true;
                 device.failed_since.get_or_insert(at);
@@ -700,7 +674,8 @@ impl Recorder {
         Standing {
             is_good: self.kinds[device.kind as usize].is_good,
             link: device.link,
-            is_registered: device.is_registered,
+            is_registered: device.is_registered || device.may_have_given_up,
+            had_session: device.had_session,
             was_registered: device.was_registered,
             has_tried: device.has_tried,
             is_downloading: device.is_downloading,
@@ -713,7 +688,10 @@ impl Recorder {
 
     fn look(&mut self, figures: &Figures) {
         self.server.memory_max = self.server.memory_max.max(figures.resident_bytes);
-        if self.server.memory_connected.is_none() && self.tally.good > 0 && self.all_connected() {
+        if self.server.memory_connected.is_none()
+            && self.tally.good > 0
+            && self.tally.had_session == self.tally.good
+        {
             self.server.memory_connected = Some(figures.resident_bytes);
         }
         self.server.last = Some(figures.clone());
@@ -863,110 +841,6 @@ impl Recorder {
 
     fn moment(&self, at: Instant) -> Moment {
         Moment(micros(at.saturating_duration_since(self.began)))
-    }
-}
-
-/// What of a device is counted for the whole fleet.
-struct Standing {
-    is_good: bool,
-    link: Link,
-    is_registered: bool,
-    was_registered: bool,
-    has_tried: bool,
-    is_downloading: bool,
-    is_wanted: bool,
-    is_converged: bool,
-    has_notice: bool,
-    runs: Version,
-}
-
-impl Tally {
-    fn enter(&mut self, standing: &Standing) {
-        self.count(standing, |sum| *sum += 1);
-    }
-
-    fn leave(&mut self, standing: &Standing) {
-        self.count(standing, |sum| *sum -= 1);
-    }
-
-    fn count(&mut self, standing: &Standing, step: impl Fn(&mut u64)) {
-        if !standing.is_good {
-            step(&mut self.bad);
-            if standing.has_tried {
-                step(&mut self.bad_tried);
-            }
-            return;
-        }
-        step(&mut self.good);
-        let place = standing.runs.0 as usize;
-        if self.versions.len() <= place {
-            self.versions.resize(place + 1, 0);
-        }
-        step(&mut self.versions[place]);
-        for (holds, sum) in [
-            (standing.link != Link::Down, &mut self.connected),
-            (standing.link == Link::Observing, &mut self.observing),
-            (standing.is_registered, &mut self.registered),
-            (standing.was_registered, &mut self.was_registered),
-            (standing.is_downloading, &mut self.downloading),
-            (standing.is_wanted, &mut self.wanted),
-            (standing.is_converged, &mut self.converged),
-            (standing.has_notice, &mut self.notices),
-        ] {
-            if holds {
-                step(sum);
-            }
-        }
-    }
-}
-
-impl Versions {
-    fn package(&mut self, name: &str) -> usize {
-        let known = self.packages.iter().position(|package| package == name);
-        known.unwrap_or_else(|| {
-            self.packages.push(name.to_owned());
-            self.places.push(HashMap::new());
-            self.packages.len() - 1
-        })
-    }
-
-    fn of(&mut self, package: usize, version: &str) -> Version {
-        if let Some(known) = self.places[package].get(version) {
-            return *known;
-        }
-        let place = Version(self.names.len() as u32);
-        // Where there is one package only, nobody wants to read its name each time.
-        self.names.push(match &self.packages[..] {
-            [_] => version.to_owned(),
-            packages => format!("{}@{version}", packages[package]),
-        });
-        self.places[package].insert(version.to_owned(), place);
-        place
-    }
-}
-
-impl Looks {
-    /// What the gateway counted from before the first device to the last look.
-    fn facts(&self) -> BTreeMap<String, f64> {
-        let Some(last) = &self.last else {
-            return BTreeMap::new();
-        };
-        let mut facts = last.facts();
-        if let Some(before) = &self.before {
-            for (name, value) in before.facts() {
-                // How many there are at the end is no sum.
-                if name != "sessions" && name != "observers" {
-                    *facts.entry(name).or_default() -= value;
-                }
-            }
-            facts.insert("memory_bytes_before".to_owned(), before.resident_bytes as f64);
-        }
-        if let Some(bytes) = self.memory_connected {
-            facts.insert("memory_bytes_connected".to_owned(), bytes as f64);
-        }
-        facts.insert("memory_bytes_max".to_owned(), self.memory_max as f64);
-        facts.insert("memory_bytes".to_owned(), last.resident_bytes as f64);
-        facts
     }
 }
 

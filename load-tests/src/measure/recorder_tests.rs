@@ -311,6 +311,30 @@ fn all_are_connected_when_each_was_answered_since_its_last_boot() {
 }
 
 #[test]
+fn a_registration_that_came_to_nothing_is_waited_for_by_no_event_and_missed_by_the_expectation() {
+    let mut run = Run::new();
+    run.connect(0, 100);
+    run.connect(1, 100);
+    run.tell(2, 100, established(50));
+    assert!(!run.recorder.all_connected());
+    run.tell(2, 200, Event::RequestFailed);
+    assert!(run.recorder.all_connected());
+    assert!(
+        run.recorder
+            .is_waited_for(&Expectation::ConnectedWithin(Duration::ZERO))
+    );
+    // In its next session it asks again.
+    run.tell(2, 300, Event::Disconnected(Ending::Silence));
+    assert!(!run.recorder.all_connected());
+    run.connect(2, 400);
+    assert!(run.recorder.all_connected());
+    assert!(
+        !run.recorder
+            .is_waited_for(&Expectation::ConnectedWithin(Duration::ZERO))
+    );
+}
+
+#[test]
 fn devices_with_bad_credentials_are_counted_by_themselves() {
     let mut run = Run::new();
     let bad = 3;
