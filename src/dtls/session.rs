@@ -14,10 +14,11 @@ use thiserror::Error;
 
 use super::alert::{self, Alert};
 use super::connection_id::{self, ConnectionIds};
+use super::cookie::HelloMark;
 use super::protection::{EPOCH, Framing, Keys, NotOpened};
 use super::record::{ContentType, DTLS_1_2, RecordHeader};
 use super::replay::ReplayWindow;
-use super::{CipherSuite, ConnectionId, PathChallenge};
+use super::{CipherSuite, ConnectionId, PathChallenge, VerifiedHello};
 
 pub use saved::{RestoreError, SavedSession};
 
@@ -43,8 +44,11 @@ struct Rarely {
     last_flight: Option<Box<LastFlight>>,
 }
 
-/// The datagram that ended the handshake, behind a thin pointer.
-struct LastFlight(Box<[u8]>);
+/// How the handshake ended, and how it began.
+struct LastFlight {
+    datagram: Box<[u8]>,
+    hello: HelloMark,
+}
 
 /// What a record was.
 #[derive(Debug, PartialEq, Eq)]
@@ -282,7 +286,22 @@ impl Session {
         self.rarely
             .iter()
             .filter_map(|rarely| rarely.last_flight.as_ref())
-            .map(|flight| &*flight.0)
+            .map(|flight| &*flight.datagram)
+    }
+
+    /// Whether the handshake that made this session began with this ClientHello: then somebody repeats it, and it must not
+    /// begin another, which would take in what the peer repeats until it has our last flight. Never after the peer's
+    /// first application data; a handshake in vain does not disturb it then.
+    //= RFC 6347 section 4.2.8
+    //# If a server receives a ClientHello with epoch=0 on what it believes to be an existing association, the server SHOULD
+    //# proceed with a new handshake
+    // So it does with any other, as of a peer that has started over.
+    pub fn began_with(&self, hello: &VerifiedHello) -> bool {
+        let kept = self
+            .rarely
+            .as_ref()
+            .and_then(|rarely| rarely.last_flight.as_ref());
+        kept.is_some_and(|flight| hello.mark() == Some(flight.hello))
     }
 
     /// What stands on the records that we receive, where that was agreed on.
@@ -351,9 +370,13 @@ impl Session {
         self.rarely.get_or_insert_default().connection_ids = Some(ids);
     }
 
-    /// Keeps the datagram that ended the handshake.
-    pub fn keep_last_flight(&mut self, datagram: &[u8]) {
-        self.rarely.get_or_insert_default().last_flight = Some(Box::new(LastFlight(datagram.into())));
+    /// Keeps the datagram that ended the handshake, and the mark of the ClientHello that began it.
+    pub fn keep_last_flight(&mut self, datagram: &[u8], hello: HelloMark) {
+        let flight = LastFlight {
+            datagram: datagram.into(),
+            hello,
+        };
+        self.rarely.get_or_insert_default().last_flight = Some(Box::new(flight));
     }
 
     /// Appends a record of any type to `out`; returns the record's number.

@@ -50,6 +50,7 @@ use super::secrets::{MasterSecret, OtherSecret, Randoms, Side, VERIFY_DATA_LEN};
 use super::{Established, FailureReason, Fault, HandshakeEvent, HandshakeFailure, Timers};
 use crate::dtls::alert::{self, Alert};
 use crate::dtls::connection_id::ConnectionIds;
+use crate::dtls::cookie::HelloMark;
 use crate::dtls::crypto::{self, EphemeralKey, Transcript};
 use crate::dtls::record::{ContentType, DTLS_1_2, RecordHeader, records};
 use crate::dtls::session::Ignored;
@@ -84,6 +85,7 @@ pub struct ServerHandshake {
     /// Used where the identity cannot be anybody's, so that this looks like a wrong key.
     decoy: Psk,
     transcript: Transcript,
+    hello: HelloMark,
     /// Of the ClientHello; our messages are numbered from it too.
     hello_seq: u16,
     /// Of our Finished.
@@ -166,6 +168,7 @@ impl ServerHandshake {
         let refuse = |fault: Fault| fault.into_failure(None, record_number);
         let client =
             ClientHello::parse(&message[MESSAGE_HEADER_LEN..]).ok_or_else(|| refuse(Fault::MALFORMED))?;
+        let hello = HelloMark::of(&client).ok_or_else(|| refuse(Fault::MALFORMED))?;
         let (suite, offer, answer) = negotiate(config, &client, connection_id).map_err(refuse)?;
 
         //= RFC 5246 section 7.4.1.3
@@ -244,6 +247,7 @@ impl ServerHandshake {
             connection_id: connection_id.filter(|_| answer.connection_id.is_some()),
             decoy: Psk::random(rng),
             transcript,
+            hello,
             hello_seq: message_seq,
             finished_seq,
             // RFC 6347 section 4.2.1: the initial ServerHello takes the record number of the ClientHello, so that it
@@ -357,12 +361,7 @@ impl ServerHandshake {
     /// Whether this handshake began with this very ClientHello: then it is a retransmission, and its datagram belongs
     /// into [`ServerHandshake::handle_datagram`]. Any other starts a handshake of its own, in place of this one.
     pub fn began_with(&self, hello: &VerifiedHello) -> bool {
-        let client = hello
-            .message
-            .get(MESSAGE_HEADER_LEN..)
-            .and_then(ClientHello::parse);
-        client.is_some_and(|client| *client.random == self.randoms.client)
-            && hello.message_seq == self.hello_seq
+        hello.mark() == Some(self.hello) && hello.message_seq == self.hello_seq
     }
 
     /// Gives the handshake up (for a newer ClientHello, at a shutdown) and says what is known about it.
@@ -651,7 +650,7 @@ impl ServerHandshake {
             session: Some(&mut session),
         };
         flight.write_datagram(how, &mut datagram);
-        session.keep_last_flight(&datagram);
+        session.keep_last_flight(&datagram, self.hello);
         self.flight.cancel();
         self.last_flight = Some(datagram);
         self.event = Some(HandshakeEvent::Established(Box::new(Established {

@@ -284,6 +284,36 @@ fn a_repeated_hello_gets_the_flight_again_and_a_different_one_does_not() {
 }
 
 #[test]
+fn a_session_knows_the_hello_that_it_began_with_until_its_peer_has_spoken() {
+    let mut simulation = up_to_key_exchange(CipherSuite::EcdheEcdsaAes128GcmSha256);
+    let hello = simulation.sent[1].1.clone();
+    assert_eq!(hello[13], 1);
+    let verified = |simulation: &Simulation, hello: &[u8]| {
+        let jar = &simulation.server.jar;
+        match jar.admit(simulation.now, PEER, LOCAL, hello, &mut Vec::new()) {
+            Admission::Verified(hello) => hello,
+            other => panic!("{other:?}"),
+        }
+    };
+    simulation.run(|_, _, _| well(), |simulation| simulation.server.session.is_some());
+    let session = simulation.server.session.as_ref().unwrap();
+    assert!(session.began_with(&verified(&simulation, &hello)));
+    let mut numbered = hello.clone();
+    numbered[18] += 1;
+    assert!(session.began_with(&verified(&simulation, &numbered)));
+    let mut world = World::new();
+    world.jar = simulation.server.jar.clone();
+    world.now = simulation.now;
+    let other = world.hello(&self::hello(&[0xc0a8]));
+    assert!(!session.began_with(&verified(&simulation, &other)));
+
+    simulation.run_well();
+    simulation.assert_agreed();
+    let session = simulation.server.session.as_ref().unwrap();
+    assert!(!session.began_with(&verified(&simulation, &hello)));
+}
+
+#[test]
 fn the_server_random_is_random_in_full() {
     let randoms: Vec<Vec<u8>> = (0..4)
         .map(|seed| {

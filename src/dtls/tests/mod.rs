@@ -322,6 +322,13 @@ impl Server {
                         .expect("a repeated hello ends nothing");
                     return Vec::new();
                 }
+                if self
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.began_with(&hello))
+                {
+                    return Vec::new();
+                }
                 match ServerHandshake::new(&self.config, hello, self.connection_id, now, &mut self.rng) {
                     Ok(handshake) => {
                         self.failures

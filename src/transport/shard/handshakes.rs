@@ -111,14 +111,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         out: &mut SendQueue,
     ) {
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
-        if let Some(id) = here.handshaking {
-            if self
+        if let Some(id) = here.handshaking
+            && self
                 .handshakes
                 .get(id)
                 .is_some_and(|handshaking| handshaking.machine.began_with(&hello))
-            {
-                return self.handle_flight(id, path, datagram, out);
-            }
+        {
+            return self.handle_flight(id, path, datagram, out);
+        }
+        if self.is_of_the_past(path.peer, &hello) {
+            return self.drop_datagram(DropReason::Replayed);
+        }
+        if let Some(id) = here.handshaking {
             // The device gave the other one up.
             if let Some(old) = self.leave_handshake(id) {
                 let failure = old.machine.abandon();
@@ -173,6 +177,16 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 self.tell_failure(path, self.now, &failure, out);
             }
         }
+    }
+
+    /// Whether a hello has led to a session already whose device may still wait for our last flight. It gets nothing for it: a
+    /// device that waits repeats its Finished, and that gets the flight (RFC 6347 section 4.2.4).
+    fn is_of_the_past(&self, address: SocketAddr, hello: &VerifiedHello) -> bool {
+        let unheard = self.unheard.get(&address).and_then(|id| self.sessions.get(*id));
+        unheard.is_some_and(|peer| match &peer.link {
+            Link::Secure(session) => session.began_with(hello),
+            Link::Plain { .. } => false,
+        })
     }
 
     /// Takes a datagram of a handshake in flight.
@@ -430,6 +444,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             }
             None => self.sessions.insert(peer),
         };
+        self.unheard.insert(path.peer, id);
         let key = PeerKey {
             kind: Kind::Secure,
             id,

@@ -97,6 +97,9 @@ pub struct Shard<H: Handler, K> {
     /// Who is at an address: handshakes, and sessions without a connection ID. One with a connection ID owns no address, so
     /// that wherever it goes it takes none away from anybody.
     addresses: HashMap<SocketAddr, Here>,
+    /// Sessions whose device has said nothing yet, by where it shook hands: a hello that comes again there is of the past. One
+    /// with a connection ID is here too, which takes nothing away from anybody.
+    unheard: HashMap<SocketAddr, PeerId>,
     /// Whose records with a connection ID are.
     cids: Cids,
     plain_addresses: HashMap<SocketAddr, PlainHere>,
@@ -218,6 +221,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             sessions: Slots::new(first_generation),
             plain: Slots::new(first_generation),
             addresses: HashMap::new(),
+            unheard: HashMap::new(),
             cids: Cids::new(around.index, around.mailboxes.len()),
             plain_addresses: HashMap::new(),
             handshakes: Slots::new(first_generation),
@@ -511,11 +515,15 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 return;
             };
             let expected = session.receive_mark();
+            let is_unheard = session.last_flight().next().is_some();
             match session.handle_record(record) {
                 Incoming::Data { newest: false, .. } if peer.proof.is_owed() => {
                     self.drop_datagram(DropReason::Replayed);
                 }
                 Incoming::Data { message, newest } => {
+                    if is_unheard {
+                        forget_hello(&mut self.unheard, peer.path.peer, id);
+                    }
                     let leaves_gap = session.receive_mark() > expected + 1;
                     // What is in the datagram that moved it was sent before anything could arrive there.
                     let proves = newest && was_there;
@@ -642,6 +650,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         match key.kind {
             Kind::Secure => {
                 self.around.sessions.fetch_sub(1, Ordering::Relaxed);
+                forget_hello(&mut self.unheard, peer.path.peer, key.id);
                 match peer.connection_id() {
                     Some(cid) => self.cids.release(cid),
                     None => {
@@ -1009,6 +1018,13 @@ impl Link {
                 MessageId(*next_mid)
             }
         }
+    }
+}
+
+/// The device of a session has spoken, or the session is over.
+fn forget_hello(unheard: &mut HashMap<SocketAddr, PeerId>, address: SocketAddr, id: PeerId) {
+    if unheard.get(&address) == Some(&id) {
+        unheard.remove(&address);
     }
 }
 

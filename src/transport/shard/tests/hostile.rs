@@ -325,26 +325,94 @@ fn a_handshake_goes_on_only_where_it_began() {
 }
 
 #[test]
-fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_sent_its_hello_again() {
+fn rfc6347_4_2_8_a_hello_that_comes_again_after_its_handshake_begins_none_until_the_device_has_spoken() {
     for mode in Mode::ALL {
-        let mut world = World::certified(1);
-        // Two hellos, a cookie, three flights.
-        world.lose_nth(5);
-        mode.boot(&mut world);
-        world.settle();
-        assert!(world.device(1).session.is_none());
-        assert_eq!(world.sessions.load(Ordering::SeqCst), 1);
-        let mut scene = Scene::of(world);
-        let hello = scene.recorded()[1].clone();
-        scene.inject(hello);
-        assert_eq!(scene.world.shards[0].seats.taken(), 1, "its cookie is still good");
-        scene.world.settle();
-        scene.world.pass(Duration::from_secs(2));
+        for is_apart in [false, true] {
+            let mut scene = Scene::without_the_last_flight(mode);
+            let mut hello = scene.recorded()[1].clone();
+            scene.inject(hello.clone());
+            // Its number is not in its cookie.
+            hello[18] += 1;
+            scene.inject(hello.clone());
+            assert!(scene.answers_to(address(1)).is_empty());
+            assert_eq!(scene.world.shards[0].seats.taken(), 0);
+            scene.repeat_its_flight(is_apart);
+            assert!(
+                scene.world.device(1).session.is_some(),
+                "{mode:?}, records in datagrams of their own: {is_apart}"
+            );
+            scene.assert_answered("its hello again");
+            assert!(
+                scene.world.shards[0].unheard.is_empty(),
+                "nothing is kept of it any more"
+            );
+            scene.assert_one_session();
+        }
+    }
+}
+
+#[test]
+fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_has_begun_another_handshake_there() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::without_the_last_flight(mode);
+        scene.stranger_with_a_cookie_at(address(1));
+        assert_eq!(scene.world.shards[0].seats.taken(), 1);
+        scene.repeat_its_flight(false);
         assert!(
             scene.world.device(1).session.is_some(),
             "{mode:?}: it has repeated its own"
         );
-        scene.assert_answered("its hello again");
+        scene.assert_answered("another's handshake");
+    }
+}
+
+#[test]
+fn a_device_that_reboots_before_it_has_the_last_flight_comes_back_at_once() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::without_the_last_flight(mode);
+        mode.boot_again(&mut scene.world);
+        scene.world.settle();
+        assert!(scene.world.device(1).session.is_some(), "{mode:?}");
+        scene.assert_answered("a reboot");
+        assert_eq!(scene.world.sessions.load(Ordering::SeqCst), 1);
+        assert!(scene.world.shards[0].unheard.is_empty());
+    }
+}
+
+#[test]
+fn a_device_that_has_no_randomness_and_reboots_before_it_has_the_last_flight_comes_back_with_another_cookie()
+{
+    for mode in Mode::ALL {
+        let mut scene = Scene::without_the_last_flight(mode);
+        let first = scene.recorded()[0].clone();
+        let hello = scene.recorded()[1].clone();
+        // What a cookie lives at most.
+        scene.world.now += Duration::from_secs(240);
+        scene.inject(hello);
+        let answers = scene.answers_to(address(1));
+        assert!(
+            matches!(&answers[..], [answer] if answer[13] == 3),
+            "{answers:02x?}"
+        );
+        scene.inject(with_cookie_of(&first, &answers[0]));
+        assert_eq!(scene.world.shards[0].seats.taken(), 1, "{mode:?}");
+    }
+}
+
+#[test]
+fn what_is_kept_of_hellos_ends_with_the_session() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::without_the_last_flight(mode);
+        assert_eq!(scene.world.shards[0].unheard.len(), 1);
+        let hello = scene.recorded()[1].clone();
+        scene.world.post(0, Message::Revoked { device: 1 });
+        assert!(scene.world.shards[0].unheard.is_empty());
+        scene.inject(hello);
+        assert_eq!(
+            scene.world.shards[0].seats.taken(),
+            1,
+            "{mode:?}: nobody is there"
+        );
     }
 }
 
@@ -596,6 +664,11 @@ impl Mode {
         if self.has_id() {
             world.device(1).connection_id = OfferedConnectionId::Empty;
         }
+        self.boot_again(world);
+    }
+
+    /// It forgets everything and says hello.
+    fn boot_again(self, world: &mut World) {
         match self {
             Self::Psk | Self::PskWithId => world.reboot(1),
             Self::Certificate | Self::CertificateWithId => {
@@ -636,6 +709,36 @@ impl Scene {
             scene.assert_answered("nothing");
         }
         scene
+    }
+
+    /// For the gateway there is a session; the device waits for the last flight.
+    fn without_the_last_flight(mode: Mode) -> Self {
+        let mut world = World::certified(1);
+        // Two hellos, a cookie, three flights.
+        world.lose_nth(5);
+        mode.boot(&mut world);
+        world.settle();
+        assert!(world.device(1).session.is_none());
+        assert_eq!(world.sessions.load(Ordering::SeqCst), 1);
+        Self::of(world)
+    }
+
+    /// The device repeats what it sent last, each record in a datagram of its own or not.
+    fn repeat_its_flight(&mut self, is_apart: bool) {
+        let later = self.world.now + Duration::from_secs(2);
+        self.world.now = later;
+        let device = self.world.device(1);
+        device.handle_timeout(later);
+        let mut flight = std::mem::take(&mut device.out);
+        assert!(!flight.is_empty());
+        if is_apart {
+            flight = flight
+                .iter_mut()
+                .flat_map(|datagram| records(datagram).map(|record| record.to_vec()))
+                .collect();
+        }
+        self.world.deliver_to_gateway(1, flight);
+        self.world.settle();
     }
 
     fn of(world: World) -> Self {
@@ -837,6 +940,19 @@ fn client_hello(random: &[u8; 32], cookie: &[u8]) -> Vec<u8> {
     let len = body.len() as u8;
     let message = [&[1, 0, 0, len, 0, seq, 0, 0, 0, 0, 0, len][..], &body].concat();
     record(22, 0, u32::from(seq), &message)
+}
+
+/// A client's first hello as its second, with the cookie of a HelloVerifyRequest.
+fn with_cookie_of(hello: &[u8], challenge: &[u8]) -> Vec<u8> {
+    let at = 13 + 12 + 2 + 32 + 1;
+    let cookie = &challenge[27..];
+    let mut with = [&hello[..at], cookie, &hello[at + 1..]].concat();
+    for (place, before) in [(11, 13), (15, 25), (23, 25)] {
+        let [.., high, low] = (with.len() - before).to_be_bytes();
+        with[place..place + 2].copy_from_slice(&[high, low]);
+    }
+    with[18] = 1;
+    with
 }
 
 /// A record by hand.
