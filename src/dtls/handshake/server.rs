@@ -34,7 +34,7 @@ mod certified;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::CryptoRng;
 
@@ -88,6 +88,8 @@ pub struct ServerHandshake {
     hello: HelloMark,
     /// Of the ClientHello; our messages are numbered from it too.
     hello_seq: u16,
+    /// When the flight last went out because of it.
+    hello_answered: Instant,
     /// Of our Finished.
     finished_seq: u16,
     next_plaintext_number: u64,
@@ -249,6 +251,7 @@ impl ServerHandshake {
             transcript,
             hello,
             hello_seq: message_seq,
+            hello_answered: now,
             finished_seq,
             // RFC 6347 section 4.2.1: the initial ServerHello takes the record number of the ClientHello, so that it
             // repeats none of the HelloVerifyRequests before it.
@@ -404,7 +407,8 @@ impl ServerHandshake {
                 return Ok(());
             }
             if fragment.kind == CLIENT_HELLO {
-                if fragment.message_seq == self.hello_seq && fragment.is_whole() {
+                if self.is_hello(&fragment) && now >= self.hello_answered + HELLO_ANSWERED_EVERY {
+                    self.hello_answered = now;
                     self.flight.send();
                     self.retransmission.restart(now);
                 }
@@ -420,6 +424,13 @@ impl ServerHandshake {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is the ClientHello that the handshake began with.
+    fn is_hello(&self, fragment: &Fragment<'_>) -> bool {
+        fragment.message_seq == self.hello_seq
+            && fragment.is_whole()
+            && ClientHello::parse(fragment.body).and_then(|hello| HelloMark::of(&hello)) == Some(self.hello)
     }
 
     fn awaits_messages(&self) -> bool {
@@ -839,6 +850,9 @@ fn read_key_exchange(share: Share, body: &[u8]) -> Result<(&[u8], OtherSecret), 
     }
 }
 
+/// How often a repeated ClientHello gets the flight again. Whoever has seen one can repeat it, from its address and as fast as
+/// he likes, and the flight is up to ten times as long. Devices repeat theirs after 1 s and after 3 s (`CONTRACT.md` rule 3).
+const HELLO_ANSWERED_EVERY: Duration = Duration::from_millis(500);
 /// A ClientKeyExchange has at most 132 bytes, a CertificateVerify 120; a longer identity is an unknown one, up to here. A
 /// Certificate has its own limit.
 const MAX_MESSAGE_LEN: usize = 1024;
