@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, trace};
 
@@ -35,6 +35,8 @@ pub struct Handshaking<D> {
     cid: Option<ConnectionId>,
     network: Network,
     began: Instant,
+    /// From when on another from the same address takes its place.
+    gives_way: Instant,
     device: Option<D>,
     /// Which of its credentials the device proves.
     credential: u64,
@@ -111,13 +113,18 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         out: &mut SendQueue,
     ) {
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
-        if let Some(id) = here.handshaking
-            && self
-                .handshakes
-                .get(id)
-                .is_some_and(|handshaking| handshaking.machine.began_with(&hello))
-        {
-            return self.handle_flight(id, path, datagram, out);
+        let mut gives_way = self.now;
+        let in_flight = here
+            .handshaking
+            .and_then(|id| Some((id, self.handshakes.get(id)?)));
+        if let Some((id, handshaking)) = in_flight {
+            if handshaking.machine.began_with(&hello) {
+                return self.handle_flight(id, path, datagram, out);
+            }
+            if self.now < handshaking.gives_way {
+                return self.drop_datagram(DropReason::HandshakeNoise);
+            }
+            gives_way += GIVEN_UP_AFTER;
         }
         if self.is_of_the_past(path.peer, &hello) {
             return self.drop_datagram(DropReason::Replayed);
@@ -157,6 +164,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     cid,
                     network,
                     began: self.now,
+                    gives_way,
                     device: None,
                     credential: 0,
                     kept: Vec::new(),
@@ -610,6 +618,11 @@ fn result_of(reason: FailureReason) -> HandshakeResult {
 /// How long a handshake may take when others want its seat, in first waits: a device that repeats its flight after one and
 /// after three of them gives up with the second (`CONTRACT.md` rule 3).
 const PATIENCE: u32 = 3;
+/// How soon a handshake that has taken another's place gives way to the next from the same address. Each costs a flight, and with
+/// certificates a signature, and whoever has seen two hellos of a device, or numbers one anew, which its cookie does not cover, can
+/// send them as fast as he likes. The first gives way at once: a device that begins anew would take what we repeat
+/// of it for the answer to its own hello. To do so twice, devices take longer.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(500);
 /// Datagrams kept while a device is looked up: ClientKeyExchange, ChangeCipherSpec and Finished, each in its own as GnuTLS
 /// may send them. Of a flight with certificates, the handshake has taken all but the last two before it asks.
 const KEPT_DATAGRAMS: usize = 3;

@@ -1355,6 +1355,8 @@ fn a_handshake_given_up_while_its_key_is_looked_up_keeps_its_seat_until_then() {
     for _ in 0..2 * MAX_HANDSHAKES {
         world.boot_as(3, "slow-3", &secret(3));
         world.settle();
+        // As long as a device takes at least before it begins anew.
+        world.pass(Duration::from_secs(1));
     }
     let tickets = std::mem::take(&mut *world.house.slow.lock().unwrap());
     // Past half of the seats, one network gets no more.

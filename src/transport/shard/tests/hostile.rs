@@ -495,6 +495,44 @@ fn one_network_that_takes_all_it_can_get_keeps_nobody_else_out() {
     }
 }
 
+#[test]
+fn a_device_that_begins_anew_in_the_middle_of_a_handshake_is_in_at_once() {
+    for mode in Mode::ALL {
+        for after in [0, 100, 499, 500, 900].map(Duration::from_millis) {
+            let mut world = World::certified(1);
+            mode.boot(&mut world);
+            // Its hello with the cookie has arrived.
+            world.exchange_once();
+            world.exchange_once();
+            assert_eq!(world.shards[0].seats.taken(), 1);
+            world.device(1).out.clear();
+            world.now += after;
+            mode.boot_again(&mut world);
+            world.settle();
+            assert!(world.device(1).session.is_some(), "{mode:?}, {after:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hello_with_a_good_cookie_gets_a_flight_every_half_second_whatever_it_is_numbered() {
+    let mut scene = Scene::new(Mode::Psk);
+    let stranger = SocketAddr::from(([203, 0, 113, 7], 1000));
+    scene.inject_from(stranger, client_hello(&[3; 32], &[]));
+    let challenge = scene.answers_to(stranger).remove(0);
+    let mut hello = client_hello(&[3; 32], &challenge[28..]);
+    let mut flights = 0;
+    for tick in 0..300_u32 {
+        // The number of the message is not what the cookie is for.
+        hello[18] = 1 + (tick % 16) as u8;
+        scene.inject_from(stranger, hello.clone());
+        flights += scene.answers_to(stranger).len();
+        scene.world.now += Duration::from_millis(10);
+    }
+    assert_eq!(flights, 1 + 6);
+    assert_eq!(scene.world.shards[0].seats.taken(), 1);
+}
+
 // ------------------------------------------------------------------------------------------------------- floods
 // What strangers send is the same whatever the device there has, so one kind of session is enough.
 
