@@ -129,6 +129,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         if self.is_of_the_past(path.peer, &hello) {
             return self.drop_datagram(DropReason::Replayed);
         }
+        if self.failures.are_too_many(path.peer.ip(), self.now) {
+            debug!(peer = %path.peer, "its network's handshakes fail too often");
+            return self.drop_datagram(DropReason::HandshakeCap);
+        }
         if let Some(id) = here.handshaking {
             // The device gave the other one up.
             if let Some(old) = self.leave_handshake(id) {
@@ -213,7 +217,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         }
         match handshaking.machine.handle_datagram(self.now, datagram) {
             Ok(()) => self.drive(id, out),
-            Err(failure) => self.fail(id, &failure, out),
+            Err(failure) => self.fail_for_what_was_sent(id, &failure, out),
         }
     }
 
@@ -284,7 +288,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             .map(|handshaking| std::mem::take(&mut handshaking.kept));
         match answered {
             Ok(()) => self.drive(id, out),
-            Err(failure) => return self.fail(id, &failure, out),
+            Err(failure) => return self.fail_for_what_was_sent(id, &failure, out),
         }
         let path = self.handshakes.get(id).map(|handshaking| handshaking.path);
         for mut datagram in kept.into_iter().flatten() {
@@ -535,6 +539,14 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             .into_iter()
             .filter_map(|lane| self.sessions.oldest_in(lane))
             .min_by_key(|id| self.sessions.get(*id).map(|peer| peer.heard))
+    }
+
+    /// As [`Self::fail`], and counts it for the peer's network: it could have one handshake after the other fail.
+    fn fail_for_what_was_sent(&mut self, id: PeerId, failure: &HandshakeFailure, out: &mut SendQueue) {
+        if let Some(handshaking) = self.handshakes.get(id) {
+            self.failures.count(handshaking.network, self.now);
+        }
+        self.fail(id, failure, out);
     }
 
     fn fail(&mut self, id: PeerId, failure: &HandshakeFailure, out: &mut SendQueue) {

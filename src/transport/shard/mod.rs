@@ -38,7 +38,7 @@ use self::observers::Sweep;
 use self::plain::Lookup;
 use self::proof::Proof;
 use self::restore::Unresolved;
-use super::admission::{Network, Seats};
+use super::admission::{Failures, Network, Seats};
 use super::cids::{Cids, Found, Holder};
 use super::directory::{Directory, Kind, PeerKey, Place};
 use super::handler::{EndReason, Handler, KeySource, Principal};
@@ -105,6 +105,7 @@ pub struct Shard<H: Handler, K> {
     plain_addresses: HashMap<SocketAddr, PlainHere>,
     handshakes: Slots<Handshaking<H::Device>>,
     seats: Seats,
+    failures: Failures,
     /// Seats of handshakes that ended while their key was being looked up.
     seats_of_lookups: HashMap<PeerId, Network>,
     lookups: Slots<Lookup>,
@@ -226,6 +227,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             plain_addresses: HashMap::new(),
             handshakes: Slots::new(first_generation),
             seats: Seats::new(around.max_handshakes),
+            failures: Failures::new(now),
             seats_of_lookups: HashMap::new(),
             lookups: Slots::new(first_generation),
             unresolved: HashMap::new(),

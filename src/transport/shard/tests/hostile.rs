@@ -3,6 +3,7 @@
 
 use rand::{Rng, RngExt};
 
+use super::super::super::admission::Seats;
 use super::*;
 use crate::dtls::{OfferedConnectionId, RecordHeader, Session, records};
 
@@ -533,6 +534,51 @@ fn a_hello_with_a_good_cookie_gets_a_flight_every_half_second_whatever_it_is_num
     assert_eq!(scene.world.shards[0].seats.taken(), 1);
 }
 
+#[test]
+fn hellos_and_then_garbage_cost_a_bounded_number_of_flights_and_keep_no_fleet_out() {
+    let mut world = World::certified(1);
+    world.shards[0].seats = Seats::new(256);
+    world.shards[0].around.max_sessions = FLEET as usize;
+    let mut scene = Scene::of(world);
+    let (mut flights, mut tries) = (0, 0);
+    let mut attack = |scene: &mut Scene| {
+        for _ in 0..50 {
+            tries += 1;
+            flights += scene.hello_and_garbage(SocketAddr::from(([203, 0, 113, 7], 1000 + tries)));
+        }
+    };
+    // 5000 a second, so that there is no room left when the fleet comes.
+    for _ in 0..200 {
+        attack(&mut scene);
+        scene.world.now += Duration::from_millis(10);
+    }
+    // All behind one carrier address, in one second. One in ten has a certificate that is not for devices.
+    let began = scene.world.now;
+    for number in 1..=FLEET {
+        if number % (FLEET / 100) == 0 {
+            attack(&mut scene);
+            scene.world.now += Duration::from_millis(10);
+        }
+        scene.world.add(number);
+        if number % 10 == 0 {
+            let now = scene.world.now;
+            let credential = ClientCredential::Certificate(Arc::new(fixtures::server()));
+            scene.world.device(number).boot_with(now, credential);
+        } else {
+            scene.world.reboot(number);
+        }
+        scene.world.settle();
+    }
+    let took = scene.world.now - began;
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+    for number in 1..=FLEET {
+        let is_in = scene.world.device(number).session.is_some();
+        assert_eq!(is_in, number % 10 != 0, "device {number}");
+    }
+    println!("{flights} flights for {tries} tries in 3 seconds");
+    assert!((1000..1800).contains(&flights), "{flights}");
+}
+
 // ------------------------------------------------------------------------------------------------------- floods
 // What strangers send is the same whatever the device there has, so one kind of session is enough.
 
@@ -920,6 +966,14 @@ impl Scene {
         self.world.out.clear();
     }
 
+    /// A first flight with a good cookie from that address, and then something that ends the handshake; how many flights it got.
+    fn hello_and_garbage(&mut self, peer: SocketAddr) -> usize {
+        self.stranger_with_a_cookie_at(peer);
+        let key_exchange = [16, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 1, 7];
+        self.inject_from(peer, record(22, 0, 2, &key_exchange));
+        self.answers_to(peer).len()
+    }
+
     fn request(&mut self) {
         self.world.device(1).request(Code::GET, "version", None, None);
     }
@@ -1031,6 +1085,8 @@ fn strange_address(number: u32) -> SocketAddr {
     SocketAddr::from(([100, c, b, a], 5000))
 }
 
+/// Devices that come back together.
+const FLEET: u64 = 500;
 /// Where in a connection ID the gateway's own number stands, which is 0: others are dropped at first sight.
 const NODE_AT: usize = 1;
 /// Where the random is in a datagram that begins with a ClientHello: after the headers and the version.
