@@ -652,7 +652,7 @@ impl ServerHandshake {
         });
 
         let mut datagram = Vec::with_capacity(128);
-        let mut flight = Flight::new().finish(ours);
+        let mut flight = Flight::new().finish(ours.clone());
         flight.send();
         let how = Writing {
             version: DTLS_1_2,
@@ -661,7 +661,7 @@ impl ServerHandshake {
             session: Some(&mut session),
         };
         flight.write_datagram(how, &mut datagram);
-        session.keep_last_flight(&datagram, self.hello);
+        session.keep_last_flight(ours, self.next_plaintext_number, self.hello);
         self.flight.cancel();
         self.last_flight = Some(datagram);
         self.event = Some(HandshakeEvent::Established(Box::new(Established {

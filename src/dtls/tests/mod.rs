@@ -350,7 +350,11 @@ impl Server {
             for record in records(&mut datagram.to_vec()) {
                 match session.handle_record(record) {
                     Incoming::Data { message, .. } => self.received.push(message.to_vec()),
-                    Incoming::ResendFlight => answers.extend(session.last_flight().map(<[u8]>::to_vec)),
+                    Incoming::ResendFlight => {
+                        let mut flight = Vec::new();
+                        session.repeat_last_flight(&mut flight).unwrap();
+                        answers.push(flight);
+                    }
                     Incoming::Closed => self.closed = true,
                     Incoming::PathChallenge(challenge) => {
                         let mut answer = Vec::new();

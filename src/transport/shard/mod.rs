@@ -436,7 +436,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         else {
             return false;
         };
-        if session.last_flight().next().is_none() {
+        if !session.keeps_last_flight() {
             return false;
         }
         let mut copy = datagram.to_vec();
@@ -444,13 +444,28 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             .filter(|record| RecordHeader::peek(record).is_some_and(|header| header.epoch > 0))
             .any(|record| session.handle_record(record) == Incoming::ResendFlight);
         if is_repeated {
-            for flight in session.last_flight() {
-                let start = out.bytes.len();
-                out.bytes.extend_from_slice(flight);
-                out.push(start, path);
-            }
+            self.send_last_flight(id, path, out);
         }
         is_repeated
+    }
+
+    fn send_last_flight(&mut self, id: PeerId, path: Path, out: &mut SendQueue) {
+        if let Some(Peer {
+            link: Link::Secure(session),
+            ..
+        }) = self.sessions.get_mut(id)
+        {
+            let start = out.bytes.len();
+            let sent = session.repeat_last_flight(&mut out.bytes);
+            if sent.is_ok() {
+                out.push(start, path);
+            }
+            let key = PeerKey {
+                kind: Kind::Secure,
+                id,
+            };
+            self.after_sending(key, sent);
+        }
     }
 
     /// The session whose connection ID stands on a record of the datagram.
@@ -517,7 +532,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 return;
             };
             let expected = session.receive_mark();
-            let is_unheard = session.last_flight().next().is_some();
+            let is_unheard = session.keeps_last_flight();
             match session.handle_record(record) {
                 Incoming::Data { newest: false, .. } if peer.proof.is_owed() => {
                     self.drop_datagram(DropReason::Replayed);
@@ -565,13 +580,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     out.push(start, path);
                     self.after_sending(key, answered);
                 }
-                Incoming::ResendFlight => {
-                    for flight in session.last_flight() {
-                        let start = out.bytes.len();
-                        out.bytes.extend_from_slice(flight);
-                        out.push(start, path);
-                    }
-                }
+                Incoming::ResendFlight => self.send_last_flight(id, path, out),
                 Incoming::Closed => {
                     let start = out.bytes.len();
                     session.close(&mut out.bytes);

@@ -154,7 +154,12 @@ impl ServerSide {
         for record in records(&mut datagram.to_vec()) {
             match session.handle_record(record) {
                 Incoming::Data { message, .. } => self.received.push(message.to_vec()),
-                Incoming::ResendFlight => self.out.extend(session.last_flight().map(<[u8]>::to_vec)),
+                Incoming::ResendFlight => {
+                    let mut flight = Vec::new();
+                    if session.repeat_last_flight(&mut flight).is_ok() {
+                        self.out.push(flight);
+                    }
+                }
                 Incoming::PathChallenge(challenge) => {
                     let mut answer = Vec::new();
                     if session.answer_challenge(challenge, &mut answer).is_ok() {
