@@ -8,43 +8,45 @@
 //! What hurts it: silence for ten seconds, a reset, a block larger than asked for, and above all a late duplicate of an
 //! earlier block's answer, which has the token of the block that waits.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 
-use super::device::Ending;
-use super::message::{self, Ask, Dialect};
+use super::event::Ending;
+use super::message::{self, Ask};
+use super::model::Model;
 use super::port::{Answer, Opening, QUEUED_MAX, Told};
+use super::queue::Queue;
 use crate::coap::client::{Exchange, Heard, Overdue, Response};
 use crate::coap::wire::write_empty;
 use crate::coap::{Kind, MessageId, Token};
 
 #[derive(Debug)]
 pub struct Libcoap {
-    dialect: Dialect,
-    keepalive: Duration,
-    patience: Duration,
+    model: Arc<Model>,
     mid: MessageId,
     connected: bool,
     /// What the SDK has not asked yet.
-    queue: VecDeque<(Ask, Token)>,
+    queue: Queue<(Ask, Token)>,
     /// The one request that the SDK waits for.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
     /// libcoap's confirmable messages. Only the first is on the wire (NSTART = 1).
-    sending: VecDeque<Sending>,
+    sending: Queue<Sending>,
     last_acknowledgement: Option<MessageId>,
     last_confirmable: Option<MessageId>,
     observed: Option<Token>,
     keepalive_at: Instant,
-    pub outbox: VecDeque<Vec<u8>>,
-    pub told: VecDeque<Told>,
+    pub outbox: Queue<Vec<u8>>,
+    pub told: Queue<Told>,
 }
 
 #[derive(Debug)]
 struct Asked {
     ask: Ask,
     token: Token,
+    /// When its message first went out; until then, when it was asked.
+    sent_at: Instant,
     give_up_at: Instant,
 }
 
@@ -58,32 +60,30 @@ struct Sending {
 }
 
 impl Libcoap {
-    pub fn new(opening: &Opening, rng: &mut StdRng) -> Self {
+    pub fn new(opening: &Opening<'_>, rng: &mut SmallRng) -> Self {
         let mut stack = Self {
-            dialect: opening.dialect,
-            keepalive: opening.pace.keepalive,
-            patience: opening.pace.response,
+            model: Arc::clone(opening.model),
             mid: opening.mid,
             connected: false,
-            queue: VecDeque::new(),
+            queue: Queue::new(),
             asked: None,
-            sending: VecDeque::new(),
+            sending: Queue::new(),
             last_acknowledgement: None,
             last_confirmable: None,
             observed: None,
-            keepalive_at: opening.now + opening.pace.keepalive,
-            outbox: VecDeque::new(),
-            told: VecDeque::new(),
+            keepalive_at: opening.now + opening.model.pace.keepalive,
+            outbox: Queue::new(),
+            told: Queue::new(),
         };
         stack.ask(opening.now, Ask::Keepalive, KEEPALIVE_TOKEN, rng);
         if let Some(first) = &mut stack.asked {
             // The first request's time runs from the moment it had the handshake begun.
-            first.give_up_at = opening.began + stack.patience;
+            first.give_up_at = opening.began + opening.model.pace.response;
         }
         stack
     }
 
-    pub fn ask(&mut self, now: Instant, ask: Ask, token: Token, rng: &mut StdRng) {
+    pub fn ask(&mut self, now: Instant, ask: Ask, token: Token, rng: &mut SmallRng) {
         if ask == Ask::Observe {
             self.observed = Some(token);
         }
@@ -95,19 +95,19 @@ impl Libcoap {
         self.proceed(now, rng);
     }
 
-    pub fn handle_message(&mut self, now: Instant, bytes: &[u8], rng: &mut StdRng) {
+    pub fn handle_message(&mut self, now: Instant, bytes: &[u8], rng: &mut SmallRng) {
         if bytes.len() > MESSAGE_MAX {
             return;
         }
         match Heard::parse(bytes) {
             Ok(Heard::Response(response)) => {
                 if !self.is_repeated(now, &response) {
-                    self.response(&response);
+                    self.response(now, &response);
                 }
             }
             Ok(Heard::Ping { mid }) => self.send_empty(now, Kind::Reset, mid),
             // The answer comes separately.
-            Ok(Heard::Acknowledgement { mid }) => self.sending.retain(|sending| sending.mid != mid),
+            Ok(Heard::Acknowledgement { mid }) => self.sending.retain_mut(|sending| sending.mid != mid),
             Ok(Heard::Reset { mid }) => {
                 if self.sending.iter().any(|sending| sending.mid == mid) {
                     // The application is never called back for the request that was reset.
@@ -121,7 +121,7 @@ impl Libcoap {
         self.proceed(now, rng);
     }
 
-    pub fn handle_timeout(&mut self, now: Instant, rng: &mut StdRng) {
+    pub fn handle_timeout(&mut self, now: Instant, rng: &mut SmallRng) {
         if self.asked.as_ref().is_some_and(|asked| asked.give_up_at <= now) {
             self.end(Ending::NoAnswer);
             return;
@@ -142,7 +142,7 @@ impl Libcoap {
             }
         }
         if self.keepalive_at <= now {
-            self.keepalive_at = now + self.keepalive;
+            self.keepalive_at = now + self.model.pace.keepalive;
             if self.asked.is_none() {
                 self.queue.push_back((Ask::Keepalive, KEEPALIVE_TOKEN));
             }
@@ -154,7 +154,8 @@ impl Libcoap {
         let asked = self.asked.as_ref().map(|asked| asked.give_up_at);
         let sending = self
             .sending
-            .front()
+            .iter()
+            .next()
             .and_then(|sending| Some(sending.exchange.as_ref()?.poll_timeout()));
         [asked, sending]
             .into_iter()
@@ -164,9 +165,8 @@ impl Libcoap {
 
     pub fn end(&mut self, why: Ending) {
         let asked = self.asked.take().map(|asked| asked.ask);
-        for ask in asked.into_iter().chain(self.queue.drain(..).map(|(ask, _)| ask)) {
-            self.told.push_back(Told::Failed(ask));
-        }
+        let asks = asked.into_iter().chain(self.queue.take().map(|(ask, _)| ask));
+        self.told.extend(asks.map(Told::Failed));
         self.told.push_back(Told::Ended(why));
     }
 
@@ -175,31 +175,32 @@ impl Libcoap {
     fn is_repeated(&mut self, now: Instant, response: &Response<'_>) -> bool {
         match response.kind {
             Kind::Acknowledgement => {
-                self.sending.retain(|sending| sending.mid != response.mid);
+                self.sending.retain_mut(|sending| sending.mid != response.mid);
                 self.last_acknowledgement.replace(response.mid) == Some(response.mid)
             }
             Kind::Confirmable => {
                 // Whatever its token.
                 self.send_empty(now, Kind::Acknowledgement, response.mid);
-                self.sending.retain(|sending| sending.token != response.token);
+                self.sending.retain_mut(|sending| sending.token != response.token);
                 self.last_confirmable.replace(response.mid) == Some(response.mid)
             }
             Kind::NonConfirmable => {
-                self.sending.retain(|sending| sending.token != response.token);
+                self.sending.retain_mut(|sending| sending.token != response.token);
                 false
             }
             Kind::Reset => true,
         }
     }
 
-    fn response(&mut self, response: &Response<'_>) {
-        if let Some(Asked { ask, .. }) = self.asked.take_if(|asked| asked.token == response.token) {
+    fn response(&mut self, now: Instant, response: &Response<'_>) {
+        if let Some(asked) = self.asked.take_if(|asked| asked.token == response.token) {
+            let Asked { ask, sent_at, .. } = *asked;
             if !self.connected {
                 self.connected = true;
                 self.told.push_back(Told::Connected);
             }
             let is_block = matches!(ask, Ask::Fetch { .. });
-            if is_block && response.payload.len() as u64 > self.dialect.block_size.size() {
+            if is_block && response.payload.len() as u64 > self.model.block_size.size() {
                 self.told.push_back(Told::Crashed);
                 return;
             }
@@ -207,6 +208,7 @@ impl Libcoap {
                 code: response.code,
                 payload: response.payload.to_vec(),
                 more: response.block2.is_some_and(|block| block.more),
+                took: now.saturating_duration_since(sent_at),
             };
             self.told.push_back(Told::Answered { ask, answer });
         } else if self.observed == Some(response.token) {
@@ -215,29 +217,35 @@ impl Libcoap {
     }
 
     /// Asks the next request if none waits, and puts the next message on the wire if there is room.
-    fn proceed(&mut self, now: Instant, rng: &mut StdRng) {
+    fn proceed(&mut self, now: Instant, rng: &mut SmallRng) {
         if self.asked.is_none()
             && let Some((ask, token)) = self.queue.pop_front()
         {
             self.mid = self.mid.next();
-            let bytes = message::request(&ask, self.mid, token, self.dialect);
+            let bytes = message::request(&ask, self.mid, token, self.model.dialect());
             self.sending.push_back(Sending {
                 mid: self.mid,
                 token,
                 bytes,
                 exchange: None,
             });
-            self.asked = Some(Asked {
+            self.asked = Some(Box::new(Asked {
                 ask,
                 token,
-                give_up_at: now + self.patience,
-            });
+                sent_at: now,
+                give_up_at: now + self.model.pace.response,
+            }));
         }
         if let Some(front) = self.sending.front_mut()
             && front.exchange.is_none()
         {
             let exchange = Exchange::repeated(now, front.mid, front.token, MAX_RETRANSMIT, rng);
             front.exchange = Some(exchange);
+            if front.mid == self.mid
+                && let Some(asked) = &mut self.asked
+            {
+                asked.sent_at = now;
+            }
             let bytes = front.bytes.clone();
             self.send(now, bytes);
         }
@@ -250,7 +258,7 @@ impl Libcoap {
     }
 
     fn send(&mut self, now: Instant, bytes: Vec<u8>) {
-        self.keepalive_at = now + self.keepalive;
+        self.keepalive_at = now + self.model.pace.keepalive;
         self.outbox.push_back(bytes);
     }
 }

@@ -1,5 +1,10 @@
 //! The one document of a run: everything that the report shows and that `compare` compares.
 
+mod read;
+#[cfg(test)]
+#[path = "../../tests/support/sample.rs"]
+pub mod sample;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
