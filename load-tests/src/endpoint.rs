@@ -295,6 +295,13 @@ impl Endpoints {
     ///
     /// # Errors
     /// As [`Self::for_many`].
+    #[cfg_attr(
+        not(test),
+        expect(
+            dead_code,
+            reason = "for devices that read a socket of their own; the foreign ones have theirs"
+        )
+    )]
     pub fn for_each(ground: &Ground, gateway: SocketAddr, needed: usize) -> Result<Self, EndpointError> {
         let endpoints = Self::on(ground, gateway, needed)?;
         reserve_open_files(needed)?;
@@ -340,6 +347,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// When there is none left.
+    #[cfg_attr(not(test), expect(dead_code, reason = "as above"))]
     pub fn bind(&self, next: &mut u64) -> Result<UdpSocket, EndpointError> {
         let last = self.ground.size() - 1;
         open(self, next, |number| last.checked_sub(number))

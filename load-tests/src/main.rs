@@ -4,7 +4,7 @@
 //! 2. [`mod@run`]: a [`gateway`] is started and told of the fleet; [`engine`]: devices at work, each on an [`endpoint`] of its own
 //!    behind a simulated [`network`]
 //! 3. [`measure`]: what happens is counted and judged; [`result`]: the document of it
-//! 4. [`report`]: a result to look at; [`compare`]: two results beside each other; [`quantity`]: numbers for people
+//! 4. [`mod@report`]: a result to look at; [`mod@compare`]: two results beside each other; [`quantity`]: numbers for people
 //!
 //! And, without a gateway, [`mod@bench`]: what some things cost.
 

@@ -13,7 +13,7 @@ mod network;
 #[allow(dead_code, reason = "the run uses the rest")]
 mod plan;
 #[path = "../src/scenario/mod.rs"]
-#[allow(dead_code, reason = "the run uses the rest")]
+#[allow(dead_code, unused_imports, reason = "the run uses the rest")]
 mod scenario;
 
 use std::collections::BTreeMap;

@@ -503,6 +503,7 @@ impl PartialEq for Flight {
 impl Eq for Flight {}
 
 /// What the engine itself takes for each device: its place, its endpoint in two tables, its alarm, the fleet's table.
+#[cfg_attr(not(test), expect(dead_code, reason = "it is said above, and held by a test"))]
 pub const BYTES_PER_DEVICE: usize = size_of::<Place>() - size_of::<VirtualDevice>() + 4 + 4 + ALARM_BYTES + 4;
 /// An entry of the wheel with what the wheel keeps beside it.
 const ALARM_BYTES: usize = 32;

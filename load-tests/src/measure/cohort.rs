@@ -44,12 +44,13 @@ impl Cohort {
             let before = self.deployments[..place].iter();
             before.filter_map(|deployment| deployment.sequence).max()
         };
-        let place = (0..self.deployments.len()).rev().find(|&place| {
-            match self.deployments[place].sequence {
-                Some(known) => known <= sequence,
-                None => highest_before(place).is_none_or(|known| known < sequence),
-            }
-        })?;
+        let place =
+            (0..self.deployments.len())
+                .rev()
+                .find(|&place| match self.deployments[place].sequence {
+                    Some(known) => known <= sequence,
+                    None => highest_before(place).is_none_or(|known| known < sequence),
+                })?;
         u32::try_from(place).ok()
     }
 }

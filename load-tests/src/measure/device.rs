@@ -42,7 +42,7 @@ pub struct Device {
     pub failed_since: Option<Moment>,
     /// What it runs.
     pub runs: Version,
-    /// What it has reported to run, and the gateway has taken.
+    /// What it has reported to run, and had an answer to.
     pub reported: Option<Version>,
     /// The manifest that it is to be notified of.
     pub notice: Option<Notice>,

@@ -129,7 +129,10 @@ mod tests {
         let facts = latencies.facts();
         assert_eq!(facts.keys().collect::<Vec<_>>(), ["block", "update"]);
         let block = &facts["block"];
-        assert_eq!((block.count, block.min, block.p50, block.p99, block.max), (1000, 1, 500, 990, 1000));
+        assert_eq!(
+            (block.count, block.min, block.p50, block.p99, block.max),
+            (1000, 1, 500, 990, 1000)
+        );
         let bytes = BASE64.decode(block.hdr.as_bytes()).unwrap();
         let read: Histogram<u64> = Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
         assert_eq!(read, *latencies.of(Latency::Block));

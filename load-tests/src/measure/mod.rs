@@ -16,7 +16,7 @@
 //! | `handshake` | the first of each device: its start as planned; any other: its first ClientHello, or the failure of the first attempt since the last session, whichever is earlier | the handshake done | good devices |
 //! | `notification` | the moment the deployment's request was due | the device's first sight of that manifest, or a later one | good devices of the cohort that were connected and observing when it was asked for, and had not still been waiting for the one before; a device that is moved away is left out |
 //! | `block` | the first transmission of the block's request | its answer; a request that comes to nothing is in `requests_failed`, and in no histogram | all blocks of good devices |
-//! | `update` | the moment the deployment's request (or the move to its cohort) was due, or the device's start as planned if that was later | the gateway's answer to the report of the new version | good devices that ran something else, of deployments that boot well and were not replaced by another one first |
+//! | `update` | the moment the deployment's request (or the move to its cohort) was due, or the device's start as planned if that was later | the answer to the report of the new version, whatever it is: refusals are in `reports_refused` | good devices that ran something else, of deployments that boot well and were not replaced by another one first |
 //! | `report` | the first transmission of the report | its answer | good devices |
 //! | `lateness` | the moment the simulator had something to do | the moment it did it | all of its timers: what is measured of the gateway is no better than this |
 //!

@@ -468,12 +468,13 @@ impl Recorder {
             Event::Reported { report, code, took } => {
                 let kind = self.kind_of(place);
                 kind.latencies.record(Latency::Report, micros(*took));
-                if code.is_success() {
-                    kind.counts.one(Count::Reports);
-                    self.reported(place, at, report);
+                kind.counts.one(if code.is_success() {
+                    Count::Reports
                 } else {
-                    kind.counts.one(Count::ReportsRefused);
-                }
+                    Count::ReportsRefused
+                });
+                // It runs what it says, whether or not the gateway could take that down.
+                self.reported(place, at, report);
             }
             Event::Crashed => {
                 self.count(place, Count::Crashes);
@@ -672,7 +673,10 @@ impl Recorder {
             self.tally.leave(&self.standing(place));
             let device = &mut self.devices[place];
             device.task = None;
-            if device.notice.is_some_and(|notice| notice.deployment as usize == place_of_it) {
+            if device
+                .notice
+                .is_some_and(|notice| notice.deployment as usize == place_of_it)
+            {
                 device.notice = None;
             }
         }
@@ -730,7 +734,11 @@ impl Recorder {
             for (latency, count, since) in [
                 (Latency::Handshake, Count::HandshakesWaiting, handshake),
                 (Latency::Notification, Count::NotificationsWaiting, notice),
-                (Latency::Update, Count::UpdatesWaiting, update.map(|task| task.since)),
+                (
+                    Latency::Update,
+                    Count::UpdatesWaiting,
+                    update.map(|task| task.since),
+                ),
             ] {
                 if let Some(since) = since {
                     kind.counts.one(count);
@@ -775,8 +783,13 @@ impl Recorder {
     fn outcomes(&self, at: Moment) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         for (place, cohort) in self.cohorts.iter().enumerate() {
-            let waits = self.devices.iter().filter(|device| device.cohort == Some(place as u32));
-            let longest = waits.filter_map(|device| device.task.map(|task| at.since(task.since))).max();
+            let waits = self
+                .devices
+                .iter()
+                .filter(|device| device.cohort == Some(place as u32));
+            let longest = waits
+                .filter_map(|device| device.task.map(|task| at.since(task.since)))
+                .max();
             let last = cohort.deployments.len().saturating_sub(1);
             for (number, deployment) in cohort.deployments.iter().enumerate() {
                 if deployment.boots_well {

@@ -200,7 +200,11 @@ mod tests {
             }
         }
         let samples = series.samples();
-        assert!(samples.len() < SAMPLES_MAX && samples.len() > SAMPLES_MAX / 4, "{}", samples.len());
+        assert!(
+            samples.len() < SAMPLES_MAX && samples.len() > SAMPLES_MAX / 4,
+            "{}",
+            samples.len()
+        );
         for pair in samples.windows(2) {
             assert_eq!(pair[1].at_s - pair[0].at_s, 8.0);
             assert!((pair[1].handshakes_per_s - 10.0).abs() < 1e-9);

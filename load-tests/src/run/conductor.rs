@@ -7,6 +7,7 @@
 //! 3. When all events are over, and whatever is expected of the end holds, the run lingers and ends at the first moment at which
 //!    that holds again. A device that is lost does not come back for that.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -44,6 +45,8 @@ pub struct Stage<'a> {
     pub began: Instant,
     /// Who watches.
     pub progress: &'a Progress,
+    /// Whether the gateway is away because the scenario says so.
+    pub is_away: AtomicBool,
     /// What has happened.
     pub log: Mutex<Log>,
 }
@@ -64,6 +67,8 @@ pub enum Ended {
     Done,
     /// Its time was over.
     Time,
+    /// The gateway ended by itself.
+    Gateway,
     /// Somebody has ended it.
     Interrupted,
 }
@@ -74,6 +79,7 @@ impl Ended {
         match self {
             Self::Done => "done",
             Self::Time => "time",
+            Self::Gateway => "gateway",
             Self::Interrupted => "interrupted",
         }
     }
@@ -86,7 +92,9 @@ impl<'a> Stage<'a> {
     /// Has everything happen.
     pub fn conduct<'s>(&'s self, scope: &'s Scope<'s, '_>) -> Ended {
         let mut ends = Ends::new();
-        let ended = self.events(scope, &mut ends).unwrap_or_else(|| self.end(&mut ends));
+        let ended = self
+            .events(scope, &mut ends)
+            .unwrap_or_else(|| self.end(&mut ends));
         // Whoever waits for a gateway to come back, or a disk to be emptied, need not any more.
         self.halt.raise();
         ended
@@ -171,11 +179,29 @@ impl<'a> Stage<'a> {
         let until = then.map_or(look, |then| then.min(look)).min(stop);
         if self.halt.wait_until(until) {
             Some(Ended::Interrupted)
+        } else if self.gateway_has_died() {
+            Some(Ended::Gateway)
         } else if clock::now() >= stop {
             Some(Ended::Time)
         } else {
             None
         }
+    }
+
+    /// Whether the gateway has ended, and nobody has told it to. Nothing that comes after would mean anything.
+    fn gateway_has_died(&self) -> bool {
+        // Whoever has it now is about to start or to stop it.
+        let Ok(gateway) = self.gateway.try_lock() else {
+            return false;
+        };
+        let has_died = !gateway.runs() && !self.is_away.load(Ordering::Relaxed);
+        drop(gateway);
+        if has_died {
+            let died = "the gateway ended by itself".to_owned();
+            self.tell("gateway-died", died.clone(), 0);
+            self.log().failures.push(died);
+        }
+        has_died
     }
 
     /// Has an event happen.
@@ -226,12 +252,14 @@ impl<'a> Stage<'a> {
             What::KillGateway { away, shards } => {
                 self.back(ends);
                 self.tell(what.word(), told.clone(), 0);
+                self.is_away.store(true, Ordering::Relaxed);
                 let killed = self.gateway().kill();
                 self.comes_back(&told, killed, *away, *shards, scope, ends);
             }
             What::RestartGateway { away, shards } => {
                 self.back(ends);
                 self.tell(what.word(), told.clone(), 0);
+                self.is_away.store(true, Ordering::Relaxed);
                 let stopped = self.gateway().stop();
                 self.comes_back(&told, stopped, *away, *shards, scope, ends);
             }
@@ -319,7 +347,11 @@ impl<'a> Stage<'a> {
             if self.halt.wait_until(then) {
                 return;
             }
-            match self.gateway().start_again(shards) {
+            let mut gateway = self.gateway();
+            let started = gateway.start_again(shards);
+            self.is_away.store(started.is_err(), Ordering::Relaxed);
+            drop(gateway);
+            match started {
                 Ok(()) => self.tell("start-gateway", "the gateway is back".to_owned(), 0),
                 Err(error) => self.failed(&told, &error),
             }

@@ -9,14 +9,16 @@ use hdrhistogram::Histogram;
 use tessera::clock;
 use tessera::dtls::AnchorError;
 use tessera::virtual_device::{
-    Booting, ClientConfig, ClientCredential, Identity, Model, Pace, Psk, ServerTrust,
-    TrustAnchors, VirtualDevice,
+    Booting, ClientConfig, ClientCredential, Identity, Model, Pace, Psk, ServerTrust, TrustAnchors,
+    VirtualDevice,
 };
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::endpoint::Ground;
-use crate::engine::{self, EngineCounts, Fleet, ForeignCredential, ForeignSeat, Happened, Order, Seat, Wiring};
+use crate::engine::{
+    self, EngineCounts, Fleet, ForeignCredential, ForeignSeat, Happened, Order, Seat, Wiring,
+};
 use crate::gateway::{Credentials, DeviceCredential};
 use crate::network::Profile;
 use crate::plan::{DevicePlan, Plan};
@@ -188,9 +190,7 @@ impl Likeness {
         let model = Model {
             dtls: Arc::new(ClientConfig {
                 trust: trust.clone(),
-                ..kind
-                    .port
-                    .dtls_offering(kind.suites.clone(), kind.connection_id)
+                ..kind.port.dtls_offering(kind.suites.clone(), kind.connection_id)
             }),
             package: kind.runs.package.clone(),
             block_size: kind.block_size,

@@ -8,7 +8,11 @@ use time::format_description::well_known::Rfc3339;
 
 /// Of what the run was made: versions of the gateway and of the simulator, and how they were built.
 pub fn versions() -> BTreeMap<String, String> {
-    let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
     // Gateway and simulator are one workspace, and one version.
     let version = env!("CARGO_PKG_VERSION");
     let mut versions = BTreeMap::from([
@@ -63,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_time_is_written_to_the_second() {
-        assert_eq!(rfc3339(1_796_000_000_999), "2026-11-29T22:13:20Z");
+        assert_eq!(rfc3339(1_796_000_000_999), "2026-11-30T00:53:20Z");
     }
 
     #[test]
@@ -72,7 +76,10 @@ mod tests {
         assert_eq!(value(text, "model name").as_deref(), Some("Some CPU @ 2.00GHz"));
         assert_eq!(value(text, "model"), None);
         let machine = machine();
-        assert!(machine["memory_bytes"].parse::<u64>().unwrap() > 1 << 20, "{machine:?}");
+        assert!(
+            machine["memory_bytes"].parse::<u64>().unwrap() > 1 << 20,
+            "{machine:?}"
+        );
         assert!(machine["cores"].parse::<u64>().unwrap() >= 1, "{machine:?}");
     }
 }

@@ -42,7 +42,9 @@ impl Halt {
                 }
             });
         };
-        std::thread::Builder::new().name("signals".to_owned()).spawn(listen)?;
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(listen)?;
         Ok(halt)
     }
 
@@ -51,7 +53,6 @@ impl Halt {
         *self.lock() = true;
         self.changed.notify_all();
     }
-
 
     /// Whether a signal did it.
     pub fn was_interrupted(&self) -> bool {
@@ -81,3 +82,26 @@ impl Halt {
 
 /// What shells report for a process that SIGINT has ended.
 const AFTER_SIGNAL: i32 = 130;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_learns_at_once_that_it_is_over() {
+        let halt = Halt::default();
+        assert!(
+            !halt.wait_until(clock::now()),
+            "a moment that is there is not waited for"
+        );
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| halt.wait_until(clock::now() + Duration::from_secs(3600)));
+            halt.raise();
+            assert!(waiting.join().unwrap());
+        });
+        assert!(halt.wait_until(clock::now()), "whoever comes later is told too");
+        assert!(!halt.was_interrupted());
+    }
+}

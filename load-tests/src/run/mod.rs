@@ -19,6 +19,7 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -82,7 +83,11 @@ enum RunError {
 /// # Errors
 ///
 /// The scenario has mistakes, or there is no gateway, no fleet or no place for the result.
-pub fn run(args: &RunArgs, out: &mut dyn FnMut(&str), err: &mut dyn FnMut(&str)) -> Result<bool, Box<dyn Error>> {
+pub fn run(
+    args: &RunArgs,
+    out: &mut dyn FnMut(&str),
+    err: &mut dyn FnMut(&str),
+) -> Result<bool, Box<dyn Error>> {
     let source = scenario::find(&args.scenario)?;
     let overrides = Overrides {
         devices: args.devices,
@@ -176,6 +181,7 @@ fn play(
             halt,
             began,
             progress,
+            is_away: AtomicBool::new(false),
             log: Mutex::default(),
         };
         let ended = thread::scope(|others| {
@@ -238,7 +244,7 @@ fn result(
     } = played;
     log.events.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
     let mut verdicts = measured.verdicts;
-    if !scenario.events.is_empty() {
+    if !(scenario.events.is_empty() && log.failures.is_empty()) {
         verdicts.push(events_verdict(scenario.events.len(), &log.failures));
     }
     let mut versions = facts::versions();
@@ -246,7 +252,10 @@ fn result(
         versions.insert(format!("remark {number}"), remark);
     }
     let kind = |place: usize| &scenario.kinds[place];
-    let bad = plan.devices.iter().filter(|device| !kind(device.kind).credential.is_good());
+    let bad = plan
+        .devices
+        .iter()
+        .filter(|device| !kind(device.kind).credential.is_good());
     RunResult {
         format: 1,
         scenario: ScenarioFacts {

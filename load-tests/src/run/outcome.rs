@@ -57,10 +57,7 @@ pub fn table(result: &RunResult) -> String {
     ));
     line(String::new());
     for (name, count) in result.counts.iter().filter(|(_, count)| **count > 0) {
-        line(format!(
-            "{name:<34}{:>16}",
-            number(name, *count)
-        ));
+        line(format!("{name:<34}{:>16}", number(name, *count)));
     }
     for (name, figure) in &result.server {
         line(format!(
@@ -105,10 +102,8 @@ pub fn table(result: &RunResult) -> String {
 fn number(name: &str, count: u64) -> String {
     match Quantity::of_name(name) {
         Quantity::Bytes => Quantity::Bytes.in_words(count as f64),
-        Quantity::Count
-        | Quantity::Whole
-        | Quantity::Micros
-        | Quantity::Seconds
-        | Quantity::Plain => quantity::count(count),
+        Quantity::Count | Quantity::Whole | Quantity::Micros | Quantity::Seconds | Quantity::Plain => {
+            quantity::count(count)
+        }
     }
 }

@@ -116,7 +116,7 @@ impl Progress {
         match &self.face {
             Face::Quiet => {}
             Face::Lines => {
-                if glance.at.as_secs() % SECONDS_BETWEEN_LINES == 0 {
+                if glance.at.as_secs().is_multiple_of(SECONDS_BETWEEN_LINES) {
                     let lines = self.lines(glance);
                     write(&format!(
                         "{:8.1} s  {}",

@@ -26,11 +26,9 @@ use std::time::Duration;
 
 use tessera::virtual_device::{CipherSuite, Port, Szx};
 
-pub use mistake::{Mistake, Mistakes};
 pub use read::{Checked, Overrides, check, read};
-pub use shipped::{Source, SourceError, find, shipped};
-pub use value::{show_images, show_share, show_size, show_span};
-pub use words::{PORTS, SUITES, word_of};
+pub use shipped::{Source, find, shipped};
+pub use value::{show_images, show_size, show_span};
 
 use crate::network::Profile;
 
