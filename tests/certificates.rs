@@ -58,10 +58,14 @@ fn a_device_is_let_in_by_a_certificate_of_a_believed_ca_until_it_is_revoked() {
     let restored = eventually("the session is there again", || session_of(&server, "lamp-2"));
     assert_eq!(restored["credential"], session["credential"]);
 
-    done(
-        &server,
-        &["device", "credential", "remove", "lamp-2", &pki.sha256(&full)],
-    );
+    let sha256 = pki.sha256(&full);
+    let remove = ["device", "credential", "remove", "lamp-2", &sha256];
+    let refused = ran(&server, &remove);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("for good") && said.contains("--yes"), "{said}");
+    assert!(session_of(&server, "lamp-2").is_some(), "nothing was revoked");
+    done(&server, &[&remove[..], &["--yes"]].concat());
     eventually("the session ends", || {
         session_of(&server, "lamp-2").is_none().then_some(())
     });
@@ -84,12 +88,20 @@ fn zero_touch_makes_devices_and_everybody_else_is_refused_for_a_reason_that_is_t
     let server = pki.server();
     done(&server, &["cohort", "create", "lamps"]);
     let ca = pki.path("factory.pem");
-    done(&server, &["ca", "add", ca.to_str().unwrap()]);
+    let added = ran(&server, &["ca", "add", ca.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&added.stderr).into_owned();
+    assert!(added.status.success() && !said.contains("already"), "{said}");
     let newcomer = pki.leaf("newcomer", "/O=default/CN=lamp-9", "factory", &pki.for_clients());
+    let again = ran(&server, &["ca", "add", ca.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.success(), "{said}");
+    assert!(said.contains("was there already, as factory"), "{said}");
     assert!(pki.get(&server, &newcomer).0.is_empty());
     let told = failure(&server, "unknownDevice");
     assert_eq!(told["certificate"]["commonName"], "lamp-9");
     assert_eq!(told["device"], Value::Null);
+    let advice = told["text"].as_str().unwrap();
+    assert!(advice.contains("create lamp-9 --without-credential"), "{advice}");
 
     done(&server, &["ca", "remove", "factory", "--yes"]);
     let binary = pki.path("factory.der");
@@ -280,9 +292,12 @@ fn a_simulated_device_with_a_certificate_and_a_connection_id_updates_while_its_a
 }
 
 #[test]
-fn a_gateway_whose_certificate_cannot_be_used_says_why_and_does_not_start() {
+fn a_gateway_whose_certificate_cannot_be_used_says_why_and_does_not_start_and_a_check_says_the_same() {
     let pki = Pki::new();
     let server = Server::not_started(&[]);
+    let pass = ["-aes256", "-passout", "pass:secret"];
+    let write = ["ec", "-in", "gateway-1.key", "-out", "encrypted.key"];
+    pki.openssl(&[&write[..], &pass].concat());
     for (certificate, key, said) in [
         (
             "gateway-1.pem",
@@ -295,17 +310,31 @@ fn a_gateway_whose_certificate_cannot_be_used_says_why_and_does_not_start() {
             "holds no block `-----BEGIN CERTIFICATE-----`",
         ),
         ("gateway-1.pem", "missing.key", "coaps.private_key_file"),
+        ("gateway-1.pem", "encrypted.key", "is encrypted"),
     ] {
-        let mut command = server.command();
-        command
-            .env("TESSERA__COAPS__CERTIFICATE_FILE", pki.path(certificate))
-            .env("TESSERA__COAPS__PRIVATE_KEY_FILE", pki.path(key))
-            .stderr(Stdio::piped());
-        let ended = command.output().unwrap();
-        let error = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(1), "{error}");
-        assert!(error.contains(said), "{said}: {error}");
+        let mut check = tessera();
+        check.args(["config", "check"]);
+        let [served, checked] = [server.command(), check].map(|mut command| {
+            command
+                .env("TESSERA__COAPS__CERTIFICATE_FILE", pki.path(certificate))
+                .env("TESSERA__COAPS__PRIVATE_KEY_FILE", pki.path(key))
+                .stderr(Stdio::piped());
+            let ended = command.output().unwrap();
+            let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert_eq!(ended.status.code(), Some(1), "{error}");
+            error
+        });
+        assert!(served.contains(said), "{said}: {served}");
+        assert_eq!(served, checked);
     }
+    let mut check = tessera();
+    check
+        .args(["config", "check"])
+        .env("TESSERA__COAPS__CERTIFICATE_FILE", pki.path("own.pem"))
+        .env("TESSERA__COAPS__PRIVATE_KEY_FILE", pki.path("own.key"));
+    let checked = check.output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("own.key"));
 }
 
 /// A device's certificate and key: `<name>.pem`, `<name>.key`.

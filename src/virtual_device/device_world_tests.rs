@@ -300,7 +300,9 @@ impl FakeGateway {
             match session.handle_record(record) {
                 Incoming::Data { message, .. } => self.message(message),
                 Incoming::ResendFlight => {
-                    self.outbox.extend(session.last_flight().map(<[u8]>::to_vec));
+                    let mut flight = Vec::new();
+                    session.repeat_last_flight(&mut flight).unwrap();
+                    self.outbox.push_back(flight);
                 }
                 Incoming::Closed => (self.session, self.closed) = (None, true),
                 Incoming::PathChallenge(_) | Incoming::Ignored(_) => {}
