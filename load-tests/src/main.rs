@@ -4,9 +4,10 @@
 //! 2. [`driving`]: each gets a socket and a clock
 //! 3. [`tally`]: what happened to them is counted, and printed at the end
 //!
-//! And, without a gateway, [`mod@bench`]: what some things cost.
+//! And, without a gateway, [`mod@check`]: what a [`scenario`] would do, by its [`plan`]; and [`mod@bench`]: what some things cost.
 
 mod bench;
+mod check;
 mod credentials;
 mod driving;
 #[expect(dead_code, unused_imports, reason = "the run uses it")]
@@ -14,7 +15,7 @@ mod gateway;
 #[cfg_attr(not(test), expect(dead_code, reason = "the engines send through it"))]
 mod network;
 mod plan;
-#[expect(dead_code, reason = "the run uses it")]
+#[expect(dead_code, unused_imports, reason = "the run does what they say")]
 mod scenario;
 mod tally;
 
@@ -27,9 +28,10 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use tessera::clock;
-use tessera::virtual_device::{Event, Model, Pace, Port, VirtualDevice};
+use tessera::virtual_device::{ClientCredential, Event, Model, Pace, Port, VirtualDevice};
 use tokio::sync::mpsc;
 
+use crate::check::CheckArgs;
 use crate::credentials::Credentials;
 use crate::driving::Happened;
 use crate::tally::Tally;
@@ -46,6 +48,10 @@ struct Cli {
 enum Command {
     /// Connect every device of a file and report what they saw
     Drive(DriveArgs),
+    /// Say what a scenario would do, or everything that is wrong with it
+    Check(CheckArgs),
+    /// List the scenarios that come with the program
+    Scenarios,
     /// Measure what something costs the gateway, beside what it is made of
     Bench(BenchArgs),
     /// Be the gateway of a run, which starts this
@@ -115,6 +121,16 @@ fn main() -> ExitCode {
             written(&tally.table(), Box::new(std::io::stdout()));
             args.until.is_none() || tally.arrived()
         }),
+        Command::Check(args) => check::check(
+            &args,
+            &mut |text| written(text, Box::new(std::io::stdout())),
+            &mut |text| written(text, Box::new(std::io::stderr())),
+        )
+        .map(|()| true),
+        Command::Scenarios => check::scenarios().map(|table| {
+            written(&table, Box::new(std::io::stdout()));
+            true
+        }),
         Command::Bench(args) => bench(args.what).map(|table| {
             written(&table, Box::new(std::io::stdout()));
             true
@@ -154,8 +170,7 @@ fn drive(args: &DriveArgs) -> Result<Tally, Box<dyn std::error::Error>> {
             let start = began + Duration::from_secs(args.ramp).mul_f64(spread(index));
             VirtualDevice::new(
                 Arc::clone(&model),
-                identity,
-                psk,
+                ClientCredential::Psk { identity, key: psk },
                 &args.version,
                 start,
                 args.seed ^ index as u64,

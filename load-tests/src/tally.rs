@@ -67,12 +67,13 @@ impl Tally {
     pub fn note(&mut self, device: usize, at: Instant, event: &Event) {
         let seat = &mut self.devices[device];
         match event {
-            Event::Established => self.connections += 1,
+            Event::Established { .. } => self.connections += 1,
             Event::Connected => seat.online = true,
             Event::Disconnected(ending) => {
                 *self.endings.entry(word(*ending)).or_default() += 1;
                 seat.online = false;
             }
+            Event::Observing => {}
             Event::Manifest { .. } => self.manifests += 1,
             Event::ManifestRejected(_) | Event::ObservationRefused(_) => self.manifests_rejected += 1,
             Event::Progress { .. } => {
@@ -89,8 +90,9 @@ impl Tally {
                 seat.online = false;
                 seat.began = None;
             }
+            Event::RolledBack { .. } => seat.began = None,
             Event::Rebooted { .. } => seat.online = false,
-            Event::Reported { report, code } => {
+            Event::Reported { report, code, .. } => {
                 if code.is_success() {
                     self.reports += 1;
                 } else {
@@ -201,6 +203,8 @@ mod tests {
             &Event::Progress {
                 received: 1024,
                 total: 2048,
+                bytes: 1024,
+                took: Duration::ZERO,
             },
         );
         tally.note(0, at + Duration::from_secs(3), &reported("1.1.0"));
@@ -224,6 +228,7 @@ mod tests {
         Event::Reported {
             report,
             code: Code::CHANGED,
+            took: Duration::ZERO,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rand::{CryptoRng, RngExt};
+use rand::{Rng, RngExt};
 
 use super::block::{Block, BlockNum, Szx};
 use super::code::{Code, Kind, Method};
@@ -254,20 +254,14 @@ impl Response<'_> {
 impl Exchange {
     /// A request has been sent for the first time; give up after `patience`.
     #[must_use]
-    pub fn new(
-        now: Instant,
-        mid: MessageId,
-        token: Token,
-        patience: Duration,
-        rng: &mut dyn CryptoRng,
-    ) -> Self {
+    pub fn new(now: Instant, mid: MessageId, token: Token, patience: Duration, rng: &mut dyn Rng) -> Self {
         Self::waiting(now, mid, token, first_wait(rng), patience)
     }
 
     /// A request has been sent for the first time; it is sent again `times`, and given up when the wait after that is
     /// over (RFC 7252 section 4.2).
     #[must_use]
-    pub fn repeated(now: Instant, mid: MessageId, token: Token, times: u32, rng: &mut dyn CryptoRng) -> Self {
+    pub fn repeated(now: Instant, mid: MessageId, token: Token, times: u32, rng: &mut dyn Rng) -> Self {
         let wait = first_wait(rng);
         // The waits are 1, 2, 4 … times the first one.
         let patience = wait * (2_u32.saturating_pow(times.saturating_add(1)) - 1);
@@ -399,7 +393,7 @@ impl Download {
 }
 
 /// RFC 7252 section 4.8: ACK_TIMEOUT to ACK_TIMEOUT · ACK_RANDOM_FACTOR.
-fn first_wait(rng: &mut dyn CryptoRng) -> Duration {
+fn first_wait(rng: &mut dyn Rng) -> Duration {
     Duration::from_millis(rng.random_range(2000..=3000))
 }
 

@@ -8,24 +8,25 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::rngs::{SmallRng, StdRng};
+use rand::{Rng, RngExt, SeedableRng};
 
-use super::manifest::{Manifest, ManifestError};
-use super::message::{Ask, Dialect};
-use super::port::{Answer, Opening, Port, Stack, Told};
-use super::report::{Cbor, Reason, Report};
-use super::update::{Action, Pace, Update};
-use crate::coap::{BlockNum, Code, MessageId, Szx, Token};
-use crate::dtls::{ClientConfig, ClientHandshake, HandshakeEvent, Identity, Incoming, Psk, Session, records};
+use super::event::{Ending, Event};
+use super::manifest::Manifest;
+use super::message::Ask;
+use super::model::Model;
+use super::port::{Answer, Opening, Stack, Told};
+use super::update::{Action, Update};
+use crate::coap::{BlockNum, MessageId, Token};
+use crate::dtls::{ClientCredential, ClientHandshake, HandshakeEvent, Incoming, Session, records};
 
 /// One simulated device. Nothing in it waits: see the module's four verbs.
 #[derive(Debug)]
 pub struct VirtualDevice {
     model: Arc<Model>,
-    identity: Identity,
-    psk: Psk,
-    rng: StdRng,
+    credential: ClientCredential,
+    /// For what need not be a secret.
+    rng: SmallRng,
     update: Update,
     link: Link,
     /// Next token: a number that counts up from a random start per boot, little-endian, as the SDK does it.
@@ -36,123 +37,18 @@ pub struct VirtualDevice {
     events: VecDeque<Event>,
 }
 
-/// What all devices of a kind have in common.
-#[derive(Debug)]
-pub struct Model {
-    /// The SDK's port.
-    pub port: Port,
-    /// How the device handshakes.
-    pub dtls: Arc<ClientConfig>,
-    /// How its build deals in CBOR.
-    pub cbor: Cbor,
-    /// The package it updates; the SDK's default is `main`.
-    pub package: String,
-    /// Block size of its downloads.
-    pub block_size: Szx,
-    /// Its pauses.
-    pub pace: Pace,
-}
-
-impl Model {
-    /// A stock build of the SDK for this port.
-    #[must_use]
-    pub fn of(port: Port) -> Self {
-        Self {
-            port,
-            dtls: port.dtls(),
-            cbor: Cbor::Stock,
-            package: "main".to_owned(),
-            block_size: Szx::MAX,
-            pace: Pace::of(port),
-        }
-    }
-
-    fn dialect(&self) -> Dialect {
-        Dialect {
-            port: self.port,
-            cbor: self.cbor,
-            block_size: self.block_size,
-        }
-    }
-}
-
-/// What a device tells whoever looks after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A handshake is done.
-    Established,
-    /// The device calls itself connected: for one port the same, for the other an answer later.
-    Connected,
-    /// A session or an attempt at one has ended; the device comes back by itself.
-    Disconnected(Ending),
-    /// A manifest arrived.
-    Manifest {
-        /// The deployment's sequence number; `None` for "nothing to do".
-        sequence: Option<i64>,
-    },
-    /// A manifest arrived that this device cannot read.
-    ManifestRejected(ManifestError),
-    /// The gateway answered the observation with an error.
-    ObservationRefused(Code),
-    /// A block arrived.
-    Progress {
-        /// Bytes so far.
-        received: u64,
-        /// Bytes in all, as the manifest said.
-        total: u64,
-    },
-    /// A whole artifact arrived, with the right hash.
-    Downloaded {
-        /// Its bytes.
-        bytes: u64,
-    },
-    /// An update was given up for now.
-    UpdateFailed(Reason),
-    /// A report was answered.
-    Reported {
-        /// What was reported.
-        report: Report,
-        /// The answer.
-        code: Code,
-    },
-    /// The program ran into an assertion, and starts again with the version that it had.
-    Crashed,
-    /// The device has restarted and runs this version.
-    Rebooted {
-        /// The version.
-        version: String,
-    },
-    /// A request was sent again because its answer did not come.
-    Retransmitted,
-    /// A request came to nothing: no answer, one that the port takes for none, or the end of its session.
-    RequestFailed,
-}
-
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// The handshake failed, for the reason named.
-    HandshakeFailed(&'static str),
-    /// A request stayed without an answer.
-    NoAnswer,
-    /// The gateway reset a request.
-    Reset,
-    /// Nothing was heard for too long.
-    Silence,
-    /// A message arrived that is none.
-    Malformed,
-    /// The gateway closed the session.
-    Closed,
-    /// No record could be sealed any more.
-    Exhausted,
-}
-
 #[derive(Debug)]
 enum Link {
+    /// Switched off, or booting until then.
+    Off {
+        until: Instant,
+    },
     /// Tries at `until`.
     Down {
         until: Instant,
     },
+    /// Runs an image that never connects.
+    Mute,
     Handshaking {
         handshake: Box<ClientHandshake>,
         began: Instant,
@@ -173,22 +69,20 @@ impl VirtualDevice {
     #[must_use]
     pub fn new(
         model: Arc<Model>,
-        identity: Identity,
-        psk: Psk,
+        credential: ClientCredential,
         version: &str,
         start: Instant,
         seed: u64,
     ) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
+        let mut rng = SmallRng::seed_from_u64(seed);
         let token = u64::from(rng.random::<u32>());
         Self {
-            update: Update::new(&model.package, version, model.pace, model.port.retry_timer()),
+            update: Update::new(Arc::clone(&model), version),
             model,
-            identity,
-            psk,
+            credential,
             token,
             rng,
-            link: Link::Down { until: start },
+            link: Link::Off { until: start },
             observation: None,
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -198,7 +92,7 @@ impl VirtualDevice {
     /// Takes a datagram from the gateway.
     pub fn handle_datagram(&mut self, now: Instant, datagram: &mut [u8]) {
         match &mut self.link {
-            Link::Down { .. } => {}
+            Link::Off { .. } | Link::Down { .. } | Link::Mute => {}
             Link::Handshaking { handshake, .. } => match handshake.handle_datagram(now, datagram) {
                 Ok(()) => self.established(now),
                 Err(failure) => self.handshake_failed(now, failure.reason().as_str()),
@@ -216,8 +110,8 @@ impl VirtualDevice {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.update.handle_timeout(now);
         match &mut self.link {
-            Link::Down { until } if *until <= now => self.handshake(now),
-            Link::Down { .. } => {}
+            Link::Off { until } | Link::Down { until } if *until <= now => self.wake(now),
+            Link::Off { .. } | Link::Down { .. } | Link::Mute => {}
             Link::Handshaking { handshake, .. } => {
                 if let Err(failure) = handshake.handle_timeout(now) {
                     self.handshake_failed(now, failure.reason().as_str());
@@ -236,7 +130,20 @@ impl VirtualDevice {
         }
         match &mut self.link {
             Link::Handshaking { handshake, .. } => handshake.poll_transmit(out),
-            Link::Down { .. } | Link::Up(_) => false,
+            Link::Off { .. } | Link::Down { .. } | Link::Mute | Link::Up(_) => false,
+        }
+    }
+
+    /// Off and on without a word. What it has in memory is gone, a download under way with it; it comes back after
+    /// [`super::Pace::start`] and runs what it ran. An image that has not been connected yet is rolled back by that, as boot
+    /// loaders do. A device that is off or booting stays so.
+    pub fn reboot(&mut self, now: Instant) {
+        match self.link {
+            Link::Off { .. } => {}
+            Link::Down { .. } | Link::Mute | Link::Handshaking { .. } | Link::Up(_) => {
+                self.update.reboot();
+                self.proceed(now);
+            }
         }
     }
 
@@ -249,7 +156,8 @@ impl VirtualDevice {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let link = match &self.link {
-            Link::Down { until } => Some(*until),
+            Link::Off { until } | Link::Down { until } => Some(*until),
+            Link::Mute => None,
             Link::Handshaking { handshake, .. } => handshake.poll_timeout(),
             Link::Up(online) => Some(online.stack.poll_timeout()),
         };
@@ -268,9 +176,15 @@ impl VirtualDevice {
         matches!(self.link, Link::Up(_))
     }
 
-    fn handshake(&mut self, now: Instant) {
-        let (identity, psk) = (self.identity.clone(), self.psk.clone());
-        let handshake = ClientHandshake::new(&self.model.dtls, identity, psk, now, &mut self.rng);
+    fn wake(&mut self, now: Instant) {
+        if self.update.never_connects() {
+            self.link = Link::Mute;
+            return;
+        }
+        // Made for each handshake, as it is ten times the size of the other generator.
+        let mut rng = StdRng::seed_from_u64(self.rng.next_u64());
+        let credential = self.credential.clone();
+        let handshake = ClientHandshake::with_credential(&self.model.dtls, credential, now, &mut rng);
         self.link = Link::Handshaking {
             handshake: Box::new(handshake),
             began: now,
@@ -297,9 +211,11 @@ impl VirtualDevice {
         while handshake.poll_transmit(&mut datagram) {
             self.outbox.push_back(std::mem::take(&mut datagram));
         }
+        let began = *began;
+        let took = now.saturating_duration_since(began);
         let opening = Opening {
             now,
-            began: *began,
+            began,
             mid: MessageId(self.rng.random()),
             dialect: self.model.dialect(),
             pace: self.model.pace,
@@ -309,7 +225,7 @@ impl VirtualDevice {
             stack: Stack::new(&opening, &mut self.rng),
             transfers: Vec::new(),
         }));
-        self.events.push_back(Event::Established);
+        self.events.push_back(Event::Established { took });
     }
 
     fn record(&mut self, now: Instant, record: &mut [u8]) {
@@ -369,19 +285,27 @@ impl VirtualDevice {
     fn answered(&mut self, now: Instant, ask: Ask, answer: Answer) {
         match ask {
             Ask::Report(report) => {
-                let code = answer.code;
-                self.events.push_back(Event::Reported { report, code });
+                let Answer { code, took, .. } = answer;
+                self.events.push_back(Event::Reported { report, code, took });
             }
             Ask::Observe if !answer.code.is_success() => {
                 self.events.push_back(Event::ObservationRefused(answer.code));
             }
-            Ask::Observe => self.manifest(now, &answer.payload),
+            Ask::Observe => {
+                self.events.push_back(Event::Observing);
+                self.manifest(now, &answer.payload);
+            }
             Ask::Poll if answer.code.is_success() => self.manifest(now, &answer.payload),
             Ask::Poll | Ask::Keepalive => {}
             Ask::Fetch { block, transfer, .. } if answer.code.is_success() => {
                 if let Some((received, total)) = self.update.progress() {
-                    let received = received + answer.payload.len() as u64;
-                    self.events.push_back(Event::Progress { received, total });
+                    let bytes = answer.payload.len() as u64;
+                    self.events.push_back(Event::Progress {
+                        received: received + bytes,
+                        total,
+                        bytes,
+                        took: answer.took,
+                    });
                 }
                 self.update
                     .block(now, block.get(), transfer, &answer.payload, answer.more);
@@ -440,13 +364,15 @@ impl VirtualDevice {
             },
             (
                 Action::Report(_) | Action::Observe | Action::Poll,
-                Link::Down { .. } | Link::Handshaking { .. },
+                Link::Off { .. } | Link::Down { .. } | Link::Mute | Link::Handshaking { .. },
             ) => {}
-            (Action::Fetch { block, transfer, .. }, Link::Down { .. } | Link::Handshaking { .. }) => {
-                self.update.block_failed(now, block, transfer);
-            }
+            (
+                Action::Fetch { block, transfer, .. },
+                Link::Off { .. } | Link::Down { .. } | Link::Mute | Link::Handshaking { .. },
+            ) => self.update.block_failed(now, block, transfer),
             (Action::Downloaded { bytes }, _) => self.events.push_back(Event::Downloaded { bytes }),
             (Action::Failed(reason), _) => self.events.push_back(Event::UpdateFailed(reason)),
+            (Action::RolledBack { version }, _) => self.events.push_back(Event::RolledBack { version }),
             (Action::Reboot { version }, _) => {
                 self.events.push_back(Event::Rebooted { version });
                 self.restart(now);
@@ -489,7 +415,7 @@ impl VirtualDevice {
 
     /// Everything in memory is gone, and nobody is told.
     fn restart(&mut self, now: Instant) {
-        self.link = Link::Down {
+        self.link = Link::Off {
             until: now + self.model.pace.start,
         };
         self.observation = None;

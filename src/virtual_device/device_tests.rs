@@ -3,13 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use rand::Rng;
 use sha2::{Digest, Sha256};
 
+use super::super::port::Port;
 use super::*;
 use crate::coap::wire::{number, write_empty};
 use crate::coap::{Block, Kind, Message, MessageWriter, Method, ObserveRequest, Request, block};
-use crate::dtls::{Admission, CookieJar, ServerConfig, ServerHandshake};
+use crate::coap::{Code, Szx};
+use crate::dtls::{Admission, CookieJar, Identity, Psk, ServerConfig, ServerHandshake};
 
 #[test]
 fn a_pushed_deployment_is_fetched_installed_and_proven() {
@@ -183,9 +184,9 @@ fn a_gateway_that_never_answers_hears_hellos_at_the_pace_of_the_port() {
         (Port::Libcoap, [0, 1000, 3000, 7000, 11_000, 12_000]),
     ] {
         let start = Instant::now();
-        let (identity, psk) = (Identity::new(b"d1").unwrap(), Psk::new(b"secret").unwrap());
+        let credential = credential(Psk::new(b"secret").unwrap());
         let model = Arc::new(Model::of(port));
-        let mut device = VirtualDevice::new(model, identity, psk, "1.0.0", start, 1);
+        let mut device = VirtualDevice::new(model, credential, "1.0.0", start, 1);
         let (mut now, mut sent, mut hello) = (start, Vec::new(), Vec::new());
         while sent.len() < expected.len() {
             now = now.max(device.poll_timeout().unwrap());
@@ -229,14 +230,10 @@ impl World {
 
     fn of(port: Port, seed: u64, loss_percent: u32) -> Self {
         let now = Instant::now();
-        let (identity, psk) = (
-            Identity::new(b"d1-id@default").unwrap(),
-            Psk::new(b"secret").unwrap(),
-        );
+        let psk = Psk::new(b"secret").unwrap();
         let device = VirtualDevice::new(
             Arc::new(Model::of(port)),
-            identity,
-            psk.clone(),
+            credential(psk.clone()),
             "1.0.0",
             now,
             seed,
@@ -604,6 +601,13 @@ impl FakeGateway {
             session.seal(message, &mut datagram).unwrap();
             self.outbox.push_back(datagram);
         }
+    }
+}
+
+fn credential(key: Psk) -> ClientCredential {
+    ClientCredential::Psk {
+        identity: Identity::new(b"d1-id@default").unwrap(),
+        key,
     }
 }
 

@@ -11,9 +11,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 
-use super::device::Ending;
+use super::event::Ending;
 use super::message::{self, Ask, Dialect};
 use super::port::{Answer, Opening, QUEUED_MAX, Told};
 use crate::coap::client::{Exchange, Heard, Overdue, Response};
@@ -45,6 +45,8 @@ pub struct Libcoap {
 struct Asked {
     ask: Ask,
     token: Token,
+    /// When its message first went out; until then, when it was asked.
+    sent_at: Instant,
     give_up_at: Instant,
 }
 
@@ -58,7 +60,7 @@ struct Sending {
 }
 
 impl Libcoap {
-    pub fn new(opening: &Opening, rng: &mut StdRng) -> Self {
+    pub fn new(opening: &Opening, rng: &mut SmallRng) -> Self {
         let mut stack = Self {
             dialect: opening.dialect,
             keepalive: opening.pace.keepalive,
@@ -83,7 +85,7 @@ impl Libcoap {
         stack
     }
 
-    pub fn ask(&mut self, now: Instant, ask: Ask, token: Token, rng: &mut StdRng) {
+    pub fn ask(&mut self, now: Instant, ask: Ask, token: Token, rng: &mut SmallRng) {
         if ask == Ask::Observe {
             self.observed = Some(token);
         }
@@ -95,14 +97,14 @@ impl Libcoap {
         self.proceed(now, rng);
     }
 
-    pub fn handle_message(&mut self, now: Instant, bytes: &[u8], rng: &mut StdRng) {
+    pub fn handle_message(&mut self, now: Instant, bytes: &[u8], rng: &mut SmallRng) {
         if bytes.len() > MESSAGE_MAX {
             return;
         }
         match Heard::parse(bytes) {
             Ok(Heard::Response(response)) => {
                 if !self.is_repeated(now, &response) {
-                    self.response(&response);
+                    self.response(now, &response);
                 }
             }
             Ok(Heard::Ping { mid }) => self.send_empty(now, Kind::Reset, mid),
@@ -121,7 +123,7 @@ impl Libcoap {
         self.proceed(now, rng);
     }
 
-    pub fn handle_timeout(&mut self, now: Instant, rng: &mut StdRng) {
+    pub fn handle_timeout(&mut self, now: Instant, rng: &mut SmallRng) {
         if self.asked.as_ref().is_some_and(|asked| asked.give_up_at <= now) {
             self.end(Ending::NoAnswer);
             return;
@@ -192,8 +194,8 @@ impl Libcoap {
         }
     }
 
-    fn response(&mut self, response: &Response<'_>) {
-        if let Some(Asked { ask, .. }) = self.asked.take_if(|asked| asked.token == response.token) {
+    fn response(&mut self, now: Instant, response: &Response<'_>) {
+        if let Some(Asked { ask, sent_at, .. }) = self.asked.take_if(|asked| asked.token == response.token) {
             if !self.connected {
                 self.connected = true;
                 self.told.push_back(Told::Connected);
@@ -207,6 +209,7 @@ impl Libcoap {
                 code: response.code,
                 payload: response.payload.to_vec(),
                 more: response.block2.is_some_and(|block| block.more),
+                took: now.saturating_duration_since(sent_at),
             };
             self.told.push_back(Told::Answered { ask, answer });
         } else if self.observed == Some(response.token) {
@@ -215,7 +218,7 @@ impl Libcoap {
     }
 
     /// Asks the next request if none waits, and puts the next message on the wire if there is room.
-    fn proceed(&mut self, now: Instant, rng: &mut StdRng) {
+    fn proceed(&mut self, now: Instant, rng: &mut SmallRng) {
         if self.asked.is_none()
             && let Some((ask, token)) = self.queue.pop_front()
         {
@@ -230,6 +233,7 @@ impl Libcoap {
             self.asked = Some(Asked {
                 ask,
                 token,
+                sent_at: now,
                 give_up_at: now + self.patience,
             });
         }
@@ -238,6 +242,11 @@ impl Libcoap {
         {
             let exchange = Exchange::repeated(now, front.mid, front.token, MAX_RETRANSMIT, rng);
             front.exchange = Some(exchange);
+            if front.mid == self.mid
+                && let Some(asked) = &mut self.asked
+            {
+                asked.sent_at = now;
+            }
             let bytes = front.bytes.clone();
             self.send(now, bytes);
         }

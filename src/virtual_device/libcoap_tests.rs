@@ -2,9 +2,9 @@
 
 use rand::SeedableRng;
 
+use super::super::pace::Pace;
 use super::super::port::Port;
 use super::super::report::Cbor;
-use super::super::update::Pace;
 use super::*;
 use crate::coap::{BlockNum, Szx};
 
@@ -152,13 +152,13 @@ fn a_message_that_does_not_parse_is_dropped() {
 
 struct Device {
     now: Instant,
-    rng: StdRng,
+    rng: SmallRng,
     stack: Libcoap,
 }
 
 impl Device {
     fn new() -> Self {
-        let (now, mut rng) = (Instant::now(), StdRng::seed_from_u64(1));
+        let (now, mut rng) = (Instant::now(), SmallRng::seed_from_u64(1));
         let opening = Opening {
             now,
             began: now,

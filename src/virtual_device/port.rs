@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 
-use super::device::Ending;
+use super::event::Ending;
 use super::libcoap::Libcoap;
 use super::message::{Ask, Dialect};
-use super::update::{Pace, RetryTimer};
+use super::pace::Pace;
+use super::update::RetryTimer;
 use super::zephyr::Zephyr;
 use crate::coap::{Code, MessageId, Token};
 use crate::dtls::{CipherSuite, ClientConfig, MaxFragmentLength, Timers};
@@ -59,6 +60,8 @@ pub struct Answer {
     pub payload: Vec<u8>,
     /// As its Block2 option said; without one there is no more.
     pub more: bool,
+    /// Since the request was sent for the first time.
+    pub took: Duration,
 }
 
 /// How a session begins.
@@ -122,7 +125,7 @@ impl Port {
 }
 
 impl Stack {
-    pub fn new(opening: &Opening, rng: &mut StdRng) -> Self {
+    pub fn new(opening: &Opening, rng: &mut SmallRng) -> Self {
         match opening.dialect.port {
             Port::Libcoap => Self::Libcoap(Libcoap::new(opening, rng)),
             Port::Zephyr => Self::Zephyr(Zephyr::new(opening)),
@@ -130,14 +133,14 @@ impl Stack {
     }
 
     /// Sends a request as soon as the port has room for it.
-    pub fn ask(&mut self, now: Instant, ask: Ask, token: Token, rng: &mut StdRng) {
+    pub fn ask(&mut self, now: Instant, ask: Ask, token: Token, rng: &mut SmallRng) {
         match self {
             Self::Libcoap(stack) => stack.ask(now, ask, token, rng),
             Self::Zephyr(stack) => stack.ask(now, ask, token, rng),
         }
     }
 
-    pub fn handle_message(&mut self, now: Instant, message: &[u8], rng: &mut StdRng) {
+    pub fn handle_message(&mut self, now: Instant, message: &[u8], rng: &mut SmallRng) {
         match self {
             Self::Libcoap(stack) => stack.handle_message(now, message, rng),
             Self::Zephyr(stack) => stack.handle_message(now, message),
@@ -161,7 +164,7 @@ impl Stack {
         }
     }
 
-    pub fn handle_timeout(&mut self, now: Instant, rng: &mut StdRng) {
+    pub fn handle_timeout(&mut self, now: Instant, rng: &mut SmallRng) {
         match self {
             Self::Libcoap(stack) => stack.handle_timeout(now, rng),
             Self::Zephyr(stack) => stack.handle_timeout(now),

@@ -4,25 +4,27 @@
 //! 1. boot: two `0/0` (or `3/1` and `0/0` for an image that runs for the first time), then observe the manifest
 //! 2. a manifest whose version for our package differs: `1/0`, then block after block
 //! 3. the hash agrees: `2/0`, `3/0`, a pause, reboot into the version fetched
-//! 4. it does not, or sixteen blocks in a row failed: `1/5` or `1/8`, `0/0`, `0/11`, and again after a growing pause
-//! 5. once a day the manifest is fetched, whether or not it is observed
+//! 4. the image runs if it connects in time, and otherwise the one before it runs again, which remembers nothing of all this
+//! 5. the hash does not agree, or sixteen blocks in a row failed: `1/5` or `1/8`, `0/0`, `0/11`, and again after a growing pause
+//! 6. once a day the manifest is fetched, whether or not it is observed
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::manifest::{Component, Manifest};
-use super::port::Port;
+use super::model::{Booting, Model};
+use super::pace::Pace;
 use super::report::{Reason, Report, State};
 
 /// The update side of one device. Feed it what arrives, carry out what [`Update::poll_action`] says.
 #[derive(Debug)]
 pub struct Update {
-    package: String,
-    version: String,
-    pace: Pace,
-    retry_timer: RetryTimer,
+    model: Arc<Model>,
+    version: Box<str>,
+    slots: Slots,
     boot: Boot,
     phase: Phase,
     backoff: Option<Backoff>,
@@ -75,6 +77,11 @@ pub enum Action {
     },
     /// The download is given up for now.
     Failed(Reason),
+    /// The image that ran is given up; a reboot follows.
+    RolledBack {
+        /// Its version.
+        version: String,
+    },
     /// Forget the session without a word and start again with this version.
     Reboot {
         /// The version that runs from here on.
@@ -82,85 +89,38 @@ pub enum Action {
     },
 }
 
-/// The pauses of the SDK, all of which can be shortened for a demonstration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Between `3/0` and the reboot.
-    pub reboot: Duration,
-    /// Before a failed block is asked for again.
-    pub block_retry: Duration,
-    /// Before the first repetition of a failed update; doubles from there.
-    pub backoff: Duration,
-    /// Where the doubling ends.
-    pub backoff_max: Duration,
-    /// Silence after which a keepalive is sent.
-    pub keepalive: Duration,
-    /// How long a request may stay without an answer before the session is given up.
-    pub response: Duration,
-    /// From the loss of a session to the next attempt.
-    pub reconnect: Duration,
-    /// From a handshake that failed to the next attempt.
-    pub refused: Duration,
-    /// Between two fetches of the manifest that nothing has occasioned.
-    pub poll: Duration,
-    /// How long the SDK tries to send a report that does not fit its buffer.
-    pub stall: Duration,
-    /// How long a reboot takes before the first ClientHello.
-    pub start: Duration,
-}
-
-impl Pace {
-    /// The SDK's own (`fw_update.c`, `coap_client_libcoap.c`, `coap_client_zephyr.c`).
-    #[must_use]
-    pub fn of(port: Port) -> Self {
-        Self {
-            reboot: Duration::from_secs(5),
-            block_retry: Duration::from_secs(15),
-            backoff: Duration::from_secs(60),
-            backoff_max: Duration::from_secs(24 * 60 * 60),
-            keepalive: Duration::from_secs(9),
-            response: Duration::from_secs(10),
-            reconnect: Duration::from_secs(1),
-            refused: match port {
-                Port::Libcoap => Duration::from_secs(1),
-                Port::Zephyr => Duration::from_secs(5),
-            },
-            // `CONFIG_GOLIOTH_OTA_MANIFEST_SUBSCRIPTION_POLL_INTERVAL_S`.
-            poll: Duration::from_secs(24 * 60 * 60),
-            // `fw_update.c:59-64`: five times, after 5, 10, 20, 40 and 80 s.
-            stall: Duration::from_secs(155),
-            start: Duration::from_secs(1),
-        }
-    }
-
-    /// The same device, living `times` as fast in everything that is a pause of the device itself. What the
-    /// network is owed (response, keepalive) stays as it is.
-    #[must_use]
-    pub fn faster(self, times: u32) -> Self {
-        let times = times.max(1);
-        Self {
-            reboot: self.reboot / times,
-            block_retry: self.block_retry / times,
-            backoff: self.backoff / times,
-            reconnect: self.reconnect / times,
-            refused: self.refused / times,
-            stall: self.stall / times,
-            start: self.start / times,
-            ..self
-        }
-    }
-}
-
 /// Where the device stands since its last boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Boot {
     /// Not connected yet, with the image it had before.
     Known,
     /// Not connected yet, with an image that must prove itself.
-    Unproven,
+    Unproven(Box<Unproven>),
     /// Was connected at least once.
     Over,
 }
+
+#[derive(Debug)]
+struct Unproven {
+    /// The version to go back to.
+    before: Box<str>,
+    never_connects: bool,
+    /// When it goes back.
+    until: Instant,
+}
+
+/// Which artifacts the flash holds, as far as this device has fetched them: what it ran when it was switched on for the
+/// first time is not known.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slots {
+    running: Option<Contents>,
+    /// Where a download is written, and what ran before the last update.
+    other: Option<Contents>,
+}
+
+/// The first bytes of an artifact's SHA-256: enough to tell two apart, and a million devices have two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Contents([u8; 8]);
 
 #[derive(Debug)]
 enum Phase {
@@ -169,7 +129,7 @@ enum Phase {
     Downloading(Box<Download>),
     /// `3/0` is out, the reboot follows at `at`.
     Installing {
-        version: String,
+        version: Box<str>,
         at: Instant,
     },
 }
@@ -203,14 +163,13 @@ struct Backoff {
 }
 
 impl Update {
-    /// A device that has just been switched on, running `version` of `package`.
+    /// A device that has just been switched on, running `version`.
     #[must_use]
-    pub fn new(package: &str, version: &str, pace: Pace, retry_timer: RetryTimer) -> Self {
+    pub fn new(model: Arc<Model>, version: &str) -> Self {
         Self {
-            package: package.to_owned(),
-            version: version.to_owned(),
-            pace,
-            retry_timer,
+            model,
+            version: version.into(),
+            slots: Slots::default(),
             boot: Boot::Known,
             phase: Phase::Idle,
             backoff: None,
@@ -225,21 +184,20 @@ impl Update {
 
     /// A session stands. The first one after a boot brings the boot reports; every one brings the observation.
     pub fn connected(&mut self, now: Instant) {
-        match self.boot {
+        match std::mem::replace(&mut self.boot, Boot::Over) {
             Boot::Known => {
                 self.report(now, State::Idle, Reason::Ready, None);
                 self.report(now, State::Idle, Reason::Ready, None);
             }
-            Boot::Unproven => {
+            Boot::Unproven(_) => {
                 self.report(now, State::Updating, Reason::Success, None);
                 self.report(now, State::Idle, Reason::Ready, None);
             }
             Boot::Over => {}
         }
-        if self.boot != Boot::Over {
-            self.poll_at = Some(now + self.pace.poll);
+        if self.poll_at.is_none() {
+            self.poll_at = Some(now + self.model.pace.poll);
         }
-        self.boot = Boot::Over;
         self.actions.push_back(Action::Observe);
     }
 
@@ -252,6 +210,17 @@ impl Update {
     /// The program has ended without meaning to, and starts again with the version that it had.
     pub fn crashed(&mut self) {
         self.restart(Boot::Known);
+    }
+
+    /// Off and on. An image that has not proved itself yet is not what the boot loader starts.
+    pub fn reboot(&mut self) {
+        match std::mem::replace(&mut self.boot, Boot::Known) {
+            Boot::Known | Boot::Over => {
+                self.restart(Boot::Known);
+                self.push_reboot();
+            }
+            Boot::Unproven(unproven) => self.roll_back(*unproven),
+        }
     }
 
     /// A manifest arrived, by registration, push or poll.
@@ -296,12 +265,12 @@ impl Update {
         }
         download.failures += 1;
         if download.failures <= MAX_BLOCK_FAILURES {
-            match (&mut download.retry, self.retry_timer) {
+            match (&mut download.retry, self.model.port.retry_timer()) {
                 // It runs already, and asks for the block that failed last.
                 (Some(retry), RetryTimer::Periodic) => retry.block = block,
                 (retry, _) => {
                     *retry = Some(Retry {
-                        at: now + self.pace.block_retry,
+                        at: now + self.model.pace.block_retry,
                         block,
                     });
                 }
@@ -322,29 +291,32 @@ impl Update {
         if let Some(poll_at) = &mut self.poll_at
             && *poll_at <= now
         {
-            *poll_at = now + self.pace.poll;
+            *poll_at = now + self.model.pace.poll;
             self.actions.push_back(Action::Poll);
+        }
+        if let Boot::Unproven(unproven) = &self.boot
+            && unproven.until <= now
+        {
+            self.reboot();
+            return;
         }
         match &mut self.phase {
             Phase::Downloading(download) => {
                 if let Some(retry) = download.retry.filter(|retry| retry.at <= now) {
                     self.transfer += 1;
                     self.actions.push_back(download.fetch(retry.block, self.transfer));
-                    download.retry = match self.retry_timer {
+                    download.retry = match self.model.port.retry_timer() {
                         RetryTimer::OneShot => None,
                         RetryTimer::Periodic => Some(Retry {
-                            at: now + self.pace.block_retry,
+                            at: now + self.model.pace.block_retry,
                             block: retry.block,
                         }),
                     };
                 }
             }
             Phase::Installing { version, at } if *at <= now => {
-                self.version.clone_from(version);
-                self.restart(Boot::Unproven);
-                self.actions.push_back(Action::Reboot {
-                    version: self.version.clone(),
-                });
+                let version = std::mem::take(version);
+                self.install(now, version);
             }
             Phase::Idle | Phase::Installing { .. } => {}
         }
@@ -371,7 +343,11 @@ impl Update {
             Phase::Downloading(download) => download.retry.map(|retry| retry.at),
             Phase::Installing { at, .. } => Some(*at),
         };
-        [of_phase, self.poll_at, self.stalled_until]
+        let of_boot = match &self.boot {
+            Boot::Unproven(unproven) => Some(unproven.until),
+            Boot::Known | Boot::Over => None,
+        };
+        [of_phase, of_boot, self.poll_at, self.stalled_until]
             .into_iter()
             .flatten()
             .min()
@@ -381,6 +357,12 @@ impl Update {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Whether what runs never gets as far as a session.
+    #[must_use]
+    pub fn never_connects(&self) -> bool {
+        matches!(&self.boot, Boot::Unproven(unproven) if unproven.never_connects)
     }
 
     /// Bytes received of how many, while a download runs.
@@ -394,8 +376,8 @@ impl Update {
 
     fn consider(&mut self, now: Instant, manifest: &Manifest) {
         let wanted = manifest
-            .component(&self.package)
-            .filter(|component| component.version != self.version);
+            .component(&self.model.package)
+            .filter(|component| *component.version != *self.version);
         let Some(target) = wanted.cloned() else {
             self.backoff = None;
             self.report(now, State::Idle, Reason::Ready, None);
@@ -406,12 +388,22 @@ impl Update {
             Some(backoff) if backoff.target == target => self.start(now, target),
             _ => {
                 self.backoff = None;
-                self.start(now, target);
+                self.start_or_install(now, target);
             }
         }
     }
 
+    /// What is in the other slot already is not fetched again, and no report but `3/0` tells of it.
+    fn start_or_install(&mut self, now: Instant, target: Component) {
+        if self.model.checks_candidate && self.slots.other == Some(Contents::of(&target)) {
+            self.announce(now, target);
+        } else {
+            self.start(now, target);
+        }
+    }
+
     fn start(&mut self, now: Instant, target: Component) {
+        self.slots.other = None;
         self.report(now, State::Downloading, Reason::Ready, Some(&target.version));
         self.transfer += 1;
         let download = Download {
@@ -426,7 +418,7 @@ impl Update {
         self.phase = Phase::Downloading(Box::new(download));
     }
 
-    /// Everything but the version is forgotten.
+    /// Everything is forgotten but the version and what the flash holds.
     fn restart(&mut self, boot: Boot) {
         self.boot = boot;
         self.phase = Phase::Idle;
@@ -449,13 +441,57 @@ impl Update {
             self.failed(now, target, Reason::IntegrityCheckFailure);
             return;
         }
+        self.slots.other = Some(Contents::of(&target));
         self.push(Action::Downloaded { bytes: received });
         self.report(now, State::Downloaded, Reason::Ready, Some(&target.version));
+        self.announce(now, target);
+    }
+
+    /// The image is chosen to be booted next.
+    fn announce(&mut self, now: Instant, target: Component) {
         self.report(now, State::Updating, Reason::Ready, Some(&target.version));
         self.phase = Phase::Installing {
-            version: target.version,
-            at: self.stalled_until.unwrap_or(now) + self.pace.reboot,
+            version: target.version.into(),
+            at: self.stalled_until.unwrap_or(now) + self.model.pace.reboot,
         };
+    }
+
+    /// Boots what was fetched as `offered`.
+    fn install(&mut self, now: Instant, offered: Box<str>) {
+        let (runs_as, never_connects) = match self.model.images.get(&*offered) {
+            None | Some(Booting::Well) => (offered, false),
+            Some(Booting::As(version)) => (version.as_str().into(), false),
+            Some(Booting::Badly) => (offered, true),
+        };
+        let patience = if never_connects {
+            self.model.pace.prove
+        } else {
+            Pace::PROOF
+        };
+        let unproven = Unproven {
+            before: std::mem::replace(&mut self.version, runs_as),
+            never_connects,
+            until: now + self.model.pace.start + patience,
+        };
+        self.slots.swap();
+        self.restart(Boot::Unproven(Box::new(unproven)));
+        self.push_reboot();
+    }
+
+    fn roll_back(&mut self, unproven: Unproven) {
+        let given_up = std::mem::replace(&mut self.version, unproven.before);
+        self.slots.swap();
+        self.restart(Boot::Known);
+        self.actions.push_back(Action::RolledBack {
+            version: given_up.into(),
+        });
+        self.push_reboot();
+    }
+
+    fn push_reboot(&mut self) {
+        self.actions.push_back(Action::Reboot {
+            version: self.version.to_string(),
+        });
     }
 
     fn failed(&mut self, now: Instant, target: Component, reason: Reason) {
@@ -464,8 +500,8 @@ impl Update {
         self.report(now, State::Idle, Reason::Ready, Some(&target.version));
         self.report(now, State::Idle, Reason::AwaitingRetry, Some(&target.version));
         let pause = match &self.backoff {
-            Some(backoff) if backoff.target == target => (backoff.pause * 2).min(self.pace.backoff_max),
-            _ => self.pace.backoff,
+            Some(backoff) if backoff.target == target => (backoff.pause * 2).min(self.model.pace.backoff_max),
+            _ => self.model.pace.backoff,
         };
         self.backoff = Some(Backoff {
             target,
@@ -481,14 +517,14 @@ impl Update {
         let report = Report {
             state,
             reason,
-            package: self.package.clone(),
-            version: self.version.clone(),
+            package: self.model.package.clone(),
+            version: self.version.to_string(),
             target: target.map(str::to_owned),
         };
         if report.fits() {
             self.push(Action::Report(report));
         } else {
-            self.stalled_until = Some(self.stalled_until.unwrap_or(now) + self.pace.stall);
+            self.stalled_until = Some(self.stalled_until.unwrap_or(now) + self.model.pace.stall);
         }
     }
 
@@ -498,6 +534,21 @@ impl Update {
             Some(_) => self.stalled.push_back(action),
             None => self.actions.push_back(action),
         }
+    }
+}
+
+impl Slots {
+    /// The other one is booted.
+    fn swap(&mut self) {
+        std::mem::swap(&mut self.running, &mut self.other);
+    }
+}
+
+impl Contents {
+    fn of(artifact: &Component) -> Self {
+        let mut first = [0; 8];
+        first.copy_from_slice(&artifact.sha256[..8]);
+        Self(first)
     }
 }
 

@@ -1,3 +1,4 @@
+use super::super::port::Port;
 use super::*;
 
 #[test]
@@ -175,10 +176,13 @@ fn a_periodic_timer_does_no_harm_to_a_retry_that_ends_before_it() {
 #[test]
 fn a_report_that_does_not_fit_stalls_the_update_for_155_seconds_and_is_never_sent() {
     let package = "sixteen-bytes-ok";
-    let pace = Pace::of(Port::Libcoap);
     for (target, fits) in [("2345678901234", true), ("23456789012345", false)] {
         let start = Instant::now();
-        let mut update = Update::new(package, "1.0.0-rc.1234567", pace, RetryTimer::OneShot);
+        let model = Model {
+            package: package.to_owned(),
+            ..Model::of(Port::Zephyr)
+        };
+        let mut update = Update::new(Arc::new(model), "1.0.0-rc.1234567");
         update.connected(start);
         said(&mut update);
         update.manifest(start, manifest(package, target, b"abcd"));
@@ -266,10 +270,11 @@ fn device(version: &str) -> (Update, Instant) {
 }
 
 fn device_with(version: &str, timer: RetryTimer) -> (Update, Instant) {
-    (
-        Update::new("main", version, Pace::of(Port::Libcoap), timer),
-        Instant::now(),
-    )
+    let port = match timer {
+        RetryTimer::OneShot => Port::Zephyr,
+        RetryTimer::Periodic => Port::Libcoap,
+    };
+    (Update::new(Arc::new(Model::of(port)), version), Instant::now())
 }
 
 fn booted(version: &str) -> (Update, Instant) {
@@ -318,6 +323,7 @@ fn word(action: &Action) -> String {
         Action::Fetch { block, .. } => format!("block {block}"),
         Action::Downloaded { bytes } => format!("downloaded {bytes}"),
         Action::Failed(_) => "failed".into(),
+        Action::RolledBack { version } => format!("rolled back {version}"),
         Action::Reboot { version } => format!("reboot {version}"),
     }
 }

@@ -12,9 +12,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 
-use super::device::Ending;
+use super::event::Ending;
 use super::message::{self, Ask, Dialect};
 use super::port::{Answer, Opening, QUEUED_MAX, Told};
 use crate::coap::client::{Exchange, Freshness, Heard, Overdue, Response};
@@ -41,6 +41,7 @@ struct Pending {
     ask: Ask,
     exchange: Exchange,
     bytes: Vec<u8>,
+    sent_at: Instant,
 }
 
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Zephyr {
         stack
     }
 
-    pub fn ask(&mut self, now: Instant, ask: Ask, token: Token, rng: &mut StdRng) {
+    pub fn ask(&mut self, now: Instant, ask: Ask, token: Token, rng: &mut SmallRng) {
         if self.pending.len() == QUEUED_MAX {
             self.told.push_back(Told::Failed(ask));
             return;
@@ -82,7 +83,12 @@ impl Zephyr {
         let bytes = message::request(&ask, self.mid, token, self.dialect);
         let exchange = Exchange::repeated(now, self.mid, token, MAX_RETRANSMIT, rng);
         self.send(now, bytes.clone());
-        self.pending.push(Pending { ask, exchange, bytes });
+        self.pending.push(Pending {
+            ask,
+            exchange,
+            bytes,
+            sent_at: now,
+        });
     }
 
     pub fn handle_message(&mut self, now: Instant, bytes: &[u8]) {
@@ -165,13 +171,14 @@ impl Zephyr {
             }
         });
         match of_request {
-            Some(pending) => self.answered(now, pending.ask, response),
+            Some(pending) => self.answered(now, pending, response),
             None if is_acknowledgement => {}
             None => self.notified(now, response),
         }
     }
 
-    fn answered(&mut self, now: Instant, ask: Ask, response: &Response<'_>) {
+    fn answered(&mut self, now: Instant, pending: Pending, response: &Response<'_>) {
+        let Pending { ask, sent_at, .. } = pending;
         if !is_listed(response.code) {
             self.fail(ask);
             return;
@@ -193,6 +200,7 @@ impl Zephyr {
             code: response.code,
             payload: response.payload.to_vec(),
             more: response.block2.is_some_and(|block| block.more),
+            took: now.saturating_duration_since(sent_at),
         };
         self.told.push_back(Told::Answered { ask, answer });
     }

@@ -3,9 +3,9 @@
 use rand::SeedableRng;
 
 use super::super::libcoap::tests::word;
+use super::super::pace::Pace;
 use super::super::port::Port;
 use super::super::report::Cbor;
-use super::super::update::Pace;
 use super::*;
 use crate::coap::{BlockNum, Szx};
 
@@ -187,14 +187,14 @@ fn size2_has_to_stay_what_it_was_and_hold_the_block() {
 
 struct Device {
     now: Instant,
-    rng: StdRng,
+    rng: SmallRng,
     stack: Zephyr,
     mid: u16,
 }
 
 impl Device {
     fn new() -> Self {
-        let (now, rng) = (Instant::now(), StdRng::seed_from_u64(1));
+        let (now, rng) = (Instant::now(), SmallRng::seed_from_u64(1));
         let opening = Opening {
             now,
             began: now,

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tessera::virtual_device::{Event, Identity, Model, Port, Psk, VirtualDevice};
+use tessera::virtual_device::{ClientCredential, Event, Identity, Model, Port, Psk, VirtualDevice};
 
 use crate::support::{PATIENCE, Server};
 
@@ -26,8 +26,10 @@ impl Simulated {
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let device = VirtualDevice::new(
             Arc::new(Model::of(port)),
-            Identity::new(of.identity.as_bytes()).unwrap(),
-            Psk::new(of.secret.as_bytes()).unwrap(),
+            ClientCredential::Psk {
+                identity: Identity::new(of.identity.as_bytes()).unwrap(),
+                key: Psk::new(of.secret.as_bytes()).unwrap(),
+            },
             "1.0.0",
             Instant::now(),
             1,
@@ -58,7 +60,7 @@ impl Simulated {
             while let Some(event) = self.device.poll_event() {
                 match event {
                     Event::Manifest { sequence } => self.sequences.push(sequence),
-                    Event::Established => self.sessions += 1,
+                    Event::Established { .. } => self.sessions += 1,
                     _ => {}
                 }
             }

@@ -8,7 +8,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tessera::clock;
 use tessera::transport::Time;
-use tessera::virtual_device::{Cbor, Ending, Event, Identity, Model, Port, Psk, Reason, VirtualDevice};
+use tessera::virtual_device::{
+    Cbor, ClientCredential, Ending, Event, Identity, Model, Port, Psk, Reason, VirtualDevice,
+};
 
 use crate::gateway::{Gateway, credentials};
 use crate::link::{Datagram, Link, Weather};
@@ -63,7 +65,10 @@ fn a_restart_amid_downloads_costs_nobody_a_handshake() {
                 .iter()
                 .filter(|event| matches!(event, Event::Disconnected(_)));
             assert_eq!(endings.count(), 0, "seed {seed}, {seat:?}");
-            let handshakes = since.iter().filter(|event| **event == Event::Established).count();
+            let handshakes = since
+                .iter()
+                .filter(|event| matches!(event, Event::Established { .. }))
+                .count();
             let reboots = since
                 .iter()
                 .filter(|event| matches!(event, Event::Rebooted { .. }));
@@ -290,8 +295,10 @@ impl Seat {
         let (identity, secret) = credentials(index);
         let device = VirtualDevice::new(
             Arc::new(model),
-            Identity::new(identity.as_bytes()).unwrap(),
-            Psk::new(secret.as_bytes()).unwrap(),
+            ClientCredential::Psk {
+                identity: Identity::new(identity.as_bytes()).unwrap(),
+                key: Psk::new(secret.as_bytes()).unwrap(),
+            },
             "1.0.0",
             now,
             seed * 100 + index as u64,
@@ -319,7 +326,10 @@ impl Seat {
         let mut session_lost = false;
         for event in &self.seen {
             let harmless = match event {
-                Event::Crashed | Event::ManifestRejected(_) | Event::ObservationRefused(_) => false,
+                Event::Crashed
+                | Event::RolledBack { .. }
+                | Event::ManifestRejected(_)
+                | Event::ObservationRefused(_) => false,
                 // Silence for so long is possible where datagrams are lost. A goodbye or a reset is never that.
                 Event::Disconnected(Ending::HandshakeFailed(why)) => *why == "timed_out",
                 Event::Disconnected(Ending::NoAnswer | Ending::Silence) => {
@@ -339,8 +349,9 @@ impl Seat {
                     session_lost = false;
                     true
                 }
-                Event::Established
+                Event::Established { .. }
                 | Event::Connected
+                | Event::Observing
                 | Event::Manifest { .. }
                 | Event::Progress { .. }
                 | Event::Downloaded { .. }

@@ -16,7 +16,7 @@ use tessera::dtls::{
     Admission, CookieJar, HandshakeEvent, Identity, Incoming, Psk, ServerConfig, ServerHandshake, Session,
     records,
 };
-use tessera::virtual_device::{Event, Model, Port, Report, VirtualDevice};
+use tessera::virtual_device::{ClientCredential, Event, Model, Port, Report, VirtualDevice};
 
 use crate::link::{Datagram, Link, Weather};
 
@@ -90,15 +90,15 @@ impl World {
     /// A device that is about to be switched on.
     pub fn unregistered(model: Model, tamper: Tamper) -> Self {
         let now = clock::now();
-        let (identity, psk) = (
-            Identity::new(b"d1-id@default").unwrap(),
-            Psk::new(b"secret").unwrap(),
-        );
+        let credential = ClientCredential::Psk {
+            identity: Identity::new(b"d1-id@default").unwrap(),
+            key: Psk::new(b"secret").unwrap(),
+        };
         let mut artifact = vec![0; 20 * 1024 + 17];
         StdRng::seed_from_u64(7).fill_bytes(&mut artifact);
         Self {
             now,
-            device: VirtualDevice::new(Arc::new(model), identity, psk, "1.0.0", now, 1),
+            device: VirtualDevice::new(Arc::new(model), credential, "1.0.0", now, 1),
             gateway: WrongGateway {
                 tamper,
                 manifest: vec![0xA0],

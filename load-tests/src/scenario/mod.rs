@@ -1,9 +1,32 @@
-//! What a run is to be: a scenario, checked. [`read`] makes one of a file's text, or names every mistake with its line.
+//! What a run is to be: a scenario, checked. [`read()`] makes one of a file's text, or names every mistake with its line.
+//!
+//! 1. [`raw`]: what the file says, and where
+//! 2. [`checked`]: each section by itself, by the keys of [`mod@format`] and the readers of [`value`]
+//! 3. [`sense`]: whether it makes sense as a whole
+//! 4. [`mod@read`]: all of that, and what the command line changes
+//!
+//! [`words`] say again what is in a scenario; [`shipped`] has those that come with the program.
+
+mod checked;
+mod format;
+mod mistake;
+mod raw;
+mod read;
+mod sense;
+mod shipped;
+mod value;
+mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tessera::virtual_device::{CipherSuite, Port, Szx};
+
+pub use mistake::{Mistake, Mistakes};
+pub use read::{Checked, Overrides, check, read};
+pub use shipped::{Source, SourceError, find, shipped};
+pub use value::{show_images, show_share, show_size, show_span};
+pub use words::{PORTS, SUITES, word_of};
 
 use crate::network::Profile;
 
@@ -34,6 +57,18 @@ pub struct Scenario {
     pub events: Vec<Event>,
     /// What has to hold.
     pub expect: Vec<Expectation>,
+}
+
+impl Scenario {
+    /// Whether devices that are given these images come to run them.
+    #[must_use]
+    pub fn boot_well(&self, images: &[ImageName]) -> bool {
+        images.iter().all(|name| {
+            self.images
+                .get(name)
+                .is_none_or(|image| image.boots == Boots::Well)
+        })
+    }
 }
 
 /// How the gateway is started.
@@ -138,8 +173,32 @@ pub enum Credential {
     UntrustedCertificate,
     /// A certificate that has expired.
     ExpiredCertificate,
-    /// The right credential of a device that was disabled.
+    /// The right pre-shared key of a device that was disabled.
     Disabled,
+}
+
+impl Credential {
+    /// Whether the gateway has to let the device in.
+    #[must_use]
+    pub fn is_good(self) -> bool {
+        match self {
+            Self::Psk | Self::Certificate => true,
+            Self::UnknownIdentity
+            | Self::WrongKey
+            | Self::UntrustedCertificate
+            | Self::ExpiredCertificate
+            | Self::Disabled => false,
+        }
+    }
+
+    /// Whether it is a pre-shared key; otherwise it is a certificate.
+    #[must_use]
+    pub fn is_psk(self) -> bool {
+        match self {
+            Self::Psk | Self::UnknownIdentity | Self::WrongKey | Self::Disabled => true,
+            Self::Certificate | Self::UntrustedCertificate | Self::ExpiredCertificate => false,
+        }
+    }
 }
 
 /// When devices are switched on, counted from the start of the run.
@@ -169,9 +228,10 @@ pub enum When {
     At(Duration),
     /// So long after every good device observes its manifest.
     Connected(Duration),
-    /// So long after every good device runs what its cohort has deployed.
+    /// So long after every good device runs what its cohort has deployed. Cohorts whose active deployment has an image that
+    /// does not boot well ([`Scenario::boot_well`]) are left out: nobody can ever run that.
     Converged(Duration),
-    /// So long after the event before it.
+    /// So long after the event before it began.
     Then(Duration),
 }
 
@@ -238,7 +298,7 @@ pub enum What {
 /// A choice of devices: the seed decides which.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Who {
-    /// The kind, by its place in [`Scenario::kinds`]; `None` for all.
+    /// The kind, by its place in [`Scenario::kinds`]; `None` for all with good credentials.
     pub kind: Option<usize>,
     /// The share of them, above 0 and up to 1.
     pub share: f64,
@@ -249,9 +309,11 @@ pub struct Who {
 pub enum Expectation {
     /// Every good device observes within this, counted from the start of the run.
     ConnectedWithin(Duration),
-    /// After each deployment every good device of its cohort runs it within this.
+    /// After each deployment every good device of its cohort runs it within this. A deployment with an image that does not
+    /// boot well ([`Scenario::boot_well`]) is left out; its roll backs and loops have expectations of their own.
     ConvergedWithin(Duration),
-    /// The share of good devices that run what their cohort has deployed, at the end. A lower bound.
+    /// The share of good devices that run what their cohort has deployed, at the end, of those whose cohort has something
+    /// deployed that boots well. A lower bound.
     Converged(f64),
     /// The 99th percentile of the handshakes, counted from when each was due.
     HandshakeP99(Duration),

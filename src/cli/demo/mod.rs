@@ -34,7 +34,7 @@ use super::output::{field, print, say};
 use crate::app::Gateway;
 use crate::clock;
 use crate::config::{Config, Secret};
-use crate::virtual_device::{Event, Identity, Model, Pace, Port, Psk, VirtualDevice};
+use crate::virtual_device::{ClientCredential, Event, Identity, Model, Pace, Port, Psk, VirtualDevice};
 
 /// Arguments of `tessera demo`.
 #[derive(Debug, Args)]
@@ -236,7 +236,7 @@ impl<'r> Show<'r> {
             })
         };
         let (libcoap, zephyr) = (model(Port::Libcoap), model(Port::Zephyr));
-        let create = |seat: &Seat| -> Result<(Identity, Psk), Failure> {
+        let create = |seat: &Seat| -> Result<ClientCredential, Failure> {
             let order = json!({ "name": seat.name, "cohort": COHORT, "credentials": [{ "type": "psk" }] });
             let created = self.client.post("devices", &order)?;
             let (identity, secret) = (
@@ -244,10 +244,11 @@ impl<'r> Show<'r> {
                 field(&created, "/credentials/0/secret"),
             );
             let identity = Identity::new(identity.as_bytes()).map_err(Failure::program)?;
-            Ok((identity, Psk::new(secret.as_bytes()).map_err(Failure::program)?))
+            let key = Psk::new(secret.as_bytes()).map_err(Failure::program)?;
+            Ok(ClientCredential::Psk { identity, key })
         };
         let share = self.seats.len().div_ceil(CREATORS);
-        let credentials: Result<Vec<(Identity, Psk)>, Failure> = std::thread::scope(|scope| {
+        let credentials: Result<Vec<ClientCredential>, Failure> = std::thread::scope(|scope| {
             let creators: Vec<_> = self
                 .seats
                 .chunks(share)
@@ -263,12 +264,12 @@ impl<'r> Show<'r> {
             Ok(all)
         });
         let now = clock::now();
-        let switched_on = |(index, (identity, psk)): (usize, (Identity, Psk))| {
+        let switched_on = |(index, credential): (usize, ClientCredential)| {
             let model = match self.seats[index].port {
                 Port::Libcoap => Arc::clone(&libcoap),
                 Port::Zephyr => Arc::clone(&zephyr),
             };
-            VirtualDevice::new(model, identity, psk, OLD, now, SEED ^ index as u64)
+            VirtualDevice::new(model, credential, OLD, now, SEED ^ index as u64)
         };
         Ok(credentials?.into_iter().enumerate().map(switched_on).collect())
     }
@@ -433,7 +434,7 @@ impl<'r> Show<'r> {
     fn note(&mut self, happened: &Happened) -> Option<String> {
         let seat = &mut self.seats[happened.device];
         match &happened.event {
-            Event::Established => {}
+            Event::Established { .. } | Event::Observing => {}
             Event::Connected => seat.last = "connected",
             Event::Disconnected(_) => seat.last = "lost its session",
             Event::Manifest { sequence } => {
@@ -446,9 +447,10 @@ impl<'r> Show<'r> {
             Event::Downloaded { .. } => seat.last = "downloaded",
             Event::UpdateFailed(_) => seat.last = "the download failed, to be repeated",
             Event::Crashed => seat.last = "crashed",
+            Event::RolledBack { .. } => seat.last = "went back to its old image",
             Event::Rebooted { .. } => seat.last = "rebooting",
             Event::Retransmitted | Event::RequestFailed => {}
-            Event::Reported { report, code } => {
+            Event::Reported { report, code, .. } => {
                 // By the version, not by the state: a report that is lost is never repeated.
                 if code.is_success() && report.version != seat.version {
                     seat.version.clone_from(&report.version);
