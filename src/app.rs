@@ -109,15 +109,7 @@ impl Gateway {
     /// What cannot be had is named: the folder, the port, the reason.
     pub async fn start(config: &Config) -> Result<Gateway, Error> {
         let metrics = telemetry::install_metrics();
-        let coaps = &config.coaps;
-        let files = match (&coaps.certificate_file, &coaps.private_key_file) {
-            (Some(certificate), Some(key)) => Some(CertificateFiles {
-                certificate: certificate.clone(),
-                key: key.clone(),
-            }),
-            // The configuration has both or neither.
-            (_, _) => None,
-        };
+        let files = CertificateFiles::of(&config.coaps);
         // Before they are read: a change from then on is noticed.
         let shown = files.as_ref().map(CertificateFiles::stamps);
         let certificate = files.as_ref().map(CertificateFiles::read).transpose()?;
@@ -245,6 +237,17 @@ impl Gateway {
             Err(panic) => Err(Error::Runtime(io::Error::other(panic))),
         }
     }
+}
+
+/// Reads the files that the configuration names as [`Gateway::start`] does, and keeps nothing of them.
+///
+/// # Errors
+/// What would keep the gateway from starting.
+pub fn check_files(config: &Config) -> Result<(), Error> {
+    if let Some(files) = CertificateFiles::of(&config.coaps) {
+        files.read()?;
+    }
+    Ok(())
 }
 
 /// `tessera serve`: until SIGTERM or SIGINT; a second one ends the process at once.

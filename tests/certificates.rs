@@ -1,17 +1,24 @@
 //! Devices with certificates against a real `tessera serve`: the certificates are made by plain `openssl`, the devices are
-//! libcoap's client and `openssl s_client`.
+//! libcoap's client, `openssl s_client` and the simulated one.
 
 #![allow(clippy::unwrap_used)]
 
 mod support;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use support::{CoapClient, KEY, Server, eventually, sha256_hex, tessera};
+use support::{CoapClient, KEY, PATIENCE, Server, eventually, noise, sha256_hex, tessera};
 use tempfile::TempDir;
+use tessera::virtual_device::{
+    CertifiedKey, CipherSuite, ClientConfig, ClientCredential, Ending, Event, Model, Pace, Port, Reason,
+    ServerTrust, TrustAnchors, VirtualDevice,
+};
 
 #[test]
 fn a_device_is_let_in_by_a_certificate_of_a_believed_ca_until_it_is_revoked() {
@@ -51,10 +58,14 @@ fn a_device_is_let_in_by_a_certificate_of_a_believed_ca_until_it_is_revoked() {
     let restored = eventually("the session is there again", || session_of(&server, "lamp-2"));
     assert_eq!(restored["credential"], session["credential"]);
 
-    done(
-        &server,
-        &["device", "credential", "remove", "lamp-2", &pki.sha256(&full)],
-    );
+    let sha256 = pki.sha256(&full);
+    let remove = ["device", "credential", "remove", "lamp-2", &sha256];
+    let refused = ran(&server, &remove);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("for good") && said.contains("--yes"), "{said}");
+    assert!(session_of(&server, "lamp-2").is_some(), "nothing was revoked");
+    done(&server, &[&remove[..], &["--yes"]].concat());
     eventually("the session ends", || {
         session_of(&server, "lamp-2").is_none().then_some(())
     });
@@ -77,12 +88,20 @@ fn zero_touch_makes_devices_and_everybody_else_is_refused_for_a_reason_that_is_t
     let server = pki.server();
     done(&server, &["cohort", "create", "lamps"]);
     let ca = pki.path("factory.pem");
-    done(&server, &["ca", "add", ca.to_str().unwrap()]);
+    let added = ran(&server, &["ca", "add", ca.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&added.stderr).into_owned();
+    assert!(added.status.success() && !said.contains("already"), "{said}");
     let newcomer = pki.leaf("newcomer", "/O=default/CN=lamp-9", "factory", &pki.for_clients());
+    let again = ran(&server, &["ca", "add", ca.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.success(), "{said}");
+    assert!(said.contains("was there already, as factory"), "{said}");
     assert!(pki.get(&server, &newcomer).0.is_empty());
     let told = failure(&server, "unknownDevice");
     assert_eq!(told["certificate"]["commonName"], "lamp-9");
     assert_eq!(told["device"], Value::Null);
+    let advice = told["text"].as_str().unwrap();
+    assert!(advice.contains("create lamp-9 --without-credential"), "{advice}");
 
     done(&server, &["ca", "remove", "factory", "--yes"]);
     let binary = pki.path("factory.der");
@@ -213,9 +232,72 @@ fn the_gateways_certificate_is_replaced_while_it_runs_and_sessions_go_on() {
 }
 
 #[test]
-fn a_gateway_whose_certificate_cannot_be_used_says_why_and_does_not_start() {
+fn a_simulated_device_with_a_certificate_and_a_connection_id_updates_while_its_address_changes() {
+    let pki = Pki::new();
+    let server = pki.server();
+    done(&server, &["cohort", "create", "lamps"]);
+    let ca = pki.path("factory.pem");
+    let zero_touch = ["--zero-touch", "--cohort", "lamps"];
+    done(
+        &server,
+        &[&["ca", "add", ca.to_str().unwrap()], &zero_touch[..]].concat(),
+    );
+    server.upload("main", "1.1.0", &noise(1, 50_000));
+    let leaf = pki.leaf("lamp", "/O=default/CN=lamp-1", "factory", &pki.for_clients());
+    let mut lamp = Simulated::start(&server, &pki, &leaf);
+    lamp.run_until("it observes", |seen| seen.contains(&Event::Observing));
+    let session = eventually("it is connected", || session_of(&server, "lamp-1"));
+    assert_eq!(session["credentialType"], "certificate", "{session:#}");
+    assert_eq!(
+        session["cipherSuite"], "TLS_ECDHE_ECDSA_WITH_AES_128_CCM",
+        "{session:#}"
+    );
+
+    server.deploy("lamps", "first", &[("main", "1.1.0")]);
+    for blocks in [10, 20, 30] {
+        lamp.run_until("blocks come", |seen| {
+            let came = |event: &&Event| matches!(event, Event::Progress { .. });
+            seen.iter().filter(came).count() >= blocks
+        });
+        // As a NAT does that has forgotten it.
+        lamp.socket = connected_to(&server);
+    }
+    lamp.run_until("it is updated", |seen| {
+        seen.iter().any(|event| {
+            matches!(event, Event::Reported { report, code, .. }
+                if report.version == "1.1.0" && report.reason == Reason::Success && code.is_success())
+        })
+    });
+    let shaken = |event: &&Event| matches!(event, Event::Established { .. });
+    assert_eq!(
+        lamp.seen.iter().filter(shaken).count(),
+        2,
+        "one of each boot: {:?}",
+        lamp.seen
+    );
+    assert!(
+        !lamp
+            .seen
+            .iter()
+            .any(|event| matches!(event, Event::Disconnected(_)))
+    );
+
+    // It believes the gateway by its CA, and nobody else.
+    let mut doubter = Simulated::trusting(&server, &pki, &leaf, "stranger.pem");
+    doubter.run_until("it leaves", |seen| {
+        let left = |event: &Event| matches!(event, Event::Disconnected(Ending::HandshakeFailed(_)));
+        seen.iter().any(left)
+    });
+    assert!(!doubter.seen.iter().any(|event| shaken(&event)));
+}
+
+#[test]
+fn a_gateway_whose_certificate_cannot_be_used_says_why_and_does_not_start_and_a_check_says_the_same() {
     let pki = Pki::new();
     let server = Server::not_started(&[]);
+    let pass = ["-aes256", "-passout", "pass:secret"];
+    let write = ["ec", "-in", "gateway-1.key", "-out", "encrypted.key"];
+    pki.openssl(&[&write[..], &pass].concat());
     for (certificate, key, said) in [
         (
             "gateway-1.pem",
@@ -228,17 +310,31 @@ fn a_gateway_whose_certificate_cannot_be_used_says_why_and_does_not_start() {
             "holds no block `-----BEGIN CERTIFICATE-----`",
         ),
         ("gateway-1.pem", "missing.key", "coaps.private_key_file"),
+        ("gateway-1.pem", "encrypted.key", "is encrypted"),
     ] {
-        let mut command = server.command();
-        command
-            .env("TESSERA__COAPS__CERTIFICATE_FILE", pki.path(certificate))
-            .env("TESSERA__COAPS__PRIVATE_KEY_FILE", pki.path(key))
-            .stderr(Stdio::piped());
-        let ended = command.output().unwrap();
-        let error = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(1), "{error}");
-        assert!(error.contains(said), "{said}: {error}");
+        let mut check = tessera();
+        check.args(["config", "check"]);
+        let [served, checked] = [server.command(), check].map(|mut command| {
+            command
+                .env("TESSERA__COAPS__CERTIFICATE_FILE", pki.path(certificate))
+                .env("TESSERA__COAPS__PRIVATE_KEY_FILE", pki.path(key))
+                .stderr(Stdio::piped());
+            let ended = command.output().unwrap();
+            let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert_eq!(ended.status.code(), Some(1), "{error}");
+            error
+        });
+        assert!(served.contains(said), "{said}: {served}");
+        assert_eq!(served, checked);
     }
+    let mut check = tessera();
+    check
+        .args(["config", "check"])
+        .env("TESSERA__COAPS__CERTIFICATE_FILE", pki.path("own.pem"))
+        .env("TESSERA__COAPS__PRIVATE_KEY_FILE", pki.path("own.key"));
+    let checked = check.output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("own.key"));
 }
 
 /// A device's certificate and key: `<name>.pem`, `<name>.key`.
@@ -413,6 +509,72 @@ impl Drop for Connected {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A device of the Zephyr port with a certificate, built to use a connection ID.
+struct Simulated {
+    device: VirtualDevice,
+    socket: UdpSocket,
+    seen: Vec<Event>,
+}
+
+impl Simulated {
+    fn start(server: &Server, pki: &Pki, leaf: &Leaf) -> Self {
+        Self::trusting(server, pki, leaf, "operator.pem")
+    }
+
+    fn trusting(server: &Server, pki: &Pki, Leaf(name): &Leaf, ca: &str) -> Self {
+        let read = |file: &str| fs::read(pki.path(file)).unwrap();
+        let own = CertifiedKey::from_pem(&read(&format!("{name}.pem")), &read(&format!("{name}.key")));
+        let port = Port::Zephyr;
+        let dtls = ClientConfig {
+            trust: ServerTrust::Anchors {
+                anchors: Arc::new(TrustAnchors::from_pem(&read(ca)).unwrap()),
+                unix_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64,
+            },
+            ..port.dtls_offering(vec![CipherSuite::EcdheEcdsaAes128Ccm], true)
+        };
+        let model = Model {
+            dtls: Arc::new(dtls),
+            pace: Pace::of(port).faster(20),
+            ..Model::of(port)
+        };
+        let credential = ClientCredential::Certificate(Arc::new(own.unwrap()));
+        Self {
+            device: VirtualDevice::new(Arc::new(model), credential, "1.0.0", Instant::now(), 1),
+            socket: connected_to(server),
+            seen: Vec::new(),
+        }
+    }
+
+    fn run_until(&mut self, what: &str, done: impl Fn(&[Event]) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut buffer, mut out) = ([0; 2048], Vec::new());
+        while !done(&self.seen) {
+            assert!(
+                Instant::now() < deadline,
+                "not within {PATIENCE:?}: {what}: {:?}",
+                self.seen
+            );
+            self.device.handle_timeout(Instant::now());
+            if let Ok(length) = self.socket.recv(&mut buffer) {
+                self.device.handle_datagram(Instant::now(), &mut buffer[..length]);
+            }
+            while self.device.poll_transmit(&mut out) {
+                self.socket.send(&out).unwrap();
+                out.clear();
+            }
+            self.seen.extend(std::iter::from_fn(|| self.device.poll_event()));
+        }
+    }
+}
+
+/// A socket of its own port.
+fn connected_to(server: &Server) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(("127.0.0.1", server.coaps_port)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+    socket
 }
 
 /// The session of a device, if it has one.

@@ -44,7 +44,7 @@ fn good_devices_are_let_in_and_bad_ones_are_not() {
     let mut gateway = start(&GatewayPlan::default(), folder.path());
     let scenario = scenario(10);
     let plan = Plan::of(&scenario);
-    let credentials = gateway.set_up(&scenario, &plan, &mut |_| ()).unwrap();
+    let credentials = gateway.set_up(&scenario, &plan.devices, &mut |_| ()).unwrap();
     let ca = credentials.server_ca.unwrap();
     for (device, credential) in plan.devices.iter().zip(&credentials.devices) {
         let kind = scenario.kinds[device.kind].credential;
@@ -91,7 +91,7 @@ fn a_fleet_of_every_kind_of_credential_is_set_up_and_outlives_a_kill() {
     let plan = Plan::of(&scenario);
     let mut told = Vec::new();
     let credentials = gateway
-        .set_up(&scenario, &plan, &mut |progress| {
+        .set_up(&scenario, &plan.devices, &mut |progress| {
             if let Progress::Devices { done, of } = progress {
                 told.push((done, of));
             }
@@ -175,7 +175,7 @@ fn what_is_deployed_can_be_rolled_back_and_devices_moved() {
     let gateway = start(&GatewayPlan::default(), folder.path());
     let scenario = scenario(20);
     let plan = Plan::of(&scenario);
-    gateway.set_up(&scenario, &plan, &mut |_| ()).unwrap();
+    gateway.set_up(&scenario, &plan.devices, &mut |_| ()).unwrap();
     // Only of what was deployed at the start.
     assert!(matches!(
         gateway.roll_back("a"),
@@ -213,12 +213,12 @@ fn the_same_set_up_again_is_no_mistake_and_another_of_the_same_names_is() {
     let scenario = scenario(20);
     let plan = Plan::of(&scenario);
     for _ in 0..2 {
-        gateway.set_up(&scenario, &plan, &mut |_| ()).unwrap();
+        gateway.set_up(&scenario, &plan.devices, &mut |_| ()).unwrap();
     }
     let mut other = scenario.clone();
     other.seed += 1;
     let refused = gateway
-        .set_up(&other, &plan, &mut |_| ())
+        .set_up(&other, &plan.devices, &mut |_| ())
         .unwrap_err()
         .to_string();
     assert!(
@@ -237,7 +237,7 @@ fn a_full_disk_is_no_longer_ready_and_heals_when_it_is_emptied() {
     let mut gateway = start(&plan, folder.path());
     let scenario = scenario(20);
     gateway
-        .set_up(&scenario, &Plan::of(&scenario), &mut |_| ())
+        .set_up(&scenario, &Plan::of(&scenario).devices, &mut |_| ())
         .unwrap();
     let filled = gateway.fill_disk().unwrap();
     assert!(filled > 8 << 20, "{filled}");
@@ -360,7 +360,7 @@ fn the_gateway_of_somebody_else_is_used_and_left_alone() {
     let mut gateway = Gateway::attach(&format!("{url}/"), &key, theirs.coaps(), None).unwrap();
     let scenario = scenario(20);
     let credentials = gateway
-        .set_up(&scenario, &Plan::of(&scenario), &mut |_| ())
+        .set_up(&scenario, &Plan::of(&scenario).devices, &mut |_| ())
         .unwrap();
     assert_eq!(credentials.server_ca, None);
     let figures = gateway.figures().unwrap();
@@ -401,7 +401,7 @@ fn the_gateway_of_somebody_else_is_used_and_left_alone() {
     let stranger = Gateway::attach(&url, "another-key-of-16-characters", coaps, None).unwrap();
     assert_eq!(stranger.figures(), None);
     let error = stranger
-        .set_up(&scenario, &Plan::of(&scenario), &mut |_| ())
+        .set_up(&scenario, &Plan::of(&scenario).devices, &mut |_| ())
         .unwrap_err()
         .to_string();
     assert!(error.contains("401"), "{error}");

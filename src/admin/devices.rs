@@ -185,7 +185,8 @@ pub async fn show(
 ) -> Result<Json<Value>, Problem> {
     let record = find(&state, reader.project, &named).await?;
     let view = state.control.view();
-    let mut shown = device(view.in_project(reader.project)?, &record);
+    let project = view.in_project(reader.project)?;
+    let mut shown = device(project, &record);
     let failures = state.control.handshake_failures(reader.project);
     let its = |failure: &&FailureRecord| {
         failure
@@ -194,7 +195,7 @@ pub async fn show(
             .is_some_and(|device| device.id == record.device.id)
     };
     if let Some(failure) = failures.iter().find(its) {
-        shown["handshakeFailure"] = sessions::failure(failure);
+        shown["handshakeFailure"] = sessions::failure(failure, project);
     }
     Ok(Json(shown))
 }

@@ -10,7 +10,7 @@ use super::body::Page;
 use super::problem::Problem;
 use super::{AdminState, shapes};
 use crate::control::{FailureCause, FailureRecord, Offered, SessionFacts};
-use crate::fleet::PskIdentity;
+use crate::fleet::{Project, PskIdentity};
 
 pub async fn list(
     State(state): State<AdminState>,
@@ -87,16 +87,19 @@ pub async fn failures(
         .last()
         .filter(|_| more)
         .map(|record| record.seq.to_string());
-    Ok(shapes::Listed::new(records.iter().map(failure).collect(), next))
+    let view = state.control.view();
+    let project = view.in_project(reader.project)?;
+    let shown = records.iter().map(|record| failure(record, project)).collect();
+    Ok(shapes::Listed::new(shown, next))
 }
 
 /// A failed handshake as it is shown. The identity is what a stranger sent: as text with what is not UTF-8 replaced, and
 /// then in hexadecimal too.
-pub fn failure(record: &FailureRecord) -> Value {
+pub fn failure(record: &FailureRecord, project: &Project) -> Value {
     let identity = record.offered.as_ref().and_then(Offered::identity);
     let mut shape = json!({
         "reason": record.cause.as_str(),
-        "text": record.text(),
+        "text": record.text(project),
         "identity": identity.map(PskIdentity::to_string),
         "device": record.device.as_ref().map(|device| json!({"id": device.id, "name": device.name.as_str()})),
         "address": record.peer.to_string(),

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::config::CoapsConfig;
 use crate::control::DeviceEntry;
 use crate::telemetry::{self, CertificateRead, GatewayEvent};
 use crate::transport::{CertifiedKeyError, ServerCertificate, ServerConfig, Shards};
@@ -55,6 +56,14 @@ pub enum CertificateFileError {
 }
 
 impl CertificateFiles {
+    /// Where the configuration says that they are; it has both or neither.
+    pub fn of(coaps: &CoapsConfig) -> Option<Self> {
+        Some(Self {
+            certificate: coaps.certificate_file.clone()?,
+            key: coaps.private_key_file.clone()?,
+        })
+    }
+
     /// Reads both.
     ///
     /// # Errors

@@ -67,8 +67,14 @@ pub fn run(command: CaCommand) -> Result<(), Failure> {
             if let Some(cohort) = cohort {
                 body["cohort"] = cohort.into();
             }
-            let ca = client.post_once("device-cas", &body)?;
+            let (ca, is_new) = client.create_once("device-cas", &body)?;
             server.output.one(&ca, CA);
+            if !is_new {
+                say(&format!(
+                    "the CA was there already, as {}; nothing was changed",
+                    field(&ca, "/name")
+                ));
+            }
             Ok(())
         }
         CaCommand::List { server } => {

@@ -134,18 +134,23 @@ impl Client {
     /// Has something done once, whatever becomes of the connection: where no answer arrives, the same request under the
     /// same `Idempotency-Key` asks what became of it.
     pub fn post_once(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        self.create_once(path, body).map(|(made, _)| made)
+    }
+
+    /// The same, and whether it was made: it may have been there, just as it was asked for.
+    pub fn create_once(&self, path: &str, body: &Value) -> Result<(Value, bool), Failure> {
         let key = format!("{:032x}", rand::random::<u128>());
         let headers = [("Content-Type", "application/json"), ("Idempotency-Key", &key)];
         let mut attempt = 1;
         loop {
-            let answered = self.send("POST", path, &headers, body.to_string());
+            let answered = self.answer("POST", path, &headers, body.to_string());
             let is_open = match &answered {
                 Err(Failure::Unreachable { .. }) => true,
                 Err(Failure::Refused(problem)) => problem.kind.ends_with(":idempotency-key-in-use"),
                 Ok(_) | Err(_) => false,
             };
             if !is_open || attempt == ATTEMPTS {
-                return answered;
+                return answered.map(|(status, made)| (made, status == CREATED));
             }
             attempt += 1;
             thread::sleep(BETWEEN_ATTEMPTS);
@@ -200,15 +205,28 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl AsSendBody,
     ) -> Result<Value, Failure> {
+        self.answer(method, path, headers, body).map(|(_, answer)| answer)
+    }
+
+    /// The status and the body of an answer that is no refusal.
+    fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsSendBody,
+    ) -> Result<(u16, Value), Failure> {
         let mut answer = self.call(method, path, headers, body)?;
         let text = self.text(&mut answer)?;
-        if !answer.status().is_success() {
-            return Err(self.refused(path, answer.status().as_u16(), &text));
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(self.refused(path, status.as_u16(), &text));
         }
         if text.is_empty() {
-            return Ok(Value::Null);
+            return Ok((status.as_u16(), Value::Null));
         }
-        serde_json::from_str(&text).map_err(|error| self.strange(path, &error.to_string()))
+        let body = serde_json::from_str(&text).map_err(|error| self.strange(path, &error.to_string()))?;
+        Ok((status.as_u16(), body))
     }
 
     fn call(
@@ -314,6 +332,8 @@ pub fn package_version(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// RFC 9110 section 15.3.2.
+const CREATED: u16 = 201;
 /// How often a request is sent that must not be lost: a server that is started again is back in between.
 const ATTEMPTS: u32 = 3;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);

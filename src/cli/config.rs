@@ -5,6 +5,7 @@ use clap::Subcommand;
 use super::failure::Failure;
 use super::output::{print, say};
 use super::settings::SettingArgs;
+use crate::app;
 
 /// Verbs of `tessera config`.
 #[derive(Debug, Subcommand)]
@@ -18,6 +19,7 @@ pub fn run(command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check(settings) => {
             let config = settings.load()?;
+            app::check_files(&config).map_err(Failure::program)?;
             print(&config.render_masked());
             say("the configuration is in order");
             Ok(())

@@ -141,6 +141,7 @@ mod tests {
             "device disable --tag stolen --yes",
             "device credential add lamp-1 --identity lamp-1-2027",
             "device credential remove lamp-1 lamp-1-id@default",
+            "device credential remove lamp-1 00ff --yes",
             "device credential list lamp-1",
             "device create lamp-1 --cohort lamps --without-credential",
             "device create lamp-1 --certificate lamp-1.pem",

@@ -15,7 +15,7 @@ use std::sync::{MutexGuard, PoisonError};
 use super::handle::Control;
 use crate::clock;
 use crate::fleet::{
-    CertificateSubject, Device, DeviceId, DeviceName, Digest, Invalid, ProjectId, PskIdentity,
+    CertificateSubject, Device, DeviceId, DeviceName, Digest, Invalid, Project, ProjectId, PskIdentity,
 };
 use crate::store::StoreError;
 
@@ -391,16 +391,12 @@ impl Offered {
             Self::RawPublicKey(sha256) => text.parse() == Ok(*sha256),
         }
     }
-
-    fn is_certificate(&self) -> bool {
-        matches!(self, Self::Certificate { .. })
-    }
 }
 
 impl FailureRecord {
-    /// What happened and what may be done about it, as a sentence or two.
+    /// What happened and what may be done about it, as a sentence or two, to somebody of that project.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, project: &Project) -> String {
         let name = self.device.as_ref().map(|device| device.name.as_str());
         match (self.cause, name) {
             (FailureCause::UnknownIdentity, Some(name)) => {
@@ -451,15 +447,12 @@ impl FailureRecord {
             (FailureCause::UnknownDevice, Some(name)) => {
                 format!("nobody could connect with this then; by now {name} is known by it, whose next attempt may succeed")
             }
-            (FailureCause::UnknownDevice, None) if self.offered.as_ref().is_some_and(Offered::is_certificate) => {
-                "a CA vouches for this certificate, and no device is called as it says: O has to be the id of the project, CN the name \
-                 of the device; create the device (`tessera device create NAME --without-credential`), or have the CA create those \
-                 whose subject is right (`tessera ca remove`, then `tessera ca add --zero-touch`)"
-                    .into()
-            }
-            (FailureCause::UnknownDevice, None) => "no device has this public key; give it to one \
-                 (`tessera device credential add NAME --public-key-sha256 …`)"
-                .into(),
+            (FailureCause::UnknownDevice, None) => match &self.offered {
+                Some(Offered::Certificate { subject, .. }) => names_nobody(subject, project),
+                Some(Offered::Psk(_) | Offered::RawPublicKey(_)) | None => "no device has this public key; give it to one \
+                     (`tessera device credential add NAME --public-key-sha256 …`)"
+                    .into(),
+            },
             (FailureCause::NotLookedUp, _) => {
                 "the gateway could not read or note whose credential it is (its own log says why); the device tries again by itself".into()
             }
@@ -610,6 +603,32 @@ impl FailureCause {
             | Self::Superseded => None,
         }
     }
+}
+
+/// Of a certificate that a CA vouches for, and that is for no device of the project.
+fn names_nobody(subject: &CertificateSubject, project: &Project) -> String {
+    let (id, name) = (project.id.to_string(), &project.name);
+    let wrong = match (subject.organization.as_deref(), subject.common_name.as_deref()) {
+        (None, _) => format!("its subject has no O, which has to be the id of the project, {name}"),
+        (Some(other), _) if other != &**name && other != id => {
+            format!("its subject has O={other:?}, where the id of the project is {name}")
+        }
+        (Some(_), None) => "its subject has no CN, which has to be the name of the device".to_owned(),
+        (Some(_), Some(device)) => match DeviceName::parse(device) {
+            Err(invalid) => format!("its CN cannot be the name of a device: {invalid}"),
+            Ok(device) => {
+                return format!(
+                    "a CA vouches for this certificate, and no device is called as its CN says; create the device (`tessera device \
+                     create {device} --without-credential`), or have the CA create those whose subject is right (`tessera ca remove`, \
+                     then `tessera ca add --zero-touch`)"
+                );
+            }
+        },
+    };
+    format!(
+        "a CA vouches for this certificate, but {wrong}; give the device another one, or say whose this is (`tessera device \
+         credential add NAME --certificate FILE`)"
+    )
 }
 
 /// RFC 5246 section 7.2, and RFC 4279 section 2 and RFC 6066 section 9 for what they add.

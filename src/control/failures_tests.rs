@@ -1,6 +1,9 @@
 //! The bounded list alone: what is folded, and who loses an entry where there is no room.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::fleet::Fleet;
 
 #[test]
 fn repeats_from_any_port_are_one_record_with_a_count_and_two_times() {
@@ -179,9 +182,48 @@ fn every_cause_has_a_name_that_filters_take_and_a_text() {
             let mut failures = Failures::default();
             let peer = "192.0.2.1:1".parse().unwrap();
             failures.note(0, failed("lamp", peer, cause), device, false);
-            let text = failures.list(ProjectId::new(1))[0].text();
+            let text = failures.list(ProjectId::new(1))[0].text(&project());
             assert!(text.contains(';') || text.contains(':'), "{cause:?}: {text}");
         }
+    }
+}
+
+#[test]
+fn a_certificate_that_names_nobody_is_told_what_is_wrong_with_its_subject() {
+    let project = project();
+    for (organization, common_name, said) in [
+        (None, Some("lamp-1"), "its subject has no O"),
+        (Some("elsewhere"), Some("lamp-1"), "O=\"elsewhere\""),
+        (Some("elsewhere"), None, "O=\"elsewhere\""),
+        (Some("default"), None, "its subject has no CN"),
+        (
+            Some("default"),
+            Some("a lamp"),
+            "its CN cannot be the name of a device",
+        ),
+        (
+            Some("default"),
+            Some("lamp-1"),
+            "create lamp-1 --without-credential",
+        ),
+        (Some(&*project.id.to_string()), Some("lamp-1"), "create lamp-1 "),
+    ] {
+        let failed = FailedHandshake {
+            offered: Some(Offered::Certificate {
+                sha256: Digest([1; 32]),
+                signed: Digest([2; 32]),
+                subject: CertificateSubject {
+                    organization: organization.map(Into::into),
+                    common_name: common_name.map(Into::into),
+                },
+            }),
+            peer: "192.0.2.1:1".parse().unwrap(),
+            cause: FailureCause::UnknownDevice,
+        };
+        let mut failures = Failures::default();
+        failures.note(0, failed, None, false);
+        let text = failures.list(project.id)[0].text(&project);
+        assert!(text.contains(said), "{organization:?}, {common_name:?}: {text}");
     }
 }
 
@@ -226,4 +268,9 @@ fn identity_of(record: &FailureRecord) -> String {
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+fn project() -> Arc<Project> {
+    let name = "default".parse().unwrap();
+    Fleet::default().create_project(name, 0).unwrap()
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::crypto::{self, MacKey};
 use super::handshake::messages::{
-    CLIENT_HELLO, ClientHello, Fragment, HELLO_VERIFY_REQUEST, MESSAGE_HEADER_LEN,
+    CLIENT_HELLO, ClientHello, Fragment, HELLO_VERIFY_REQUEST, MESSAGE_HEADER_LEN, RANDOM_LEN,
 };
 use super::record::{ContentType, DTLS_1_0, RecordHeader};
 
@@ -55,7 +55,30 @@ pub struct VerifiedHello {
     pub(super) record_number: u64,
 }
 
+/// What two hellos from one address have in common only if the network has made the second of the first. Who begins anew has
+/// another random, and who has no randomness to make one of, as soon as the cookie is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelloMark {
+    random: [u8; RANDOM_LEN],
+    cookie: [u8; COOKIE_LEN],
+}
+
+impl HelloMark {
+    /// The mark of a hello; `None` for one without a cookie of ours.
+    pub(super) fn of(hello: &ClientHello<'_>) -> Option<Self> {
+        Some(Self {
+            random: *hello.random,
+            cookie: hello.cookie.try_into().ok()?,
+        })
+    }
+}
+
 impl VerifiedHello {
+    pub(super) fn mark(&self) -> Option<HelloMark> {
+        let body = self.message.get(MESSAGE_HEADER_LEN..)?;
+        HelloMark::of(&ClientHello::parse(body)?)
+    }
+
     /// Whether the client can put a connection ID on its records, so that it is worth making one for it.
     pub fn offers_connection_id(&self) -> bool {
         self.message

@@ -14,10 +14,11 @@ use thiserror::Error;
 
 use super::alert::{self, Alert};
 use super::connection_id::{self, ConnectionIds};
+use super::cookie::HelloMark;
 use super::protection::{EPOCH, Framing, Keys, NotOpened};
-use super::record::{ContentType, DTLS_1_2, RecordHeader};
+use super::record::{ContentType, DTLS_1_2, RecordHeader, write_plaintext};
 use super::replay::ReplayWindow;
-use super::{CipherSuite, ConnectionId, PathChallenge};
+use super::{CipherSuite, ConnectionId, PathChallenge, VerifiedHello};
 
 pub use saved::{RestoreError, SavedSession};
 
@@ -43,8 +44,14 @@ struct Rarely {
     last_flight: Option<Box<LastFlight>>,
 }
 
-/// The datagram that ended the handshake, behind a thin pointer.
-struct LastFlight(Box<[u8]>);
+/// How the handshake ended, and how it began.
+struct LastFlight {
+    /// Our Finished.
+    finished: Box<[u8]>,
+    /// The next record number of epoch 0, for the ChangeCipherSpec before it.
+    plaintext_number: u64,
+    hello: HelloMark,
+}
 
 /// What a record was.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,7 +67,7 @@ pub enum Incoming<'d> {
     /// The peer asks whether we receive where we seem to: send [`Session::answer_challenge`] to where the record came
     /// from.
     PathChallenge(PathChallenge),
-    /// The peer sent its Finished again: send [`Session::last_flight`] again.
+    /// The peer sent its Finished again: send [`Session::repeat_last_flight`].
     ResendFlight,
     /// The peer ended the session (an authentic close_notify or fatal alert), or 2^32 records did not open. Answer
     /// with [`Session::close`] and drop the session.
@@ -168,7 +175,7 @@ impl Session {
             //# handshake) MUST respond to a retransmit of the peer's last flight with a retransmit of the last
             //# flight.
             ContentType::Handshake
-                if opened.plaintext.first() == Some(&FINISHED) && self.last_flight().next().is_some() =>
+                if opened.plaintext.first() == Some(&FINISHED) && self.keeps_last_flight() =>
             {
                 Incoming::ResendFlight
             }
@@ -276,13 +283,52 @@ impl Session {
         session
     }
 
-    /// The datagrams of our last flight, to be sent on [`Incoming::ResendFlight`]. None after the peer's first
-    /// application data.
-    pub fn last_flight(&self) -> impl Iterator<Item = &[u8]> {
-        self.rarely
-            .iter()
-            .filter_map(|rarely| rarely.last_flight.as_ref())
-            .map(|flight| &*flight.0)
+    /// Whether the peer may still wait for our last flight: until its first application data.
+    pub fn keeps_last_flight(&self) -> bool {
+        self.kept_flight().is_some()
+    }
+
+    /// Appends our last flight to `out`, on [`Incoming::ResendFlight`]; nothing where it is kept no more.
+    ///
+    /// # Errors
+    /// When there is no record number left (yet).
+    //= RFC 6347 section 4.2.2
+    //# from the perspective of the DTLS record layer, the retransmission is a new record. This record will have a new
+    //# DTLSPlaintext.sequence_number value.
+    pub fn repeat_last_flight(&mut self, out: &mut Vec<u8>) -> Result<(), SealError> {
+        let Some(flight) = self
+            .rarely
+            .as_mut()
+            .and_then(|rarely| rarely.last_flight.as_mut())
+        else {
+            return Ok(());
+        };
+        let (start, finished) = (out.len(), flight.finished.clone());
+        write_plaintext(
+            ContentType::ChangeCipherSpec,
+            DTLS_1_2,
+            flight.plaintext_number,
+            &[1],
+            out,
+        );
+        flight.plaintext_number += 1;
+        let sealed = self.seal_as(ContentType::Handshake, &finished, out);
+        if sealed.is_err() {
+            out.truncate(start);
+        }
+        sealed.map(|_| ())
+    }
+
+    /// Whether the handshake that made this session began with this ClientHello: then somebody repeats it, and it must not
+    /// begin another, which would take in what the peer repeats until it has our last flight. Never after the peer's
+    /// first application data; a handshake in vain does not disturb it then.
+    //= RFC 6347 section 4.2.8
+    //# If a server receives a ClientHello with epoch=0 on what it believes to be an existing association, the server SHOULD
+    //# proceed with a new handshake
+    // So it does with any other, as of a peer that has started over.
+    pub fn began_with(&self, hello: &VerifiedHello) -> bool {
+        self.kept_flight()
+            .is_some_and(|flight| hello.mark() == Some(flight.hello))
     }
 
     /// What stands on the records that we receive, where that was agreed on.
@@ -351,9 +397,15 @@ impl Session {
         self.rarely.get_or_insert_default().connection_ids = Some(ids);
     }
 
-    /// Keeps the datagram that ended the handshake.
-    pub fn keep_last_flight(&mut self, datagram: &[u8]) {
-        self.rarely.get_or_insert_default().last_flight = Some(Box::new(LastFlight(datagram.into())));
+    /// Keeps the Finished that ended the handshake and the number of the next record in the clear, and the mark of the ClientHello
+    /// that began it.
+    pub fn keep_last_flight(&mut self, finished: Vec<u8>, plaintext_number: u64, hello: HelloMark) {
+        let flight = LastFlight {
+            finished: finished.into(),
+            plaintext_number,
+            hello,
+        };
+        self.rarely.get_or_insert_default().last_flight = Some(Box::new(flight));
     }
 
     /// Appends a record of any type to `out`; returns the record's number.
@@ -458,6 +510,10 @@ impl Session {
         };
         header.write_with_id(id, &mut out[start..body]);
         Ok(number)
+    }
+
+    fn kept_flight(&self) -> Option<&LastFlight> {
+        self.rarely.as_ref()?.last_flight.as_deref()
     }
 
     fn forget_last_flight(&mut self) {

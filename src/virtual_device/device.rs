@@ -1,10 +1,10 @@
 //! The device: a DTLS client, one of the SDK's ports, and the update behaviour on top.
 //!
-//! 1. down: switched off, rebooting or waiting for the next attempt
-//! 2. handshaking
-//! 3. up: the port's CoAP client ([`super::port`]) sends what the update behaviour wants and tells what came of it
+//! 1. off, or booting
+//! 2. mute, where what it has booted never connects, or down until the next attempt
+//! 3. handshaking
+//! 4. up: the port's CoAP client ([`super::port`]) sends what the update behaviour wants and tells what came of it
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use super::manifest::Manifest;
 use super::message::Ask;
 use super::model::Model;
 use super::port::{Answer, Opening, Stack, Told};
+use super::queue::Queue;
 use super::update::{Action, Update};
 use crate::coap::{BlockNum, MessageId, Token};
 use crate::dtls::{ClientCredential, ClientHandshake, HandshakeEvent, Incoming, Session, records};
@@ -25,7 +26,8 @@ use crate::dtls::{ClientCredential, ClientHandshake, HandshakeEvent, Incoming, S
 pub struct VirtualDevice {
     model: Arc<Model>,
     credential: ClientCredential,
-    /// For what need not be a secret.
+    /// Small, and no worse than what it is seeded with. With one version of its crate and on one kind of machine a seed gives
+    /// the same choices again.
     rng: SmallRng,
     update: Update,
     link: Link,
@@ -33,8 +35,8 @@ pub struct VirtualDevice {
     token: u64,
     /// The manifest's observation keeps its token from session to session, until the next boot.
     observation: Option<Token>,
-    outbox: VecDeque<Vec<u8>>,
-    events: VecDeque<Event>,
+    outbox: Queue<Vec<u8>>,
+    events: Queue<Event>,
 }
 
 #[derive(Debug)]
@@ -52,6 +54,8 @@ enum Link {
     Handshaking {
         handshake: Box<ClientHandshake>,
         began: Instant,
+        /// When it was to begin.
+        due: Instant,
     },
     Up(Box<Online>),
 }
@@ -61,7 +65,7 @@ struct Online {
     session: Session,
     stack: Stack,
     /// All blocks of one transfer carry the same token; a resumed one takes another.
-    transfers: Vec<(u32, Token)>,
+    transfers: Queue<(u32, Token)>,
 }
 
 impl VirtualDevice {
@@ -84,8 +88,8 @@ impl VirtualDevice {
             rng,
             link: Link::Off { until: start },
             observation: None,
-            outbox: VecDeque::new(),
-            events: VecDeque::new(),
+            outbox: Queue::new(),
+            events: Queue::new(),
         }
     }
 
@@ -110,7 +114,10 @@ impl VirtualDevice {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.update.handle_timeout(now);
         match &mut self.link {
-            Link::Off { until } | Link::Down { until } if *until <= now => self.wake(now),
+            Link::Off { until } | Link::Down { until } if *until <= now => {
+                let due = *until;
+                self.wake(now, due);
+            }
             Link::Off { .. } | Link::Down { .. } | Link::Mute => {}
             Link::Handshaking { handshake, .. } => {
                 if let Err(failure) = handshake.handle_timeout(now) {
@@ -176,18 +183,19 @@ impl VirtualDevice {
         matches!(self.link, Link::Up(_))
     }
 
-    fn wake(&mut self, now: Instant) {
+    fn wake(&mut self, now: Instant, due: Instant) {
         if self.update.never_connects() {
             self.link = Link::Mute;
             return;
         }
-        // Made for each handshake, as it is ten times the size of the other generator.
+        // For each handshake, as it is ten times the size of the other one. Nobody has to trust in the secrets made with it.
         let mut rng = StdRng::seed_from_u64(self.rng.next_u64());
         let credential = self.credential.clone();
         let handshake = ClientHandshake::with_credential(&self.model.dtls, credential, now, &mut rng);
         self.link = Link::Handshaking {
             handshake: Box::new(handshake),
             began: now,
+            due,
         };
     }
 
@@ -201,7 +209,12 @@ impl VirtualDevice {
 
     /// Moves from the handshake to the session it brought, if it did.
     fn established(&mut self, now: Instant) {
-        let Link::Handshaking { handshake, began } = &mut self.link else {
+        let Link::Handshaking {
+            handshake,
+            began,
+            due,
+        } = &mut self.link
+        else {
             return;
         };
         let Some(HandshakeEvent::Established(established)) = handshake.poll_event() else {
@@ -212,18 +225,17 @@ impl VirtualDevice {
             self.outbox.push_back(std::mem::take(&mut datagram));
         }
         let began = *began;
-        let took = now.saturating_duration_since(began);
+        let took = now.saturating_duration_since(*due);
         let opening = Opening {
             now,
             began,
             mid: MessageId(self.rng.random()),
-            dialect: self.model.dialect(),
-            pace: self.model.pace,
+            model: &self.model,
         };
         self.link = Link::Up(Box::new(Online {
             session: established.session,
             stack: Stack::new(&opening, &mut self.rng),
-            transfers: Vec::new(),
+            transfers: Queue::new(),
         }));
         self.events.push_back(Event::Established { took });
     }
@@ -430,10 +442,10 @@ impl Online {
             return *token;
         }
         if self.transfers.len() == TRANSFERS_MAX {
-            self.transfers.remove(0);
+            self.transfers.pop_front();
         }
         let token = next_token(counter);
-        self.transfers.push((transfer, token));
+        self.transfers.push_back((transfer, token));
         token
     }
 }

@@ -11,7 +11,9 @@ use crate::coap::Code;
 pub enum Event {
     /// A handshake is done.
     Established {
-        /// Since the first ClientHello of this attempt; one that failed before it is a [`Event::Disconnected`] of its own.
+        /// Since the first ClientHello of this attempt was due; one that failed before it is a [`Event::Disconnected`] of its
+        /// own. Whoever drives devices may be late, and then what they wait for is not only the gateway; left out, the worst
+        /// times would be missing just when there is most to do.
         took: Duration,
     },
     /// The device calls itself connected: for one port the same, for the other an answer later.
@@ -63,7 +65,7 @@ pub enum Event {
         /// The version of the image that was given up.
         version: String,
     },
-    /// The device has restarted, for whatever reason, and runs this version.
+    /// The device restarts, for whatever reason, and runs this version. Its session is gone without a word.
     Rebooted {
         /// The version.
         version: String,

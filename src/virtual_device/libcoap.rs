@@ -8,37 +8,37 @@
 //! What hurts it: silence for ten seconds, a reset, a block larger than asked for, and above all a late duplicate of an
 //! earlier block's answer, which has the token of the block that waits.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use rand::rngs::SmallRng;
 
 use super::event::Ending;
-use super::message::{self, Ask, Dialect};
+use super::message::{self, Ask};
+use super::model::Model;
 use super::port::{Answer, Opening, QUEUED_MAX, Told};
+use super::queue::Queue;
 use crate::coap::client::{Exchange, Heard, Overdue, Response};
 use crate::coap::wire::write_empty;
 use crate::coap::{Kind, MessageId, Token};
 
 #[derive(Debug)]
 pub struct Libcoap {
-    dialect: Dialect,
-    keepalive: Duration,
-    patience: Duration,
+    model: Arc<Model>,
     mid: MessageId,
     connected: bool,
     /// What the SDK has not asked yet.
-    queue: VecDeque<(Ask, Token)>,
+    queue: Queue<(Ask, Token)>,
     /// The one request that the SDK waits for.
-    asked: Option<Asked>,
+    asked: Option<Box<Asked>>,
     /// libcoap's confirmable messages. Only the first is on the wire (NSTART = 1).
-    sending: VecDeque<Sending>,
+    sending: Queue<Sending>,
     last_acknowledgement: Option<MessageId>,
     last_confirmable: Option<MessageId>,
     observed: Option<Token>,
     keepalive_at: Instant,
-    pub outbox: VecDeque<Vec<u8>>,
-    pub told: VecDeque<Told>,
+    pub outbox: Queue<Vec<u8>>,
+    pub told: Queue<Told>,
 }
 
 #[derive(Debug)]
@@ -60,27 +60,25 @@ struct Sending {
 }
 
 impl Libcoap {
-    pub fn new(opening: &Opening, rng: &mut SmallRng) -> Self {
+    pub fn new(opening: &Opening<'_>, rng: &mut SmallRng) -> Self {
         let mut stack = Self {
-            dialect: opening.dialect,
-            keepalive: opening.pace.keepalive,
-            patience: opening.pace.response,
+            model: Arc::clone(opening.model),
             mid: opening.mid,
             connected: false,
-            queue: VecDeque::new(),
+            queue: Queue::new(),
             asked: None,
-            sending: VecDeque::new(),
+            sending: Queue::new(),
             last_acknowledgement: None,
             last_confirmable: None,
             observed: None,
-            keepalive_at: opening.now + opening.pace.keepalive,
-            outbox: VecDeque::new(),
-            told: VecDeque::new(),
+            keepalive_at: opening.now + opening.model.pace.keepalive,
+            outbox: Queue::new(),
+            told: Queue::new(),
         };
         stack.ask(opening.now, Ask::Keepalive, KEEPALIVE_TOKEN, rng);
         if let Some(first) = &mut stack.asked {
             // The first request's time runs from the moment it had the handshake begun.
-            first.give_up_at = opening.began + stack.patience;
+            first.give_up_at = opening.began + opening.model.pace.response;
         }
         stack
     }
@@ -109,7 +107,7 @@ impl Libcoap {
             }
             Ok(Heard::Ping { mid }) => self.send_empty(now, Kind::Reset, mid),
             // The answer comes separately.
-            Ok(Heard::Acknowledgement { mid }) => self.sending.retain(|sending| sending.mid != mid),
+            Ok(Heard::Acknowledgement { mid }) => self.sending.retain_mut(|sending| sending.mid != mid),
             Ok(Heard::Reset { mid }) => {
                 if self.sending.iter().any(|sending| sending.mid == mid) {
                     // The application is never called back for the request that was reset.
@@ -144,7 +142,7 @@ impl Libcoap {
             }
         }
         if self.keepalive_at <= now {
-            self.keepalive_at = now + self.keepalive;
+            self.keepalive_at = now + self.model.pace.keepalive;
             if self.asked.is_none() {
                 self.queue.push_back((Ask::Keepalive, KEEPALIVE_TOKEN));
             }
@@ -156,7 +154,8 @@ impl Libcoap {
         let asked = self.asked.as_ref().map(|asked| asked.give_up_at);
         let sending = self
             .sending
-            .front()
+            .iter()
+            .next()
             .and_then(|sending| Some(sending.exchange.as_ref()?.poll_timeout()));
         [asked, sending]
             .into_iter()
@@ -166,9 +165,8 @@ impl Libcoap {
 
     pub fn end(&mut self, why: Ending) {
         let asked = self.asked.take().map(|asked| asked.ask);
-        for ask in asked.into_iter().chain(self.queue.drain(..).map(|(ask, _)| ask)) {
-            self.told.push_back(Told::Failed(ask));
-        }
+        let asks = asked.into_iter().chain(self.queue.take().map(|(ask, _)| ask));
+        self.told.extend(asks.map(Told::Failed));
         self.told.push_back(Told::Ended(why));
     }
 
@@ -177,17 +175,17 @@ impl Libcoap {
     fn is_repeated(&mut self, now: Instant, response: &Response<'_>) -> bool {
         match response.kind {
             Kind::Acknowledgement => {
-                self.sending.retain(|sending| sending.mid != response.mid);
+                self.sending.retain_mut(|sending| sending.mid != response.mid);
                 self.last_acknowledgement.replace(response.mid) == Some(response.mid)
             }
             Kind::Confirmable => {
                 // Whatever its token.
                 self.send_empty(now, Kind::Acknowledgement, response.mid);
-                self.sending.retain(|sending| sending.token != response.token);
+                self.sending.retain_mut(|sending| sending.token != response.token);
                 self.last_confirmable.replace(response.mid) == Some(response.mid)
             }
             Kind::NonConfirmable => {
-                self.sending.retain(|sending| sending.token != response.token);
+                self.sending.retain_mut(|sending| sending.token != response.token);
                 false
             }
             Kind::Reset => true,
@@ -195,13 +193,14 @@ impl Libcoap {
     }
 
     fn response(&mut self, now: Instant, response: &Response<'_>) {
-        if let Some(Asked { ask, sent_at, .. }) = self.asked.take_if(|asked| asked.token == response.token) {
+        if let Some(asked) = self.asked.take_if(|asked| asked.token == response.token) {
+            let Asked { ask, sent_at, .. } = *asked;
             if !self.connected {
                 self.connected = true;
                 self.told.push_back(Told::Connected);
             }
             let is_block = matches!(ask, Ask::Fetch { .. });
-            if is_block && response.payload.len() as u64 > self.dialect.block_size.size() {
+            if is_block && response.payload.len() as u64 > self.model.block_size.size() {
                 self.told.push_back(Told::Crashed);
                 return;
             }
@@ -223,19 +222,19 @@ impl Libcoap {
             && let Some((ask, token)) = self.queue.pop_front()
         {
             self.mid = self.mid.next();
-            let bytes = message::request(&ask, self.mid, token, self.dialect);
+            let bytes = message::request(&ask, self.mid, token, self.model.dialect());
             self.sending.push_back(Sending {
                 mid: self.mid,
                 token,
                 bytes,
                 exchange: None,
             });
-            self.asked = Some(Asked {
+            self.asked = Some(Box::new(Asked {
                 ask,
                 token,
                 sent_at: now,
-                give_up_at: now + self.patience,
-            });
+                give_up_at: now + self.model.pace.response,
+            }));
         }
         if let Some(front) = self.sending.front_mut()
             && front.exchange.is_none()
@@ -259,7 +258,7 @@ impl Libcoap {
     }
 
     fn send(&mut self, now: Instant, bytes: Vec<u8>) {
-        self.keepalive_at = now + self.keepalive;
+        self.keepalive_at = now + self.model.pace.keepalive;
         self.outbox.push_back(bytes);
     }
 }

@@ -1,12 +1,12 @@
 //! One session of the libcoap port against messages written by hand.
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 
-use super::super::pace::Pace;
 use super::super::port::Port;
-use super::super::report::Cbor;
 use super::*;
-use crate::coap::{BlockNum, Szx};
+use crate::coap::BlockNum;
 
 #[test]
 fn the_first_request_is_a_keepalive_and_its_answer_makes_the_session_connected() {
@@ -150,6 +150,24 @@ fn a_message_that_does_not_parse_is_dropped() {
     assert!(device.told().is_empty() && device.sent().is_empty());
 }
 
+#[test]
+fn an_answer_took_as_long_as_it_is_since_the_first_transmission() {
+    let mut device = Device::connected();
+    device.ask(block(0), 1);
+    let asked_at = device.now;
+    while device.told().is_empty() {
+        device.wake();
+    }
+    device.now += Duration::from_millis(50);
+    device.hear(b"\x68\x45\x10\x02\x01\0\0\0\0\0\0\0\xFFab");
+    let told: Vec<Told> = device.stack.told.take().collect();
+    let [Told::Answered { answer, .. }] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(answer.took, device.now - asked_at);
+    assert!(answer.took > Duration::from_secs(2), "it was sent twice");
+}
+
 struct Device {
     now: Instant,
     rng: SmallRng,
@@ -163,12 +181,7 @@ impl Device {
             now,
             began: now,
             mid: MessageId(0x1000),
-            dialect: Dialect {
-                port: Port::Libcoap,
-                cbor: Cbor::Stock,
-                block_size: Szx::MAX,
-            },
-            pace: Pace::of(Port::Libcoap),
+            model: &Arc::new(Model::of(Port::Libcoap)),
         };
         let stack = Libcoap::new(&opening, &mut rng);
         Self { now, rng, stack }
@@ -197,11 +210,11 @@ impl Device {
     }
 
     fn sent(&mut self) -> Vec<Vec<u8>> {
-        self.stack.outbox.drain(..).collect()
+        self.stack.outbox.take().collect()
     }
 
     fn told(&mut self) -> Vec<String> {
-        self.stack.told.drain(..).map(|told| word(&told)).collect()
+        self.stack.told.take().map(|told| word(&told)).collect()
     }
 }
 

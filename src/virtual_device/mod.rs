@@ -6,7 +6,11 @@
 //!
 //! - [`device`]: the four verbs, and the session as it comes and goes. [`model`], [`pace`]: what it is. [`event`]: what it tells.
 //! - [`port`]: the two ports of the SDK. [`libcoap`] and [`zephyr`]: what each does with its messages, and what hurts it.
-//! - [`update`]: what both do about firmware. [`manifest`], [`report`], [`message`]: the bytes.
+//! - [`update`]: what both do about firmware. [`manifest`], [`report`], [`message`]: the bytes. [`queue`]: what waits.
+//!
+//! Whoever simulates a fleet has hundreds of thousands of these in one process. Connected and idle, a device costs less than
+//! 600 bytes, which a test holds: 280 of its own, 224 of its session and the SDK's port, its identity, its version, and 48 for a
+//! connection ID. What it needs only now and then (a handshake, a download, a request under way) comes on top and goes again.
 
 mod device;
 mod event;
@@ -16,6 +20,7 @@ mod message;
 mod model;
 mod pace;
 mod port;
+mod queue;
 mod report;
 mod update;
 mod zephyr;

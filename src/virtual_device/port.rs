@@ -10,12 +10,12 @@ use rand::rngs::SmallRng;
 
 use super::event::Ending;
 use super::libcoap::Libcoap;
-use super::message::{Ask, Dialect};
-use super::pace::Pace;
+use super::message::Ask;
+use super::model::Model;
 use super::update::RetryTimer;
 use super::zephyr::Zephyr;
 use crate::coap::{Code, MessageId, Token};
-use crate::dtls::{CipherSuite, ClientConfig, MaxFragmentLength, Timers};
+use crate::dtls::{CipherSuite, ClientConfig, MaxFragmentLength, OfferedConnectionId, Timers};
 
 /// Which of the SDK's ports a device is built with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,13 +66,12 @@ pub struct Answer {
 
 /// How a session begins.
 #[derive(Clone, Copy, Debug)]
-pub struct Opening {
+pub struct Opening<'m> {
     pub now: Instant,
     /// When the handshake began.
     pub began: Instant,
     pub mid: MessageId,
-    pub dialect: Dialect,
-    pub pace: Pace,
+    pub model: &'m Arc<Model>,
 }
 
 impl Port {
@@ -88,7 +87,7 @@ impl Port {
         }
     }
 
-    /// How it shakes hands.
+    /// How a stock build shakes hands, which has a pre-shared key: [`Port::dtls_offering`] others.
     #[must_use]
     pub fn dtls(self) -> Arc<ClientConfig> {
         Arc::new(match self {
@@ -115,6 +114,31 @@ impl Port {
         })
     }
 
+    /// How a build for these suites shakes hands. Whether it also has the option for connection IDs
+    /// (`CONFIG_GOLIOTH_USE_CONNECTION_ID`) matters to the Zephyr port only, which then puts the gateway's on what it sends and
+    /// wants none on what it receives; no code of the other port offers one.
+    #[must_use]
+    pub fn dtls_offering(self, suites: Vec<CipherSuite>, connection_id: bool) -> ClientConfig {
+        let stock = self.dtls();
+        let chain = suites.iter().any(|suite| !suite.has_psk());
+        ClientConfig {
+            suites,
+            connection_id: match self {
+                Self::Zephyr if connection_id => OfferedConnectionId::Empty,
+                Self::Zephyr | Self::Libcoap => OfferedConnectionId::None,
+            },
+            // The size of its handshake buffer, which is larger where a chain has to fit.
+            max_fragment_length: stock.max_fragment_length.map(|stock| {
+                if chain {
+                    MaxFragmentLength::Bytes4096
+                } else {
+                    stock
+                }
+            }),
+            ..(*stock).clone()
+        }
+    }
+
     /// The kind of timer behind the pause after a failed block.
     pub fn retry_timer(self) -> RetryTimer {
         match self {
@@ -125,8 +149,8 @@ impl Port {
 }
 
 impl Stack {
-    pub fn new(opening: &Opening, rng: &mut SmallRng) -> Self {
-        match opening.dialect.port {
+    pub fn new(opening: &Opening<'_>, rng: &mut SmallRng) -> Self {
+        match opening.model.port {
             Port::Libcoap => Self::Libcoap(Libcoap::new(opening, rng)),
             Port::Zephyr => Self::Zephyr(Zephyr::new(opening)),
         }
@@ -196,3 +220,37 @@ impl Stack {
 
 /// Requests that may wait in the SDK (`CONFIG_GOLIOTH_COAP_REQUEST_QUEUE_MAX_ITEMS`); another one fails at once.
 pub const QUEUED_MAX: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_zephyr_build_that_opts_in_offers_a_connection_id_and_it_has_no_bytes() {
+        let (psk, certificate) = (CipherSuite::PskAes128Ccm, CipherSuite::EcdheEcdsaAes128Ccm);
+        for (port, suite, opts_in, connection_id, max_fragment_length) in [
+            (Port::Libcoap, psk, true, OfferedConnectionId::None, None),
+            (Port::Libcoap, certificate, false, OfferedConnectionId::None, None),
+            (
+                Port::Zephyr,
+                psk,
+                false,
+                OfferedConnectionId::None,
+                Some(MaxFragmentLength::Bytes2048),
+            ),
+            (
+                Port::Zephyr,
+                certificate,
+                true,
+                OfferedConnectionId::Empty,
+                Some(MaxFragmentLength::Bytes4096),
+            ),
+        ] {
+            let config = port.dtls_offering(vec![suite], opts_in);
+            assert_eq!(config.suites, [suite]);
+            assert_eq!(config.connection_id, connection_id, "{port:?}");
+            assert_eq!(config.max_fragment_length, max_fragment_length, "{port:?}");
+            assert_eq!(config.timers.deadline, port.dtls().timers.deadline);
+        }
+    }
+}

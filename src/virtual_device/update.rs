@@ -8,7 +8,6 @@
 //! 5. the hash does not agree, or sixteen blocks in a row failed: `1/5` or `1/8`, `0/0`, `0/11`, and again after a growing pause
 //! 6. once a day the manifest is fetched, whether or not it is observed
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::{Component, Manifest};
 use super::model::{Booting, Model};
 use super::pace::Pace;
+use super::queue::Queue;
 use super::report::{Reason, Report, State};
 
 /// The update side of one device. Feed it what arrives, carry out what [`Update::poll_action`] says.
@@ -27,18 +27,14 @@ pub struct Update {
     slots: Slots,
     boot: Boot,
     phase: Phase,
-    backoff: Option<Backoff>,
-    /// A manifest that arrived during a download: looked at when the download has ended.
-    waiting: Option<Manifest>,
+    backoff: Option<Box<Backoff>>,
     /// The next transfer's number.
     transfer: u32,
     /// When the manifest is fetched unasked; `None` until the first session.
     poll_at: Option<Instant>,
-    actions: VecDeque<Action>,
-    /// A report does not fit the SDK's buffer: until then it is tried again and again, and nothing else is done.
-    stalled_until: Option<Instant>,
-    /// What waits for that.
-    stalled: VecDeque<Action>,
+    actions: Queue<Action>,
+    /// A report does not fit the SDK's buffer, and is tried again and again.
+    stall: Option<Box<Stall>>,
 }
 
 /// The timer behind the pause after a failed block.
@@ -125,13 +121,17 @@ struct Contents([u8; 8]);
 #[derive(Debug)]
 enum Phase {
     Idle,
-    /// Blocks are on their way, or one has failed and is asked for again at `retry`.
+    /// Blocks are on their way, or one has failed and is asked for again.
     Downloading(Box<Download>),
-    /// `3/0` is out, the reboot follows at `at`.
-    Installing {
-        version: Box<str>,
-        at: Instant,
-    },
+    /// `3/0` is out, and the reboot follows.
+    Installing(Box<Installing>),
+}
+
+#[derive(Debug)]
+struct Installing {
+    /// As which it was offered.
+    version: Box<str>,
+    at: Instant,
 }
 
 #[derive(Debug)]
@@ -146,12 +146,22 @@ struct Download {
     failures: u32,
     /// The timer runs, and asks for this block when it goes off.
     retry: Option<Retry>,
+    /// A manifest that has arrived meanwhile: looked at when the download has ended.
+    waiting: Option<Manifest>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Retry {
     at: Instant,
     block: u32,
+}
+
+/// Nothing else is done until then.
+#[derive(Debug)]
+struct Stall {
+    until: Instant,
+    /// What waits for that.
+    actions: Queue<Action>,
 }
 
 /// An update that failed and is to be tried again.
@@ -173,12 +183,10 @@ impl Update {
             boot: Boot::Known,
             phase: Phase::Idle,
             backoff: None,
-            waiting: None,
             transfer: 0,
             poll_at: None,
-            actions: VecDeque::new(),
-            stalled_until: None,
-            stalled: VecDeque::new(),
+            actions: Queue::new(),
+            stall: None,
         }
     }
 
@@ -204,7 +212,7 @@ impl Update {
     /// The session is lost, and with it whatever was to be sent. Requests under way are told of one by one.
     pub fn disconnected(&mut self) {
         self.actions
-            .retain(|action| !matches!(action, Action::Report(_) | Action::Observe | Action::Poll));
+            .retain_mut(|action| !matches!(action, Action::Report(_) | Action::Observe | Action::Poll));
     }
 
     /// The program has ended without meaning to, and starts again with the version that it had.
@@ -225,10 +233,10 @@ impl Update {
 
     /// A manifest arrived, by registration, push or poll.
     pub fn manifest(&mut self, now: Instant, manifest: Manifest) {
-        match &self.phase {
+        match &mut self.phase {
             Phase::Idle => self.consider(now, &manifest),
-            Phase::Downloading(_) => self.waiting = Some(manifest),
-            Phase::Installing { .. } => {}
+            Phase::Downloading(download) => download.waiting = Some(manifest),
+            Phase::Installing(_) => {}
         }
     }
 
@@ -278,15 +286,14 @@ impl Update {
             return;
         }
         if let Phase::Downloading(download) = std::mem::replace(&mut self.phase, Phase::Idle) {
-            self.failed(now, download.target, Reason::UpdateFailed);
+            self.failed(now, *download, Reason::UpdateFailed);
         }
     }
 
     /// Carries on with whatever was put off until `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.stalled_until.is_some_and(|until| until <= now) {
-            self.stalled_until = None;
-            self.actions.append(&mut self.stalled);
+        if let Some(mut stall) = self.stall.take_if(|stall| stall.until <= now) {
+            self.actions.extend(stall.actions.take());
         }
         if let Some(poll_at) = &mut self.poll_at
             && *poll_at <= now
@@ -314,11 +321,11 @@ impl Update {
                     };
                 }
             }
-            Phase::Installing { version, at } if *at <= now => {
-                let version = std::mem::take(version);
+            Phase::Installing(installing) if installing.at <= now => {
+                let version = std::mem::take(&mut installing.version);
                 self.install(now, version);
             }
-            Phase::Idle | Phase::Installing { .. } => {}
+            Phase::Idle | Phase::Installing(_) => {}
         }
         if matches!(self.phase, Phase::Idle)
             && let Some(backoff) = &mut self.backoff
@@ -341,13 +348,13 @@ impl Update {
         let of_phase = match &self.phase {
             Phase::Idle => self.backoff.as_ref().and_then(|backoff| backoff.until),
             Phase::Downloading(download) => download.retry.map(|retry| retry.at),
-            Phase::Installing { at, .. } => Some(*at),
+            Phase::Installing(installing) => Some(installing.at),
         };
         let of_boot = match &self.boot {
             Boot::Unproven(unproven) => Some(unproven.until),
             Boot::Known | Boot::Over => None,
         };
-        [of_phase, of_boot, self.poll_at, self.stalled_until]
+        [of_phase, of_boot, self.poll_at, self.stalled_until()]
             .into_iter()
             .flatten()
             .min()
@@ -370,7 +377,7 @@ impl Update {
     pub fn progress(&self) -> Option<(u64, u64)> {
         match &self.phase {
             Phase::Downloading(download) => Some((download.received, download.target.size)),
-            Phase::Idle | Phase::Installing { .. } => None,
+            Phase::Idle | Phase::Installing(_) => None,
         }
     }
 
@@ -413,6 +420,7 @@ impl Update {
             since: self.transfer,
             failures: 0,
             retry: None,
+            waiting: None,
         };
         self.push(download.fetch(0, self.transfer));
         self.phase = Phase::Downloading(Box::new(download));
@@ -423,24 +431,17 @@ impl Update {
         self.boot = boot;
         self.phase = Phase::Idle;
         self.backoff = None;
-        self.waiting = None;
         self.poll_at = None;
         self.actions.clear();
-        self.stalled_until = None;
-        self.stalled.clear();
+        self.stall = None;
     }
 
     fn downloaded(&mut self, now: Instant, download: Download) {
-        let Download {
-            target,
-            hash,
-            received,
-            ..
-        } = download;
-        if hash.finalize().as_slice() != target.sha256 {
-            self.failed(now, target, Reason::IntegrityCheckFailure);
+        if download.hash.clone().finalize().as_slice() != download.target.sha256 {
+            self.failed(now, download, Reason::IntegrityCheckFailure);
             return;
         }
+        let Download { target, received, .. } = download;
         self.slots.other = Some(Contents::of(&target));
         self.push(Action::Downloaded { bytes: received });
         self.report(now, State::Downloaded, Reason::Ready, Some(&target.version));
@@ -450,10 +451,10 @@ impl Update {
     /// The image is chosen to be booted next.
     fn announce(&mut self, now: Instant, target: Component) {
         self.report(now, State::Updating, Reason::Ready, Some(&target.version));
-        self.phase = Phase::Installing {
+        self.phase = Phase::Installing(Box::new(Installing {
             version: target.version.into(),
-            at: self.stalled_until.unwrap_or(now) + self.model.pace.reboot,
-        };
+            at: self.stalled_until().unwrap_or(now) + self.model.pace.reboot,
+        }));
     }
 
     /// Boots what was fetched as `offered`.
@@ -494,7 +495,8 @@ impl Update {
         });
     }
 
-    fn failed(&mut self, now: Instant, target: Component, reason: Reason) {
+    fn failed(&mut self, now: Instant, download: Download, reason: Reason) {
+        let Download { target, waiting, .. } = download;
         self.push(Action::Failed(reason));
         self.report(now, State::Downloading, reason, Some(&target.version));
         self.report(now, State::Idle, Reason::Ready, Some(&target.version));
@@ -503,12 +505,12 @@ impl Update {
             Some(backoff) if backoff.target == target => (backoff.pause * 2).min(self.model.pace.backoff_max),
             _ => self.model.pace.backoff,
         };
-        self.backoff = Some(Backoff {
+        self.backoff = Some(Box::new(Backoff {
             target,
             pause,
             until: Some(now + pause),
-        });
-        if let Some(manifest) = self.waiting.take() {
+        }));
+        if let Some(manifest) = waiting {
             self.consider(now, &manifest);
         }
     }
@@ -524,14 +526,25 @@ impl Update {
         if report.fits() {
             self.push(Action::Report(report));
         } else {
-            self.stalled_until = Some(self.stalled_until.unwrap_or(now) + self.model.pace.stall);
+            let until = self.stalled_until().unwrap_or(now) + self.model.pace.stall;
+            let stall = self.stall.get_or_insert_with(|| {
+                Box::new(Stall {
+                    until,
+                    actions: Queue::new(),
+                })
+            });
+            stall.until = until;
         }
+    }
+
+    fn stalled_until(&self) -> Option<Instant> {
+        self.stall.as_ref().map(|stall| stall.until)
     }
 
     /// What comes after a report that cannot be sent waits until the SDK has stopped trying.
     fn push(&mut self, action: Action) {
-        match self.stalled_until {
-            Some(_) => self.stalled.push_back(action),
+        match &mut self.stall {
+            Some(stall) => stall.actions.push_back(action),
             None => self.actions.push_back(action),
         }
     }

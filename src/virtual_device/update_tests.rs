@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::super::port::Port;
 use super::*;
 
@@ -263,6 +265,153 @@ fn a_lost_session_fails_the_block_and_forgets_reports() {
     update.connected(now);
     update.handle_timeout(now + Duration::from_secs(15));
     assert_eq!(said(&mut update), ["observe", "block 0"]);
+}
+
+#[test]
+fn a_bad_image_that_is_in_the_slot_already_is_booted_again_after_the_same_countdown() {
+    let (mut update, now) = checking(BTreeMap::from([("1.0.1".into(), Booting::Badly)]));
+    let mut now = run_through(&mut update, now, "1.0.1");
+    assert_eq!(said(&mut update), ["reboot 1.0.1"]);
+    for _ in 0..3 {
+        assert!(update.never_connects());
+        now += Duration::from_secs(301);
+        assert_eq!(update.poll_timeout(), Some(now));
+        update.handle_timeout(now);
+        assert_eq!(said(&mut update), ["rolled back 1.0.1", "reboot 1.0.0"]);
+        assert!(!update.never_connects());
+        update.connected(now);
+        assert_eq!(said(&mut update), ["0/0", "0/0", "observe"]);
+        update.manifest(now, manifest("main", "1.0.1", b"1.0.1"));
+        assert_eq!(said(&mut update), ["3/0 t=1.0.1"]);
+        now += Duration::from_secs(5);
+        assert_eq!(update.poll_timeout(), Some(now));
+        update.handle_timeout(now);
+        assert_eq!(said(&mut update), ["reboot 1.0.1"]);
+    }
+}
+
+#[test]
+fn what_ran_before_the_last_update_is_in_the_slot_and_comes_back_without_a_download() {
+    let (mut update, now) = checking(BTreeMap::new());
+    let mut now = now;
+    for version in ["1.0.1", "1.0.2"] {
+        now = run_through(&mut update, now, version);
+        update.connected(now);
+    }
+    said(&mut update);
+    update.manifest(now, manifest("main", "1.0.1", b"1.0.1"));
+    assert_eq!(said(&mut update), ["3/0 t=1.0.1"]);
+    now += Duration::from_secs(5);
+    update.handle_timeout(now);
+    assert_eq!(said(&mut update), ["reboot 1.0.1"]);
+    update.connected(now);
+    said(&mut update);
+    update.manifest(now, manifest("main", "1.0.2", b"other bytes"));
+    assert_eq!(
+        said(&mut update),
+        ["1/0 t=1.0.2", "block 0"],
+        "the bytes count, not the name"
+    );
+    update.reboot();
+    update.connected(now);
+    said(&mut update);
+    update.manifest(now, manifest("main", "1.0.2", b"1.0.2"));
+    assert_eq!(
+        said(&mut update),
+        ["1/0 t=1.0.2", "block 0"],
+        "a download begins by erasing the slot"
+    );
+}
+
+#[test]
+fn the_loop_of_a_wrong_version_downloads_twice_and_then_only_swaps_slots() {
+    let (mut update, now) = checking(BTreeMap::from([("1.0.1".into(), Booting::As("1.0.9".into()))]));
+    let mut now = now;
+    for _ in 0..2 {
+        now = run_through(&mut update, now, "1.0.1");
+        update.connected(now);
+        assert_eq!(said(&mut update), ["reboot 1.0.9", "3/1", "0/0", "observe"]);
+    }
+    for _ in 0..3 {
+        update.manifest(now, manifest("main", "1.0.1", b"1.0.1"));
+        assert_eq!(said(&mut update), ["3/0 t=1.0.1"]);
+        now += Duration::from_secs(5);
+        update.handle_timeout(now);
+        update.connected(now);
+        assert_eq!(said(&mut update), ["reboot 1.0.9", "3/1", "0/0", "observe"]);
+    }
+}
+
+#[test]
+fn a_reboot_forgets_a_download_and_a_pause_and_an_image_that_has_not_connected() {
+    let (mut update, now) = booted("1.0.0");
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    update.block(now, 0, 1, b"wrong", false);
+    update.manifest(now, manifest("main", "1.0.2", b"1.0.2"));
+    said(&mut update);
+    update.reboot();
+    assert_eq!(said(&mut update), ["reboot 1.0.0"]);
+    assert_eq!((update.poll_timeout(), update.progress()), (None, None));
+    update.connected(now);
+    said(&mut update);
+    let now = run_through(&mut update, now, "1.0.1");
+    said(&mut update);
+    update.reboot();
+    assert_eq!(said(&mut update), ["rolled back 1.0.1", "reboot 1.0.0"]);
+    update.connected(now);
+    assert_eq!(said(&mut update), ["0/0", "0/0", "observe"]);
+    let now = run_through(&mut update, now, "1.0.1");
+    update.connected(now);
+    said(&mut update);
+    update.reboot();
+    assert_eq!(
+        said(&mut update),
+        ["reboot 1.0.1"],
+        "one that has connected stays"
+    );
+}
+
+#[test]
+fn only_an_image_that_never_connects_is_given_up_sooner_by_a_faster_device() {
+    for (booting, seconds) in [(Booting::Well, 300), (Booting::Badly, 3)] {
+        let model = Model {
+            images: BTreeMap::from([("1.0.1".into(), booting)]),
+            pace: Pace::of(Port::Zephyr).faster(100),
+            ..Model::of(Port::Zephyr)
+        };
+        let (mut update, now) = (Update::new(Arc::new(model), "1.0.0"), Instant::now());
+        update.connected(now);
+        let installed = run_through(&mut update, now, "1.0.1");
+        let wait = update.poll_timeout().map(|at| at - installed);
+        assert_eq!(
+            wait,
+            Some(Duration::from_secs(seconds) + Duration::from_millis(10))
+        );
+    }
+}
+
+/// A device that looks into its second slot first, connected.
+fn checking(images: BTreeMap<String, Booting>) -> (Update, Instant) {
+    let model = Model {
+        images,
+        checks_candidate: true,
+        ..Model::of(Port::Zephyr)
+    };
+    let (mut update, now) = (Update::new(Arc::new(model), "1.0.0"), Instant::now());
+    update.connected(now);
+    said(&mut update);
+    (update, now)
+}
+
+/// An update to an image whose bytes are its version, with a whole download, up to the reboot; when that is.
+fn run_through(update: &mut Update, now: Instant, version: &str) -> Instant {
+    update.manifest(now, manifest("main", version, version.as_bytes()));
+    let transfer = update.transfer;
+    assert_eq!(update.progress(), Some((0, version.len() as u64)));
+    update.block(now, 0, transfer, version.as_bytes(), false);
+    let reboot = now + update.model.pace.reboot;
+    update.handle_timeout(reboot);
+    reboot
 }
 
 fn device(version: &str) -> (Update, Instant) {

@@ -9,31 +9,32 @@
 //! What hurts it: an empty acknowledgement or a reset (an answer of code 0.00), a message that does not parse, an option
 //! of more than twelve bytes, Block2 in a notification, an Observe number that is not newer.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 
 use super::event::Ending;
-use super::message::{self, Ask, Dialect};
+use super::message::{self, Ask};
+use super::model::Model;
 use super::port::{Answer, Opening, QUEUED_MAX, Told};
+use super::queue::Queue;
 use crate::coap::client::{Exchange, Freshness, Heard, Overdue, Response};
 use crate::coap::wire::write_empty;
 use crate::coap::{Block, Code, Kind, MessageId, Token};
 
 #[derive(Debug)]
 pub struct Zephyr {
-    dialect: Dialect,
-    keepalive: Duration,
+    model: Arc<Model>,
     mid: MessageId,
-    pending: Vec<Pending>,
+    pending: Queue<Pending>,
     observation: Option<Observation>,
     /// The transfer under way, and what its first Size2 said.
     size2: Option<(u32, u32)>,
     keepalive_at: Instant,
     heard_at: Instant,
-    pub outbox: VecDeque<Vec<u8>>,
-    pub told: VecDeque<Told>,
+    pub outbox: Queue<Vec<u8>>,
+    pub told: Queue<Told>,
 }
 
 #[derive(Debug)]
@@ -51,19 +52,19 @@ struct Observation {
 }
 
 impl Zephyr {
-    pub fn new(opening: &Opening) -> Self {
+    pub fn new(opening: &Opening<'_>) -> Self {
         let mut stack = Self {
-            dialect: opening.dialect,
-            keepalive: opening.pace.keepalive,
+            model: Arc::clone(opening.model),
             mid: opening.mid,
-            pending: Vec::new(),
+            pending: Queue::new(),
             observation: None,
             size2: None,
             keepalive_at: opening.now,
             heard_at: opening.now,
-            outbox: VecDeque::new(),
-            told: VecDeque::from([Told::Connected]),
+            outbox: Queue::new(),
+            told: Queue::new(),
         };
+        stack.told.push_back(Told::Connected);
         stack.keep_alive(opening.now);
         stack
     }
@@ -80,10 +81,10 @@ impl Zephyr {
             });
         }
         self.mid = self.mid.next();
-        let bytes = message::request(&ask, self.mid, token, self.dialect);
+        let bytes = message::request(&ask, self.mid, token, self.model.dialect());
         let exchange = Exchange::repeated(now, self.mid, token, MAX_RETRANSMIT, rng);
         self.send(now, bytes.clone());
-        self.pending.push(Pending {
+        self.pending.push_back(Pending {
             ask,
             exchange,
             bytes,
@@ -152,7 +153,7 @@ impl Zephyr {
     }
 
     pub fn end(&mut self, why: Ending) {
-        let failed = self.pending.drain(..).map(|pending| Told::Failed(pending.ask));
+        let failed = self.pending.take().map(|pending| Told::Failed(pending.ask));
         self.told.extend(failed);
         self.told.push_back(Told::Ended(why));
     }
@@ -207,7 +208,7 @@ impl Zephyr {
 
     /// Whether Size2 is what it was, and the block lies within it; a block has to fit the device's buffer for one.
     fn adds_up(&mut self, transfer: u32, response: &Response<'_>) -> bool {
-        if response.payload.len() as u64 > self.dialect.block_size.size() {
+        if response.payload.len() as u64 > self.model.block_size.size() {
             return false;
         }
         let Some(size) = response.size2 else {
@@ -255,7 +256,7 @@ impl Zephyr {
 
     fn take(&mut self, is_it: impl Fn(&Exchange) -> bool) -> Option<Pending> {
         let at = self.pending.iter().position(|pending| is_it(&pending.exchange))?;
-        Some(self.pending.remove(at))
+        self.pending.remove(at)
     }
 
     fn keep_alive(&mut self, now: Instant) {
@@ -270,7 +271,7 @@ impl Zephyr {
     }
 
     fn send(&mut self, now: Instant, bytes: Vec<u8>) {
-        self.keepalive_at = now + self.keepalive;
+        self.keepalive_at = now + self.model.pace.keepalive;
         self.outbox.push_back(bytes);
     }
 }

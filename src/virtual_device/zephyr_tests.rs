@@ -3,11 +3,9 @@
 use rand::SeedableRng;
 
 use super::super::libcoap::tests::word;
-use super::super::pace::Pace;
 use super::super::port::Port;
-use super::super::report::Cbor;
 use super::*;
-use crate::coap::{BlockNum, Szx};
+use crate::coap::BlockNum;
 
 #[test]
 fn a_session_is_connected_at_once_and_begins_with_an_empty_message() {
@@ -185,6 +183,24 @@ fn size2_has_to_stay_what_it_was_and_hold_the_block() {
     assert_eq!(device.told(), ["failed block 1"]);
 }
 
+#[test]
+fn an_answer_took_as_long_as_it_is_since_the_first_transmission() {
+    let mut device = Device::connected();
+    device.ask(block(0), 1);
+    let asked_at = device.now;
+    while device.told().is_empty() {
+        device.wake();
+    }
+    device.now += Duration::from_millis(50);
+    device.hear(b"\x68\x45\x10\x02\x01\0\0\0\0\0\0\0\xFFab");
+    let told: Vec<Told> = device.stack.told.take().collect();
+    let [Told::Answered { answer, .. }] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(answer.took, device.now - asked_at);
+    assert!(answer.took > Duration::from_secs(2), "it was sent twice");
+}
+
 struct Device {
     now: Instant,
     rng: SmallRng,
@@ -199,12 +215,7 @@ impl Device {
             now,
             began: now,
             mid: MessageId(0x1000),
-            dialect: Dialect {
-                port: Port::Zephyr,
-                cbor: Cbor::Stock,
-                block_size: Szx::MAX,
-            },
-            pace: Pace::of(Port::Zephyr),
+            model: &Arc::new(Model::of(Port::Zephyr)),
         };
         let stack = Zephyr::new(&opening);
         Self {
@@ -255,11 +266,11 @@ impl Device {
     }
 
     fn sent(&mut self) -> Vec<Vec<u8>> {
-        self.stack.outbox.drain(..).collect()
+        self.stack.outbox.take().collect()
     }
 
     fn told(&mut self) -> Vec<String> {
-        self.stack.told.drain(..).map(|told| word(&told)).collect()
+        self.stack.told.take().map(|told| word(&told)).collect()
     }
 }
 

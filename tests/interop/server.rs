@@ -299,7 +299,7 @@ impl ServerLoop {
                         session.seal(&data, &mut answer).unwrap();
                     }
                 }
-                Incoming::ResendFlight => answer.extend(session.last_flight().flatten()),
+                Incoming::ResendFlight => session.repeat_last_flight(&mut answer).unwrap(),
                 Incoming::PathChallenge(challenge) => {
                     session.answer_challenge(challenge, &mut answer).unwrap();
                 }

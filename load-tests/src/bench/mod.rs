@@ -14,4 +14,5 @@ mod gateway;
 mod handshakes;
 mod primitives;
 
+pub use cpu::process as process_cpu;
 pub use handshakes::handshakes;

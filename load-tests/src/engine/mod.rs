@@ -1,10 +1,13 @@
-//! Devices at work: [`native`] ones on our client half, `foreign` ones on code that the gateway has no part in. Both take the
+//! Devices at work: [`native`] ones on our client half, [`foreign`] ones on code that the gateway has no part in. Both take the
 //! same [`Order`]s and tell the same [`Happened`].
 //!
 //! 1. The run makes a [`Seat`] (or a [`ForeignSeat`]) for each device, and one [`Wiring`] for all.
 //! 2. An engine deals the seats out over its threads and hands back a [`Fleet`]: orders go in, figures come out.
 //! 3. Each thread has a [`Desk`], where it finds its orders and leaves its figures; what happens to its devices goes through the
 //!    wiring's channel.
+
+pub mod foreign;
+pub mod native;
 
 use std::collections::BTreeMap;
 use std::fmt;

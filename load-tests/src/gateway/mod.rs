@@ -17,9 +17,7 @@ mod set_up;
 
 pub use api::{Api, ApiError, Deployed};
 pub use child::{HoldDiskArgs, ServeGatewayArgs, hold_disk, serve_gateway};
-pub use disk::DiskError;
-pub use figures::{Counted, Figures, Meter};
-pub use pki::{Issued, PkiError};
+pub use figures::{Figures, Meter};
 pub use process::{Gateway, GatewayError};
 pub use set_up::{Credentials, DeviceCredential, Progress};
 

@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use ring::digest::{SHA256, digest};
 
 use super::PROJECT;
-use super::api::{Api, ApiError, Row};
+use super::api::{Api, ApiError, Deployed, Row};
 use super::pki::{Authority, Issued, PkiError, Validity};
 use super::process::GatewayError;
 use crate::plan::DevicePlan;
@@ -26,6 +26,8 @@ use crate::scenario::{Credential, ImageName, Kind, Scenario};
 pub struct Credentials {
     /// Of each device.
     pub devices: Vec<DeviceCredential>,
+    /// What was deployed to each cohort, at its place in the scenario.
+    pub deployed: Vec<Option<Deployed>>,
     /// The CA that vouches for the gateway's certificate, as PEM; `None` for a gateway of somebody else.
     pub server_ca: Option<String>,
 }
@@ -74,7 +76,7 @@ pub fn set_up(
     scenario: &Scenario,
     devices: &[DevicePlan],
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Vec<DeviceCredential>, GatewayError> {
+) -> Result<(Vec<DeviceCredential>, Vec<Option<Deployed>>), GatewayError> {
     let packages: BTreeSet<&str> = scenario
         .images
         .keys()
@@ -90,11 +92,14 @@ pub fn set_up(
         });
         api.artifact(name, image.size, Bytes::of(scenario.seed, name, image.size))?;
     }
+    let mut deployed = Vec::new();
     for cohort in &scenario.cohorts {
         api.cohort(&cohort.name)?;
-        if !cohort.deployed.is_empty() {
-            api.deploy(&cohort.name, &cohort.deployed)?;
-        }
+        deployed.push(if cohort.deployed.is_empty() {
+            None
+        } else {
+            Some(api.deploy(&cohort.name, &cohort.deployed)?)
+        });
     }
     let credentials = credentials(api, scenario, devices, progress)?;
     let known: Vec<Row<'_>> = devices
@@ -110,7 +115,7 @@ pub fn set_up(
             of: known.len(),
         });
     }
-    Ok(credentials)
+    Ok((credentials, deployed))
 }
 
 /// Makes certificates for those that need them, and has their CA believed.

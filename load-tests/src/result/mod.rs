@@ -1,5 +1,10 @@
 //! The one document of a run: everything that the report shows and that `compare` compares.
 
+mod read;
+#[cfg(test)]
+#[path = "../../tests/support/sample.rs"]
+pub mod sample;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -19,15 +24,15 @@ pub struct RunResult {
     pub began: String,
     /// Seconds from the start of the arrival to the end.
     pub took_s: f64,
-    /// Why it ended: `done` or `time`.
+    /// Why it ended: `done`, `time`, `interrupted`, or `gateway` where that ended by itself.
     pub ended: String,
     /// Whether every expectation was met.
     pub passed: bool,
     /// Each expectation.
     pub verdicts: Vec<Verdict>,
-    /// What happened and when.
+    /// What happened and when: what the scenario has, and what ends it again (`start-gateway`, `empty-disk`).
     pub events: Vec<EventFacts>,
-    /// `handshake`, `notification`, `block`, `update`, `lateness`: microseconds.
+    /// `handshake`, `notification`, `block`, `update`, `report`, `lateness`: microseconds.
     pub histograms: BTreeMap<String, HistogramFacts>,
     /// Counts over the whole run, by name.
     pub counts: BTreeMap<String, u64>,
@@ -141,7 +146,7 @@ pub struct Sample {
     pub downloading: u64,
     /// Good devices that run what their cohort has deployed.
     pub converged: u64,
-    /// Good devices in a cohort with a deployment.
+    /// Good devices in a cohort with a deployment that boots well.
     pub wanted: u64,
     /// Good devices by the version that they run.
     pub versions: BTreeMap<String, u64>,

@@ -1,17 +1,21 @@
 //! What a run is to be: a scenario, checked. [`read()`] makes one of a file's text, or names every mistake with its line.
 //!
 //! 1. [`raw`]: what the file says, and where
-//! 2. [`checked`]: each section by itself, by the keys of [`mod@format`] and the readers of [`value`]
+//! 2. [`checked`]: each section by itself, by the keys of [`mod@format`], with the help of [`reading`] and [`value`]
 //! 3. [`sense`]: whether it makes sense as a whole
 //! 4. [`mod@read`]: all of that, and what the command line changes
 //!
-//! [`words`] say again what is in a scenario; [`shipped`] has those that come with the program.
+//! [`words`] say again what is in a scenario; [`shipped()`] has those that come with the program.
 
 mod checked;
+mod devices;
+mod events;
 mod format;
 mod mistake;
+mod networks;
 mod raw;
 mod read;
+mod reading;
 mod sense;
 mod shipped;
 mod value;
@@ -22,11 +26,9 @@ use std::time::Duration;
 
 use tessera::virtual_device::{CipherSuite, Port, Szx};
 
-pub use mistake::{Mistake, Mistakes};
 pub use read::{Checked, Overrides, check, read};
-pub use shipped::{Source, SourceError, find, shipped};
-pub use value::{show_images, show_share, show_size, show_span};
-pub use words::{PORTS, SUITES, word_of};
+pub use shipped::{Source, find, shipped};
+pub use value::{show_images, show_size, show_span};
 
 use crate::network::Profile;
 
@@ -346,3 +348,6 @@ pub enum Expectation {
     /// How late the simulator handled its own timers, at the 99th percentile: above it, what it measured is its own slowness.
     SimulatorLateP99(Duration),
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,17 @@ impl Table {
     }
 }
 
+impl RawValue {
+    /// The value as a text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self {
+            Some(text)
+        } else {
+            None
+        }
+    }
+}
+
 impl fmt::Display for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::checked::{DEVICES_MAX, Draft, Reading};
+use super::checked::{DEVICES_MAX, Draft};
 use super::mistake::{Mistake, Mistakes};
 use super::raw;
+use super::reading::Reading;
 use super::sense;
 use super::{Image, ImageName, Kind, Scenario};
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tessera::fleet::DeviceProfile;
 
-use super::checked::{DEVICES_MAX, Draft, Marked, Reading};
+use super::checked::{DEVICES_MAX, Draft, Marked};
 use super::mistake::Mistake;
 use super::raw::Table;
+use super::reading::Reading;
 use super::value::{show_size, show_span};
 use super::{Arrival, Boots, Cohort, Event, Expectation, Image, ImageName, Kind, What, When};
 
@@ -46,7 +47,7 @@ pub fn look(draft: &Draft<'_>, reading: &mut Reading) {
                 said.place,
                 key,
                 said.value.to_string(),
-                problem.to_owned(),
+                format!("nothing ever comes of it: {problem}"),
             ));
         }
     }
@@ -85,17 +86,12 @@ fn disk(draft: &Draft<'_>, reading: &mut Reading) {
     let bytes: u64 = images.map(|image| image.size).sum();
     match gateway.disk {
         Some(disk) if bytes >= disk => {
-            for image in draft.images.values().take(1) {
-                contradict(
-                    reading,
-                    image.table,
-                    "size",
-                    format!(
-                        "all images together are {}, and the gateway's disk has {}: expected smaller ones or a larger disk",
-                        show_size(bytes),
-                        show_size(disk)
-                    ),
+            if let Some(section) = draft.gateway_section {
+                let problem = format!(
+                    "all images together are {}: expected a larger disk, or smaller images",
+                    show_size(bytes)
                 );
+                contradict(reading, section, "disk", problem);
             }
         }
         Some(_) => {}
@@ -135,17 +131,19 @@ fn times(draft: &Draft<'_>, reading: &mut Reading) {
         );
     }
     for (said, expectation) in &draft.expect {
-        let problem = match expectation {
-            Expectation::ConnectedWithin(bound) | Expectation::ConvergedWithin(bound)
-                if *bound > stop_after =>
-            {
-                format!("the run ends before that: expected at most stop_after, {end}")
-            }
-            Expectation::ConnectedWithin(bound) if *bound < arrived => format!(
+        let (Expectation::ConnectedWithin(bound) | Expectation::ConvergedWithin(bound)) = expectation else {
+            continue;
+        };
+        let early = matches!(expectation, Expectation::ConnectedWithin(_)) && *bound < arrived;
+        let problem = if *bound > stop_after {
+            format!("the run ends before that: expected at most stop_after, {end}")
+        } else if early {
+            format!(
                 "the last devices are switched on later: expected more than the arrival takes, {}",
                 show_span(arrived)
-            ),
-            _ => continue,
+            )
+        } else {
+            continue;
         };
         let key = format!("[expect] {}", expectation.key());
         reading.mistakes.push(Mistake::contradiction(
@@ -167,9 +165,12 @@ fn unused(draft: &Draft<'_>, reading: &mut Reading) {
     let later = draft
         .events
         .iter()
-        .filter_map(|event| match event.read.as_ref().map(|event| &event.what) {
-            Some(What::Deploy { images, .. }) => Some(images),
-            _ => None,
+        .filter_map(|event| {
+            if let What::Deploy { images, .. } = &event.read.as_ref()?.what {
+                Some(images)
+            } else {
+                None
+            }
         })
         .flatten();
     let used: BTreeSet<&ImageName> = deployed.chain(later).collect();
@@ -248,16 +249,19 @@ impl<'d> Course<'d, '_> {
         // The earliest moment of the event before, and until when the gateway is away.
         let (mut earliest, mut back) = (Duration::ZERO, Duration::ZERO);
         for (number, (table, event)) in events.iter().enumerate() {
-            earliest = self.moment(number, table, event.when, earliest, reading);
-            if earliest >= stop_after {
+            let moment = self.moment(number, table, event.when, earliest, reading);
+            if moment < stop_after {
+                earliest = moment;
+            } else {
                 let key = if let When::At(_) = event.when {
                     "at"
                 } else {
                     "delay"
                 };
                 let problem = format!(
-                    "this would be {} after the start or later, and the run ends before: expected less, or a later stop_after",
-                    show_span(earliest)
+                    "this is {} after the start or later, and the run ends at {}: expected less, or a later stop_after",
+                    show_span(moment),
+                    show_span(stop_after)
                 );
                 contradict(reading, table, key, problem);
             }
@@ -439,7 +443,8 @@ impl<'d> Course<'d, '_> {
             let most = kind.block_size.size() * BLOCKS_MAX;
             if what.size > most {
                 let problem = format!(
-                    "{image} has {}, and devices {} can number no more than {} in blocks of {} bytes",
+                    "{image} has {}, and devices {} can number no more than {} in blocks of {} bytes: \
+                     expected a smaller image, or larger blocks",
                     show_size(what.size),
                     kind.name,
                     show_size(most),
@@ -471,7 +476,7 @@ impl<'d> Course<'d, '_> {
 impl Seen {
     /// Why nothing can come of an expectation.
     fn never_judged(&self, expectation: &Expectation) -> Option<&'static str> {
-        let lacking = match expectation {
+        match expectation {
             Expectation::ConnectedWithin(_)
             | Expectation::HandshakeP99(_)
             | Expectation::DevicesLost(_)
@@ -499,8 +504,7 @@ impl Seen {
                 (!self.looping).then_some("no good device is ever given an image with boots = \"as …\"")
             }
             Expectation::SimulatorLateP99(_) => None,
-        };
-        lacking
+        }
     }
 }
 
@@ -510,8 +514,9 @@ fn needs_gateway(what: &What) -> bool {
         | What::RollBack { .. }
         | What::Move { .. }
         | What::KillGateway { .. }
-        | What::RestartGateway { .. } => true,
-        What::Rebind { .. } | What::Reboot { .. } | What::Outage { .. } | What::FillDisk { .. } => false,
+        | What::RestartGateway { .. }
+        | What::FillDisk { .. } => true,
+        What::Rebind { .. } | What::Reboot { .. } | What::Outage { .. } => false,
     }
 }
 

@@ -25,12 +25,11 @@ pub enum SourceError {
         accepted: String,
     },
     /// The file is there, and cannot be read.
-    #[error("{name} cannot be read")]
+    #[error("{name} cannot be read: {cause}")]
     Unreadable {
         /// The file.
         name: String,
         /// Why.
-        #[source]
         cause: io::Error,
     },
 }
@@ -67,4 +66,22 @@ pub fn find(name: &str) -> Result<Source, SourceError> {
     })
 }
 
-const SHIPPED: &[(&str, &str)] = &[("smoke", include_str!("../../scenarios/smoke.toml"))];
+const SHIPPED: &[(&str, &str)] = &[
+    ("smoke", include_str!("../../scenarios/smoke.toml")),
+    ("foreign", include_str!("../../scenarios/foreign.toml")),
+    (
+        "connect-storm",
+        include_str!("../../scenarios/connect-storm.toml"),
+    ),
+    ("deploy-10k", include_str!("../../scenarios/deploy-10k.toml")),
+    ("lossy-nbiot", include_str!("../../scenarios/lossy-nbiot.toml")),
+    ("nat-rebind", include_str!("../../scenarios/nat-rebind.toml")),
+    (
+        "gateway-restart",
+        include_str!("../../scenarios/gateway-restart.toml"),
+    ),
+    ("mixed-fleet", include_str!("../../scenarios/mixed-fleet.toml")),
+    ("bad-devices", include_str!("../../scenarios/bad-devices.toml")),
+    ("disk-full", include_str!("../../scenarios/disk-full.toml")),
+    ("soak", include_str!("../../scenarios/soak.toml")),
+];

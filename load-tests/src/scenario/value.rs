@@ -16,7 +16,7 @@ pub type Read<T> = Result<T, String>;
 /// A duration within a range, as a text with a unit.
 pub fn span(range: RangeInclusive<Duration>) -> impl Fn(&RawValue) -> Read<Duration> {
     move |said| {
-        let nanos = text(said).and_then(|text| with_unit(text, SPANS));
+        let nanos = said.text().and_then(|text| with_unit(text, SPANS));
         let span = nanos.map(Duration::from_nanos);
         span.filter(|span| range.contains(span)).ok_or_else(|| {
             let (least, most) = (show_span(*range.start()), show_span(*range.end()));
@@ -30,7 +30,7 @@ pub fn size(range: RangeInclusive<u64>) -> impl Fn(&RawValue) -> Read<u64> {
     move |said| {
         let bytes = match said {
             RawValue::Integer(bytes) => u64::try_from(*bytes).ok(),
-            said => text(said).and_then(|text| with_unit(text, SIZES)),
+            said => said.text().and_then(|text| with_unit(text, SIZES)),
         };
         bytes.filter(|bytes| range.contains(bytes)).ok_or_else(|| {
             let (least, most) = (show_size(*range.start()), show_size(*range.end()));
@@ -41,7 +41,7 @@ pub fn size(range: RangeInclusive<u64>) -> impl Fn(&RawValue) -> Read<u64> {
 
 /// Bits a second, as a text with a unit; `None` for `unlimited`.
 pub fn rate(said: &RawValue) -> Read<Option<u64>> {
-    match text(said) {
+    match said.text() {
         Some("unlimited") => Ok(None),
         other => other
             .and_then(|text| with_unit(text, RATES))
@@ -85,9 +85,10 @@ pub fn fraction(range: RangeInclusive<f64>) -> impl Fn(&RawValue) -> Read<f64> {
 /// A whole number within a range.
 pub fn whole(range: RangeInclusive<u64>) -> impl Fn(&RawValue) -> Read<u64> {
     move |said| {
-        let number = match said {
-            RawValue::Integer(number) => u64::try_from(*number).ok(),
-            _ => None,
+        let number = if let RawValue::Integer(number) = said {
+            u64::try_from(*number).ok()
+        } else {
+            None
         };
         number
             .filter(|number| range.contains(number))
@@ -98,7 +99,7 @@ pub fn whole(range: RangeInclusive<u64>) -> impl Fn(&RawValue) -> Read<u64> {
 /// One of a few words.
 pub fn choice<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&RawValue) -> Read<T> {
     move |said| {
-        let said = text(said).unwrap_or_default();
+        let said = said.text().unwrap_or_default();
         let found = words.iter().find(|(word, _)| *word == said);
         found.map(|(_, choice)| *choice).ok_or_else(|| {
             let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -109,9 +110,10 @@ pub fn choice<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&RawValue
 
 /// True or false.
 pub fn truth(said: &RawValue) -> Read<bool> {
-    match said {
-        RawValue::Truth(truth) => Ok(*truth),
-        _ => Err("true or false".to_owned()),
+    if let RawValue::Truth(truth) = said {
+        Ok(*truth)
+    } else {
+        Err("true or false".to_owned())
     }
 }
 
@@ -132,7 +134,7 @@ pub fn word(said: &RawValue) -> Read<String> {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
-    text(said)
+    said.text()
         .filter(good)
         .map(str::to_owned)
         .ok_or_else(|| format!("1 to {WORD_MAX} of a-z 0-9 -, starting with a letter or digit"))
@@ -140,14 +142,14 @@ pub fn word(said: &RawValue) -> Read<String> {
 
 /// Any text.
 pub fn any_text(said: &RawValue) -> Read<String> {
-    text(said)
+    said.text()
         .map(str::to_owned)
         .ok_or_else(|| "a text, like \"this one\"".to_owned())
 }
 
 /// The name of a cohort, as the gateway takes it.
 pub fn cohort_name(said: &RawValue) -> Read<String> {
-    text(said)
+    said.text()
         .filter(|text| CohortName::parse(text).is_ok())
         .map(str::to_owned)
         .ok_or_else(|| CohortName::ACCEPTED.to_owned())
@@ -155,7 +157,7 @@ pub fn cohort_name(said: &RawValue) -> Read<String> {
 
 /// `package@version`, as the gateway takes both.
 pub fn image_name(said: &RawValue) -> Read<ImageName> {
-    text(said).and_then(parse_image_name).ok_or_else(|| {
+    said.text().and_then(parse_image_name).ok_or_else(|| {
         format!(
             "a package and a version like \"main@1.1.0\", each {}",
             Version::ACCEPTED
@@ -199,6 +201,9 @@ pub fn nearest<'w>(said: &str, words: &[&'w str]) -> Option<&'w str> {
 
 /// A duration in the largest unit in which it is short.
 pub fn show_span(span: Duration) -> String {
+    if span == Duration::ZERO {
+        return "0 s".to_owned();
+    }
     let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     show_with_unit(nanos, SPANS)
 }
@@ -230,18 +235,15 @@ pub fn show_images(images: &[ImageName]) -> String {
     shown
 }
 
-fn text(said: &RawValue) -> Option<&str> {
-    match said {
-        RawValue::Text(text) => Some(text),
-        _ => None,
-    }
-}
-
 fn number(said: &RawValue) -> Option<f64> {
     match said {
         RawValue::Float(number) => Some(*number),
         RawValue::Integer(number) => Some(*number as f64),
-        _ => None,
+        RawValue::Text(_)
+        | RawValue::Truth(_)
+        | RawValue::List(_)
+        | RawValue::Table(_)
+        | RawValue::Other(_) => None,
     }
 }
 

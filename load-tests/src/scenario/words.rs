@@ -7,6 +7,7 @@ use tessera::virtual_device::{CipherSuite, Port};
 
 use super::value::{show_images, show_share, show_size, show_span};
 use super::{Arrival, Boots, Credential, Engine, Expectation, ImageName, Kind, Scenario, What, When, Who};
+use crate::network::Profile;
 
 /// Engines by their word.
 pub const ENGINES: &[(&str, Engine)] = &[("native", Engine::Native), ("foreign", Engine::Foreign)];
@@ -101,16 +102,20 @@ impl fmt::Display for When {
 }
 
 impl Kind {
-    /// In a few words, for tables: `native zephyr, psk, psk-gcm, blocks of 1024 B`.
+    /// In a few words, for tables: `native zephyr, psk, psk-gcm, blocks of 1 KiB, lte-m`.
     pub fn told(&self) -> String {
         let suites: Vec<&str> = self.suites.iter().map(|suite| word_of(SUITES, suite)).collect();
         let cid = if self.connection_id { ", connection ID" } else { "" };
+        let network = Profile::NAMES
+            .into_iter()
+            .find(|name| Profile::named(name).as_ref() == Some(&self.network))
+            .unwrap_or("a network of its own");
         let faster = match self.faster {
             1 => String::new(),
             times => format!(", {times} times as fast"),
         };
         format!(
-            "{} {}, {}, {}{cid}, blocks of {}{faster}",
+            "{} {}, {}, {}{cid}, blocks of {}, {network}{faster}",
             self.engine,
             word_of(PORTS, &self.port),
             self.credential,

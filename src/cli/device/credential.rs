@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::ca::read_pem;
 use super::super::client::{Client, ServerArgs, segment};
 use super::super::failure::Failure;
-use super::super::output::{Column, ago, field, say};
+use super::super::output::{Column, ago, confirm_by_typing, field, say};
 use super::subject;
 
 /// Verbs of `tessera device credential`.
@@ -30,6 +30,9 @@ pub enum CredentialCommand {
         name: String,
         /// The credential, by PSK identity, SHA-256 or id
         credential: String,
+        /// Do not ask before a certificate is revoked
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -103,14 +106,24 @@ pub fn run(command: CredentialCommand) -> Result<(), Failure> {
         CredentialCommand::Remove {
             name,
             credential,
+            yes,
             server,
         } => {
             let client = Client::new(&server)?;
             let path = path(&client, &name)?;
             let there = client.list(&path)?;
-            let id = find(&name, &there, &credential)?;
-            client.delete(&format!("{path}/{}", segment(&id)))?;
-            say(&format!("credential {credential} of {name} is retired"));
+            let found = find(&name, &there, &credential)?;
+            let is_certificate = found["type"] == "certificate";
+            if is_certificate && !yes {
+                let what = format!(
+                    "the certificate {} of {name} is revoked for good, whatever a CA says of it",
+                    known_by(found)
+                );
+                confirm_by_typing(&what, ("revoke", "revoke"), "nothing was revoked")?;
+            }
+            client.delete(&format!("{path}/{}", segment(&field(found, "/id"))))?;
+            let done = if is_certificate { "revoked" } else { "retired" };
+            say(&format!("credential {credential} of {name} is {done}"));
             if there.len() == 1 {
                 say(&format!(
                     "{name} has no other: it cannot connect, unless a CA vouches for another certificate of it"
@@ -131,15 +144,15 @@ fn path(client: &Client, name: &str) -> Result<String, Failure> {
     Ok(format!("devices/{}/credentials", field(&device, "/id")))
 }
 
-/// The id of a credential that is named by its identity, its SHA-256 or its id.
-fn find(device: &str, there: &[Value], named: &str) -> Result<String, Failure> {
+/// The credential that is named by its identity, its SHA-256 or its id.
+fn find<'t>(device: &str, there: &'t [Value], named: &str) -> Result<&'t Value, Failure> {
     let sha256 = named.to_ascii_lowercase();
     let found = there
         .iter()
         .find(|one| one["identity"] == named)
         .or_else(|| there.iter().find(|one| one["sha256"] == sha256.as_str()))
         .or_else(|| there.iter().find(|one| one["id"] == named));
-    found.map(|one| field(one, "/id")).ok_or_else(|| {
+    found.ok_or_else(|| {
         let has: Vec<String> = there.iter().map(known_by).collect();
         Failure::NotFound(match has.is_empty() {
             true => format!("device {device} has no credential"),
@@ -202,10 +215,14 @@ mod tests {
             json!({"id": "crd_2", "identity": "one"}),
             json!({"id": "crd_3", "sha256": "00ff"}),
         ];
-        assert_eq!(find("lamp", &there, "crd_2").unwrap(), "crd_1");
-        assert_eq!(find("lamp", &there, "crd_1").unwrap(), "crd_1");
-        assert_eq!(find("lamp", &there, "one").unwrap(), "crd_2");
-        assert_eq!(find("lamp", &there, "00FF").unwrap(), "crd_3");
+        for (named, id) in [
+            ("crd_2", "crd_1"),
+            ("crd_1", "crd_1"),
+            ("one", "crd_2"),
+            ("00FF", "crd_3"),
+        ] {
+            assert_eq!(find("lamp", &there, named).unwrap()["id"], id);
+        }
         let failure = find("lamp", &there, "two").unwrap_err();
         assert_eq!(failure.exit_code(), 3);
         assert!(

@@ -147,6 +147,8 @@ fn read_key(text: &[u8]) -> Result<SigningKey, CertifiedKeyError> {
     let mut kinds = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
         let (kind, der) = section.map_err(|error| match error {
+            // The headers of a traditional key under a passphrase are no base64.
+            _ if is_encrypted(text) => CertifiedKeyError::EncryptedKey,
             PemError::NoItemsFound => CertifiedKeyError::NoKey,
             other => CertifiedKeyError::KeyNotPem(other.to_string()),
         })?;
@@ -163,11 +165,21 @@ fn read_key(text: &[u8]) -> Result<SigningKey, CertifiedKeyError> {
             other => kinds.push(other),
         }
     }
-    let encrypted: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
-    if text.windows(encrypted.len()).any(|window| window == encrypted) {
+    if is_encrypted(text) {
         return Err(CertifiedKeyError::EncryptedKey);
     }
     Err(CertifiedKeyError::NoKey)
+}
+
+/// Whether there is a key under a passphrase: by its label (RFC 7468 section 11), or by a header (RFC 1421 section 4.6.1.1).
+fn is_encrypted(text: &[u8]) -> bool {
+    let signs: [&[u8]; 2] = [
+        b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+        b"Proc-Type: 4,ENCRYPTED",
+    ];
+    signs
+        .iter()
+        .any(|sign| text.windows(sign.len()).any(|window| window == *sign))
 }
 
 /// Puts a SEC 1 key (RFC 5915) into the PKCS #8 document that the signing library reads.

@@ -260,6 +260,18 @@ fn a_chain_and_a_key_are_read_or_told_what_is_wrong() {
     );
     let encrypted = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     assert_eq!(from(&both, encrypted), Err(CertifiedKeyError::EncryptedKey));
+    // As `openssl ec -aes256` writes it, and with the line ends of another system.
+    let traditional = "-----BEGIN EC PRIVATE KEY-----\n\
+        Proc-Type: 4,ENCRYPTED\n\
+        DEK-Info: AES-256-CBC,C53801B95F0DE74B1B4FF9ECBA1F838C\n\
+        \n\
+        9cjowMA3K9Yze6Yve8HWyLimNZ/C3D6QwmK2E/hpE3Li9VNFP10sYobCHzVllL/Q\n\
+        MhENaKDOj0+b9Hc7XyZWaTAfK4xFDH8CSYt7wT48OE1qbbKNDcSKZ0f9OVaTTMbT\n\
+        K9hbx04/kp3m8E8GG9LJjDuvHp5F/pRMZUm/CZ/NsX0=\n\
+        -----END EC PRIVATE KEY-----\n";
+    for text in [traditional.to_owned(), traditional.replace('\n', "\r\n")] {
+        assert_eq!(from(&both, text.as_bytes()), Err(CertifiedKeyError::EncryptedKey));
+    }
     let garbage = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     assert_eq!(
         from(&[&both[..], garbage].concat(), pem!("device.key")),

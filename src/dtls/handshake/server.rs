@@ -34,7 +34,7 @@ mod certified;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::CryptoRng;
 
@@ -50,6 +50,7 @@ use super::secrets::{MasterSecret, OtherSecret, Randoms, Side, VERIFY_DATA_LEN};
 use super::{Established, FailureReason, Fault, HandshakeEvent, HandshakeFailure, Timers};
 use crate::dtls::alert::{self, Alert};
 use crate::dtls::connection_id::ConnectionIds;
+use crate::dtls::cookie::HelloMark;
 use crate::dtls::crypto::{self, EphemeralKey, Transcript};
 use crate::dtls::record::{ContentType, DTLS_1_2, RecordHeader, records};
 use crate::dtls::session::Ignored;
@@ -84,8 +85,11 @@ pub struct ServerHandshake {
     /// Used where the identity cannot be anybody's, so that this looks like a wrong key.
     decoy: Psk,
     transcript: Transcript,
+    hello: HelloMark,
     /// Of the ClientHello; our messages are numbered from it too.
     hello_seq: u16,
+    /// When the flight last went out because of it.
+    hello_answered: Instant,
     /// Of our Finished.
     finished_seq: u16,
     next_plaintext_number: u64,
@@ -166,6 +170,7 @@ impl ServerHandshake {
         let refuse = |fault: Fault| fault.into_failure(None, record_number);
         let client =
             ClientHello::parse(&message[MESSAGE_HEADER_LEN..]).ok_or_else(|| refuse(Fault::MALFORMED))?;
+        let hello = HelloMark::of(&client).ok_or_else(|| refuse(Fault::MALFORMED))?;
         let (suite, offer, answer) = negotiate(config, &client, connection_id).map_err(refuse)?;
 
         //= RFC 5246 section 7.4.1.3
@@ -244,7 +249,9 @@ impl ServerHandshake {
             connection_id: connection_id.filter(|_| answer.connection_id.is_some()),
             decoy: Psk::random(rng),
             transcript,
+            hello,
             hello_seq: message_seq,
+            hello_answered: now,
             finished_seq,
             // RFC 6347 section 4.2.1: the initial ServerHello takes the record number of the ClientHello, so that it
             // repeats none of the HelloVerifyRequests before it.
@@ -357,12 +364,7 @@ impl ServerHandshake {
     /// Whether this handshake began with this very ClientHello: then it is a retransmission, and its datagram belongs
     /// into [`ServerHandshake::handle_datagram`]. Any other starts a handshake of its own, in place of this one.
     pub fn began_with(&self, hello: &VerifiedHello) -> bool {
-        let client = hello
-            .message
-            .get(MESSAGE_HEADER_LEN..)
-            .and_then(ClientHello::parse);
-        client.is_some_and(|client| *client.random == self.randoms.client)
-            && hello.message_seq == self.hello_seq
+        hello.mark() == Some(self.hello) && hello.message_seq == self.hello_seq
     }
 
     /// Gives the handshake up (for a newer ClientHello, at a shutdown) and says what is known about it.
@@ -405,7 +407,8 @@ impl ServerHandshake {
                 return Ok(());
             }
             if fragment.kind == CLIENT_HELLO {
-                if fragment.message_seq == self.hello_seq && fragment.is_whole() {
+                if self.is_hello(&fragment) && now >= self.hello_answered + HELLO_ANSWERED_EVERY {
+                    self.hello_answered = now;
                     self.flight.send();
                     self.retransmission.restart(now);
                 }
@@ -421,6 +424,13 @@ impl ServerHandshake {
             }
         }
         Ok(())
+    }
+
+    /// Whether it is the ClientHello that the handshake began with.
+    fn is_hello(&self, fragment: &Fragment<'_>) -> bool {
+        fragment.message_seq == self.hello_seq
+            && fragment.is_whole()
+            && ClientHello::parse(fragment.body).and_then(|hello| HelloMark::of(&hello)) == Some(self.hello)
     }
 
     fn awaits_messages(&self) -> bool {
@@ -642,7 +652,7 @@ impl ServerHandshake {
         });
 
         let mut datagram = Vec::with_capacity(128);
-        let mut flight = Flight::new().finish(ours);
+        let mut flight = Flight::new().finish(ours.clone());
         flight.send();
         let how = Writing {
             version: DTLS_1_2,
@@ -651,7 +661,7 @@ impl ServerHandshake {
             session: Some(&mut session),
         };
         flight.write_datagram(how, &mut datagram);
-        session.keep_last_flight(&datagram);
+        session.keep_last_flight(ours, self.next_plaintext_number, self.hello);
         self.flight.cancel();
         self.last_flight = Some(datagram);
         self.event = Some(HandshakeEvent::Established(Box::new(Established {
@@ -840,6 +850,9 @@ fn read_key_exchange(share: Share, body: &[u8]) -> Result<(&[u8], OtherSecret), 
     }
 }
 
+/// How often a repeated ClientHello gets the flight again. Whoever has seen one can repeat it, from its address and as fast as
+/// he likes, and the flight is up to ten times as long. Devices repeat theirs after 1 s and after 3 s (`CONTRACT.md` rule 3).
+const HELLO_ANSWERED_EVERY: Duration = Duration::from_millis(500);
 /// A ClientKeyExchange has at most 132 bytes, a CertificateVerify 120; a longer identity is an unknown one, up to here. A
 /// Certificate has its own limit.
 const MAX_MESSAGE_LEN: usize = 1024;

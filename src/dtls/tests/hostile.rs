@@ -260,7 +260,7 @@ fn the_server_hello_continues_the_numbers_of_the_client_hello() {
     assert_eq!(numbers(&mut server), [(1, 1), (2, 2)]);
     // Sent again: other records, the same messages.
     server
-        .handle_datagram(world.now, &mut world.last_hello.clone())
+        .handle_datagram(world.now + SECOND, &mut world.last_hello.clone())
         .unwrap();
     assert_eq!(numbers(&mut server), [(3, 1), (4, 2)]);
 }
@@ -274,13 +274,98 @@ fn a_repeated_hello_gets_the_flight_again_and_a_different_one_does_not() {
     assert!(!server.poll_transmit(&mut Vec::new()));
     assert!(server.began_with(&world.verified(&verified)));
     server
-        .handle_datagram(world.now, &mut world.last_hello.clone())
+        .handle_datagram(world.now + SECOND, &mut world.last_hello.clone())
         .unwrap();
     assert!(server.poll_transmit(&mut Vec::new()));
 
     let other = messages::client_hello(1, &[9; 32], &[], &[0xc0a8], &Offer::default());
     let other = world.hello(&other);
     assert!(!server.began_with(&world.verified(&other)));
+}
+
+#[test]
+fn a_session_knows_the_hello_that_it_began_with_until_its_peer_has_spoken() {
+    let mut simulation = up_to_key_exchange(CipherSuite::EcdheEcdsaAes128GcmSha256);
+    let hello = simulation.sent[1].1.clone();
+    assert_eq!(hello[13], 1);
+    let verified = |simulation: &Simulation, hello: &[u8]| {
+        let jar = &simulation.server.jar;
+        match jar.admit(simulation.now, PEER, LOCAL, hello, &mut Vec::new()) {
+            Admission::Verified(hello) => hello,
+            other => panic!("{other:?}"),
+        }
+    };
+    simulation.run(|_, _, _| well(), |simulation| simulation.server.session.is_some());
+    let session = simulation.server.session.as_ref().unwrap();
+    assert!(session.began_with(&verified(&simulation, &hello)));
+    let mut numbered = hello.clone();
+    numbered[18] += 1;
+    assert!(session.began_with(&verified(&simulation, &numbered)));
+    let mut world = World::new();
+    world.jar = simulation.server.jar.clone();
+    world.now = simulation.now;
+    let other = world.hello(&self::hello(&[0xc0a8]));
+    assert!(!session.began_with(&verified(&simulation, &other)));
+
+    simulation.run_well();
+    simulation.assert_agreed();
+    let session = simulation.server.session.as_ref().unwrap();
+    assert!(!session.began_with(&verified(&simulation, &hello)));
+}
+
+#[test]
+fn a_hello_that_is_repeated_without_end_gets_a_flight_every_half_second_and_puts_off_none_of_ours() {
+    // As devices do, at 1 and 3 seconds, and faster than any.
+    for (every, flights) in [(SECOND, 4), (Duration::from_millis(10), 7)] {
+        let mut world = World::new();
+        let verified = world.hello(&hello(&[0xc0a8]));
+        let mut server = world.start(&verified).unwrap();
+        assert!(server.poll_transmit(&mut Vec::new()));
+        let (mut sent, mut at) = (1, every);
+        while at <= 3 * SECOND {
+            let now = world.now + at;
+            server
+                .handle_datagram(now, &mut world.last_hello.clone())
+                .unwrap();
+            sent += usize::from(server.poll_transmit(&mut Vec::new()));
+            assert!(!server.poll_transmit(&mut Vec::new()));
+            at += every;
+        }
+        assert_eq!(sent, flights, "{every:?}");
+        // One that comes too early puts off nothing.
+        let due = server.poll_timeout().unwrap();
+        let soon = world.now + at - every + Duration::from_millis(10);
+        server
+            .handle_datagram(soon, &mut world.last_hello.clone())
+            .unwrap();
+        assert_eq!(server.poll_timeout().unwrap(), due);
+    }
+}
+
+#[test]
+fn what_only_looks_like_the_hello_gets_no_flight() {
+    let mut world = World::new();
+    let verified = world.hello(&hello(&[0xc0a8]));
+    let mut server = world.start(&verified).unwrap();
+    assert!(server.poll_transmit(&mut Vec::new()));
+    // Behind the head of another message, so that the cookie check takes it for none.
+    let other = [20, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0];
+    let seq = [world.last_hello[17], world.last_hello[18]];
+    let empty = [1, 0, 0, 0, seq[0], seq[1], 0, 0, 0, 0, 0, 0];
+    let mut forged = Vec::new();
+    write_plaintext(
+        ContentType::Handshake,
+        0xfefd,
+        7,
+        &[other, empty].concat(),
+        &mut forged,
+    );
+    server.handle_datagram(world.now + SECOND, &mut forged).unwrap();
+    assert!(!server.poll_transmit(&mut Vec::new()));
+    server
+        .handle_datagram(world.now + SECOND, &mut world.last_hello.clone())
+        .unwrap();
+    assert!(server.poll_transmit(&mut Vec::new()));
 }
 
 #[test]
@@ -600,3 +685,5 @@ pub fn record(message: &[u8]) -> Vec<u8> {
 }
 
 pub const RANDOM: [u8; 32] = [5; 32];
+
+const SECOND: Duration = Duration::from_secs(1);

@@ -322,6 +322,13 @@ impl Server {
                         .expect("a repeated hello ends nothing");
                     return Vec::new();
                 }
+                if self
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| session.began_with(&hello))
+                {
+                    return Vec::new();
+                }
                 match ServerHandshake::new(&self.config, hello, self.connection_id, now, &mut self.rng) {
                     Ok(handshake) => {
                         self.failures
@@ -343,7 +350,11 @@ impl Server {
             for record in records(&mut datagram.to_vec()) {
                 match session.handle_record(record) {
                     Incoming::Data { message, .. } => self.received.push(message.to_vec()),
-                    Incoming::ResendFlight => answers.extend(session.last_flight().map(<[u8]>::to_vec)),
+                    Incoming::ResendFlight => {
+                        let mut flight = Vec::new();
+                        session.repeat_last_flight(&mut flight).unwrap();
+                        answers.push(flight);
+                    }
                     Incoming::Closed => self.closed = true,
                     Incoming::PathChallenge(challenge) => {
                         let mut answer = Vec::new();

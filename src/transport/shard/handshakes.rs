@@ -8,7 +8,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::{debug, trace};
 
@@ -35,6 +35,8 @@ pub struct Handshaking<D> {
     cid: Option<ConnectionId>,
     network: Network,
     began: Instant,
+    /// From when on another from the same address takes its place.
+    gives_way: Instant,
     device: Option<D>,
     /// Which of its credentials the device proves.
     credential: u64,
@@ -111,14 +113,27 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         out: &mut SendQueue,
     ) {
         let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
-        if let Some(id) = here.handshaking {
-            if self
-                .handshakes
-                .get(id)
-                .is_some_and(|handshaking| handshaking.machine.began_with(&hello))
-            {
+        let mut gives_way = self.now;
+        let in_flight = here
+            .handshaking
+            .and_then(|id| Some((id, self.handshakes.get(id)?)));
+        if let Some((id, handshaking)) = in_flight {
+            if handshaking.machine.began_with(&hello) {
                 return self.handle_flight(id, path, datagram, out);
             }
+            if self.now < handshaking.gives_way {
+                return self.drop_datagram(DropReason::HandshakeNoise);
+            }
+            gives_way += GIVEN_UP_AFTER;
+        }
+        if self.is_of_the_past(path.peer, &hello) {
+            return self.drop_datagram(DropReason::Replayed);
+        }
+        if self.failures.are_too_many(path.peer.ip(), self.now) {
+            debug!(peer = %path.peer, "its network's handshakes fail too often");
+            return self.drop_datagram(DropReason::HandshakeCap);
+        }
+        if let Some(id) = here.handshaking {
             // The device gave the other one up.
             if let Some(old) = self.leave_handshake(id) {
                 let failure = old.machine.abandon();
@@ -153,6 +168,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     cid,
                     network,
                     began: self.now,
+                    gives_way,
                     device: None,
                     credential: 0,
                     kept: Vec::new(),
@@ -175,6 +191,16 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         }
     }
 
+    /// Whether a hello has led to a session already whose device may still wait for our last flight. It gets nothing for it: a
+    /// device that waits repeats its Finished, and that gets the flight (RFC 6347 section 4.2.4).
+    fn is_of_the_past(&self, address: SocketAddr, hello: &VerifiedHello) -> bool {
+        let unheard = self.unheard.get(&address).and_then(|id| self.sessions.get(*id));
+        unheard.is_some_and(|peer| match &peer.link {
+            Link::Secure(session) => session.began_with(hello),
+            Link::Plain { .. } => false,
+        })
+    }
+
     /// Takes a datagram of a handshake in flight.
     pub(super) fn handle_flight(&mut self, id: PeerId, path: Path, datagram: &mut [u8], out: &mut SendQueue) {
         let Some(handshaking) = self.handshakes.get_mut(id) else {
@@ -191,7 +217,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         }
         match handshaking.machine.handle_datagram(self.now, datagram) {
             Ok(()) => self.drive(id, out),
-            Err(failure) => self.fail(id, &failure, out),
+            Err(failure) => self.fail_for_what_was_sent(id, &failure, out),
         }
     }
 
@@ -262,7 +288,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             .map(|handshaking| std::mem::take(&mut handshaking.kept));
         match answered {
             Ok(()) => self.drive(id, out),
-            Err(failure) => return self.fail(id, &failure, out),
+            Err(failure) => return self.fail_for_what_was_sent(id, &failure, out),
         }
         let path = self.handshakes.get(id).map(|handshaking| handshaking.path);
         for mut datagram in kept.into_iter().flatten() {
@@ -430,6 +456,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             }
             None => self.sessions.insert(peer),
         };
+        self.unheard.insert(path.peer, id);
         let key = PeerKey {
             kind: Kind::Secure,
             id,
@@ -514,6 +541,14 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             .min_by_key(|id| self.sessions.get(*id).map(|peer| peer.heard))
     }
 
+    /// As [`Self::fail`], and counts it for the peer's network: it could have one handshake after the other fail.
+    fn fail_for_what_was_sent(&mut self, id: PeerId, failure: &HandshakeFailure, out: &mut SendQueue) {
+        if let Some(handshaking) = self.handshakes.get(id) {
+            self.failures.count(handshaking.network, self.now);
+        }
+        self.fail(id, failure, out);
+    }
+
     fn fail(&mut self, id: PeerId, failure: &HandshakeFailure, out: &mut SendQueue) {
         if let Some(handshaking) = self.leave_handshake(id) {
             self.tell_failure(handshaking.path, handshaking.began, failure, out);
@@ -595,6 +630,11 @@ fn result_of(reason: FailureReason) -> HandshakeResult {
 /// How long a handshake may take when others want its seat, in first waits: a device that repeats its flight after one and
 /// after three of them gives up with the second (`CONTRACT.md` rule 3).
 const PATIENCE: u32 = 3;
+/// How soon a handshake that has taken another's place gives way to the next from the same address. Each costs a flight, and with
+/// certificates a signature, and whoever has seen two hellos of a device, or numbers one anew, which its cookie does not cover, can
+/// send them as fast as he likes. The first gives way at once: a device that begins anew would take what we repeat
+/// of it for the answer to its own hello. To do so twice, devices take longer.
+const GIVEN_UP_AFTER: Duration = Duration::from_millis(500);
 /// Datagrams kept while a device is looked up: ClientKeyExchange, ChangeCipherSpec and Finished, each in its own as GnuTLS
 /// may send them. Of a flight with certificates, the handshake has taken all but the last two before it asks.
 const KEPT_DATAGRAMS: usize = 3;

@@ -1,13 +1,14 @@
 //! One shard: the peers of one thread, and everything that happens to them. Sans-IO: datagrams and messages come in,
 //! answers go to a [`SendQueue`], time is told.
 //!
-//! - `handshakes`: from a ClientHello to a session.
+//! - `arrivals`: from a datagram to its peer. `handshakes`: from a ClientHello to a session.
 //! - `requests`: CoAP messages, their answers now and later. `deferrals`: who waits for one.
 //! - `observers`: notifications.
 //! - `plain`: peers without DTLS.
 //! - `restore`: sessions of an earlier run. `proof`: whether their devices are still there.
 //! - `log_anew`: sessions told to a session log that had failed.
 
+mod arrivals;
 mod deferrals;
 mod handshakes;
 mod log_anew;
@@ -29,7 +30,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
-use tracing::{trace, warn};
+use tracing::trace;
 
 use self::deferrals::Deferrals;
 use self::handshakes::Handshaking;
@@ -38,8 +39,8 @@ use self::observers::Sweep;
 use self::plain::Lookup;
 use self::proof::Proof;
 use self::restore::Unresolved;
-use super::admission::{Network, Seats};
-use super::cids::{Cids, Found, Holder};
+use super::admission::{Failures, Network, Seats};
+use super::cids::Cids;
 use super::directory::{Directory, Kind, PeerKey, Place};
 use super::handler::{EndReason, Handler, KeySource, Principal};
 use super::inbox::{Forwarded, Mailbox, Message};
@@ -49,10 +50,7 @@ use super::routability::{Routability, Sending};
 use super::slots::{Lane, PeerId, Slots};
 use super::udp::{Path, SendQueue};
 use crate::coap::{Endpoint, MessageId, Wheel};
-use crate::dtls::{
-    ConnectionId, ContentType, CookieJar, Ignored, Incoming, RecordHeader, RecordStart, SealError,
-    ServerConfig, Session, records,
-};
+use crate::dtls::{ConnectionId, CookieJar, RecordStart, SealError, ServerConfig, Session};
 use crate::telemetry::{DropReason, GatewayEvent, Security, SessionEnd, Tally};
 
 /// What a shard is given.
@@ -97,11 +95,15 @@ pub struct Shard<H: Handler, K> {
     /// Who is at an address: handshakes, and sessions without a connection ID. One with a connection ID owns no address, so
     /// that wherever it goes it takes none away from anybody.
     addresses: HashMap<SocketAddr, Here>,
+    /// Sessions whose device has said nothing yet, by where it shook hands: a hello that comes again there is of the past. One
+    /// with a connection ID is here too, which takes nothing away from anybody.
+    unheard: HashMap<SocketAddr, PeerId>,
     /// Whose records with a connection ID are.
     cids: Cids,
     plain_addresses: HashMap<SocketAddr, PlainHere>,
     handshakes: Slots<Handshaking<H::Device>>,
     seats: Seats,
+    failures: Failures,
     /// Seats of handshakes that ended while their key was being looked up.
     seats_of_lookups: HashMap<PeerId, Network>,
     lookups: Slots<Lookup>,
@@ -218,10 +220,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             sessions: Slots::new(first_generation),
             plain: Slots::new(first_generation),
             addresses: HashMap::new(),
+            unheard: HashMap::new(),
             cids: Cids::new(around.index, around.mailboxes.len()),
             plain_addresses: HashMap::new(),
             handshakes: Slots::new(first_generation),
             seats: Seats::new(around.max_handshakes),
+            failures: Failures::new(now),
             seats_of_lookups: HashMap::new(),
             lookups: Slots::new(first_generation),
             unresolved: HashMap::new(),
@@ -369,268 +373,6 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         self.tally.record(event);
     }
 
-    fn handle_secure(&mut self, path: Path, datagram: &mut [u8], forwarded: bool, out: &mut SendQueue) {
-        let Some(header) = RecordHeader::peek(datagram) else {
-            return self.drop_datagram(DropReason::MalformedRecord);
-        };
-        // A ClientHello goes to the cookie check first, whoever else is at the address.
-        if header.epoch == 0
-            && header.content_type == ContentType::Handshake
-            && self.handle_client_hello(path, datagram, out)
-        {
-            return;
-        }
-        if header.content_type == ContentType::Tls12Cid
-            && let Some(cid) = RecordHeader::connection_id(datagram)
-        {
-            return self.handle_identified(cid, path, datagram, forwarded, out);
-        }
-        let here = self.addresses.get(&path.peer).copied().unwrap_or_default();
-        // While a handshake runs beside a session, what is in the clear and the Finished belong to the handshake; data
-        // and alerts, encrypted, to the session.
-        let of_handshake = header.epoch == 0 || header.content_type == ContentType::Handshake;
-        match here {
-            Here {
-                handshaking: Some(id),
-                established,
-            } if of_handshake => {
-                let of_before = established.or_else(|| self.session_in(datagram));
-                let is_old = of_before.is_some_and(|id| self.repeat_last_flight(id, path, datagram, out));
-                if !is_old {
-                    self.handle_flight(id, path, datagram, out);
-                }
-            }
-            Here {
-                established: Some(id),
-                ..
-            } => self.handle_records(id, path, datagram, out),
-            Here {
-                handshaking,
-                established: None,
-            } => {
-                if header.epoch > 0 && !forwarded && self.forward(path, datagram) {
-                    return;
-                }
-                match handshaking {
-                    Some(id) => self.handle_flight(id, path, datagram, out),
-                    None => self.handle_stray(path, datagram, forwarded, out),
-                }
-            }
-        }
-    }
-
-    /// Sends the last flight of a session again to a device that did not get it and repeats its own; false where there is no
-    /// such device behind the datagram. Whoever has seen its hello can begin a handshake beside the session with it, which
-    /// must not take in what the device repeats.
-    fn repeat_last_flight(&mut self, id: PeerId, path: Path, datagram: &[u8], out: &mut SendQueue) -> bool {
-        let Some(Peer {
-            link: Link::Secure(session),
-            ..
-        }) = self.sessions.get_mut(id)
-        else {
-            return false;
-        };
-        if session.last_flight().next().is_none() {
-            return false;
-        }
-        let mut copy = datagram.to_vec();
-        let is_repeated = records(&mut copy)
-            .filter(|record| RecordHeader::peek(record).is_some_and(|header| header.epoch > 0))
-            .any(|record| session.handle_record(record) == Incoming::ResendFlight);
-        if is_repeated {
-            for flight in session.last_flight() {
-                let start = out.bytes.len();
-                out.bytes.extend_from_slice(flight);
-                out.push(start, path);
-            }
-        }
-        is_repeated
-    }
-
-    /// The session whose connection ID stands on a record of the datagram.
-    fn session_in(&self, datagram: &mut [u8]) -> Option<PeerId> {
-        let cid = records(datagram).find_map(|record| RecordHeader::connection_id(record))?;
-        match self.cids.find(cid) {
-            Found::Here(Holder::Session(id)) => Some(id),
-            Found::Here(Holder::Handshake(_)) | Found::Elsewhere(_) | Found::Nobody => None,
-        }
-    }
-
-    /// Takes a datagram whose first record has a connection ID.
-    fn handle_identified(
-        &mut self,
-        cid: ConnectionId,
-        path: Path,
-        datagram: &mut [u8],
-        forwarded: bool,
-        out: &mut SendQueue,
-    ) {
-        match self.cids.find(cid) {
-            Found::Here(Holder::Session(id)) => self.handle_records(id, path, datagram, out),
-            Found::Here(Holder::Handshake(id)) => {
-                // Until its Finished is verified, nothing tells that a record from elsewhere is the client's.
-                if self.handshakes.get(id).is_some_and(|of| of.is_at(path.peer)) {
-                    self.handle_flight(id, path, datagram, out);
-                } else {
-                    self.drop_datagram(DropReason::HandshakeNoise);
-                }
-            }
-            Found::Elsewhere(shard) if !forwarded && self.forward_to(shard, path, datagram) => {}
-            Found::Elsewhere(_) | Found::Nobody => self.drop_datagram(DropReason::UnknownConnectionId),
-        }
-    }
-
-    /// Takes a datagram that begins with a record of nobody. What a client with a connection ID repeats when our last flight
-    /// was lost begins in the clear and ends with its Finished, which tells whose it is.
-    fn handle_stray(&mut self, path: Path, datagram: &mut [u8], forwarded: bool, out: &mut SendQueue) {
-        let cid = records(datagram).find_map(|record| RecordHeader::connection_id(record));
-        match cid {
-            Some(cid) => self.handle_identified(cid, path, datagram, forwarded, out),
-            None => self.drop_datagram(DropReason::UnknownSession),
-        }
-    }
-
-    /// Takes the records of an established session.
-    fn handle_records(&mut self, id: PeerId, path: Path, datagram: &mut [u8], out: &mut SendQueue) {
-        let key = PeerKey {
-            kind: Kind::Secure,
-            id,
-        };
-        if self.is_unresolved(id) {
-            return self.keep_for_later(id, path, datagram);
-        }
-        let was_there = self
-            .sessions
-            .get(id)
-            .is_some_and(|peer| peer.path.peer == path.peer);
-        for record in records(datagram) {
-            let Some(peer) = self.sessions.get_mut(id) else {
-                return;
-            };
-            let Link::Secure(session) = &mut peer.link else {
-                return;
-            };
-            let expected = session.receive_mark();
-            match session.handle_record(record) {
-                Incoming::Data { newest: false, .. } if peer.proof.is_owed() => {
-                    self.drop_datagram(DropReason::Replayed);
-                }
-                Incoming::Data { message, newest } => {
-                    let leaves_gap = session.receive_mark() > expected + 1;
-                    // What is in the datagram that moved it was sent before anything could arrive there.
-                    let proves = newest && was_there;
-                    let is_elsewhere = path.peer != peer.path.peer;
-                    let moves = newest && is_elsewhere && session.connection_id().is_some();
-                    if newest && !is_elsewhere {
-                        peer.path = path;
-                        if proves {
-                            peer.routability.heard(message);
-                        }
-                    }
-                    // After a restart it may be one that is sent again, once. It is answered where it came from, and the address
-                    // stays until the device has shown from there that it is there.
-                    if moves && !peer.proof.is_owed() {
-                        self.move_to(id, path);
-                    }
-                    let Some(peer) = self.sessions.get_mut(id) else {
-                        return;
-                    };
-                    peer.heard = self.now;
-                    if self.around.journal.is_some() && !peer.has_moved {
-                        peer.has_moved = true;
-                        self.moved.push(id);
-                    }
-                    // An older record is answered where the peer is by now.
-                    let reply_to = if moves { path } else { peer.path };
-                    self.sessions.touch(id);
-                    if leaves_gap {
-                        self.doubt(key);
-                    }
-                    self.handle_coap(key, reply_to, proves, message, out);
-                }
-                // Answered where it came from, which is what is asked.
-                Incoming::PathChallenge(challenge) => {
-                    let start = out.bytes.len();
-                    let answered = session.answer_challenge(challenge, &mut out.bytes).map(|_| ());
-                    out.push(start, path);
-                    self.after_sending(key, answered);
-                }
-                Incoming::ResendFlight => {
-                    for flight in session.last_flight() {
-                        let start = out.bytes.len();
-                        out.bytes.extend_from_slice(flight);
-                        out.push(start, path);
-                    }
-                }
-                Incoming::Closed => {
-                    let start = out.bytes.len();
-                    session.close(&mut out.bytes);
-                    out.push(start, path);
-                    self.end(key, EndReason::Closed);
-                }
-                Incoming::Ignored(why) => {
-                    trace!(peer = %path.peer, ?why, "record ignored");
-                    let failures = session.failures();
-                    if why == Ignored::Unauthentic && is_worth_a_warning(failures) {
-                        warn!(peer = %path.peer, serial = peer.serial, failures, "records that the keys of their session do not open");
-                    }
-                    self.drop_datagram(match why {
-                        Ignored::Malformed => DropReason::MalformedRecord,
-                        Ignored::Plaintext => DropReason::Plaintext,
-                        Ignored::WrongEpoch => DropReason::WrongEpoch,
-                        Ignored::Replayed => DropReason::Replayed,
-                        Ignored::WrongConnectionId => DropReason::UnknownConnectionId,
-                        Ignored::Unauthentic => DropReason::Undecryptable,
-                        Ignored::Unexpected => DropReason::Other,
-                    });
-                }
-            }
-        }
-    }
-
-    /// The newest record of a session with a connection ID has come from another address: its device is there by now.
-    //= RFC 9146 section 6
-    //# the receiver MUST NOT replace the address it uses for sending records to its peer with the source address specified
-    //# in the received datagram, unless the following three conditions are met
-    // It has been opened, it is the newest, and until the device has shown that it receives there, little is sent.
-    fn move_to(&mut self, id: PeerId, path: Path) {
-        let Some(peer) = self.sessions.get_mut(id) else {
-            return;
-        };
-        peer.path = path;
-        peer.routability = Routability::unproven();
-        peer.address_changed = true;
-        self.tally.record(GatewayEvent::AddressChanged);
-        if let Some(device) = &peer.device {
-            self.around.handler.moved(device, peer.serial, path.peer);
-        }
-    }
-
-    /// Passes a record on to the shard that has its sender's session; false when there is none.
-    fn forward(&mut self, path: Path, datagram: &[u8]) -> bool {
-        let Some(place) = self.around.directory.owner(path.peer) else {
-            return false;
-        };
-        if place.shard == self.around.index {
-            return false;
-        }
-        self.forward_to(place.shard, path, datagram)
-    }
-
-    /// Passes a datagram on to another shard; false when there is no such.
-    fn forward_to(&mut self, shard: u16, path: Path, datagram: &[u8]) -> bool {
-        let Some(mailbox) = self.around.mailboxes.get(usize::from(shard)) else {
-            return false;
-        };
-        let bytes = datagram.into();
-        if mailbox.forward(Forwarded { path, bytes }) {
-            self.tally.record(GatewayEvent::DatagramForwarded);
-        } else {
-            self.drop_datagram(DropReason::QueueFull);
-        }
-        true
-    }
-
     /// Ends a peer, whatever it is; nothing happens to one that is gone.
     fn end(&mut self, key: PeerKey, why: EndReason) {
         let removed = match key.kind {
@@ -642,6 +384,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         match key.kind {
             Kind::Secure => {
                 self.around.sessions.fetch_sub(1, Ordering::Relaxed);
+                forget_hello(&mut self.unheard, peer.path.peer, key.id);
                 match peer.connection_id() {
                     Some(cid) => self.cids.release(cid),
                     None => {
@@ -1012,6 +755,13 @@ impl Link {
     }
 }
 
+/// The device of a session has spoken, or the session is over.
+fn forget_hello(unheard: &mut HashMap<SocketAddr, PeerId>, address: SocketAddr, id: PeerId) {
+    if unheard.get(&address) == Some(&id) {
+        unheard.remove(&address);
+    }
+}
+
 fn security(kind: Kind) -> Security {
     match kind {
         Kind::Secure => Security::Dtls,
@@ -1031,15 +781,6 @@ fn session_end(why: EndReason) -> SessionEnd {
     }
 }
 
-/// Failures to open a session's records are told at the first bound and whenever they have doubled, so that whoever forges them
-/// writes hardly anything into the log.
-fn is_worth_a_warning(failures: u32) -> bool {
-    failures >= FAILURES_TOLD && failures.is_power_of_two()
-}
-
-/// The first number of records that do not open of which an operator is told. A guess: loss and bad luck make none, and a device whose
-/// keys are not ours gives up long before.
-const FAILURES_TOLD: u32 = 1024;
 /// How often expiry, the session log and the counters are looked after (`DTLS.md` 3: a receive mark at most every second).
 const TICK: Duration = Duration::from_secs(1);
 /// The longest message to a plain peer, in bytes: RFC 7252 section 4.6 suggests it where nothing is known.

@@ -21,8 +21,6 @@ pub struct ServerSide {
     pub session: Option<(Session, Claim)>,
     /// How often a handshake came to its end.
     pub established: usize,
-    /// A hello that came again after that has begun another handshake beside the session, with the same client.
-    pub has_begun_again: bool,
     pub closed: bool,
     pub received: Vec<Vec<u8>>,
     /// What is to be sent.
@@ -46,7 +44,6 @@ impl ServerSide {
             wanted: None,
             session: None,
             established: 0,
-            has_begun_again: false,
             closed: false,
             received: Vec::new(),
             out: Vec::new(),
@@ -68,6 +65,10 @@ impl ServerSide {
                     .handshake
                     .as_ref()
                     .is_some_and(|open| open.began_with(&hello));
+                let session = self.session.as_ref().filter(|_| !self.closed);
+                if !repeated && session.is_some_and(|(session, _)| session.began_with(&hello)) {
+                    return false;
+                }
                 if !repeated {
                     match ServerHandshake::new(
                         &self.setup.server(),
@@ -77,7 +78,6 @@ impl ServerSide {
                         &mut self.rng,
                     ) {
                         Ok(handshake) => {
-                            self.has_begun_again |= self.session.is_some();
                             self.handshake = Some(handshake);
                             self.wanted = None;
                         }
@@ -154,7 +154,12 @@ impl ServerSide {
         for record in records(&mut datagram.to_vec()) {
             match session.handle_record(record) {
                 Incoming::Data { message, .. } => self.received.push(message.to_vec()),
-                Incoming::ResendFlight => self.out.extend(session.last_flight().map(<[u8]>::to_vec)),
+                Incoming::ResendFlight => {
+                    let mut flight = Vec::new();
+                    if session.repeat_last_flight(&mut flight).is_ok() {
+                        self.out.push(flight);
+                    }
+                }
                 Incoming::PathChallenge(challenge) => {
                     let mut answer = Vec::new();
                     if session.answer_challenge(challenge, &mut answer).is_ok() {

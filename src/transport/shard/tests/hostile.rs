@@ -3,6 +3,7 @@
 
 use rand::{Rng, RngExt};
 
+use super::super::super::admission::Seats;
 use super::*;
 use crate::dtls::{OfferedConnectionId, RecordHeader, Session, records};
 
@@ -325,26 +326,94 @@ fn a_handshake_goes_on_only_where_it_began() {
 }
 
 #[test]
-fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_sent_its_hello_again() {
+fn rfc6347_4_2_8_a_hello_that_comes_again_after_its_handshake_begins_none_until_the_device_has_spoken() {
     for mode in Mode::ALL {
-        let mut world = World::certified(1);
-        // Two hellos, a cookie, three flights.
-        world.lose_nth(5);
-        mode.boot(&mut world);
-        world.settle();
-        assert!(world.device(1).session.is_none());
-        assert_eq!(world.sessions.load(Ordering::SeqCst), 1);
-        let mut scene = Scene::of(world);
-        let hello = scene.recorded()[1].clone();
-        scene.inject(hello);
-        assert_eq!(scene.world.shards[0].seats.taken(), 1, "its cookie is still good");
-        scene.world.settle();
-        scene.world.pass(Duration::from_secs(2));
+        for is_apart in [false, true] {
+            let mut scene = Scene::without_the_last_flight(mode);
+            let mut hello = scene.recorded()[1].clone();
+            scene.inject(hello.clone());
+            // Its number is not in its cookie.
+            hello[18] += 1;
+            scene.inject(hello.clone());
+            assert!(scene.answers_to(address(1)).is_empty());
+            assert_eq!(scene.world.shards[0].seats.taken(), 0);
+            scene.repeat_its_flight(is_apart);
+            assert!(
+                scene.world.device(1).session.is_some(),
+                "{mode:?}, records in datagrams of their own: {is_apart}"
+            );
+            scene.assert_answered("its hello again");
+            assert!(
+                scene.world.shards[0].unheard.is_empty(),
+                "nothing is kept of it any more"
+            );
+            scene.assert_one_session();
+        }
+    }
+}
+
+#[test]
+fn a_device_that_waits_for_the_last_flight_gets_it_although_somebody_has_begun_another_handshake_there() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::without_the_last_flight(mode);
+        scene.stranger_with_a_cookie_at(address(1));
+        assert_eq!(scene.world.shards[0].seats.taken(), 1);
+        scene.repeat_its_flight(false);
         assert!(
             scene.world.device(1).session.is_some(),
             "{mode:?}: it has repeated its own"
         );
-        scene.assert_answered("its hello again");
+        scene.assert_answered("another's handshake");
+    }
+}
+
+#[test]
+fn a_device_that_reboots_before_it_has_the_last_flight_comes_back_at_once() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::without_the_last_flight(mode);
+        mode.boot_again(&mut scene.world);
+        scene.world.settle();
+        assert!(scene.world.device(1).session.is_some(), "{mode:?}");
+        scene.assert_answered("a reboot");
+        assert_eq!(scene.world.sessions.load(Ordering::SeqCst), 1);
+        assert!(scene.world.shards[0].unheard.is_empty());
+    }
+}
+
+#[test]
+fn a_device_that_has_no_randomness_and_reboots_before_it_has_the_last_flight_comes_back_with_another_cookie()
+{
+    for mode in Mode::ALL {
+        let mut scene = Scene::without_the_last_flight(mode);
+        let first = scene.recorded()[0].clone();
+        let hello = scene.recorded()[1].clone();
+        // What a cookie lives at most.
+        scene.world.now += Duration::from_secs(240);
+        scene.inject(hello);
+        let answers = scene.answers_to(address(1));
+        assert!(
+            matches!(&answers[..], [answer] if answer[13] == 3),
+            "{answers:02x?}"
+        );
+        scene.inject(with_cookie_of(&first, &answers[0]));
+        assert_eq!(scene.world.shards[0].seats.taken(), 1, "{mode:?}");
+    }
+}
+
+#[test]
+fn what_is_kept_of_hellos_ends_with_the_session() {
+    for mode in Mode::ALL {
+        let mut scene = Scene::without_the_last_flight(mode);
+        assert_eq!(scene.world.shards[0].unheard.len(), 1);
+        let hello = scene.recorded()[1].clone();
+        scene.world.post(0, Message::Revoked { device: 1 });
+        assert!(scene.world.shards[0].unheard.is_empty());
+        scene.inject(hello);
+        assert_eq!(
+            scene.world.shards[0].seats.taken(),
+            1,
+            "{mode:?}: nobody is there"
+        );
     }
 }
 
@@ -425,6 +494,89 @@ fn one_network_that_takes_all_it_can_get_keeps_nobody_else_out() {
         assert!(scene.world.device(2).session.is_some(), "at once");
         scene.assert_untouched("a network of strangers");
     }
+}
+
+#[test]
+fn a_device_that_begins_anew_in_the_middle_of_a_handshake_is_in_at_once() {
+    for mode in Mode::ALL {
+        for after in [0, 100, 499, 500, 900].map(Duration::from_millis) {
+            let mut world = World::certified(1);
+            mode.boot(&mut world);
+            // Its hello with the cookie has arrived.
+            world.exchange_once();
+            world.exchange_once();
+            assert_eq!(world.shards[0].seats.taken(), 1);
+            world.device(1).out.clear();
+            world.now += after;
+            mode.boot_again(&mut world);
+            world.settle();
+            assert!(world.device(1).session.is_some(), "{mode:?}, {after:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hello_with_a_good_cookie_gets_a_flight_every_half_second_whatever_it_is_numbered() {
+    let mut scene = Scene::new(Mode::Psk);
+    let stranger = SocketAddr::from(([203, 0, 113, 7], 1000));
+    scene.inject_from(stranger, client_hello(&[3; 32], &[]));
+    let challenge = scene.answers_to(stranger).remove(0);
+    let mut hello = client_hello(&[3; 32], &challenge[28..]);
+    let mut flights = 0;
+    for tick in 0..300_u32 {
+        // The number of the message is not what the cookie is for.
+        hello[18] = 1 + (tick % 16) as u8;
+        scene.inject_from(stranger, hello.clone());
+        flights += scene.answers_to(stranger).len();
+        scene.world.now += Duration::from_millis(10);
+    }
+    assert_eq!(flights, 1 + 6);
+    assert_eq!(scene.world.shards[0].seats.taken(), 1);
+}
+
+#[test]
+fn hellos_and_then_garbage_cost_a_bounded_number_of_flights_and_keep_no_fleet_out() {
+    let mut world = World::certified(1);
+    world.shards[0].seats = Seats::new(256);
+    world.shards[0].around.max_sessions = FLEET as usize;
+    let mut scene = Scene::of(world);
+    let (mut flights, mut tries) = (0, 0);
+    let mut attack = |scene: &mut Scene| {
+        for _ in 0..50 {
+            tries += 1;
+            flights += scene.hello_and_garbage(SocketAddr::from(([203, 0, 113, 7], 1000 + tries)));
+        }
+    };
+    // 5000 a second, so that there is no room left when the fleet comes.
+    for _ in 0..200 {
+        attack(&mut scene);
+        scene.world.now += Duration::from_millis(10);
+    }
+    // All behind one carrier address, in one second. One in ten has a certificate that is not for devices.
+    let began = scene.world.now;
+    for number in 1..=FLEET {
+        if number % (FLEET / 100) == 0 {
+            attack(&mut scene);
+            scene.world.now += Duration::from_millis(10);
+        }
+        scene.world.add(number);
+        if number % 10 == 0 {
+            let now = scene.world.now;
+            let credential = ClientCredential::Certificate(Arc::new(fixtures::server()));
+            scene.world.device(number).boot_with(now, credential);
+        } else {
+            scene.world.reboot(number);
+        }
+        scene.world.settle();
+    }
+    let took = scene.world.now - began;
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+    for number in 1..=FLEET {
+        let is_in = scene.world.device(number).session.is_some();
+        assert_eq!(is_in, number % 10 != 0, "device {number}");
+    }
+    println!("{flights} flights for {tries} tries in 3 seconds");
+    assert!((1000..1800).contains(&flights), "{flights}");
 }
 
 // ------------------------------------------------------------------------------------------------------- floods
@@ -596,6 +748,11 @@ impl Mode {
         if self.has_id() {
             world.device(1).connection_id = OfferedConnectionId::Empty;
         }
+        self.boot_again(world);
+    }
+
+    /// It forgets everything and says hello.
+    fn boot_again(self, world: &mut World) {
         match self {
             Self::Psk | Self::PskWithId => world.reboot(1),
             Self::Certificate | Self::CertificateWithId => {
@@ -636,6 +793,36 @@ impl Scene {
             scene.assert_answered("nothing");
         }
         scene
+    }
+
+    /// For the gateway there is a session; the device waits for the last flight.
+    fn without_the_last_flight(mode: Mode) -> Self {
+        let mut world = World::certified(1);
+        // Two hellos, a cookie, three flights.
+        world.lose_nth(5);
+        mode.boot(&mut world);
+        world.settle();
+        assert!(world.device(1).session.is_none());
+        assert_eq!(world.sessions.load(Ordering::SeqCst), 1);
+        Self::of(world)
+    }
+
+    /// The device repeats what it sent last, each record in a datagram of its own or not.
+    fn repeat_its_flight(&mut self, is_apart: bool) {
+        let later = self.world.now + Duration::from_secs(2);
+        self.world.now = later;
+        let device = self.world.device(1);
+        device.handle_timeout(later);
+        let mut flight = std::mem::take(&mut device.out);
+        assert!(!flight.is_empty());
+        if is_apart {
+            flight = flight
+                .iter_mut()
+                .flat_map(|datagram| records(datagram).map(|record| record.to_vec()))
+                .collect();
+        }
+        self.world.deliver_to_gateway(1, flight);
+        self.world.settle();
     }
 
     fn of(world: World) -> Self {
@@ -779,6 +966,14 @@ impl Scene {
         self.world.out.clear();
     }
 
+    /// A first flight with a good cookie from that address, and then something that ends the handshake; how many flights it got.
+    fn hello_and_garbage(&mut self, peer: SocketAddr) -> usize {
+        self.stranger_with_a_cookie_at(peer);
+        let key_exchange = [16, 0, 0, 1, 0, 2, 0, 0, 0, 0, 0, 1, 7];
+        self.inject_from(peer, record(22, 0, 2, &key_exchange));
+        self.answers_to(peer).len()
+    }
+
     fn request(&mut self) {
         self.world.device(1).request(Code::GET, "version", None, None);
     }
@@ -839,6 +1034,19 @@ fn client_hello(random: &[u8; 32], cookie: &[u8]) -> Vec<u8> {
     record(22, 0, u32::from(seq), &message)
 }
 
+/// A client's first hello as its second, with the cookie of a HelloVerifyRequest.
+fn with_cookie_of(hello: &[u8], challenge: &[u8]) -> Vec<u8> {
+    let at = 13 + 12 + 2 + 32 + 1;
+    let cookie = &challenge[27..];
+    let mut with = [&hello[..at], cookie, &hello[at + 1..]].concat();
+    for (place, before) in [(11, 13), (15, 25), (23, 25)] {
+        let [.., high, low] = (with.len() - before).to_be_bytes();
+        with[place..place + 2].copy_from_slice(&[high, low]);
+    }
+    with[18] = 1;
+    with
+}
+
 /// A record by hand.
 fn record(kind: u8, epoch: u16, number: u32, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![kind, 0xfe, 0xfd];
@@ -877,6 +1085,8 @@ fn strange_address(number: u32) -> SocketAddr {
     SocketAddr::from(([100, c, b, a], 5000))
 }
 
+/// Devices that come back together.
+const FLEET: u64 = 500;
 /// Where in a connection ID the gateway's own number stands, which is 0: others are dropped at first sight.
 const NODE_AT: usize = 1;
 /// Where the random is in a datagram that begins with a ClientHello: after the headers and the version.

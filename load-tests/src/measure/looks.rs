@@ -1,0 +1,40 @@
+//! The gateway, as it was looked at.
+
+use std::collections::BTreeMap;
+
+use crate::gateway::Figures;
+
+/// What was seen of the gateway.
+#[derive(Debug, Default)]
+pub struct Looks {
+    pub before: Option<Figures>,
+    pub last: Option<Figures>,
+    pub memory_max: u64,
+    /// Resident bytes when all good devices were connected for the first time.
+    pub memory_connected: Option<u64>,
+}
+
+impl Looks {
+    /// What the gateway counted from before the first device to the last look.
+    pub fn facts(&self) -> BTreeMap<String, f64> {
+        let Some(last) = &self.last else {
+            return BTreeMap::new();
+        };
+        let mut facts = last.facts();
+        if let Some(before) = &self.before {
+            for (name, value) in before.facts() {
+                // How many there are at the end is no sum.
+                if name != "sessions" && name != "observers" {
+                    *facts.entry(name).or_default() -= value;
+                }
+            }
+            facts.insert("memory_bytes_before".to_owned(), before.resident_bytes as f64);
+        }
+        if let Some(bytes) = self.memory_connected {
+            facts.insert("memory_bytes_connected".to_owned(), bytes as f64);
+        }
+        facts.insert("memory_bytes_max".to_owned(), self.memory_max as f64);
+        facts.insert("memory_bytes".to_owned(), last.resident_bytes as f64);
+        facts
+    }
+}

@@ -1,0 +1,894 @@
+//! Takes everything that happens, and knows at any moment where the fleet stands.
+//!
+//! 1. What devices tell ([`Recorder::take`]), what is deployed to them ([`Recorder::asks`], [`Recorder::deployed`]), where they are
+//!    moved ([`Recorder::moved`]), that they are made to restart ([`Recorder::restarts`]).
+//! 2. Once a second a look at the gateway and the engines ([`Recorder::sample`]).
+//! 3. The run asks what it waits for ([`Recorder::all_connected`], [`Recorder::all_converged`], [`Recorder::is_waited_for`]).
+//! 4. [`Recorder::finish`] makes of it what a result has.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tessera::virtual_device::{Ending, Event, Reason, Report};
+
+use super::cohort::{Cohort, Deployment};
+use super::counts::{Count, Counts};
+use super::device::{Device, Link, Moment, Notice, Task, Version};
+use super::evidence::{Evidence, Outcome, Tail};
+use super::latency::{self, Latencies, Latency, micros};
+use super::looks::Looks;
+use super::series::{Series, Server, Taken};
+use super::tally::{Standing, Tally};
+use super::verdict;
+use super::versions::Versions;
+use crate::engine::{EngineCounts, Happened};
+use crate::gateway::Figures;
+use crate::plan::Plan;
+use crate::result::{HistogramFacts, KindFacts, Sample, Verdict};
+use crate::scenario::{Expectation, ImageName, Scenario, show_images};
+
+/// Everything that was seen of a run so far.
+#[derive(Debug)]
+pub struct Recorder {
+    began: Instant,
+    scenario: Scenario,
+    devices: Vec<Device>,
+    cohorts: Vec<Cohort>,
+    kinds: Vec<Kind>,
+    versions: Versions,
+    tally: Tally,
+    /// Blocks since the last sample.
+    recent_blocks: Histogram<u64>,
+    series: Series,
+    server: Looks,
+    engines: EngineCounts,
+    /// When the last good device had its registration answered for the first time.
+    last_registered: Option<Moment>,
+}
+
+/// What is counted of one kind of devices.
+#[derive(Debug)]
+struct Kind {
+    /// Whether its credentials are good.
+    is_good: bool,
+    package: usize,
+    counts: Counts,
+    latencies: Latencies,
+}
+
+/// Where the fleet stands, for whoever watches.
+#[derive(Clone, Debug, Default)]
+pub struct Now {
+    /// Good devices.
+    pub good: u64,
+    /// With a session.
+    pub connected: u64,
+    /// Whose registration has been answered.
+    pub observing: u64,
+    /// In a download.
+    pub downloading: u64,
+    /// That run what they are to run.
+    pub converged: u64,
+    /// That are to run something.
+    pub wanted: u64,
+    /// Artifact bytes so far.
+    pub bytes: u64,
+    /// Handshakes so far.
+    pub handshakes: u64,
+}
+
+/// What is only known at the end.
+#[derive(Debug)]
+pub struct End {
+    /// When.
+    pub at: Instant,
+    /// The gateway, if it still answers.
+    pub figures: Option<Figures>,
+    /// The engines' counts.
+    pub engines: EngineCounts,
+    /// How late the simulator was.
+    pub lateness: Histogram<u64>,
+}
+
+/// What a result has of what was measured.
+#[derive(Debug)]
+pub struct Measured {
+    /// Each expectation.
+    pub verdicts: Vec<Verdict>,
+    /// By name.
+    pub histograms: BTreeMap<String, HistogramFacts>,
+    /// By name.
+    pub counts: BTreeMap<String, u64>,
+    /// Each kind of device.
+    pub kinds: Vec<KindFacts>,
+    /// The gateway.
+    pub server: BTreeMap<String, f64>,
+    /// Samples.
+    pub series: Vec<Sample>,
+}
+
+impl Recorder {
+    /// Nothing has happened yet; the arrival begins at `began`.
+    pub fn new(scenario: &Scenario, plan: &Plan, began: Instant) -> Self {
+        let mut versions = Versions::default();
+        let mut kinds = Vec::new();
+        let mut runs = Vec::new();
+        for kind in &scenario.kinds {
+            let package = versions.package(&kind.runs.package);
+            kinds.push(Kind {
+                is_good: kind.credential.is_good(),
+                package,
+                counts: Counts::default(),
+                latencies: Latencies::new(),
+            });
+        }
+        for kind in &scenario.kinds {
+            let package = versions.package(&kind.runs.package);
+            runs.push(versions.of(package, &kind.runs.version));
+        }
+        let devices = plan.devices.iter().map(|planned| {
+            let kind = &scenario.kinds[planned.kind];
+            let cohort = kind.cohort.map(|place| place as u32);
+            let due = Moment(micros(planned.start));
+            Device::new(planned.kind as u32, cohort, due, runs[planned.kind])
+        });
+        let mut recorder = Self {
+            began,
+            scenario: scenario.clone(),
+            devices: devices.collect(),
+            cohorts: vec![Cohort::default(); scenario.cohorts.len()],
+            kinds,
+            versions,
+            tally: Tally::default(),
+            recent_blocks: latency::empty(),
+            series: Series::new(),
+            server: Looks::default(),
+            engines: EngineCounts::default(),
+            last_registered: None,
+        };
+        for place in 0..recorder.devices.len() {
+            recorder.tally.enter(&recorder.standing(place));
+        }
+        recorder
+    }
+
+    /// The gateway before the first device is switched on.
+    pub fn before(&mut self, figures: Option<Figures>) {
+        self.server.before = figures;
+    }
+
+    /// A deployment is asked for, or was already there when the run began; to be told before its request is sent. Where it is
+    /// late, it counts from when it was due.
+    pub fn asks(&mut self, cohort: usize, images: &[ImageName], due: Instant) {
+        let due = self.moment(due);
+        let versions = self.scenario.kinds.iter().zip(&self.kinds).map(|(kind, known)| {
+            let image = images.iter().find(|image| image.package == kind.runs.package);
+            image.map(|image| self.versions.of(known.package, &image.version))
+        });
+        let deployment = Deployment {
+            sequence: None,
+            images: images.to_vec(),
+            versions: versions.collect(),
+            boots_well: self.scenario.boot_well(images),
+            waiting: 0,
+            slowest: 0,
+            cut_off: 0,
+            due,
+        };
+        let members = self.members(cohort);
+        for &place in &members {
+            self.tally.leave(&self.standing(place));
+            self.end_task(place, due);
+        }
+        self.cohorts[cohort].deployments.push(deployment);
+        let place_of_it = self.cohorts[cohort].deployments.len() as u32 - 1;
+        for place in members {
+            // What a device has not been told of yet it is still to be told of: its wait goes on.
+            let notice = Notice {
+                deployment: place_of_it,
+                due,
+            };
+            let device = &mut self.devices[place];
+            if device.link == Link::Observing && device.notice.is_none() {
+                device.notice = Some(notice);
+            }
+            self.begin_task(place, due);
+            self.tally.enter(&self.standing(place));
+        }
+    }
+
+    /// The deployment asked for last was made, and has this number; without one it was not made, and is taken back.
+    pub fn deployed(&mut self, cohort: usize, sequence: Option<u64>) {
+        let Some(sequence) = sequence else {
+            self.take_back(cohort);
+            return;
+        };
+        if let Some(last) = self.cohorts[cohort].deployments.last_mut() {
+            last.sequence = i64::try_from(sequence).ok();
+        }
+    }
+
+    /// Devices are moved to another cohort.
+    pub fn moved(&mut self, devices: &[u32], cohort: usize, due: Instant) {
+        let due = self.moment(due);
+        for place in devices.iter().map(|place| *place as usize) {
+            if self.devices[place].cohort == Some(cohort as u32) {
+                continue;
+            }
+            self.tally.leave(&self.standing(place));
+            self.end_task(place, due);
+            let device = &mut self.devices[place];
+            device.cohort = Some(cohort as u32);
+            device.notice = None;
+            self.begin_task(place, due);
+            self.tally.enter(&self.standing(place));
+        }
+    }
+
+    /// Devices are told to restart: they count as not registered from here on, not only when they say so.
+    pub fn restarts(&mut self, devices: &[u32]) {
+        for &place in devices {
+            self.change(place as usize, |device| device.is_registered = false);
+        }
+    }
+
+    /// Counts what happened.
+    pub fn take(&mut self, batch: &[Happened]) {
+        for Happened { device, at, event } in batch {
+            let at = self.moment(*at);
+            self.happened(*device as usize, at, event);
+        }
+    }
+
+    /// To be called once a second.
+    pub fn sample(
+        &mut self,
+        now: Instant,
+        figures: Option<&Figures>,
+        engines: EngineCounts,
+        own_cpu: Duration,
+    ) {
+        self.engines = engines;
+        if let Some(figures) = figures {
+            self.look(figures);
+        }
+        if !self.series.wants_one() {
+            return;
+        }
+        let blocks = std::mem::replace(&mut self.recent_blocks, latency::empty());
+        let counts = self.counts();
+        let named = self.versions.names.iter().zip(&self.tally.versions);
+        self.series.take(Taken {
+            at: self.moment(now),
+            connected: self.tally.connected,
+            observing: self.tally.observing,
+            downloading: self.tally.downloading,
+            converged: self.tally.converged,
+            wanted: self.tally.wanted,
+            versions: named
+                .filter(|(_, devices)| **devices > 0)
+                .map(|(name, devices)| (name.clone(), *devices))
+                .collect(),
+            handshakes: counts.get(Count::Handshakes),
+            bytes: counts.get(Count::Bytes),
+            datagrams_sent: engines.datagrams_sent,
+            datagrams_received: engines.datagrams_received,
+            server: figures.map(|figures| Server {
+                at: self.moment(figures.at),
+                sessions: figures.sessions,
+                cpu: figures.cpu,
+                memory: figures.resident_bytes,
+            }),
+            own_cpu,
+            block_p50_p99: (!blocks.is_empty())
+                .then(|| (blocks.value_at_quantile(0.5), blocks.value_at_quantile(0.99))),
+        });
+    }
+
+    /// Where the fleet stands.
+    pub fn now(&self) -> Now {
+        let counts = self.counts();
+        Now {
+            good: self.tally.good,
+            connected: self.tally.connected,
+            observing: self.tally.observing,
+            downloading: self.tally.downloading,
+            converged: self.tally.converged,
+            wanted: self.tally.wanted,
+            bytes: counts.get(Count::Bytes),
+            handshakes: counts.get(Count::Handshakes),
+        }
+    }
+
+    /// Whether every good device had its registration answered since its last boot, or it came to nothing: a Zephyr device whose
+    /// registration is lost has a session and no observation, and does not ask again before the next session (`CONTRACT.md`, rule 19).
+    /// A session that was lost since does not count against it: in a large fleet on a bad network there is always one that is on
+    /// its way back.
+    pub fn all_connected(&self) -> bool {
+        self.tally.registered == self.tally.good
+    }
+
+    /// Whether every good device has reported to run what its cohort has deployed. Cohorts whose deployment has an image that
+    /// does not boot well are left out: nobody can ever run that.
+    pub fn all_converged(&self) -> bool {
+        self.tally.converged == self.tally.wanted
+    }
+
+    /// Devices in a cohort.
+    pub fn in_cohort(&self, cohort: usize) -> u64 {
+        self.members(cohort).len() as u64
+    }
+
+    /// What a cohort had before what it has.
+    pub fn before_active(&self, cohort: usize) -> Option<Vec<ImageName>> {
+        let deployments = &self.cohorts[cohort].deployments;
+        let place = deployments.len().checked_sub(2)?;
+        Some(deployments[place].images.clone())
+    }
+
+    /// Whether an expectation can still come to be met, and is not yet: that of a state to be reached, or of a figure for which
+    /// there is something left to measure.
+    pub fn is_waited_for(&self, expectation: &Expectation) -> bool {
+        let tally = &self.tally;
+        let is_on_the_way = || {
+            let cohorts = self.cohorts.iter().filter_map(Cohort::active);
+            cohorts.map(|(_, active)| active.waiting).sum::<u64>() > 0
+        };
+        match *expectation {
+            Expectation::ConnectedWithin(_) => tally.was_registered < tally.good,
+            Expectation::HandshakeP99(_) | Expectation::ServerMemoryPerDevice(_) => {
+                tally.had_session < tally.good
+            }
+            Expectation::ConvergedWithin(_) | Expectation::UpdateP99(_) => is_on_the_way(),
+            Expectation::BlockP99(_) => is_on_the_way() || tally.downloading > 0,
+            Expectation::Converged(share) => (tally.converged as f64) < share * tally.wanted as f64,
+            Expectation::NotificationP99(_) => tally.notices > 0,
+            Expectation::DevicesLost(most) => tally.good - tally.connected > most,
+            Expectation::RolledBack(least) => self.counts().get(Count::RolledBack) < least,
+            Expectation::UpdateLoops(least) => self.counts().get(Count::UpdateLoops) < least,
+            Expectation::Intruders(_) => tally.bad_tried < tally.bad,
+            Expectation::HandshakesAgain(_)
+            | Expectation::HandshakesFailed(_)
+            | Expectation::UpdatesFailed(_)
+            | Expectation::ReportsRefused(_)
+            | Expectation::ServerCpuPerDevice(_)
+            | Expectation::SimulatorLateP99(_) => false,
+        }
+    }
+
+    /// Judges, and makes of everything what a result has. Whoever still waits is counted with the time waited so far.
+    pub fn finish(mut self, end: End) -> Measured {
+        let at = self.moment(end.at);
+        self.engines = end.engines;
+        if let Some(figures) = &end.figures {
+            self.look(figures);
+        }
+        self.count_the_waiting(at);
+        let evidence = self.evidence(at, &end.lateness);
+        let verdicts = self.scenario.expect.iter();
+        let verdicts = verdicts.map(|expectation| verdict::judge(expectation, &evidence));
+        let mut histograms = self.latencies().facts();
+        if !end.lateness.is_empty() {
+            histograms.insert("lateness".to_owned(), latency::facts(&end.lateness));
+        }
+        let mut counts = self.counts().facts();
+        counts.extend(engine_facts(&self.engines));
+        Measured {
+            verdicts: verdicts.collect(),
+            histograms,
+            counts,
+            kinds: self.kind_facts(),
+            server: self.server.facts(),
+            series: self.series.samples(),
+        }
+    }
+
+    fn happened(&mut self, place: usize, at: Moment, event: &Event) {
+        match event {
+            Event::Established { took } => self.established(place, at, micros(*took)),
+            // One port says this with the handshake, the other with its first answer; nothing is measured by it.
+            Event::Connected => {}
+            Event::Disconnected(ending) => self.disconnected(place, at, *ending),
+            Event::Observing => {
+                self.count(place, Count::Registrations);
+                self.change(place, |device| {
+                    device.link = Link::Observing;
+                    device.is_registered = true;
+                    device.was_registered = true;
+                });
+                if self.last_registered.is_none() && self.tally.was_registered == self.tally.good {
+                    self.last_registered = Some(at);
+                }
+            }
+            Event::Manifest { sequence } => {
+                self.count(place, Count::Manifests);
+                self.noticed(place, at, *sequence);
+            }
+            Event::ManifestRejected(_) => self.count(place, Count::ManifestsRejected),
+            Event::ObservationRefused(_) => self.count(place, Count::RegistrationsRefused),
+            Event::Progress { bytes, took, .. } => {
+                self.count(place, Count::Blocks);
+                let kind = self.kind_of(place);
+                kind.counts.more(Count::Bytes, *bytes);
+                if kind.is_good {
+                    kind.latencies.record(Latency::Block, micros(*took));
+                    latency::record(&mut self.recent_blocks, micros(*took));
+                }
+                if !self.devices[place].is_downloading {
+                    self.change(place, |device| device.is_downloading = true);
+                }
+            }
+            Event::Downloaded { .. } => {
+                self.count(place, Count::Downloads);
+                let fetched = self.wanted(&self.devices[place]);
+                self.change(place, |device| {
+                    device.is_downloading = false;
+                    device.fetched = fetched;
+                });
+            }
+            Event::UpdateFailed(reason) => {
+                self.kind_of(place)
+                    .counts
+                    .because(Count::UpdatesFailed, word(*reason));
+                self.change(place, |device| device.is_downloading = false);
+            }
+            Event::Reported { report, code, took } => {
+                let kind = self.kind_of(place);
+                kind.latencies.record(Latency::Report, micros(*took));
+                kind.counts.one(if code.is_success() {
+                    Count::Reports
+                } else {
+                    Count::ReportsRefused
+                });
+                // It runs what it says, whether or not the gateway could take that down.
+                self.reported(place, at, report);
+            }
+            Event::Crashed => {
+                self.count(place, Count::Crashes);
+                self.change(place, Device::restart);
+            }
+            Event::RolledBack { .. } => self.count(place, Count::RolledBack),
+            Event::Rebooted { version } => self.rebooted(place, version),
+            Event::Retransmitted => self.count(place, Count::Retransmissions),
+            Event::RequestFailed => {
+                self.count(place, Count::RequestsFailed);
+                if self.devices[place].link == Link::Connected {
+                    self.change(place, |device| device.may_have_given_up = true);
+                }
+            }
+        }
+    }
+
+    fn established(&mut self, place: usize, at: Moment, took: u64) {
+        let device = &self.devices[place];
+        let took = match (device.had_session, device.failed_since) {
+            (false, _) => at.since(device.due),
+            (true, Some(failed)) => took.max(at.since(failed)),
+            (true, None) => took,
+        };
+        let is_again = !device.is_fresh;
+        let kind = self.kind_of(place);
+        if kind.is_good {
+            kind.counts.one(Count::Handshakes);
+            if is_again {
+                kind.counts.one(Count::HandshakesAgain);
+            }
+            kind.latencies.record(Latency::Handshake, took);
+        } else {
+            kind.counts.one(Count::Intruders);
+        }
+        self.change(place, |device| {
+            device.link = Link::Connected;
+            device.has_tried = true;
+            device.had_session = true;
+            device.is_fresh = false;
+            device.failed_since = None;
+        });
+    }
+
+    fn disconnected(&mut self, place: usize, at: Moment, ending: Ending) {
+        let kind = self.kind_of(place);
+        let failed = match ending {
+            Ending::HandshakeFailed(reason) => {
+                let count = if kind.is_good {
+                    Count::HandshakesFailed
+                } else {
+                    Count::IntrudersRefused
+                };
+                kind.counts.because(count, reason);
+                true
+            }
+            Ending::NoAnswer => {
+                kind.counts.one(Count::EndedNoAnswer);
+                false
+            }
+            Ending::Reset => {
+                kind.counts.one(Count::EndedReset);
+                false
+            }
+            Ending::Silence => {
+                kind.counts.one(Count::EndedSilence);
+                false
+            }
+            Ending::Malformed => {
+                kind.counts.one(Count::EndedMalformed);
+                false
+            }
+            Ending::Closed => {
+                kind.counts.one(Count::EndedClosed);
+                false
+            }
+            Ending::Exhausted => {
+                kind.counts.one(Count::EndedExhausted);
+                false
+            }
+        };
+        self.change(place, |device| {
+            device.link = Link::Down;
+            device.may_have_given_up = false;
+            if failed {
+                device.has_tried = true;
+                device.failed_since.get_or_insert(at);
+            }
+        });
+    }
+
+    fn noticed(&mut self, place: usize, at: Moment, sequence: Option<i64>) {
+        let device = &self.devices[place];
+        let Some((notice, cohort)) = device.notice.zip(device.cohort) else {
+            return;
+        };
+        let seen = sequence.and_then(|sequence| self.cohorts[cohort as usize].of_sequence(sequence));
+        if seen.is_none_or(|seen| seen < notice.deployment) {
+            return;
+        }
+        self.kind_of(place)
+            .latencies
+            .record(Latency::Notification, at.since(notice.due));
+        self.change(place, |device| device.notice = None);
+    }
+
+    fn reported(&mut self, place: usize, at: Moment, report: &Report) {
+        let kind = self.devices[place].kind as usize;
+        let package = self.kinds[kind].package;
+        if report.package != self.versions.packages[package] {
+            return;
+        }
+        let version = self.versions.of(package, &report.version);
+        let device = &self.devices[place];
+        let done = device.task.filter(|_| self.wanted(device) == Some(version));
+        if let Some((task, cohort)) = done.zip(device.cohort) {
+            let took = at.since(task.since);
+            let deployment = &mut self.cohorts[cohort as usize].deployments[task.deployment as usize];
+            deployment.waiting = deployment.waiting.saturating_sub(1);
+            deployment.slowest = deployment.slowest.max(took);
+            if task.is_update {
+                let kind = &mut self.kinds[kind];
+                kind.counts.one(Count::Updates);
+                kind.latencies.record(Latency::Update, took);
+            }
+        }
+        self.change(place, |device| {
+            device.runs = version;
+            device.reported = Some(version);
+            if done.is_some() {
+                device.task = None;
+            }
+        });
+    }
+
+    fn rebooted(&mut self, place: usize, version: &str) {
+        let package = self.kinds[self.devices[place].kind as usize].package;
+        let version = self.versions.of(package, version);
+        self.count(place, Count::Boots);
+        let device = &self.devices[place];
+        if device.fetched.is_some() && device.fetched == device.updated_to {
+            self.count(place, Count::UpdateLoops);
+        }
+        self.change(place, |device| {
+            device.restart();
+            device.runs = version;
+            device.updated_to = device.fetched.take().or(device.updated_to);
+        });
+    }
+
+    /// What its cohort wants a device to run, if it boots well.
+    fn target(&self, device: &Device) -> Option<(u32, Version)> {
+        let (place, active) = self.cohorts[device.cohort? as usize].active()?;
+        if !active.boots_well {
+            return None;
+        }
+        Some((place, active.versions[device.kind as usize]?))
+    }
+
+    /// What its cohort wants a device to run, whatever becomes of it.
+    fn wanted(&self, device: &Device) -> Option<Version> {
+        let (_, active) = self.cohorts[device.cohort? as usize].active()?;
+        active.versions[device.kind as usize]
+    }
+
+    /// Gives a device that has nothing to do what its cohort wants of it.
+    fn begin_task(&mut self, place: usize, due: Moment) {
+        let device = &self.devices[place];
+        let (Some((deployment, version)), Some(cohort)) = (self.target(device), device.cohort) else {
+            return;
+        };
+        if !self.kinds[device.kind as usize].is_good || device.reported == Some(version) {
+            return;
+        }
+        let task = Task {
+            deployment,
+            since: due.max(device.due),
+            is_update: device.runs != version,
+        };
+        self.cohorts[cohort as usize].deployments[deployment as usize].waiting += 1;
+        self.devices[place].task = Some(task);
+    }
+
+    /// A device no longer has to do what it had.
+    fn end_task(&mut self, place: usize, at: Moment) {
+        let device = &mut self.devices[place];
+        let (Some(task), Some(cohort)) = (device.task.take(), device.cohort) else {
+            return;
+        };
+        let deployment = &mut self.cohorts[cohort as usize].deployments[task.deployment as usize];
+        deployment.waiting -= 1;
+        deployment.cut_off = deployment.cut_off.max(at.since(task.since));
+    }
+
+    /// The last deployment of a cohort was never made.
+    fn take_back(&mut self, cohort: usize) {
+        let members = self.members(cohort);
+        let Some(place_of_it) = self.cohorts[cohort].deployments.len().checked_sub(1) else {
+            return;
+        };
+        for &place in &members {
+            self.tally.leave(&self.standing(place));
+            let device = &mut self.devices[place];
+            device.task = None;
+            if device
+                .notice
+                .is_some_and(|notice| notice.deployment as usize == place_of_it)
+            {
+                device.notice = None;
+            }
+        }
+        self.cohorts[cohort].deployments.pop();
+        let due = self.cohorts[cohort].active().map(|(_, active)| active.due);
+        for place in members {
+            self.begin_task(place, due.unwrap_or_default());
+            self.tally.enter(&self.standing(place));
+        }
+    }
+
+    fn change(&mut self, place: usize, change: impl FnOnce(&mut Device)) {
+        self.tally.leave(&self.standing(place));
+        change(&mut self.devices[place]);
+        self.tally.enter(&self.standing(place));
+    }
+
+    fn standing(&self, place: usize) -> Standing {
+        let device = &self.devices[place];
+        let target = self.target(device).map(|(_, version)| version);
+        Standing {
+            is_good: self.kinds[device.kind as usize].is_good,
+            link: device.link,
+            is_registered: device.is_registered || device.may_have_given_up,
+            had_session: device.had_session,
+            was_registered: device.was_registered,
+            has_tried: device.has_tried,
+            is_downloading: device.is_downloading,
+            is_wanted: target.is_some(),
+            is_converged: target.is_some() && device.reported == target,
+            has_notice: device.notice.is_some(),
+            runs: device.runs,
+        }
+    }
+
+    fn look(&mut self, figures: &Figures) {
+        self.server.memory_max = self.server.memory_max.max(figures.resident_bytes);
+        if self.server.memory_connected.is_none()
+            && self.tally.good > 0
+            && self.tally.had_session == self.tally.good
+        {
+            self.server.memory_connected = Some(figures.resident_bytes);
+        }
+        self.server.last = Some(figures.clone());
+    }
+
+    fn count_the_waiting(&mut self, at: Moment) {
+        for device in &self.devices {
+            let kind = &mut self.kinds[device.kind as usize];
+            if !kind.is_good {
+                continue;
+            }
+            let handshake = match (device.had_session, device.failed_since) {
+                (false, _) => (device.due <= at).then_some(device.due),
+                (true, failed) => failed,
+            };
+            let notice = device.notice.map(|notice| notice.due);
+            let update = device.task.filter(|task| task.is_update && task.since <= at);
+            for (latency, count, since) in [
+                (Latency::Handshake, Count::HandshakesWaiting, handshake),
+                (Latency::Notification, Count::NotificationsWaiting, notice),
+                (
+                    Latency::Update,
+                    Count::UpdatesWaiting,
+                    update.map(|task| task.since),
+                ),
+            ] {
+                if let Some(since) = since {
+                    kind.counts.one(count);
+                    kind.latencies.record(latency, at.since(since));
+                }
+            }
+        }
+    }
+
+    fn evidence(&self, at: Moment, lateness: &Histogram<u64>) -> Evidence {
+        let latencies = self.latencies();
+        let tail = |latency| Tail::of(latencies.of(latency));
+        let looks = &self.server;
+        Evidence {
+            good: self.tally.good,
+            was_registered: self.tally.was_registered,
+            last_registered: self.last_registered.map(|moment| moment.0),
+            ended: at.0,
+            outcomes: self.outcomes(at),
+            connected: self.tally.connected,
+            wanted: self.tally.wanted,
+            converged: self.tally.converged,
+            handshake: tail(Latency::Handshake),
+            notification: tail(Latency::Notification),
+            block: tail(Latency::Block),
+            update: tail(Latency::Update),
+            lateness: Tail::of(lateness),
+            counts: self.counts(),
+            bad: self.tally.bad,
+            bad_tried: self.tally.bad_tried,
+            cpu: looks
+                .before
+                .as_ref()
+                .zip(looks.last.as_ref())
+                .map(|(before, last)| last.cpu.saturating_sub(before.cpu)),
+            memory_before: looks.before.as_ref().map(|before| before.resident_bytes),
+            memory_connected: looks.memory_connected,
+        }
+    }
+
+    /// What became of each deployment that boots well.
+    fn outcomes(&self, at: Moment) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for (place, cohort) in self.cohorts.iter().enumerate() {
+            let waits = self
+                .devices
+                .iter()
+                .filter(|device| device.cohort == Some(place as u32));
+            let longest = waits
+                .filter_map(|device| device.task.map(|task| at.since(task.since)))
+                .max();
+            let last = cohort.deployments.len().saturating_sub(1);
+            for (number, deployment) in cohort.deployments.iter().enumerate() {
+                if deployment.boots_well {
+                    outcomes.push(Outcome {
+                        what: format!(
+                            "{} for {}",
+                            show_images(&deployment.images),
+                            self.scenario.cohorts[place].name
+                        ),
+                        waiting: deployment.waiting,
+                        waited: longest.filter(|_| number == last).unwrap_or(0),
+                        slowest: deployment.slowest.max(deployment.cut_off),
+                    });
+                }
+            }
+        }
+        outcomes
+    }
+
+    fn kind_facts(&self) -> Vec<KindFacts> {
+        let kinds = self.kinds.iter().zip(&self.scenario.kinds).enumerate();
+        kinds
+            .map(|(place, (known, kind))| {
+                let devices = || {
+                    let all = self.devices.iter();
+                    all.filter(move |device| device.kind as usize == place)
+                };
+                let converged = |device: &&Device| {
+                    let target = self.target(device).map(|(_, version)| version);
+                    target.is_some() && device.reported == target
+                };
+                KindFacts {
+                    name: kind.name.clone(),
+                    what: kind.told(),
+                    devices: devices().count() as u64,
+                    connected: devices().filter(|device| device.link != Link::Down).count() as u64,
+                    converged: devices().filter(converged).count() as u64,
+                    counts: known.counts.facts(),
+                    histograms: known.latencies.facts(),
+                }
+            })
+            .collect()
+    }
+
+    fn members(&self, cohort: usize) -> Vec<usize> {
+        let all = self.devices.iter().enumerate();
+        all.filter(|(_, device)| device.cohort == Some(cohort as u32))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    fn count(&mut self, place: usize, count: Count) {
+        self.kind_of(place).counts.one(count);
+    }
+
+    fn kind_of(&mut self, place: usize) -> &mut Kind {
+        &mut self.kinds[self.devices[place].kind as usize]
+    }
+
+    fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.kinds.iter().for_each(|kind| sum.add(&kind.counts));
+        sum
+    }
+
+    fn latencies(&self) -> Latencies {
+        let mut sum = Latencies::new();
+        self.kinds.iter().for_each(|kind| sum.add(&kind.latencies));
+        sum
+    }
+
+    fn moment(&self, at: Instant) -> Moment {
+        Moment(micros(at.saturating_duration_since(self.began)))
+    }
+}
+
+fn engine_facts(engines: &EngineCounts) -> BTreeMap<String, u64> {
+    let EngineCounts {
+        datagrams_sent,
+        datagrams_received,
+        bytes_sent,
+        bytes_received,
+        lost_up,
+        lost_down,
+        duplicated,
+        send_errors,
+        unknown_peer,
+        to_nobody,
+        kernel_dropped,
+        orders_refused,
+    } = *engines;
+    let named = [
+        ("datagrams_sent", datagrams_sent),
+        ("datagrams_received", datagrams_received),
+        ("bytes_sent", bytes_sent),
+        ("bytes_received", bytes_received),
+        ("lost_up", lost_up),
+        ("lost_down", lost_down),
+        ("duplicated", duplicated),
+        ("send_errors", send_errors),
+        ("unknown_peer", unknown_peer),
+        ("to_nobody", to_nobody),
+        ("kernel_dropped", kernel_dropped),
+        ("orders_refused", orders_refused),
+    ];
+    named
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect()
+}
+
+fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Ready => "ready",
+        Reason::Success => "success",
+        Reason::IntegrityCheckFailure => "integrity_check",
+        Reason::UpdateFailed => "blocks_failed",
+        Reason::AwaitingRetry => "awaiting_retry",
+    }
+}
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

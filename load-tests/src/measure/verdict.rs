@@ -1,0 +1,169 @@
+//! Whether what was expected is what was seen. What could not be judged is not met, and says why.
+
+use std::time::Duration;
+
+use super::counts::Count;
+use super::evidence::{Evidence, Tail};
+use super::latency::micros;
+use crate::quantity::{self, Quantity};
+use crate::result::Verdict;
+use crate::scenario::Expectation;
+
+/// Judges one expectation.
+pub fn judge(expectation: &Expectation, evidence: &Evidence) -> Verdict {
+    let (met, seen) = match *expectation {
+        Expectation::ConnectedWithin(bound) => connected(evidence, bound),
+        Expectation::ConvergedWithin(bound) => converged_within(evidence, bound),
+        Expectation::Converged(share) => converged(evidence, share),
+        Expectation::HandshakeP99(bound) => tail(evidence.handshake, bound, "handshakes"),
+        Expectation::NotificationP99(bound) => tail(evidence.notification, bound, "notifications"),
+        Expectation::BlockP99(bound) => tail(evidence.block, bound, "blocks"),
+        Expectation::UpdateP99(bound) => tail(evidence.update, bound, "updates"),
+        Expectation::DevicesLost(most) => {
+            let lost = evidence.good - evidence.connected;
+            (lost <= most, format!("{lost} of {}", evidence.good))
+        }
+        Expectation::HandshakesAgain(most) => at_most(evidence, Count::HandshakesAgain, most),
+        Expectation::HandshakesFailed(most) => at_most(evidence, Count::HandshakesFailed, most),
+        Expectation::Intruders(most) => intruders(evidence, most),
+        Expectation::UpdatesFailed(most) => at_most(evidence, Count::UpdatesFailed, most),
+        Expectation::RolledBack(least) => at_least(evidence, Count::RolledBack, least),
+        Expectation::UpdateLoops(least) => at_least(evidence, Count::UpdateLoops, least),
+        Expectation::ReportsRefused(most) => at_most(evidence, Count::ReportsRefused, most),
+        Expectation::ServerCpuPerDevice(bound) => cpu(evidence, bound),
+        Expectation::ServerMemoryPerDevice(bytes) => memory(evidence, bytes),
+        Expectation::SimulatorLateP99(bound) => tail(evidence.lateness, bound, "timers"),
+    };
+    Verdict {
+        key: expectation.key().to_owned(),
+        expected: expectation.to_string(),
+        seen,
+        met,
+    }
+}
+
+fn connected(evidence: &Evidence, bound: Duration) -> (bool, String) {
+    match evidence.last_registered {
+        _ if evidence.good == 0 => (false, "there is no good device".to_owned()),
+        Some(last) => (
+            last <= micros(bound),
+            format!("all {} after {}", evidence.good, time(last)),
+        ),
+        None => (
+            false,
+            format!(
+                "{} of {} when the run ended, after {}",
+                evidence.was_registered,
+                evidence.good,
+                time(evidence.ended)
+            ),
+        ),
+    }
+}
+
+fn converged_within(evidence: &Evidence, bound: Duration) -> (bool, String) {
+    let unfinished = evidence.outcomes.iter().find(|outcome| outcome.waiting > 0);
+    if let Some(outcome) = unfinished {
+        let seen = format!(
+            "{} devices did not run {} when the run ended, the longest after {}",
+            outcome.waiting,
+            outcome.what,
+            time(outcome.waited)
+        );
+        return (false, seen);
+    }
+    match evidence.outcomes.iter().max_by_key(|outcome| outcome.slowest) {
+        Some(slowest) => (
+            slowest.slowest <= micros(bound),
+            format!("the last one after {} ({})", time(slowest.slowest), slowest.what),
+        ),
+        None => (false, "nothing was deployed that boots well".to_owned()),
+    }
+}
+
+fn converged(evidence: &Evidence, share: f64) -> (bool, String) {
+    let (converged, wanted) = (evidence.converged, evidence.wanted);
+    if wanted == 0 {
+        let seen = "no good device is in a cohort with anything deployed that boots well";
+        return (false, seen.to_owned());
+    }
+    (
+        converged as f64 >= share * wanted as f64,
+        format!("{converged} of {wanted}"),
+    )
+}
+
+fn tail(tail: Option<Tail>, bound: Duration, what: &str) -> (bool, String) {
+    match tail {
+        Some(Tail { count, p99 }) => (
+            p99 <= micros(bound),
+            format!("{} at the 99th percentile of {count} {what}", time(p99)),
+        ),
+        None => (false, format!("there were no {what} to measure")),
+    }
+}
+
+fn intruders(evidence: &Evidence, most: u64) -> (bool, String) {
+    let sessions = evidence.counts.get(Count::Intruders);
+    if evidence.bad_tried < evidence.bad || evidence.bad == 0 {
+        let seen = format!(
+            "{sessions} sessions, but only {} of {} bad devices had been answered when the run ended",
+            evidence.bad_tried, evidence.bad
+        );
+        return (false, seen);
+    }
+    (
+        sessions <= most,
+        format!("{sessions} sessions of {} bad devices", evidence.bad),
+    )
+}
+
+fn cpu(evidence: &Evidence, bound: Duration) -> (bool, String) {
+    match evidence.cpu {
+        _ if evidence.good == 0 => (false, "there is no good device".to_owned()),
+        Some(cpu) => {
+            let each = micros(cpu) / evidence.good;
+            let seen = format!("{}, {} in all", time(each), time(micros(cpu)));
+            (each <= micros(bound), seen)
+        }
+        None => (false, "the gateway's CPU time could not be read".to_owned()),
+    }
+}
+
+fn memory(evidence: &Evidence, most: u64) -> (bool, String) {
+    match (evidence.memory_before, evidence.memory_connected) {
+        _ if evidence.good == 0 => (false, "there is no good device".to_owned()),
+        (Some(before), Some(connected)) => {
+            let each = connected.saturating_sub(before) / evidence.good;
+            let bytes = |bytes: u64| Quantity::Bytes.in_words(bytes as f64);
+            let seen = format!("{}: from {} to {}", bytes(each), bytes(before), bytes(connected));
+            (each <= most, seen)
+        }
+        (None, _) => (
+            false,
+            "the gateway's memory could not be read before the first device".to_owned(),
+        ),
+        (_, None) => (
+            false,
+            "the gateway's memory could not be read with all good devices connected".to_owned(),
+        ),
+    }
+}
+
+fn at_most(evidence: &Evidence, count: Count, most: u64) -> (bool, String) {
+    let number = evidence.counts.get(count);
+    (number <= most, number.to_string())
+}
+
+fn at_least(evidence: &Evidence, count: Count, least: u64) -> (bool, String) {
+    let number = evidence.counts.get(count);
+    (number >= least, number.to_string())
+}
+
+fn time(micros: u64) -> String {
+    quantity::duration(micros as f64 / 1e6)
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -1,0 +1,44 @@
+//! The arguments of `run`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What to run, and against which gateway.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// A scenario's file, or the name of a shipped one (see `scenarios`)
+    #[arg(value_name = "SCENARIO.toml|NAME")]
+    pub scenario: String,
+    /// So many devices in all, the kinds in proportion
+    #[arg(long, value_name = "N")]
+    pub devices: Option<u32>,
+    /// Another seed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Where the result goes; without it, tessera-fleet-results/SCENARIO-TIME
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The API of a gateway that runs already; without it, the run starts one of its own
+    #[arg(long, value_name = "URL", requires = "api_key_file", requires = "gateway")]
+    pub url: Option<String>,
+    /// A file with an API key of that gateway that may change its fleet
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub api_key_file: Option<PathBuf>,
+    /// Where that gateway listens for devices
+    #[arg(long, value_name = "ADDR:PORT", requires = "url", value_parser = address)]
+    pub gateway: Option<SocketAddr>,
+    /// That gateway's process, if it is on this machine: its CPU time and memory are read from /proc
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub pid: Option<u32>,
+    /// Threads of the simulator; without it, one for each core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+    /// Show nothing while it runs
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an IP address and a port: 192.0.2.1:5684 or [2001:db8::1]:5684".to_owned())
+}

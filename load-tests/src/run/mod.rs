@@ -1,0 +1,368 @@
+//! `run`: a scenario, from its file to a result.
+//!
+//! 1. The scenario is read and planned; a gateway is started ([`crate::gateway`]) or found, and told of the fleet.
+//! 2. [`engines`]: the devices are seated, each with the moment at which it is switched on.
+//! 3. Three threads: one counts what happens into the [`crate::measure::Recorder`], one looks at everything once a second ([`watch`]),
+//!    and [`conductor`] has the events happen and says when it is over. [`halt`] is where they wait.
+//! 4. [`outcome`]: the result is judged, written and shown. [`progress`]: what is shown until then. [`facts`]: of what it was made.
+
+mod args;
+mod conductor;
+mod engines;
+mod facts;
+mod halt;
+mod outcome;
+mod progress;
+mod watch;
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tessera::clock;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+pub use args::RunArgs;
+pub use conductor::chain;
+
+use self::conductor::{Ended, Log, Stage};
+use self::engines::{Engines, Site};
+use self::halt::Halt;
+use self::progress::Progress;
+use crate::engine::Happened;
+use crate::gateway::{Credentials, Gateway};
+use crate::measure::{End, Measured, Recorder};
+use crate::plan::Plan;
+use crate::result::{RunResult, ScenarioFacts, Verdict};
+use crate::scenario::{self, Checked, Overrides, Scenario, Source, What};
+
+/// Why there is no run.
+#[derive(Debug, Error)]
+enum RunError {
+    /// The result's folder.
+    #[error("the folder {} for the result cannot be made", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is something in it.
+    #[error("{} is there already: a result is not written over another one; name another folder with --out", path.display())]
+    Taken {
+        /// What.
+        path: PathBuf,
+    },
+    /// The key of somebody else's gateway.
+    #[error("the API key cannot be read from {}", path.display())]
+    Key {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is done to a gateway needs a gateway of one's own.
+    #[error(
+        "the scenario has an event {event:?}, which can be done only to a gateway that the run has started: leave --url out, \
+         or the event"
+    )]
+    NotOurs {
+        /// The event.
+        event: String,
+    },
+}
+
+/// Runs a scenario; true when all that was expected was seen. `out` takes the result for whoever reads it.
+///
+/// # Errors
+///
+/// The scenario has mistakes, or there is no gateway, no fleet or no place for the result.
+pub fn run(
+    args: &RunArgs,
+    out: &mut dyn FnMut(&str),
+    err: &mut dyn FnMut(&str),
+) -> Result<bool, Box<dyn Error>> {
+    let source = scenario::find(&args.scenario)?;
+    let overrides = Overrides {
+        devices: args.devices,
+        seed: args.seed,
+    };
+    let Checked { scenario, warnings } =
+        scenario::check(&source.text, &overrides).map_err(|mistakes| mistakes.in_file(&source.name))?;
+    for warning in warnings {
+        err(&format!("warning: {}\n", warning.told(Some(&source.name))));
+    }
+    if args.url.is_some() {
+        only_what_can_be_done_to_others(&scenario)?;
+    }
+    let plan = Plan::of(&scenario);
+    let began_ms = clock::unix_ms();
+    let folder = folder(args.out.as_deref(), &scenario.name, began_ms)?;
+    let halt = Halt::by_signals()?;
+    let progress = Progress::new(args.quiet);
+
+    let gateway_folder = folder.join("gateway");
+    let gateway = gateway(args, &scenario, &gateway_folder)?;
+    progress.say(&format!("the gateway is at {}", gateway.url()));
+    let credentials = gateway.set_up(&scenario, &plan.devices, &mut |step| progress.set_up(step))?;
+    let played = play(args, &scenario, &plan, &credentials, gateway, &halt, &progress)?;
+    progress.end();
+
+    let result = result(&source, &overrides, &scenario, &plan, began_ms, played);
+    out(&outcome::table(&result));
+    let [json, page] = outcome::write(&result, &folder)?;
+    out(&format!("\n{}\n{}\n", json.display(), page.display()));
+    if result.passed && gateway_folder.exists() {
+        tidy(&gateway_folder);
+    }
+    Ok(result.passed)
+}
+
+/// What came of it all.
+struct Played {
+    measured: Measured,
+    log: Log,
+    ended: Ended,
+    took: Duration,
+    remarks: Vec<String>,
+}
+
+/// Has everything happen, and measures it.
+fn play(
+    args: &RunArgs,
+    scenario: &Scenario,
+    plan: &Plan,
+    credentials: &Credentials,
+    gateway: Gateway,
+    halt: &Halt,
+    progress: &Progress,
+) -> Result<Played, Box<dyn Error>> {
+    let threads = match args.threads {
+        Some(threads) => usize::from(threads),
+        None => thread::available_parallelism().map_or(1, usize::from),
+    };
+    // Seating them takes a while, and none of them is to be late before it has begun.
+    let began = clock::now() + LEAD + LEAD_EACH * u32::try_from(plan.devices.len()).unwrap_or(u32::MAX);
+    let mut recorder = Recorder::new(scenario, plan, began);
+    recorder.before(gateway.figures());
+    for (cohort, deployed) in credentials.deployed.iter().enumerate() {
+        if let Some(deployed) = deployed {
+            recorder.asks(cohort, &deployed.images, began);
+            recorder.deployed(cohort, Some(deployed.sequence));
+        }
+    }
+    let recorder = Mutex::new(recorder);
+    let (sender, receiver) = mpsc::channel(BATCHES_MAX);
+    let site = Site {
+        gateway: gateway.coaps(),
+        began,
+        threads,
+        happened: sender,
+    };
+    let engines = Engines::start(scenario, plan, credentials, site)?;
+    let (meter, api) = (gateway.meter().clone(), gateway.api().clone());
+    let gateway = Mutex::new(gateway);
+
+    let (ended, log, end, remarks) = thread::scope(|counters| {
+        counters.spawn(|| count(receiver, &recorder));
+        let stage = Stage {
+            scenario,
+            plan,
+            recorder: &recorder,
+            engines: &engines,
+            gateway: &gateway,
+            api,
+            halt,
+            began,
+            progress,
+            is_away: AtomicBool::new(false),
+            log: Mutex::default(),
+        };
+        let ended = thread::scope(|others| {
+            others.spawn(|| watch::watch(&recorder, &meter, &engines, halt, progress, began));
+            stage.conduct(others)
+        });
+        let log = stage.log.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let end = End {
+            at: clock::now(),
+            figures: meter.figures(),
+            engines: engines.counts(),
+            lateness: engines.lateness(),
+        };
+        let remarks = engines.remarks();
+        // The devices fall silent, and with the last of them what happens, and its counting, ends.
+        drop(engines);
+        (ended, log, end, remarks)
+    });
+    let ended = if halt.was_interrupted() {
+        Ended::Interrupted
+    } else {
+        ended
+    };
+    let took = end.at.saturating_duration_since(began);
+    let recorder = recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
+    drop(gateway);
+    Ok(Played {
+        measured: recorder.finish(end),
+        log,
+        ended,
+        took,
+        remarks,
+    })
+}
+
+/// Counts what happens until there is nobody left to whom something could.
+fn count(mut happened: mpsc::Receiver<Vec<Happened>>, recorder: &Mutex<Recorder>) {
+    while let Some(batch) = happened.blocking_recv() {
+        recorder
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(&batch);
+    }
+}
+
+fn result(
+    source: &Source,
+    overrides: &Overrides,
+    scenario: &Scenario,
+    plan: &Plan,
+    began_ms: i64,
+    played: Played,
+) -> RunResult {
+    let Played {
+        measured,
+        mut log,
+        ended,
+        took,
+        remarks,
+    } = played;
+    log.events.sort_by(|one, other| one.at_s.total_cmp(&other.at_s));
+    let mut verdicts = measured.verdicts;
+    if !(scenario.events.is_empty() && log.failures.is_empty()) {
+        verdicts.push(events_verdict(scenario.events.len(), &log.failures));
+    }
+    let mut versions = facts::versions();
+    for (number, remark) in (1..).zip(remarks) {
+        versions.insert(format!("remark {number}"), remark);
+    }
+    let kind = |place: usize| &scenario.kinds[place];
+    let bad = plan
+        .devices
+        .iter()
+        .filter(|device| !kind(device.kind).credential.is_good());
+    RunResult {
+        format: 1,
+        scenario: ScenarioFacts {
+            name: scenario.name.clone(),
+            about: scenario.about.clone(),
+            text: source.text.clone(),
+            changed: overrides.told(),
+            seed: scenario.seed,
+            plan: plan.digest(),
+            devices: plan.devices.len() as u64,
+            bad_devices: bad.count() as u64,
+        },
+        versions,
+        machine: facts::machine(),
+        began: facts::rfc3339(began_ms),
+        took_s: took.as_secs_f64(),
+        ended: ended.word().to_owned(),
+        passed: ended != Ended::Interrupted && verdicts.iter().all(|verdict| verdict.met),
+        verdicts,
+        events: log.events,
+        histograms: measured.histograms,
+        counts: measured.counts,
+        kinds: measured.kinds,
+        server: measured.server,
+        series: measured.series,
+    }
+}
+
+/// A run whose events did not happen has shown nothing.
+fn events_verdict(events: usize, failures: &[String]) -> Verdict {
+    Verdict {
+        key: "events".to_owned(),
+        expected: "every event happens".to_owned(),
+        seen: if failures.is_empty() {
+            format!("all {events}")
+        } else {
+            failures.join("; ")
+        },
+        met: failures.is_empty(),
+    }
+}
+
+fn gateway(args: &RunArgs, scenario: &Scenario, folder: &Path) -> Result<Gateway, Box<dyn Error>> {
+    let (Some(url), Some(key), Some(coaps)) = (&args.url, &args.api_key_file, args.gateway) else {
+        return Ok(Gateway::start(&scenario.gateway, folder)?);
+    };
+    let key = fs::read_to_string(key).map_err(|source| RunError::Key {
+        path: key.clone(),
+        source,
+    })?;
+    Ok(Gateway::attach(url, key.trim(), coaps, args.pid)?)
+}
+
+fn only_what_can_be_done_to_others(scenario: &Scenario) -> Result<(), RunError> {
+    let is_to_ours = |what: &What| match what {
+        What::KillGateway { .. } | What::RestartGateway { .. } | What::FillDisk { .. } => true,
+        What::Deploy { .. }
+        | What::RollBack { .. }
+        | What::Move { .. }
+        | What::Rebind { .. }
+        | What::Reboot { .. }
+        | What::Outage { .. } => false,
+    };
+    match scenario.events.iter().find(|event| is_to_ours(&event.what)) {
+        Some(event) => Err(RunError::NotOurs {
+            event: event.what.word().to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Makes the folder for the result.
+fn folder(asked: Option<&Path>, scenario: &str, began_ms: i64) -> Result<PathBuf, RunError> {
+    let path = match asked {
+        Some(path) => path.to_owned(),
+        None => {
+            let time = facts::rfc3339(began_ms).replace([':', '-'], "");
+            Path::new(RESULTS).join(format!("{scenario}-{time}"))
+        }
+    };
+    for taken in ["result.json", "report.html", "gateway"] {
+        let taken = path.join(taken);
+        if taken.exists() {
+            return Err(RunError::Taken { path: taken });
+        }
+    }
+    fs::create_dir_all(&path).map_err(|source| RunError::Folder {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(path)
+}
+
+/// Of a gateway that did as it should only its log is kept.
+fn tidy(folder: &Path) {
+    let kept = folder.join("gateway.log");
+    let beside = folder.with_extension("log");
+    // What stays behind is in nobody's way.
+    let _ = fs::rename(kept, beside);
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Where results go.
+const RESULTS: &str = "tessera-fleet-results";
+/// Batches of events that may wait to be counted; engines pause at the bound, and are late.
+const BATCHES_MAX: usize = 1024;
+/// From the seating of the first device to the start of the arrival.
+const LEAD: Duration = Duration::from_millis(500);
+/// The same for each device: a device is seated in a third of this.
+const LEAD_EACH: Duration = Duration::from_micros(30);
