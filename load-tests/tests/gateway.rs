@@ -341,9 +341,11 @@ fn nothing_outlives_the_simulator() {
     assert!(lines.any(|line| line.unwrap().contains("listening for operators")));
     // What the kernel does to the pipes of a simulator that is killed.
     drop(server.stdin.take());
-    assert_eq!(server.wait().unwrap().code(), Some(3));
+    let ended = eventually("the gateway has ended", || server.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(3));
     drop(keeper.stdin.take());
-    assert!(keeper.wait().unwrap().success());
+    let ended = eventually("its disk's keeper has ended", || keeper.try_wait().unwrap());
+    assert!(ended.success());
     assert!(
         !fs::read_to_string("/proc/mounts")
             .unwrap()
