@@ -516,6 +516,7 @@ fn scenario(count: u32) -> Scenario {
         seed: 1,
         stop_after: Duration::from_secs(60),
         linger: Duration::ZERO,
+        stragglers: 0,
         gateway: GatewayPlan::default(),
         images: BTreeMap::from([(image("1.0.0"), well(1)), (image("1.1.0"), well(200_000))]),
         cohorts: vec![
