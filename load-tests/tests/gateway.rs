@@ -35,7 +35,7 @@ use tessera::virtual_device::{CipherSuite, Port, Szx};
 
 use gateway::{ApiError, DeviceCredential, Gateway, GatewayError, Progress};
 use network::Profile;
-use plan::DevicePlan;
+use plan::Plan;
 use scenario::{Arrival, Boots, Cohort, Credential, Engine, GatewayPlan, Image, ImageName, Kind, Scenario};
 
 #[test]
@@ -43,10 +43,10 @@ fn good_devices_are_let_in_and_bad_ones_are_not() {
     let folder = tempfile::tempdir().unwrap();
     let mut gateway = start(&GatewayPlan::default(), folder.path());
     let scenario = scenario(10);
-    let devices = devices(&scenario);
-    let credentials = gateway.set_up(&scenario, &devices, &mut |_| ()).unwrap();
+    let plan = Plan::of(&scenario);
+    let credentials = gateway.set_up(&scenario, &plan.devices, &mut |_| ()).unwrap();
     let ca = credentials.server_ca.unwrap();
-    for (device, credential) in devices.iter().zip(&credentials.devices) {
+    for (device, credential) in plan.devices.iter().zip(&credentials.devices) {
         let kind = scenario.kinds[device.kind].credential;
         let is_good = matches!(kind, Credential::Psk | Credential::Certificate);
         // Whoever has a bad key is told nothing, and waits in vain.
@@ -88,22 +88,22 @@ fn a_fleet_of_every_kind_of_credential_is_set_up_and_outlives_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut gateway = start(&GatewayPlan::default(), folder.path());
     let scenario = scenario(500);
-    let devices = devices(&scenario);
+    let plan = Plan::of(&scenario);
     let mut told = Vec::new();
     let credentials = gateway
-        .set_up(&scenario, &devices, &mut |progress| {
+        .set_up(&scenario, &plan.devices, &mut |progress| {
             if let Progress::Devices { done, of } = progress {
                 told.push((done, of));
             }
         })
         .unwrap();
-    assert_eq!(credentials.devices.len(), devices.len());
+    assert_eq!(credentials.devices.len(), plan.devices.len());
     // Nobody knows those with an unknown identity.
     assert_eq!(told, [(450, 450)]);
     assert!(credentials.server_ca.unwrap().contains("BEGIN CERTIFICATE"));
 
     let api = Reader::of(&gateway, folder.path());
-    for (device, credential) in devices.iter().zip(&credentials.devices) {
+    for (device, credential) in plan.devices.iter().zip(&credentials.devices) {
         let kind = scenario.kinds[device.kind].credential;
         match (kind, credential) {
             (
@@ -125,13 +125,13 @@ fn a_fleet_of_every_kind_of_credential_is_set_up_and_outlives_a_kill() {
         }
     }
     for (name, known, enabled, identities) in [
-        ("psk-0", true, true, 1),
-        ("certificate-0", true, true, 0),
-        ("unknown-identity-0", false, true, 0),
-        ("wrong-key-0", true, true, 1),
-        ("untrusted-certificate-0", true, true, 0),
-        ("expired-certificate-0", true, true, 0),
-        ("disabled-0", true, false, 1),
+        ("psk-1", true, true, 1),
+        ("certificate-1", true, true, 0),
+        ("unknown-identity-1", false, true, 0),
+        ("wrong-key-1", true, true, 1),
+        ("untrusted-certificate-1", true, true, 0),
+        ("expired-certificate-1", true, true, 0),
+        ("disabled-1", true, false, 1),
     ] {
         let found = api.get(&format!("devices?name={name}"));
         assert_eq!(
@@ -163,7 +163,7 @@ fn a_fleet_of_every_kind_of_credential_is_set_up_and_outlives_a_kill() {
         "what the killed process used is not lost: {before:?} {after:?}"
     );
     assert!(after.resident_bytes > 1 << 20);
-    let found = api.get("devices?name=psk-0");
+    let found = api.get("devices?name=psk-1");
     assert_eq!(found["items"].as_array().unwrap().len(), 1);
     assert_eq!(shards(gateway.pid().unwrap()), 2);
     gateway.stop().unwrap();
@@ -174,8 +174,8 @@ fn what_is_deployed_can_be_rolled_back_and_devices_moved() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = start(&GatewayPlan::default(), folder.path());
     let scenario = scenario(20);
-    let devices = devices(&scenario);
-    gateway.set_up(&scenario, &devices, &mut |_| ()).unwrap();
+    let plan = Plan::of(&scenario);
+    gateway.set_up(&scenario, &plan.devices, &mut |_| ()).unwrap();
     // Only of what was deployed at the start.
     assert!(matches!(
         gateway.api().roll_back("a"),
@@ -189,7 +189,7 @@ fn what_is_deployed_can_be_rolled_back_and_devices_moved() {
     let forth = gateway.api().roll_back("a").unwrap();
     assert_eq!(forth.images, [image("1.1.0")]);
 
-    let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+    let names: Vec<&str> = plan.devices.iter().map(|device| device.name.as_str()).collect();
     let known: Vec<&str> = names
         .iter()
         .filter(|name| !name.starts_with("unknown"))
@@ -226,14 +226,14 @@ fn the_same_set_up_again_is_no_mistake_and_another_of_the_same_names_is() {
     let folder = tempfile::tempdir().unwrap();
     let gateway = start(&GatewayPlan::default(), folder.path());
     let scenario = scenario(20);
-    let devices = devices(&scenario);
+    let plan = Plan::of(&scenario);
     for _ in 0..2 {
-        gateway.set_up(&scenario, &devices, &mut |_| ()).unwrap();
+        gateway.set_up(&scenario, &plan.devices, &mut |_| ()).unwrap();
     }
     let mut other = scenario.clone();
     other.seed += 1;
     let refused = gateway
-        .set_up(&other, &devices, &mut |_| ())
+        .set_up(&other, &plan.devices, &mut |_| ())
         .unwrap_err()
         .to_string();
     assert!(
@@ -252,7 +252,7 @@ fn a_full_disk_is_no_longer_ready_and_heals_when_it_is_emptied() {
     let mut gateway = start(&plan, folder.path());
     let scenario = scenario(20);
     gateway
-        .set_up(&scenario, &devices(&scenario), &mut |_| ())
+        .set_up(&scenario, &Plan::of(&scenario).devices, &mut |_| ())
         .unwrap();
     let filled = gateway.fill_disk().unwrap();
     assert!(filled > 8 << 20, "{filled}");
@@ -291,13 +291,6 @@ fn a_gateway_that_cannot_start_says_why() {
         text.contains("coaps.idle_timeout") && text.contains("1s") && text.contains("3h"),
         "{text}"
     );
-
-    let plan = GatewayPlan {
-        config: BTreeMap::from([("runtime.shards".to_owned(), "2".to_owned())]),
-        ..GatewayPlan::default()
-    };
-    let error = Gateway::start_program(program(), &plan, folder.path()).unwrap_err();
-    assert!(error.to_string().contains("say shards in [gateway]"), "{error}");
 
     let plan = GatewayPlan {
         disk: Some(64 << 10),
@@ -367,9 +360,11 @@ fn nothing_outlives_the_simulator() {
     assert!(lines.any(|line| line.unwrap().contains("listening for operators")));
     // What the kernel does to the pipes of a simulator that is killed.
     drop(server.stdin.take());
-    assert_eq!(server.wait().unwrap().code(), Some(3));
+    let ended = eventually("the gateway has ended", || server.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(3));
     drop(keeper.stdin.take());
-    assert!(keeper.wait().unwrap().success());
+    let ended = eventually("its disk's keeper has ended", || keeper.try_wait().unwrap());
+    assert!(ended.success());
     assert!(
         !fs::read_to_string("/proc/mounts")
             .unwrap()
@@ -386,7 +381,7 @@ fn the_gateway_of_somebody_else_is_used_and_left_alone() {
     let mut gateway = Gateway::attach(&format!("{url}/"), &key, theirs.coaps(), None).unwrap();
     let scenario = scenario(20);
     let credentials = gateway
-        .set_up(&scenario, &devices(&scenario), &mut |_| ())
+        .set_up(&scenario, &Plan::of(&scenario).devices, &mut |_| ())
         .unwrap();
     assert_eq!(credentials.server_ca, None);
     let figures = gateway.figures().unwrap();
@@ -427,7 +422,7 @@ fn the_gateway_of_somebody_else_is_used_and_left_alone() {
     let stranger = Gateway::attach(&url, "another-key-of-16-characters", coaps, None).unwrap();
     assert_eq!(stranger.figures(), None);
     let error = stranger
-        .set_up(&scenario, &[], &mut |_| ())
+        .set_up(&scenario, &Plan::of(&scenario).devices, &mut |_| ())
         .unwrap_err()
         .to_string();
     assert!(error.contains("401"), "{error}");
@@ -540,6 +535,7 @@ fn scenario(count: u32) -> Scenario {
         seed: 1,
         stop_after: Duration::from_secs(60),
         linger: Duration::ZERO,
+        stragglers: 0,
         gateway: GatewayPlan::default(),
         images: BTreeMap::from([(image("1.0.0"), well(1)), (image("1.1.0"), well(200_000))]),
         cohorts: vec![
@@ -565,30 +561,6 @@ fn scenario(count: u32) -> Scenario {
         events: Vec::new(),
         expect: Vec::new(),
     }
-}
-
-fn devices(scenario: &Scenario) -> Vec<DevicePlan> {
-    let kinds = scenario.kinds.iter().enumerate();
-    kinds
-        .flat_map(|(place, kind)| {
-            (0..kind.count).map(move |number| DevicePlan {
-                kind: place,
-                name: format!("{}-{number}", kind.name),
-                secret: match kind.credential {
-                    Credential::Certificate
-                    | Credential::UntrustedCertificate
-                    | Credential::ExpiredCertificate => String::new(),
-                    Credential::Psk
-                    | Credential::UnknownIdentity
-                    | Credential::WrongKey
-                    | Credential::Disabled => format!("{number:032x}"),
-                },
-                seed: u64::from(number),
-                network_seed: u64::from(number),
-                start: Duration::ZERO,
-            })
-        })
-        .collect()
 }
 
 fn image(version: &str) -> ImageName {

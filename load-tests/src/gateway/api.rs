@@ -208,10 +208,7 @@ impl Api {
             .iter()
             .map(|image| json!({"package": image.package, "version": image.version}))
             .collect();
-        let names: Vec<String> = images
-            .iter()
-            .map(|image| format!("{}@{}", image.package, image.version))
-            .collect();
+        let names: Vec<String> = images.iter().map(ToString::to_string).collect();
         // A name is given once; this one says what is in it, as far as there is room.
         let name: String = names.join(" ").chars().take(NAME_CHARS).collect();
         let name = format!("{name} {:08x}", rand::random::<u32>());

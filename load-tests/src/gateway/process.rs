@@ -81,16 +81,6 @@ pub enum GatewayError {
     /// A key that cannot be in a header.
     #[error("the API key is none: it is empty, or has characters in it that no key has")]
     Key,
-    /// A key of the configuration that is not the scenario's to set.
-    #[error(
-        "the gateway's {key} is the run's own to set, not the scenario's; remove it from [gateway.config]{instead}"
-    )]
-    Config {
-        /// The key.
-        key: String,
-        /// What to do about it.
-        instead: &'static str,
-    },
     /// It is not as it should be for that.
     #[error("the gateway is {state} and cannot be {what}")]
     State {
@@ -172,14 +162,6 @@ impl Gateway {
 
     /// The same by an executable of this package that has another path.
     pub fn start_program(program: &Path, plan: &GatewayPlan, folder: &Path) -> Result<Self, GatewayError> {
-        for (key, instead) in OWN_KEYS {
-            if plan.config.contains_key(key) {
-                return Err(GatewayError::Config {
-                    key: key.to_owned(),
-                    instead,
-                });
-            }
-        }
         let prepared = |source| GatewayError::Folder {
             folder: folder.to_owned(),
             source,
@@ -419,14 +401,15 @@ impl Ours {
         };
         // An artifact may be as large as a device can address.
         set("admin.max_artifact_bytes", "1GiB".as_ref());
+        for (key, value) in &self.plan.config {
+            set(key, value.as_ref());
+        }
+        // A checked scenario has none of these.
         set("coaps.certificate_file", self.folder.join(CERTIFICATE).as_ref());
         set(
             "coaps.private_key_file",
             self.folder.join(CERTIFICATE_KEY).as_ref(),
         );
-        for (key, value) in &self.plan.config {
-            set(key, value.as_ref());
-        }
         set("data.dir", data.as_ref());
         set("coaps.listen", coaps.to_string().as_ref());
         set("admin.listen", format!("127.0.0.1:{}", self.admin_port).as_ref());
@@ -564,15 +547,6 @@ fn free_port() -> io::Result<u16> {
     ))
 }
 
-/// What the run decides itself, and where a scenario says it instead.
-const OWN_KEYS: [(&str, &str); 6] = [
-    ("data.dir", ""),
-    ("coaps.listen", ""),
-    ("admin.listen", ""),
-    ("admin.bootstrap_key", ""),
-    ("admin.bootstrap_key_file", ""),
-    ("runtime.shards", " and say shards in [gateway]"),
-];
 const CERTIFICATE: &str = "gateway.pem";
 const CERTIFICATE_KEY: &str = "gateway.key";
 /// A gateway with a million sessions in its log reads for some ten seconds; beyond this nobody waits for it in earnest.

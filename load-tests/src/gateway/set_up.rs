@@ -134,7 +134,7 @@ fn credentials(
         .collect();
     let with = |wanted: Paper| -> Vec<usize> {
         let all = devices.iter().enumerate();
-        all.filter(|(_, device)| paper(kind(scenario, device), device) == wanted)
+        all.filter(|(_, device)| paper(kind(scenario, device).credential) == wanted)
             .map(|(place, _)| place)
             .collect()
     };
@@ -182,35 +182,32 @@ enum Paper {
     Untrusted,
 }
 
-fn paper(kind: &Kind, device: &DevicePlan) -> Paper {
-    match kind.credential {
-        Credential::Psk | Credential::UnknownIdentity | Credential::WrongKey => Paper::None,
+fn paper(credential: Credential) -> Paper {
+    match credential {
+        Credential::Psk | Credential::UnknownIdentity | Credential::WrongKey | Credential::Disabled => {
+            Paper::None
+        }
         Credential::Certificate => Paper::Good,
         Credential::UntrustedCertificate => Paper::Untrusted,
         Credential::ExpiredCertificate => Paper::Expired,
-        // Disabled with whatever the plan gave it.
-        Credential::Disabled if device.secret.is_empty() => Paper::Good,
-        Credential::Disabled => Paper::None,
     }
 }
 
 /// What the gateway is told of a device; `None` of one that it must not know.
 fn row<'a>(scenario: &'a Scenario, device: &'a DevicePlan) -> Option<Row<'a>> {
     let kind = kind(scenario, device);
-    let own = || Some((identity(&device.name), device.secret.clone()));
-    let psk = match kind.credential {
+    let secret = match kind.credential {
         Credential::UnknownIdentity => return None,
-        Credential::Psk => own(),
-        Credential::WrongKey => Some((identity(&device.name), other_secret(&device.secret))),
-        Credential::Disabled if device.secret.is_empty() => None,
-        Credential::Disabled => own(),
+        Credential::Psk | Credential::Disabled => Some(device.secret.clone()),
+        Credential::WrongKey => Some(other_secret(&device.secret)),
+        // The gateway meets a certificate when it is used.
         Credential::Certificate | Credential::UntrustedCertificate | Credential::ExpiredCertificate => None,
     };
     Some(Row {
         name: &device.name,
         cohort: kind.cohort.map(|cohort| scenario.cohorts[cohort].name.as_str()),
         enabled: kind.credential != Credential::Disabled,
-        psk,
+        psk: secret.map(|secret| (identity(&device.name), secret)),
     })
 }
 
@@ -239,7 +236,7 @@ struct Bytes {
 
 impl Bytes {
     fn of(seed: u64, name: &ImageName, size: u64) -> Self {
-        let text = format!("{seed} {}@{}", name.package, name.version);
+        let text = format!("{seed} {name}");
         let mut start = [0; 32];
         start.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
         Self {

@@ -11,9 +11,11 @@ use super::counts::Counts;
 pub struct Evidence {
     /// Good devices.
     pub good: u64,
+    /// So many of them may be missing where all are waited for.
+    pub stragglers: u64,
     /// Those whose registration was ever answered.
     pub was_registered: u64,
-    /// When the last of them was, if all were: since the start.
+    /// When the last of them was, stragglers aside, if all were: since the start.
     pub last_registered: Option<u64>,
     /// When the run ended: since the start.
     pub ended: u64,
@@ -58,7 +60,7 @@ pub struct Outcome {
     pub waiting: u64,
     /// How long the longest of them has waited.
     pub waited: u64,
-    /// The longest that any other took, or waited until it was told to run something else.
+    /// The longest that any other took, stragglers aside, or waited until it was told to run something else.
     pub slowest: u64,
 }
 

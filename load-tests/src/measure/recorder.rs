@@ -279,13 +279,18 @@ impl Recorder {
     /// A session that was lost since does not count against it: in a large fleet on a bad network there is always one that is on
     /// its way back.
     pub fn all_connected(&self) -> bool {
-        self.tally.registered == self.tally.good
+        self.is_enough(self.tally.registered, self.tally.good)
     }
 
     /// Whether every good device has reported to run what its cohort has deployed. Cohorts whose deployment has an image that
     /// does not boot well are left out: nobody can ever run that.
     pub fn all_converged(&self) -> bool {
-        self.tally.converged == self.tally.wanted
+        self.is_enough(self.tally.converged, self.tally.wanted)
+    }
+
+    /// Whether so many of all are there that only the scenario's stragglers are missing.
+    fn is_enough(&self, there: u64, all: u64) -> bool {
+        there + self.scenario.stragglers >= all
     }
 
     /// Devices in a cohort.
@@ -305,11 +310,11 @@ impl Recorder {
     pub fn is_waited_for(&self, expectation: &Expectation) -> bool {
         let tally = &self.tally;
         let is_on_the_way = || {
-            let cohorts = self.cohorts.iter().filter_map(Cohort::active);
-            cohorts.map(|(_, active)| active.waiting).sum::<u64>() > 0
+            let mut cohorts = self.cohorts.iter().filter_map(Cohort::active);
+            cohorts.any(|(_, active)| active.waiting > self.scenario.stragglers)
         };
         match *expectation {
-            Expectation::ConnectedWithin(_) => tally.was_registered < tally.good,
+            Expectation::ConnectedWithin(_) => !self.is_enough(tally.was_registered, tally.good),
             Expectation::HandshakeP99(_) | Expectation::ServerMemoryPerDevice(_) => {
                 tally.had_session < tally.good
             }
@@ -370,8 +375,10 @@ impl Recorder {
             return;
         };
         let deployment = &mut self.cohorts[cohort as usize].deployments[task.deployment as usize];
+        if deployment.waiting > self.scenario.stragglers {
+            deployment.cut_off = deployment.cut_off.max(at.since(task.since));
+        }
         deployment.waiting -= 1;
-        deployment.cut_off = deployment.cut_off.max(at.since(task.since));
     }
 
     /// The last deployment of a cohort was never made.

@@ -339,6 +339,40 @@ fn a_registration_that_came_to_nothing_is_waited_for_by_no_event_and_missed_by_t
 }
 
 #[test]
+fn stragglers_are_missed_by_nothing_that_waits_for_all() {
+    let scenario = SCENARIO.replace(
+        "converged_within = \"30 s\"\nconverged = 1.0",
+        "connected_within = \"5 s\"\nconverged_within = \"5 s\"",
+    );
+    for (allowed, missing) in [(1, 1), (0, 1), (1, 2)] {
+        let mut run = Run::of(&format!("stragglers = {allowed}\n{scenario}"));
+        let there = 3 - missing;
+        for device in 0..there {
+            run.connect(device, 1000);
+            run.tell(device, 1500, reported("1.0.0", Code::CHANGED));
+        }
+        let enough = missing <= allowed;
+        assert_eq!(run.recorder.all_connected(), enough, "{missing} of {allowed}");
+        assert_eq!(run.recorder.all_converged(), enough, "{missing} of {allowed}");
+        run.deploy("main@1.1.0", 2, 2000);
+        for device in 0..there {
+            run.tell(device, 4000, reported("1.1.0", Code::CHANGED));
+        }
+        for expectation in run.recorder.scenario.expect.clone() {
+            assert_eq!(run.recorder.is_waited_for(&expectation), !enough, "{expectation}");
+        }
+        // The straggler that comes after all does not make the others late.
+        if enough {
+            run.connect(2, 30_000);
+            run.tell(2, 30_000, reported("1.1.0", Code::CHANGED));
+        }
+        for verdict in run.finish(60_000).verdicts {
+            assert_eq!(verdict.met, enough, "{}: {}", verdict.key, verdict.seen);
+        }
+    }
+}
+
+#[test]
 fn devices_with_bad_credentials_are_counted_by_themselves() {
     let mut run = Run::new();
     let bad = 3;
@@ -434,8 +468,11 @@ impl Run {
     }
 
     fn with(arrival: &str) -> Self {
-        let text = format!("{SCENARIO}{arrival}");
-        let scenario = read(&text, &Overrides::default()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        Self::of(&format!("{SCENARIO}{arrival}"))
+    }
+
+    fn of(text: &str) -> Self {
+        let scenario = read(text, &Overrides::default()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let plan = Plan::of(&scenario);
         let began = tessera::clock::now();
         let mut recorder = Recorder::new(&scenario, &plan, began);

@@ -47,7 +47,7 @@ fn connected(evidence: &Evidence, bound: Duration) -> (bool, String) {
         _ if evidence.good == 0 => (false, "there is no good device".to_owned()),
         Some(last) => (
             last <= micros(bound),
-            format!("all {} after {}", evidence.good, time(last)),
+            format!("{} after {}", all_of(evidence), time(last)),
         ),
         None => (
             false,
@@ -62,7 +62,8 @@ fn connected(evidence: &Evidence, bound: Duration) -> (bool, String) {
 }
 
 fn converged_within(evidence: &Evidence, bound: Duration) -> (bool, String) {
-    let unfinished = evidence.outcomes.iter().find(|outcome| outcome.waiting > 0);
+    let mut outcomes = evidence.outcomes.iter();
+    let unfinished = outcomes.find(|outcome| outcome.waiting > evidence.stragglers);
     if let Some(outcome) = unfinished {
         let seen = format!(
             "{} devices did not run {} when the run ended, the longest after {}",
@@ -75,7 +76,12 @@ fn converged_within(evidence: &Evidence, bound: Duration) -> (bool, String) {
     match evidence.outcomes.iter().max_by_key(|outcome| outcome.slowest) {
         Some(slowest) => (
             slowest.slowest <= micros(bound),
-            format!("the last one after {} ({})", time(slowest.slowest), slowest.what),
+            format!(
+                "{} after {} ({})",
+                last_of(evidence),
+                time(slowest.slowest),
+                slowest.what
+            ),
         ),
         None => (false, "nothing was deployed that boots well".to_owned()),
     }
@@ -147,6 +153,20 @@ fn memory(evidence: &Evidence, most: u64) -> (bool, String) {
             false,
             "the gateway's memory could not be read with all good devices connected".to_owned(),
         ),
+    }
+}
+
+fn all_of(evidence: &Evidence) -> String {
+    match evidence.stragglers {
+        0 => format!("all {}", evidence.good),
+        some => format!("all but at most {some} of {}", evidence.good),
+    }
+}
+
+fn last_of(evidence: &Evidence) -> String {
+    match evidence.stragglers {
+        0 => "the last one".to_owned(),
+        some => format!("all but at most {some}"),
     }
 }
 

@@ -16,6 +16,7 @@ fn evidence() -> Evidence {
     let tail = |p99| Some(Tail { count: 100, p99 });
     Evidence {
         good: 10,
+        stragglers: 0,
         was_registered: 10,
         last_registered: Some(9 * S),
         ended: 60 * S,

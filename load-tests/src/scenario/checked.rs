@@ -21,6 +21,7 @@ pub struct Draft<'t> {
     pub about: Option<String>,
     pub seed: Option<u64>,
     pub stop_after: Option<Duration>,
+    pub stragglers: Option<u64>,
     pub linger: Option<Duration>,
     pub gateway: Option<GatewayPlan>,
     /// `[gateway]`, where it is.
@@ -55,6 +56,9 @@ impl<'t> Draft<'t> {
         let stop_after = reading.required(top, "stop_after", value::span(RUN)).ok();
         let linger = reading
             .or(top, "linger", LINGER, value::span(Duration::ZERO..=*RUN.end()))
+            .ok();
+        let stragglers = reading
+            .or(top, "stragglers", 0, value::whole(0..=u64::from(DEVICES_MAX)))
             .ok();
         let gateway_section = reading.section(top, "gateway");
         let gateway =
@@ -101,6 +105,7 @@ impl<'t> Draft<'t> {
             seed,
             stop_after,
             linger,
+            stragglers,
             gateway,
             gateway_section,
             images,

@@ -7,6 +7,7 @@ pub const TOP: Keys = &[
     "seed",
     "stop_after",
     "linger",
+    "stragglers",
     "gateway",
     "images",
     "cohorts",

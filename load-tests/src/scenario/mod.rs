@@ -47,6 +47,9 @@ pub struct Scenario {
     pub stop_after: Duration,
     /// How long the run goes on once every event is over and every expectation that can be met early has been.
     pub linger: Duration,
+    /// Good devices that may be late or missing where all are waited for: on a bad network a device in some thousands loses
+    /// its registration, and does not repeat it before its next session (`CONTRACT.md`, rule 19).
+    pub stragglers: u64,
     /// The gateway, where the run starts one of its own.
     pub gateway: GatewayPlan,
     /// Artifacts by `package@version`.

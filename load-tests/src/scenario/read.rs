@@ -92,6 +92,7 @@ fn scenario(draft: Draft<'_>) -> Option<Scenario> {
         seed: draft.seed?,
         stop_after: draft.stop_after?,
         linger: draft.linger?,
+        stragglers: draft.stragglers?,
         gateway: draft.gateway?,
         images: images?,
         cohorts: draft

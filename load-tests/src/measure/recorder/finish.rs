@@ -109,6 +109,7 @@ impl Recorder {
         let looks = &self.server;
         Evidence {
             good: self.tally.good,
+            stragglers: self.scenario.stragglers,
             was_registered: self.tally.was_registered,
             last_registered: self.last_registered.map(|moment| moment.0),
             ended: at.0,

@@ -21,7 +21,8 @@ impl Recorder {
                     device.is_registered = true;
                     device.was_registered = true;
                 });
-                if self.last_registered.is_none() && self.tally.was_registered == self.tally.good {
+                let enough = self.is_enough(self.tally.was_registered, self.tally.good);
+                if self.last_registered.is_none() && enough {
                     self.last_registered = Some(at);
                 }
             }
@@ -185,8 +186,10 @@ impl Recorder {
         if let Some((task, cohort)) = done.zip(device.cohort) {
             let took = at.since(task.since);
             let deployment = &mut self.cohorts[cohort as usize].deployments[task.deployment as usize];
+            if deployment.waiting > self.scenario.stragglers {
+                deployment.slowest = deployment.slowest.max(took);
+            }
             deployment.waiting = deployment.waiting.saturating_sub(1);
-            deployment.slowest = deployment.slowest.max(took);
             if task.is_update {
                 let kind = &mut self.kinds[kind];
                 kind.counts.one(Count::Updates);

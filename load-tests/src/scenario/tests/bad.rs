@@ -99,7 +99,7 @@ count = 11",
         r#"name = "base"
 sede = 1"#,
         &[
-            "F:2:1: sede: unknown key; did you mean seed? There are name, about, seed, stop_after, linger, gateway, images, cohorts, devices, networks, arrival, events, expect",
+            "F:2:1: sede: unknown key; did you mean seed? There are name, about, seed, stop_after, linger, stragglers, gateway, images, cohorts, devices, networks, arrival, events, expect",
         ],
     ),
     (
@@ -113,6 +113,12 @@ seed = -1"#,
         r#"name = "base"
 about = 1"#,
         &[r#"F:2:9: about = 1: expected a text, like "this one""#],
+    ),
+    (
+        1,
+        r#"name = "base"
+stragglers = -1"#,
+        &["F:2:14: stragglers = -1: expected a whole number from 0 to 1000000"],
     ),
     (
         1,
@@ -131,7 +137,7 @@ linger = "1.0001234567891 s""#,
         3,
         "[gatewy]",
         &[
-            "F:3:2: gatewy: unknown key; did you mean gateway? There are name, about, seed, stop_after, linger, gateway, images, cohorts, devices, networks, arrival, events, expect",
+            "F:3:2: gatewy: unknown key; did you mean gateway? There are name, about, seed, stop_after, linger, stragglers, gateway, images, cohorts, devices, networks, arrival, events, expect",
         ],
     ),
     (

@@ -114,7 +114,7 @@ fn every_key_of_the_format_is_looked_at() {
         );
         count += 1;
     }
-    assert_eq!(count, 13 + 3 + 2 + 2 + 12 + 9 + 6 + 6 + 2 + 18 + 18 + 4);
+    assert_eq!(count, 14 + 3 + 2 + 2 + 12 + 9 + 6 + 6 + 2 + 18 + 18 + 4);
 }
 
 #[test]
@@ -125,6 +125,7 @@ about = "All of it."
 seed = 7
 stop_after = "10 min"
 linger = "1.5 s"
+stragglers = 3
 
 [gateway]
 shards = 4
@@ -239,6 +240,7 @@ handshake_p99 = "3 s"
     assert_eq!(scenario.seed, 7);
     assert_eq!(scenario.stop_after, Duration::from_secs(600));
     assert_eq!(scenario.linger, Duration::from_millis(1500));
+    assert_eq!(scenario.stragglers, 3);
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     assert_eq!(
         scenario.gateway,
