@@ -4,20 +4,13 @@ use std::error::Error;
 use std::fmt::Write as _;
 
 use crate::plan::Plan;
-use crate::scenario::{self, Checked, Overrides, Scenario, show_size, show_span};
+use crate::scenario::{self, Asked, Overrides, Scenario, show_size, show_span};
 
 /// What to look at.
 #[derive(Debug, clap::Args)]
 pub struct CheckArgs {
-    /// A scenario's file, or the name of a shipped one
-    #[arg(value_name = "FILE|NAME")]
-    scenario: String,
-    /// So many devices in all, the kinds in proportion
-    #[arg(long, value_name = "N")]
-    devices: Option<u32>,
-    /// Another seed
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    asked: Asked,
     /// Print the whole plan: every device and every choice, a line each
     #[arg(long)]
     plan: bool,
@@ -33,16 +26,7 @@ pub fn check(
     out: &mut dyn FnMut(&str),
     err: &mut dyn FnMut(&str),
 ) -> Result<(), Box<dyn Error>> {
-    let source = scenario::find(&args.scenario)?;
-    let overrides = Overrides {
-        devices: args.devices,
-        seed: args.seed,
-    };
-    let Checked { scenario, warnings } =
-        scenario::check(&source.text, &overrides).map_err(|mistakes| mistakes.in_file(&source.name))?;
-    for warning in warnings {
-        err(&format!("warning: {}\n", warning.told(Some(&source.name))));
-    }
+    let scenario = args.asked.find(err)?.scenario;
     let plan = Plan::of(&scenario);
     if args.plan {
         plan.tell(&scenario, out);

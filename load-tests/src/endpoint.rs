@@ -6,8 +6,7 @@
 //!    number of devices: the kernel takes every address of 127.0.0.0/8 for its own, so a datagram names the address it leaves
 //!    from (`IP_PKTINFO`), and one that arrives tells which it was sent to. From that address and the socket's port the
 //!    number, and from the number the device, is found by arithmetic and one look into a table.
-//! 3. On a real network a device has a bound socket. So have the foreign engine's, which brings its own code for them, anywhere:
-//!    [`Endpoints::bind`].
+//! 3. On a real network a device has a bound socket. The foreign engine's have that anywhere, by code of its own.
 //!
 //! A device that moves ([`Sockets::rebind`]) takes the next free number. What is sent to the one that it had is dropped and
 //! counted, as a NAT does.
@@ -283,32 +282,6 @@ impl Endpoints {
     /// # Errors
     /// When the ground does not lead to the gateway or is too small, or this process may not open as many sockets.
     pub fn for_many(ground: &Ground, gateway: SocketAddr, needed: usize) -> Result<Self, EndpointError> {
-        let endpoints = Self::on(ground, gateway, needed)?;
-        match ground {
-            Ground::Loopback => {}
-            Ground::Ports { .. } => reserve_open_files(needed)?,
-        }
-        Ok(endpoints)
-    }
-
-    /// Endpoints for devices that want a bound socket each, for [`Self::bind`].
-    ///
-    /// # Errors
-    /// As [`Self::for_many`].
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "for devices that read a socket of their own; the foreign ones have theirs"
-        )
-    )]
-    pub fn for_each(ground: &Ground, gateway: SocketAddr, needed: usize) -> Result<Self, EndpointError> {
-        let endpoints = Self::on(ground, gateway, needed)?;
-        reserve_open_files(needed)?;
-        Ok(endpoints)
-    }
-
-    fn on(ground: &Ground, gateway: SocketAddr, needed: usize) -> Result<Self, EndpointError> {
         match ground {
             Ground::Loopback => {
                 if !matches!(gateway.ip(), IpAddr::V4(address) if address.is_loopback()) {
@@ -335,22 +308,16 @@ impl Endpoints {
                 ground: ground.words(),
             });
         }
+        match ground {
+            // They share sockets.
+            Ground::Loopback => {}
+            Ground::Ports { .. } => reserve_open_files(needed)?,
+        }
         Ok(Self {
             gateway,
             ground: ground.clone(),
             needed,
         })
-    }
-
-    /// A bound, unconnected socket on an endpoint that nobody has. `next` counts on from call to call, beginning with 0 and at
-    /// the last number, so that this and the native engine, which begins with the first, do not get in each other's way.
-    ///
-    /// # Errors
-    /// When there is none left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "as above"))]
-    pub fn bind(&self, next: &mut u64) -> Result<UdpSocket, EndpointError> {
-        let last = self.ground.size() - 1;
-        open(self, next, |number| last.checked_sub(number))
     }
 
     /// The sockets of a thread with so many devices. With `threads` of them each has an endpoint.
@@ -611,7 +578,7 @@ impl Own {
         let mut next = 0;
         let mut sockets = Vec::with_capacity(devices as usize);
         for _ in 0..devices {
-            let socket = open(endpoints, &mut next, |index| Some(share.number(index)))?;
+            let socket = open(endpoints, &mut next, share)?;
             let prepared = prepare(&socket).map_err(io::Error::from);
             let address = socket.local_addr();
             prepared.map_err(|source| EndpointError::Socket {
@@ -634,8 +601,7 @@ impl Own {
             ground: self.ground.clone(),
             needed: self.sockets.len(),
         };
-        let share = self.share;
-        let watched = open(&endpoints, &mut self.next, |index| Some(share.number(index)))
+        let watched = open(&endpoints, &mut self.next, self.share)
             .ok()
             .filter(|socket| {
                 prepare(socket).is_ok() && epoll.add(socket, readable(u64::from(place))).is_ok()
@@ -811,15 +777,9 @@ impl Batch {
     }
 }
 
-/// Opens the next endpoint that nobody has; `next` counts the numbers that have been tried.
-fn open(
-    endpoints: &Endpoints,
-    next: &mut u64,
-    number: impl Fn(u64) -> Option<u64>,
-) -> Result<UdpSocket, EndpointError> {
-    while let Some(address) =
-        number(*next).and_then(|number| endpoints.ground.endpoint(endpoints.gateway, number))
-    {
+/// Opens the thread's next endpoint that nobody has; `next` counts those that have been tried.
+fn open(endpoints: &Endpoints, next: &mut u64, share: Share) -> Result<UdpSocket, EndpointError> {
+    while let Some(address) = endpoints.ground.endpoint(endpoints.gateway, share.number(*next)) {
         *next += 1;
         // The gateway may be on this machine and start again.
         if address.port() == endpoints.gateway.port() {

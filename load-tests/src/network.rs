@@ -148,18 +148,14 @@ impl Profile {
     /// Everything arrives, once, in order, at once.
     #[must_use]
     pub fn perfect() -> Self {
-        let way = Direction {
+        Self::alike(Direction {
             loss: 0.0,
             duplicate: 0.0,
             reorder: 0.0,
             delay: Delay::Constant(Duration::ZERO),
             bits_per_s: None,
             queue_bytes: 64 << 10,
-        };
-        Self {
-            up: way.clone(),
-            down: way,
-        }
+        })
     }
 
     /// A home's or office's Wi-Fi and the line behind it. 802.11 repeats frames, so what is lost there shows as delay: a long
@@ -167,7 +163,7 @@ impl Profile {
     /// magnitude). The figures themselves are reasoned guesses: a line of 20 Mbit/s, 10 ms there and back in the middle of
     /// the distribution, 60 ms at its 99th percentile, and the half per cent that repetition does not save.
     fn wifi() -> Self {
-        let way = Direction {
+        Self::alike(Direction {
             loss: 0.005,
             duplicate: 0.001,
             reorder: 0.001,
@@ -177,11 +173,7 @@ impl Profile {
             },
             bits_per_s: Some(20_000_000),
             queue_bytes: 256 << 10,
-        };
-        Self {
-            up: way.clone(),
-            down: way,
-        }
+        })
     }
 
     /// LTE-M (category M1) in half duplex: 3GPP TS 36.306 has peaks of 300 kbit/s down and 375 kbit/s up for it, and operators'
@@ -189,7 +181,7 @@ impl Profile {
     /// worst (the industry's "LTE-M Performance towards 5G IoT Requirements"). So 50 ms each way in the middle, with a tail. The
     /// radio repeats what it loses; what is lost for good at a change of cells is a guess of one per cent.
     fn lte_m() -> Self {
-        let way = Direction {
+        Self::alike(Direction {
             loss: 0.01,
             duplicate: 0.001,
             reorder: 0.001,
@@ -199,11 +191,7 @@ impl Profile {
             },
             bits_per_s: Some(100_000),
             queue_bytes: 32 << 10,
-        };
-        Self {
-            up: way.clone(),
-            down: way,
-        }
+        })
     }
 
     /// NB-IoT (category NB1): peaks of 26 kbit/s down and, with several tones, 62 kbit/s up (3GPP Release 13), 20 kbit/s with one
@@ -252,6 +240,14 @@ impl Profile {
                 ..down.clone()
             },
             down,
+        }
+    }
+
+    /// The same there and back.
+    fn alike(way: Direction) -> Self {
+        Self {
+            up: way.clone(),
+            down: way,
         }
     }
 }

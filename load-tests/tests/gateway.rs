@@ -178,15 +178,15 @@ fn what_is_deployed_can_be_rolled_back_and_devices_moved() {
     gateway.set_up(&scenario, &plan.devices, &mut |_| ()).unwrap();
     // Only of what was deployed at the start.
     assert!(matches!(
-        gateway.roll_back("a"),
-        Err(GatewayError::Api(error)) if matches!(*error, ApiError::NothingBefore { deployments: 1, .. })
+        gateway.api().roll_back("a"),
+        Err(ApiError::NothingBefore { deployments: 1, .. })
     ));
-    let newer = gateway.deploy("a", &[image("1.1.0")]).unwrap();
+    let newer = gateway.api().deploy("a", &[image("1.1.0")]).unwrap();
     assert!(newer.asked < newer.answered);
-    let back = gateway.roll_back("a").unwrap();
+    let back = gateway.api().roll_back("a").unwrap();
     assert!(back.sequence > newer.sequence);
     assert_eq!(back.images, [image("1.0.0")]);
-    let forth = gateway.roll_back("a").unwrap();
+    let forth = gateway.api().roll_back("a").unwrap();
     assert_eq!(forth.images, [image("1.1.0")]);
 
     let names: Vec<&str> = plan.devices.iter().map(|device| device.name.as_str()).collect();
@@ -195,14 +195,29 @@ fn what_is_deployed_can_be_rolled_back_and_devices_moved() {
         .filter(|name| !name.starts_with("unknown"))
         .copied()
         .collect();
-    assert_eq!(gateway.move_devices(&known, "b").unwrap(), known.len() as u64);
-    assert_eq!(gateway.move_devices(&known, "b").unwrap(), 0);
+    assert_eq!(
+        gateway.api().move_devices(&known, "b").unwrap(),
+        known.len() as u64
+    );
+    assert_eq!(gateway.api().move_devices(&known, "b").unwrap(), 0);
 
-    let refused = gateway.move_devices(&["nobody"], "b").unwrap_err().to_string();
+    let refused = gateway
+        .api()
+        .move_devices(&["nobody"], "b")
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("there is no device \"nobody\""), "{refused}");
-    let refused = gateway.deploy("a", &[image("9.9.9")]).unwrap_err().to_string();
+    let refused = gateway
+        .api()
+        .deploy("a", &[image("9.9.9")])
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("9.9.9") && refused.contains("422"), "{refused}");
-    let refused = gateway.deploy("c d", &[image("1.0.0")]).unwrap_err().to_string();
+    let refused = gateway
+        .api()
+        .deploy("c d", &[image("1.0.0")])
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("c d"), "{refused}");
 }
 
@@ -243,18 +258,22 @@ fn a_full_disk_is_no_longer_ready_and_heals_when_it_is_emptied() {
     assert!(filled > 8 << 20, "{filled}");
     let why = eventually("it is not ready", || gateway.api().ready().err());
     assert!(why.contains("does not take writes"), "{why}");
-    let refused = gateway.deploy("a", &[image("1.1.0")]).unwrap_err().to_string();
+    let refused = gateway
+        .api()
+        .deploy("a", &[image("1.1.0")])
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("507"), "{refused}");
     gateway.empty_disk().unwrap();
     eventually("it is ready", || gateway.api().ready().ok());
-    gateway.deploy("a", &[image("1.1.0")]).unwrap();
+    gateway.api().deploy("a", &[image("1.1.0")]).unwrap();
 
     // The disk outlives the process, and nothing of it is in the folder that others see.
     gateway.kill().unwrap();
     gateway.fill_disk().unwrap();
     gateway.empty_disk().unwrap();
     gateway.start_again(None).unwrap();
-    assert_eq!(gateway.roll_back("a").unwrap().images, [image("1.0.0")]);
+    assert_eq!(gateway.api().roll_back("a").unwrap().images, [image("1.0.0")]);
     assert_eq!(fs::read_dir(folder.path().join("disk")).unwrap().count(), 0);
 }
 

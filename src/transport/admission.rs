@@ -106,7 +106,9 @@ impl Failures {
 
     /// A handshake of that network has failed.
     pub fn count(&mut self, network: Network, now: Instant) {
-        self.all = self.all.max(now) + FAILURE;
+        // No more than a second has room for: very many networks, each within its share, would be made up for by those who
+        // fail long after them.
+        self.all = (self.all.max(now) + FAILURE).min(now + SECOND);
         if self.by_network.len() >= FAILING_NETWORKS_MAX {
             self.by_network.retain(|_, until| *until > now);
         }
@@ -256,6 +258,22 @@ mod tests {
             failures.count(Network::of(carrier), now);
             assert!(!failures.are_too_many(carrier, now));
             now += Duration::from_millis(3);
+        }
+    }
+
+    #[test]
+    fn a_second_after_a_flood_from_everywhere_a_network_that_fails_alone_has_all_that_there_is_again() {
+        let start = Instant::now();
+        let mut failures = Failures::new(start);
+        for flood in 0..100_000_u32 {
+            let now = start + flood * Duration::from_micros(100);
+            failures.count(Network::of(IpAddr::from([192, 0, (flood % 250) as u8, 7])), now);
+        }
+        let later = start + Duration::from_secs(11);
+        let carrier: IpAddr = "198.51.100.1".parse().unwrap();
+        for _ in 0..249 {
+            assert!(!failures.are_too_many(carrier, later));
+            failures.count(Network::of(carrier), later);
         }
     }
 

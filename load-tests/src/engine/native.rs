@@ -30,7 +30,7 @@
 //!
 //! # What it takes
 //!
-//! 196 bytes ([`BYTES_PER_DEVICE`]) for each device besides the [`VirtualDevice`] itself, in tables that do not grow but for those
+//! 196 bytes (held by a test) for each device besides the [`VirtualDevice`] itself, in tables that do not grow but for those
 //! of endpoints that were given up (4 bytes each), and some more for each datagram on its way through the simulated network. No
 //! device has a file descriptor on the loopback.
 //!
@@ -41,7 +41,6 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::VecDeque;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use std::io;
-use std::mem::size_of;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -502,11 +501,6 @@ impl PartialEq for Flight {
 
 impl Eq for Flight {}
 
-/// What the engine itself takes for each device: its place, its endpoint in two tables, its alarm, the fleet's table.
-#[cfg_attr(not(test), expect(dead_code, reason = "it is said above, and held by a test"))]
-pub const BYTES_PER_DEVICE: usize = size_of::<Place>() - size_of::<VirtualDevice>() + 4 + 4 + ALARM_BYTES + 4;
-/// An entry of the wheel with what the wheel keeps beside it.
-const ALARM_BYTES: usize = 32;
 /// Orders, datagrams that landed, and timers that are handled in a turn, each: some milliseconds of work, most of a
 /// handshake being arithmetic.
 const PER_TURN: usize = 256;

@@ -15,13 +15,13 @@ use nix::unistd::Pid;
 use tessera::clock;
 use thiserror::Error;
 
-use super::api::{Api, ApiError, Deployed};
+use super::api::{Api, ApiError};
 use super::disk::{Disk, DiskError};
 use super::figures::{Figures, Meter};
 use super::pki::{Authority, PkiError};
 use super::set_up::{Credentials, Progress, set_up};
 use crate::plan::DevicePlan;
-use crate::scenario::{GatewayPlan, ImageName, Scenario};
+use crate::scenario::{GatewayPlan, Scenario};
 
 /// A gateway: one of ours, which ends when this is dropped, or somebody else's.
 #[derive(Debug)]
@@ -236,17 +236,14 @@ impl Gateway {
     /// The admin key of its API, if this run has given it one.
     #[allow(
         dead_code,
-        reason = "tests/gateway.rs does; a run calls the API where it holds no gateway"
+        reason = "tests/gateway.rs asks the gateway as somebody else would"
     )]
     pub fn key(&self) -> Option<&str> {
         self.ours.as_ref().map(|ours| ours.key.as_str())
     }
 
     /// Its process, while this run has one.
-    #[allow(
-        dead_code,
-        reason = "tests/gateway.rs does; a run calls the API where it holds no gateway"
-    )]
+    #[allow(dead_code, reason = "tests/gateway.rs looks at the process")]
     pub fn pid(&self) -> Option<u32> {
         let process = self.ours.as_ref()?.process.as_ref()?;
         Some(process.child.id())
@@ -283,33 +280,6 @@ impl Gateway {
             deployed,
             server_ca: self.ours.as_ref().map(|ours| ours.server_ca.clone()),
         })
-    }
-
-    /// Deploys images to a cohort.
-    #[allow(
-        dead_code,
-        reason = "tests/gateway.rs does; a run calls the API where it holds no gateway"
-    )]
-    pub fn deploy(&self, cohort: &str, images: &[ImageName]) -> Result<Deployed, GatewayError> {
-        Ok(self.api.deploy(cohort, images)?)
-    }
-
-    /// Deploys to a cohort what it had before what it has.
-    #[allow(
-        dead_code,
-        reason = "tests/gateway.rs does; a run calls the API where it holds no gateway"
-    )]
-    pub fn roll_back(&self, cohort: &str) -> Result<Deployed, GatewayError> {
-        Ok(self.api.roll_back(cohort)?)
-    }
-
-    /// Moves devices to a cohort; returns how many were not in it.
-    #[allow(
-        dead_code,
-        reason = "tests/gateway.rs does; a run calls the API where it holds no gateway"
-    )]
-    pub fn move_devices(&self, names: &[&str], cohort: &str) -> Result<u64, GatewayError> {
-        Ok(self.api.move_devices(names, cohort)?)
     }
 
     /// The gateway as it is; `None` while it does not answer within a second.

@@ -5,28 +5,31 @@
 //! 2. Once a second a look at the gateway and the engines ([`Recorder::sample`]).
 //! 3. The run asks what it waits for ([`Recorder::all_connected`], [`Recorder::all_converged`], [`Recorder::is_waited_for`]).
 //! 4. [`Recorder::finish`] makes of it what a result has.
+//!
+//! - [`happened`]: what each event changes
+//! - [`finish`]: the end
 
-use std::collections::BTreeMap;
+mod finish;
+mod happened;
+
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use tessera::virtual_device::{Ending, Event, Reason, Report};
 
 use super::cohort::{Cohort, Deployment};
 use super::counts::{Count, Counts};
 use super::device::{Device, Link, Moment, Notice, Task, Version};
-use super::evidence::{Evidence, Outcome, Tail};
-use super::latency::{self, Latencies, Latency, micros};
+use super::latency::{self, Latencies, micros};
 use super::looks::Looks;
 use super::series::{Series, Server, Taken};
 use super::tally::{Standing, Tally};
-use super::verdict;
 use super::versions::Versions;
 use crate::engine::{EngineCounts, Happened};
 use crate::gateway::Figures;
 use crate::plan::Plan;
-use crate::result::{HistogramFacts, KindFacts, Sample, Verdict};
-use crate::scenario::{Expectation, ImageName, Scenario, show_images};
+use crate::scenario::{Expectation, ImageName, Scenario};
+
+pub use self::finish::{End, Measured};
 
 /// Everything that was seen of a run so far.
 #[derive(Debug)]
@@ -76,36 +79,6 @@ pub struct Now {
     pub bytes: u64,
     /// Handshakes so far.
     pub handshakes: u64,
-}
-
-/// What is only known at the end.
-#[derive(Debug)]
-pub struct End {
-    /// When.
-    pub at: Instant,
-    /// The gateway, if it still answers.
-    pub figures: Option<Figures>,
-    /// The engines' counts.
-    pub engines: EngineCounts,
-    /// How late the simulator was.
-    pub lateness: Histogram<u64>,
-}
-
-/// What a result has of what was measured.
-#[derive(Debug)]
-pub struct Measured {
-    /// Each expectation.
-    pub verdicts: Vec<Verdict>,
-    /// By name.
-    pub histograms: BTreeMap<String, HistogramFacts>,
-    /// By name.
-    pub counts: BTreeMap<String, u64>,
-    /// Each kind of device.
-    pub kinds: Vec<KindFacts>,
-    /// The gateway.
-    pub server: BTreeMap<String, f64>,
-    /// Samples.
-    pub series: Vec<Sample>,
 }
 
 impl Recorder {
@@ -362,245 +335,6 @@ impl Recorder {
         }
     }
 
-    /// Judges, and makes of everything what a result has. Whoever still waits is counted with the time waited so far.
-    pub fn finish(mut self, end: End) -> Measured {
-        let at = self.moment(end.at);
-        self.engines = end.engines;
-        if let Some(figures) = &end.figures {
-            self.look(figures);
-        }
-        self.count_the_waiting(at);
-        let evidence = self.evidence(at, &end.lateness);
-        let verdicts = self.scenario.expect.iter();
-        let verdicts = verdicts.map(|expectation| verdict::judge(expectation, &evidence));
-        let mut histograms = self.latencies().facts();
-        if !end.lateness.is_empty() {
-            histograms.insert("lateness".to_owned(), latency::facts(&end.lateness));
-        }
-        let mut counts = self.counts().facts();
-        counts.extend(engine_facts(&self.engines));
-        Measured {
-            verdicts: verdicts.collect(),
-            histograms,
-            counts,
-            kinds: self.kind_facts(),
-            server: self.server.facts(),
-            series: self.series.samples(),
-        }
-    }
-
-    fn happened(&mut self, place: usize, at: Moment, event: &Event) {
-        match event {
-            Event::Established { took } => self.established(place, at, micros(*took)),
-            // One port says this with the handshake, the other with its first answer; nothing is measured by it.
-            Event::Connected => {}
-            Event::Disconnected(ending) => self.disconnected(place, at, *ending),
-            Event::Observing => {
-                self.count(place, Count::Registrations);
-                self.change(place, |device| {
-                    device.link = Link::Observing;
-                    device.is_registered = true;
-                    device.was_registered = true;
-                });
-                let enough = self.is_enough(self.tally.was_registered, self.tally.good);
-                if self.last_registered.is_none() && enough {
-                    self.last_registered = Some(at);
-                }
-            }
-            Event::Manifest { sequence } => {
-                self.count(place, Count::Manifests);
-                self.noticed(place, at, *sequence);
-            }
-            Event::ManifestRejected(_) => self.count(place, Count::ManifestsRejected),
-            Event::ObservationRefused(_) => self.count(place, Count::RegistrationsRefused),
-            Event::Progress { bytes, took, .. } => {
-                self.count(place, Count::Blocks);
-                let kind = self.kind_of(place);
-                kind.counts.more(Count::Bytes, *bytes);
-                if kind.is_good {
-                    kind.latencies.record(Latency::Block, micros(*took));
-                    latency::record(&mut self.recent_blocks, micros(*took));
-                }
-                if !self.devices[place].is_downloading {
-                    self.change(place, |device| device.is_downloading = true);
-                }
-            }
-            Event::Downloaded { .. } => {
-                self.count(place, Count::Downloads);
-                let fetched = self.wanted(&self.devices[place]);
-                self.change(place, |device| {
-                    device.is_downloading = false;
-                    device.fetched = fetched;
-                });
-            }
-            Event::UpdateFailed(reason) => {
-                self.kind_of(place)
-                    .counts
-                    .because(Count::UpdatesFailed, word(*reason));
-                self.change(place, |device| device.is_downloading = false);
-            }
-            Event::Reported { report, code, took } => {
-                let kind = self.kind_of(place);
-                kind.latencies.record(Latency::Report, micros(*took));
-                kind.counts.one(if code.is_success() {
-                    Count::Reports
-                } else {
-                    Count::ReportsRefused
-                });
-                // It runs what it says, whether or not the gateway could take that down.
-                self.reported(place, at, report);
-            }
-            Event::Crashed => {
-                self.count(place, Count::Crashes);
-                self.change(place, Device::restart);
-            }
-            Event::RolledBack { .. } => self.count(place, Count::RolledBack),
-            Event::Rebooted { version } => self.rebooted(place, version),
-            Event::Retransmitted => self.count(place, Count::Retransmissions),
-            Event::RequestFailed => {
-                self.count(place, Count::RequestsFailed);
-                if self.devices[place].link == Link::Connected {
-                    self.change(place, |device| device.may_have_given_up = true);
-                }
-            }
-        }
-    }
-
-    fn established(&mut self, place: usize, at: Moment, took: u64) {
-        let device = &self.devices[place];
-        let took = match (device.had_session, device.failed_since) {
-            (false, _) => at.since(device.due),
-            (true, Some(failed)) => took.max(at.since(failed)),
-            (true, None) => took,
-        };
-        let is_again = !device.is_fresh;
-        let kind = self.kind_of(place);
-        if kind.is_good {
-            kind.counts.one(Count::Handshakes);
-            if is_again {
-                kind.counts.one(Count::HandshakesAgain);
-            }
-            kind.latencies.record(Latency::Handshake, took);
-        } else {
-            kind.counts.one(Count::Intruders);
-        }
-        self.change(place, |device| {
-            device.link = Link::Connected;
-            device.has_tried = true;
-            device.had_session = true;
-            device.is_fresh = false;
-            device.failed_since = None;
-        });
-    }
-
-    fn disconnected(&mut self, place: usize, at: Moment, ending: Ending) {
-        let kind = self.kind_of(place);
-        let failed = match ending {
-            Ending::HandshakeFailed(reason) => {
-                let count = if kind.is_good {
-                    Count::HandshakesFailed
-                } else {
-                    Count::IntrudersRefused
-                };
-                kind.counts.because(count, reason);
-                true
-            }
-            Ending::NoAnswer => {
-                kind.counts.one(Count::EndedNoAnswer);
-                false
-            }
-            Ending::Reset => {
-                kind.counts.one(Count::EndedReset);
-                false
-            }
-            Ending::Silence => {
-                kind.counts.one(Count::EndedSilence);
-                false
-            }
-            Ending::Malformed => {
-                kind.counts.one(Count::EndedMalformed);
-                false
-            }
-            Ending::Closed => {
-                kind.counts.one(Count::EndedClosed);
-                false
-            }
-            Ending::Exhausted => {
-                kind.counts.one(Count::EndedExhausted);
-                false
-            }
-        };
-        self.change(place, |device| {
-            device.link = Link::Down;
-            device.may_have_given_up = false;
-            if failed {
-                device.has_tried = true;
-                device.failed_since.get_or_insert(at);
-            }
-        });
-    }
-
-    fn noticed(&mut self, place: usize, at: Moment, sequence: Option<i64>) {
-        let device = &self.devices[place];
-        let Some((notice, cohort)) = device.notice.zip(device.cohort) else {
-            return;
-        };
-        let seen = sequence.and_then(|sequence| self.cohorts[cohort as usize].of_sequence(sequence));
-        if seen.is_none_or(|seen| seen < notice.deployment) {
-            return;
-        }
-        self.kind_of(place)
-            .latencies
-            .record(Latency::Notification, at.since(notice.due));
-        self.change(place, |device| device.notice = None);
-    }
-
-    fn reported(&mut self, place: usize, at: Moment, report: &Report) {
-        let kind = self.devices[place].kind as usize;
-        let package = self.kinds[kind].package;
-        if report.package != self.versions.packages[package] {
-            return;
-        }
-        let version = self.versions.of(package, &report.version);
-        let device = &self.devices[place];
-        let done = device.task.filter(|_| self.wanted(device) == Some(version));
-        if let Some((task, cohort)) = done.zip(device.cohort) {
-            let took = at.since(task.since);
-            let deployment = &mut self.cohorts[cohort as usize].deployments[task.deployment as usize];
-            if deployment.waiting > self.scenario.stragglers {
-                deployment.slowest = deployment.slowest.max(took);
-            }
-            deployment.waiting = deployment.waiting.saturating_sub(1);
-            if task.is_update {
-                let kind = &mut self.kinds[kind];
-                kind.counts.one(Count::Updates);
-                kind.latencies.record(Latency::Update, took);
-            }
-        }
-        self.change(place, |device| {
-            device.runs = version;
-            device.reported = Some(version);
-            if done.is_some() {
-                device.task = None;
-            }
-        });
-    }
-
-    fn rebooted(&mut self, place: usize, version: &str) {
-        let package = self.kinds[self.devices[place].kind as usize].package;
-        let version = self.versions.of(package, version);
-        self.count(place, Count::Boots);
-        let device = &self.devices[place];
-        if device.fetched.is_some() && device.fetched == device.updated_to {
-            self.count(place, Count::UpdateLoops);
-        }
-        self.change(place, |device| {
-            device.restart();
-            device.runs = version;
-            device.updated_to = device.fetched.take().or(device.updated_to);
-        });
-    }
-
     /// What its cohort wants a device to run, if it boots well.
     fn target(&self, device: &Device) -> Option<(u32, Version)> {
         let (place, active) = self.cohorts[device.cohort? as usize].active()?;
@@ -707,122 +441,6 @@ impl Recorder {
         self.server.last = Some(figures.clone());
     }
 
-    fn count_the_waiting(&mut self, at: Moment) {
-        for device in &self.devices {
-            let kind = &mut self.kinds[device.kind as usize];
-            if !kind.is_good {
-                continue;
-            }
-            let handshake = match (device.had_session, device.failed_since) {
-                (false, _) => (device.due <= at).then_some(device.due),
-                (true, failed) => failed,
-            };
-            let notice = device.notice.map(|notice| notice.due);
-            let update = device.task.filter(|task| task.is_update && task.since <= at);
-            for (latency, count, since) in [
-                (Latency::Handshake, Count::HandshakesWaiting, handshake),
-                (Latency::Notification, Count::NotificationsWaiting, notice),
-                (
-                    Latency::Update,
-                    Count::UpdatesWaiting,
-                    update.map(|task| task.since),
-                ),
-            ] {
-                if let Some(since) = since {
-                    kind.counts.one(count);
-                    kind.latencies.record(latency, at.since(since));
-                }
-            }
-        }
-    }
-
-    fn evidence(&self, at: Moment, lateness: &Histogram<u64>) -> Evidence {
-        let latencies = self.latencies();
-        let tail = |latency| Tail::of(latencies.of(latency));
-        let looks = &self.server;
-        Evidence {
-            good: self.tally.good,
-            stragglers: self.scenario.stragglers,
-            was_registered: self.tally.was_registered,
-            last_registered: self.last_registered.map(|moment| moment.0),
-            ended: at.0,
-            outcomes: self.outcomes(at),
-            connected: self.tally.connected,
-            wanted: self.tally.wanted,
-            converged: self.tally.converged,
-            handshake: tail(Latency::Handshake),
-            notification: tail(Latency::Notification),
-            block: tail(Latency::Block),
-            update: tail(Latency::Update),
-            lateness: Tail::of(lateness),
-            counts: self.counts(),
-            bad: self.tally.bad,
-            bad_tried: self.tally.bad_tried,
-            cpu: looks
-                .before
-                .as_ref()
-                .zip(looks.last.as_ref())
-                .map(|(before, last)| last.cpu.saturating_sub(before.cpu)),
-            memory_before: looks.before.as_ref().map(|before| before.resident_bytes),
-            memory_connected: looks.memory_connected,
-        }
-    }
-
-    /// What became of each deployment that boots well.
-    fn outcomes(&self, at: Moment) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        for (place, cohort) in self.cohorts.iter().enumerate() {
-            let waits = self
-                .devices
-                .iter()
-                .filter(|device| device.cohort == Some(place as u32));
-            let longest = waits
-                .filter_map(|device| device.task.map(|task| at.since(task.since)))
-                .max();
-            let last = cohort.deployments.len().saturating_sub(1);
-            for (number, deployment) in cohort.deployments.iter().enumerate() {
-                if deployment.boots_well {
-                    outcomes.push(Outcome {
-                        what: format!(
-                            "{} for {}",
-                            show_images(&deployment.images),
-                            self.scenario.cohorts[place].name
-                        ),
-                        waiting: deployment.waiting,
-                        waited: longest.filter(|_| number == last).unwrap_or(0),
-                        slowest: deployment.slowest.max(deployment.cut_off),
-                    });
-                }
-            }
-        }
-        outcomes
-    }
-
-    fn kind_facts(&self) -> Vec<KindFacts> {
-        let kinds = self.kinds.iter().zip(&self.scenario.kinds).enumerate();
-        kinds
-            .map(|(place, (known, kind))| {
-                let devices = || {
-                    let all = self.devices.iter();
-                    all.filter(move |device| device.kind as usize == place)
-                };
-                let converged = |device: &&Device| {
-                    let target = self.target(device).map(|(_, version)| version);
-                    target.is_some() && device.reported == target
-                };
-                KindFacts {
-                    name: kind.name.clone(),
-                    what: kind.told(),
-                    devices: devices().count() as u64,
-                    connected: devices().filter(|device| device.link != Link::Down).count() as u64,
-                    converged: devices().filter(converged).count() as u64,
-                    counts: known.counts.facts(),
-                    histograms: known.latencies.facts(),
-                }
-            })
-            .collect()
-    }
-
     fn members(&self, cohort: usize) -> Vec<usize> {
         let all = self.devices.iter().enumerate();
         all.filter(|(_, device)| device.cohort == Some(cohort as u32))
@@ -852,51 +470,6 @@ impl Recorder {
 
     fn moment(&self, at: Instant) -> Moment {
         Moment(micros(at.saturating_duration_since(self.began)))
-    }
-}
-
-fn engine_facts(engines: &EngineCounts) -> BTreeMap<String, u64> {
-    let EngineCounts {
-        datagrams_sent,
-        datagrams_received,
-        bytes_sent,
-        bytes_received,
-        lost_up,
-        lost_down,
-        duplicated,
-        send_errors,
-        unknown_peer,
-        to_nobody,
-        kernel_dropped,
-        orders_refused,
-    } = *engines;
-    let named = [
-        ("datagrams_sent", datagrams_sent),
-        ("datagrams_received", datagrams_received),
-        ("bytes_sent", bytes_sent),
-        ("bytes_received", bytes_received),
-        ("lost_up", lost_up),
-        ("lost_down", lost_down),
-        ("duplicated", duplicated),
-        ("send_errors", send_errors),
-        ("unknown_peer", unknown_peer),
-        ("to_nobody", to_nobody),
-        ("kernel_dropped", kernel_dropped),
-        ("orders_refused", orders_refused),
-    ];
-    named
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), count))
-        .collect()
-}
-
-fn word(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Ready => "ready",
-        Reason::Success => "success",
-        Reason::IntegrityCheckFailure => "integrity_check",
-        Reason::UpdateFailed => "blocks_failed",
-        Reason::AwaitingRetry => "awaiting_retry",
     }
 }
 

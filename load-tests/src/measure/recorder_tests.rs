@@ -1,6 +1,10 @@
-use tessera::virtual_device::{Code, State};
+use std::collections::BTreeMap;
 
+use tessera::virtual_device::{Code, Ending, Event, Reason, Report, State};
+
+use super::super::latency::Latency;
 use super::*;
+use crate::result::HistogramFacts;
 use crate::scenario::{Overrides, read};
 
 #[test]

@@ -3,18 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::scenario::Asked;
+
 /// What to run, and against which gateway.
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
-    /// A scenario's file, or the name of a shipped one (see `scenarios`)
-    #[arg(value_name = "SCENARIO.toml|NAME")]
-    pub scenario: String,
-    /// So many devices in all, the kinds in proportion
-    #[arg(long, value_name = "N")]
-    pub devices: Option<u32>,
-    /// Another seed
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub asked: Asked,
     /// Where the result goes; without it, tessera-fleet-results/SCENARIO-TIME
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

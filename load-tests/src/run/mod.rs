@@ -40,7 +40,7 @@ use crate::gateway::{Credentials, Gateway};
 use crate::measure::{End, Measured, Recorder};
 use crate::plan::Plan;
 use crate::result::{RunResult, ScenarioFacts, Verdict};
-use crate::scenario::{self, Checked, Overrides, Scenario, Source, What};
+use crate::scenario::{Found, Overrides, Scenario, Source, What};
 
 /// Why there is no run.
 #[derive(Debug, Error)]
@@ -88,16 +88,11 @@ pub fn run(
     out: &mut dyn FnMut(&str),
     err: &mut dyn FnMut(&str),
 ) -> Result<bool, Box<dyn Error>> {
-    let source = scenario::find(&args.scenario)?;
-    let overrides = Overrides {
-        devices: args.devices,
-        seed: args.seed,
-    };
-    let Checked { scenario, warnings } =
-        scenario::check(&source.text, &overrides).map_err(|mistakes| mistakes.in_file(&source.name))?;
-    for warning in warnings {
-        err(&format!("warning: {}\n", warning.told(Some(&source.name))));
-    }
+    let Found {
+        source,
+        overrides,
+        scenario,
+    } = args.asked.find(err)?;
     if args.url.is_some() {
         only_what_can_be_done_to_others(&scenario)?;
     }

@@ -3,10 +3,11 @@
 //! 1. [`raw`]: what the file says, and where
 //! 2. [`checked`]: each section by itself, by the keys of [`mod@format`], with the help of [`reading`] and [`value`]
 //! 3. [`sense`]: whether it makes sense as a whole
-//! 4. [`mod@read`]: all of that, and what the command line changes
+//! 4. [`mod@read`]: all of that, and what the command line changes; [`asked`]: the arguments
 //!
 //! [`words`] say again what is in a scenario; [`shipped()`] has those that come with the program.
 
+mod asked;
 mod checked;
 mod devices;
 mod events;
@@ -26,8 +27,9 @@ use std::time::Duration;
 
 use tessera::virtual_device::{CipherSuite, Port, Szx};
 
-pub use read::{Checked, Overrides, check, read};
-pub use shipped::{Source, find, shipped};
+pub use asked::{Asked, Found};
+pub use read::{Overrides, read};
+pub use shipped::{Source, shipped};
 pub use value::{show_images, show_size, show_span};
 
 use crate::network::Profile;

@@ -25,12 +25,12 @@ pub enum SourceError {
         accepted: String,
     },
     /// The file is there, and cannot be read.
-    #[error("{name} cannot be read: {cause}")]
+    #[error("{name} cannot be read")]
     Unreadable {
         /// The file.
         name: String,
         /// Why.
-        cause: io::Error,
+        source: io::Error,
     },
 }
 
@@ -49,14 +49,14 @@ pub fn find(name: &str) -> Result<Source, SourceError> {
     let shipped = SHIPPED.iter().find(|(known, _)| *known == name);
     let text = match shipped {
         Some((_, text)) => Ok((*text).to_owned()),
-        None => std::fs::read_to_string(name).map_err(|cause| {
+        None => std::fs::read_to_string(name).map_err(|source| {
             let name = name.to_owned();
-            if cause.kind() == io::ErrorKind::NotFound {
+            if source.kind() == io::ErrorKind::NotFound {
                 let names: Vec<&str> = SHIPPED.iter().map(|(known, _)| *known).collect();
                 let accepted = value::one_of(&name, &names);
                 SourceError::Unknown { name, accepted }
             } else {
-                SourceError::Unreadable { name, cause }
+                SourceError::Unreadable { name, source }
             }
         }),
     };

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tessera::virtual_device::{CipherSuite, Port, Szx};
 
 use super::format::{self, Keys};
+use super::read::check;
+use super::shipped::find;
 use super::value::show_share;
 use super::words::{PORTS, SUITES};
 use super::*;
