@@ -48,6 +48,17 @@ fn the_smoke_scenario_passes_and_its_figures_agree_with_each_other() {
     assert!(count("lost_up") > 0 && count("lost_down") > 0 && count("retransmissions") > 0);
     assert!(server("memory_bytes_max") >= server("memory_bytes_connected"));
 
+    // What the set-up took of the processor is in no second of the run.
+    let cores = std::thread::available_parallelism().unwrap().get() as f64;
+    for sample in result["series"].as_array().unwrap() {
+        let own_cpu = sample["own_cpu"].as_f64().unwrap();
+        assert!(
+            own_cpu <= cores + 0.5,
+            "{own_cpu} of {cores} cores at {}",
+            sample["at_s"]
+        );
+    }
+
     for (histogram, values) in [
         ("handshake", count("handshakes")),
         ("block", count("blocks")),

@@ -152,14 +152,19 @@ fn glance(result: &RunResult) -> Vec<(&'static str, String, String)> {
             glance.push((title, Quantity::Micros.in_words(facts.p99 as f64), median));
         }
     }
-    let each = |value: f64| value / devices.max(1) as f64;
+    // As the expectations have it.
+    let good = devices.saturating_sub(scenario.bad_devices);
+    let each = |value: f64| value / good.max(1) as f64;
     if let Some(cpu) = result.server.get("cpu_s") {
         let whole = format!("gateway: {}", Quantity::Seconds.in_words(*cpu));
         glance.push(("CPU per device", Quantity::Seconds.in_words(each(*cpu)), whole));
     }
-    if let Some(bytes) = result.server.get("memory_bytes_max") {
-        let whole = format!("gateway: {}", Quantity::Bytes.in_words(*bytes));
-        glance.push(("Memory per device", Quantity::Bytes.in_words(each(*bytes)), whole));
+    let memory = |when: &str| result.server.get(&format!("memory_bytes_{when}"));
+    if let (Some(before), Some(connected)) = (memory("before"), memory("connected")) {
+        let words = |bytes: f64| Quantity::Bytes.in_words(bytes);
+        let whole = format!("gateway: {} to {}", words(*before), words(*connected));
+        let rise = (connected - before).max(0.0);
+        glance.push(("Memory per device", words(each(rise)), whole));
     }
     glance
 }

@@ -58,6 +58,25 @@ const PLOTS: [&str; 15] = [
 ];
 
 #[test]
+fn what_a_device_costs_is_what_it_adds_divided_by_the_good_ones() {
+    let mut result = small();
+    result.scenario.devices = 12;
+    result.scenario.bad_devices = 2;
+    result.server.insert("cpu_s".to_owned(), 0.05);
+    result
+        .server
+        .insert("memory_bytes_before".to_owned(), 1_000_000.0);
+    result
+        .server
+        .insert("memory_bytes_connected".to_owned(), 1_005_120.0);
+    let page = html(&result);
+    for (name, figure) in [("CPU per device", "5 ms"), ("Memory per device", "512 B")] {
+        let (_, after) = page.split_once(name).unwrap();
+        assert!(after[..200].contains(figure), "{name}: {}", &after[..200]);
+    }
+}
+
+#[test]
 fn the_page_is_well_formed_and_asks_for_nothing_else() {
     let page = html(&parsed(sample::value(&Run::large())));
     let document = document(&page);

@@ -24,10 +24,13 @@ pub fn watch(
     let mut before: Option<(Instant, Now)> = None;
     let mut server_before: Option<Figures> = None;
     let mut second = 0;
+    // What the set-up cost belongs to no second of the run.
+    let set_up_cpu = process_cpu();
     while !halt.wait_until(began + Duration::from_secs(second)) {
         let figures = meter.figures();
         let now = clock::now();
-        let (counts, own_cpu) = (engines.counts(), process_cpu());
+        let counts = engines.counts();
+        let own_cpu = process_cpu().saturating_sub(set_up_cpu);
         let mut recorder = recorder.lock().unwrap_or_else(PoisonError::into_inner);
         recorder.sample(now, figures.as_ref(), counts, own_cpu);
         let fleet = recorder.now();
