@@ -20,6 +20,11 @@ fn the_smoke_scenario_passes_and_its_figures_agree_with_each_other() {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(result["passed"], true);
     assert_eq!(result["ended"], "done");
+    assert_eq!(
+        result["versions"]["tessera"],
+        env!("CARGO_PKG_VERSION"),
+        "as the gateway says"
+    );
     let count = |name: &str| result["counts"][name].as_u64().unwrap();
     let server = |name: &str| result["server"][name].as_f64().unwrap() as u64;
     let devices = result["scenario"]["devices"].as_u64().unwrap();

@@ -16,6 +16,8 @@ use tessera::clock;
 pub struct Figures {
     /// When.
     pub at: Instant,
+    /// Its version, as it says.
+    pub version: String,
     /// CPU time, user and system.
     pub cpu: Duration,
     /// Resident bytes.
@@ -169,6 +171,7 @@ impl Meter {
         };
         Some(Figures {
             at: clock::now(),
+            version: gauges.version,
             cpu: cpu + state.ended_cpu,
             resident_bytes,
             sessions: gauges.sessions,
@@ -208,6 +211,7 @@ impl Meter {
 /// What does not only rise.
 #[derive(Debug, Default)]
 struct Gauges {
+    version: String,
     sessions: u64,
     observers: u64,
     cpu_s: f64,
@@ -287,6 +291,7 @@ fn read(text: &str) -> (Counted, Gauges) {
             "tessera_artifact_served_bytes_total" => counted.artifact_bytes += count,
             "tessera_reports_total" => counted.reports += count,
             "tessera_store_errors_total" => counted.store_errors += count,
+            "tessera_build_info" => label.clone_into(&mut gauges.version),
             "tessera_sessions" => gauges.sessions += count,
             "tessera_observers" => gauges.observers += count,
             "tessera_process_cpu_seconds_total" => gauges.cpu_s = value,
@@ -379,12 +384,13 @@ mod tests {
                     tessera_dtls_handshakes_total{result=\"established\"} 5\n\
                     tessera_dtls_handshakes_total{result=\"wrong_key\"} 7\n\
                     tessera_sessions{security=\"dtls\"} 11\ntessera_sessions{security=\"none\"} 1\n\
-                    tessera_observers 13\n";
+                    tessera_observers 13\ntessera_build_info{version=\"7.8.9\"} 1\n";
         let (counted, gauges) = read(text);
         assert_eq!(counted.reports, 5);
         assert_eq!(counted.handshakes["established"], 5);
         assert_eq!(counted.handshakes["wrong_key"], 7);
         assert_eq!((gauges.sessions, gauges.observers), (12, 13));
+        assert_eq!(gauges.version, "7.8.9");
     }
 
     #[test]

@@ -547,6 +547,7 @@ fn figures(at: Instant, cpu: Duration, resident_bytes: u64) -> Figures {
         resident_bytes,
         sessions: 0,
         observers: 0,
+        version: String::new(),
         counted: Default::default(),
     }
 }

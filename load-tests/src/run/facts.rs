@@ -6,24 +6,21 @@ use std::fs;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Of what the run was made: versions of the gateway and of the simulator, and how they were built.
-pub fn versions() -> BTreeMap<String, String> {
+/// Of what the run was made: the versions of the gateway, if it has told, and of the simulator, and how that was built.
+pub fn versions(gateway: Option<&str>) -> BTreeMap<String, String> {
     let profile = if cfg!(debug_assertions) {
         "debug"
     } else {
         "release"
     };
-    // Gateway and simulator are one workspace, and one version.
-    let version = env!("CARGO_PKG_VERSION");
-    let mut versions = BTreeMap::from([
-        ("tessera".to_owned(), version.to_owned()),
-        ("tessera-fleet".to_owned(), version.to_owned()),
-        ("profile".to_owned(), profile.to_owned()),
-    ]);
-    if let Some(rustc) = option_env!("RUSTC_VERSION") {
-        versions.insert("rustc".to_owned(), rustc.to_owned());
-    }
-    versions
+    [
+        ("tessera", gateway),
+        ("tessera-fleet", Some(env!("CARGO_PKG_VERSION"))),
+        ("profile", Some(profile)),
+    ]
+    .into_iter()
+    .filter_map(|(name, version)| Some((name.to_owned(), version?.to_owned())))
+    .collect()
 }
 
 /// The machine, as far as it can be read.

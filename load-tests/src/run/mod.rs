@@ -121,6 +121,8 @@ pub fn run(
 
 /// What came of it all.
 struct Played {
+    /// The gateway's, as it says.
+    version: Option<String>,
     measured: Measured,
     log: Log,
     ended: Ended,
@@ -145,7 +147,9 @@ fn play(
     // Seating them takes a while, and none of them is to be late before it has begun.
     let began = clock::now() + LEAD + LEAD_EACH * u32::try_from(plan.devices.len()).unwrap_or(u32::MAX);
     let mut recorder = Recorder::new(scenario, plan, began);
-    recorder.before(gateway.figures());
+    let before = gateway.figures();
+    let version = before.as_ref().map(|figures| figures.version.clone());
+    recorder.before(before);
     for (cohort, deployed) in credentials.deployed.iter().enumerate() {
         if let Some(deployed) = deployed {
             recorder.asks(cohort, &deployed.images, began);
@@ -204,6 +208,7 @@ fn play(
     let recorder = recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
     drop(gateway);
     Ok(Played {
+        version,
         measured: recorder.finish(end),
         log,
         ended,
@@ -231,6 +236,7 @@ fn result(
     played: Played,
 ) -> RunResult {
     let Played {
+        version,
         measured,
         mut log,
         ended,
@@ -242,7 +248,7 @@ fn result(
     if !(scenario.events.is_empty() && log.failures.is_empty()) {
         verdicts.push(events_verdict(scenario.events.len(), &log.failures));
     }
-    let mut versions = facts::versions();
+    let mut versions = facts::versions(version.as_deref());
     for (number, remark) in (1..).zip(remarks) {
         versions.insert(format!("remark {number}"), remark);
     }

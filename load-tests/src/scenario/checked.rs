@@ -17,6 +17,8 @@ use super::{Arrival, Boots, Cohort, Event, Expectation, GatewayPlan, Image, Imag
 /// A scenario whose sections are each right by themselves; where one is not, it is `None`.
 #[derive(Debug)]
 pub struct Draft<'t> {
+    /// The whole file.
+    pub top: &'t Table,
     pub name: Option<String>,
     pub about: Option<String>,
     pub seed: Option<u64>,
@@ -100,6 +102,7 @@ impl<'t> Draft<'t> {
         let expect_section = reading.section(top, "expect");
         let expect = expect_section.map_or_else(Vec::new, |table| reading.expect(table));
         Self {
+            top: table,
             name,
             about,
             seed,

@@ -134,7 +134,11 @@ fn overridden(scenario: &mut Scenario, overrides: &Overrides) -> Option<Mistake>
         ));
     }
     scale(&mut scenario.kinds, devices);
-    None
+    let (good, stragglers) = (sense::good_devices(scenario.kinds.iter()), scenario.stragglers);
+    (stragglers > 0 && good <= stragglers).then(|| {
+        let problem = format!("{good} of them are good, and stragglers = {stragglers} of the file is all of those: expected more");
+        Mistake::elsewhere("--devices", devices.to_string(), problem)
+    })
 }
 
 /// Shares `devices` out in proportion, at least one to each kind; what is left by rounding goes to those who lost most by it.

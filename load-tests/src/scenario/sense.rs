@@ -19,6 +19,7 @@ use super::{Arrival, Boots, Cohort, Event, Expectation, Image, ImageName, Kind, 
 /// Holds the sections of a draft against each other.
 pub fn look(draft: &Draft<'_>, reading: &mut Reading) {
     devices(draft, reading);
+    stragglers(draft, reading);
     disk(draft, reading);
     times(draft, reading);
     unused(draft, reading);
@@ -77,6 +78,18 @@ fn devices(draft: &Draft<'_>, reading: &mut Reading) {
                 format!("makes more than {DEVICES_MAX} devices in all: expected at most that"),
             );
         }
+    }
+}
+
+/// Where everybody may be late, nobody is waited for.
+fn stragglers(draft: &Draft<'_>, reading: &mut Reading) {
+    let (Some(stragglers), Some(kinds)) = (draft.stragglers, whole(&draft.kinds)) else {
+        return;
+    };
+    let good = good_devices(kinds.into_iter().map(|(_, kind)| kind));
+    if stragglers > 0 && good <= stragglers {
+        let problem = format!("that is every good device: expected less than there are, {good}");
+        contradict(reading, draft.top, "stragglers", problem);
     }
 }
 
@@ -540,6 +553,14 @@ fn lengths(reading: &mut Reading, table: &Table, key: &str, image: &ImageName) {
 fn no_good_devices(reading: &mut Reading, table: &Table) {
     let problem = "there are no devices with good credentials: expected the name of one of [[devices]]";
     contradict(reading, table, "devices", problem.to_owned());
+}
+
+/// How many devices have good credentials.
+pub fn good_devices<'k>(kinds: impl Iterator<Item = &'k Kind>) -> u64 {
+    kinds
+        .filter(|kind| kind.credential.is_good())
+        .map(|kind| u64::from(kind.count))
+        .sum()
 }
 
 fn contradict(reading: &mut Reading, table: &Table, key: &str, problem: String) {

@@ -123,6 +123,12 @@ stragglers = -1"#,
     (
         1,
         r#"name = "base"
+stragglers = 10"#,
+        &["F:2:14: stragglers = 10: that is every good device: expected less than there are, 10"],
+    ),
+    (
+        1,
+        r#"name = "base"
 linger = "1.0001234567891 s""#,
         &[
             r#"F:2:10: linger = "1.0001234567891 s": expected a duration like "250 ms" or "5 min" (us, ms, s, min, h), from 0 s to 720 h"#,

@@ -125,7 +125,7 @@ about = "All of it."
 seed = 7
 stop_after = "10 min"
 linger = "1.5 s"
-stragglers = 3
+stragglers = 2
 
 [gateway]
 shards = 4
@@ -240,7 +240,7 @@ handshake_p99 = "3 s"
     assert_eq!(scenario.seed, 7);
     assert_eq!(scenario.stop_after, Duration::from_secs(600));
     assert_eq!(scenario.linger, Duration::from_millis(1500));
-    assert_eq!(scenario.stragglers, 3);
+    assert_eq!(scenario.stragglers, 2);
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     assert_eq!(
         scenario.gateway,
@@ -523,13 +523,19 @@ fn another_number_of_devices_keeps_the_kinds_in_proportion() {
             "{told}"
         );
     }
+    let text = format!("stragglers = 8\n{text}");
+    let told = read(&text, &devices_of(8)).unwrap_err().to_string();
+    let all =
+        "--devices = 8: 8 of them are good, and stragglers = 8 of the file is all of those: expected more";
+    assert!(told.ends_with(all), "{told}");
+    assert!(read(&text, &devices_of(9)).is_ok());
     assert_eq!(devices_of(5).told(), ["--devices 5"]);
     let both = Overrides {
         devices: Some(5),
         seed: Some(6),
     };
     assert_eq!(both.told(), ["--devices 5", "--seed 6"]);
-    assert_eq!(read(&text, &both).unwrap().seed, 6);
+    assert_eq!(read(BASE, &both).unwrap().seed, 6);
 }
 
 #[test]
