@@ -50,7 +50,10 @@ pub fn scenarios() -> Result<String, Box<dyn Error>> {
 }
 
 fn summary(scenario: &Scenario, plan: &Plan) -> String {
-    let mut text = format!("{}: {}\n", scenario.name, flowing(&scenario.about));
+    let mut text = match flowing(&scenario.about) {
+        about if about.is_empty() => format!("{}\n", scenario.name),
+        about => format!("{}: {about}\n", scenario.name),
+    };
     let mut line = |told: String| {
         text.push_str(&told);
         text.push('\n');

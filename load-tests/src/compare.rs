@@ -55,6 +55,8 @@ pub fn table(a: &RunResult, b: &RunResult) -> String {
             out.push('\n');
         }
     }
+    out.push_str(&alone(a, b));
+    out.push_str(&expectations(a, b));
     out.push_str("\n▲ and ▼: more than a tenth above or below.\n");
     out
 }
@@ -164,14 +166,14 @@ fn first_difference<'a>(a: &'a str, b: &'a str) -> Option<(usize, &'a str, &'a s
 }
 
 fn sections(a: &RunResult, b: &RunResult) -> Vec<Section> {
-    let sizes = (a.scenario.devices, b.scenario.devices);
+    let sizes = (good(a), good(b));
     let mut sections = vec![
         Section {
             title: "run".to_owned(),
             rows: vec![row("took", Quantity::Seconds, Some(a.took_s), Some(b.took_s))],
         },
         Section {
-            title: "per device".to_owned(),
+            title: "per good device".to_owned(),
             rows: per_device(a, b),
         },
         Section {
@@ -179,7 +181,11 @@ fn sections(a: &RunResult, b: &RunResult) -> Vec<Section> {
             rows: latencies("", &a.histograms, &b.histograms, &ALL),
         },
     ];
-    let each = if sizes.0 == sizes.1 { "" } else { ", per device" };
+    let each = if sizes.0 == sizes.1 {
+        ""
+    } else {
+        ", per good device"
+    };
     let share = |value: f64, devices: u64| {
         if sizes.0 == sizes.1 {
             value
@@ -188,11 +194,7 @@ fn sections(a: &RunResult, b: &RunResult) -> Vec<Section> {
         }
     };
     let server = keys(&a.server, &b.server).into_iter().map(|name| {
-        let of = |of: &RunResult| {
-            of.server
-                .get(name)
-                .map(|value| share(*value, of.scenario.devices))
-        };
+        let of = |of: &RunResult| of.server.get(name).map(|value| share(*value, good(of)));
         row(&quantity::name(name), exact(name), of(a), of(b))
     });
     sections.push(Section {
@@ -200,17 +202,17 @@ fn sections(a: &RunResult, b: &RunResult) -> Vec<Section> {
         rows: server.collect(),
     });
     let counts = keys(&a.counts, &b.counts).into_iter().map(|name| {
-        let of = |of: &RunResult| {
-            of.counts
-                .get(name)
-                .map(|count| share(*count as f64, of.scenario.devices))
-        };
+        let of = |of: &RunResult| of.counts.get(name).map(|count| share(*count as f64, good(of)));
         row(&quantity::name(name), exact(name), of(a), of(b))
     });
     sections.push(Section {
         title: format!("counts, whole run{each}"),
         rows: counts.collect(),
     });
+    for section in &mut sections {
+        // What neither run has seen says nothing.
+        section.rows.retain(|row| row.ratio != Ratio::Same);
+    }
     for of_a in &a.kinds {
         if let Some(of_b) = b.kinds.iter().find(|kind| kind.name == of_a.name) {
             sections.push(kind(of_a, of_b));
@@ -219,14 +221,68 @@ fn sections(a: &RunResult, b: &RunResult) -> Vec<Section> {
     sections
 }
 
+/// Good devices: what bad ones cost is not what a device costs.
+fn good(result: &RunResult) -> u64 {
+    let scenario = &result.scenario;
+    scenario.devices.saturating_sub(scenario.bad_devices)
+}
+
+/// What was expected of either, and what was seen of it.
+fn expectations(a: &RunResult, b: &RunResult) -> String {
+    let found = |of: &'_ RunResult, key: &str| of.verdicts.iter().find(|verdict| verdict.key == key).cloned();
+    let only_b = b
+        .verdicts
+        .iter()
+        .filter(|verdict| found(a, &verdict.key).is_none());
+    let keys: Vec<&str> = a
+        .verdicts
+        .iter()
+        .chain(only_b)
+        .map(|verdict| verdict.key.as_str())
+        .collect();
+    if keys.is_empty() {
+        return String::new();
+    }
+    let told = |of: &RunResult, key: &str| match found(of, key) {
+        Some(verdict) if verdict.met => format!("met: {}", verdict.seen),
+        Some(verdict) => format!("NOT MET: {}", verdict.seen),
+        None => ABSENT.to_owned(),
+    };
+    let name = keys.iter().map(|key| wide(key)).max().unwrap_or(0);
+    let first = keys.iter().map(|key| wide(&told(a, key))).max().unwrap_or(0);
+    let mut out = "\nexpectations\n".to_owned();
+    for key in keys {
+        let (of_a, of_b) = (told(a, key), told(b, key));
+        let (after_key, after_a) = (pad(name - wide(key)), pad(first - wide(&of_a)));
+        out.push_str(&format!("  {key}{after_key}  A {of_a}{after_a}  B {of_b}\n"));
+    }
+    out
+}
+
+/// Kinds that have nothing to stand beside.
+fn alone(a: &RunResult, b: &RunResult) -> String {
+    let only = |of: &RunResult, other: &RunResult, name: &str| -> String {
+        let kinds = of.kinds.iter();
+        let kinds = kinds.filter(|kind| other.kinds.iter().all(|another| another.name != kind.name));
+        kinds
+            .map(|kind| format!("kind {}: only in {name}\n", kind.name))
+            .collect()
+    };
+    only(a, b, "A") + &only(b, a, "B")
+}
+
 fn per_device(a: &RunResult, b: &RunResult) -> Vec<Row> {
-    let server = ["cpu_s", "memory_bytes_max", "datagrams_in", "datagrams_out"];
+    let risen = |of: &RunResult| {
+        let (before, connected) = (
+            of.server.get("memory_bytes_before")?,
+            of.server.get("memory_bytes_connected")?,
+        );
+        Some((connected - before).max(0.0) / good(of).max(1) as f64)
+    };
+    let memory = row("gateway, memory risen", Quantity::Bytes, risen(a), risen(b));
+    let server = ["cpu_s", "datagrams_in", "datagrams_out"];
     let of_server = server.into_iter().map(|name| {
-        let of = |of: &RunResult| {
-            of.server
-                .get(name)
-                .map(|value| value / of.scenario.devices.max(1) as f64)
-        };
+        let of = |of: &RunResult| of.server.get(name).map(|value| value / good(of).max(1) as f64);
         let title = format!("gateway, {}", quantity::name(name));
         row(&title, Quantity::of_name(name), of(a), of(b))
     });
@@ -235,7 +291,7 @@ fn per_device(a: &RunResult, b: &RunResult) -> Vec<Row> {
         let of = |of: &RunResult| {
             of.counts
                 .get(name)
-                .map(|count| *count as f64 / of.scenario.devices.max(1) as f64)
+                .map(|count| *count as f64 / good(of).max(1) as f64)
         };
         row(
             &format!("devices, {}", quantity::name(name)),
@@ -244,7 +300,7 @@ fn per_device(a: &RunResult, b: &RunResult) -> Vec<Row> {
             of(b),
         )
     });
-    let rows = of_server.chain(of_counts);
+    let rows = of_server.chain([memory]).chain(of_counts);
     rows.filter(|row| row.a != ABSENT || row.b != ABSENT).collect()
 }
 
@@ -371,6 +427,7 @@ const ABSENT: &str = "–";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::result::Verdict;
     use crate::result::sample::{self, Run};
 
     fn run(run: &Run) -> RunResult {
@@ -419,9 +476,60 @@ mod tests {
         assert!(cells(&text, "block, p50")[2].ends_with("× ▼"));
         assert_eq!(cells(&text, "reports"), ["297", "0", "0× ▼"]);
         assert_eq!(cells(&text, "rolled back"), ["–", "3", "–"]);
-        // A ratio to nothing is none, and nothing to nothing is the same.
+        // A ratio to nothing is none, and what neither has seen is no row.
         assert_eq!(cells(&table(&other, &one), "reports"), ["0", "297", "–"]);
-        assert_eq!(cells(&table(&other, &other), "reports"), ["0", "0", "="]);
+        let both = table(&other, &other);
+        assert!(!both.lines().any(|line| line.starts_with("  reports ")), "{both}");
+    }
+
+    #[test]
+    fn what_a_device_costs_is_divided_by_the_good_ones_and_memory_is_what_it_rose_by() {
+        let mut one = run(&Run::small());
+        one.scenario.bad_devices = 50;
+        one.server.insert("cpu_s".to_owned(), 1.0);
+        one.server.insert("memory_bytes_before".to_owned(), 1_048_576.0);
+        one.server
+            .insert("memory_bytes_connected".to_owned(), 1_150_976.0);
+        let text = table(&one, &one);
+        assert_eq!(cells(&text, "gateway, cpu"), ["20 ms", "20 ms", "1×"]);
+        assert_eq!(cells(&text, "gateway, memory risen"), ["2 KiB", "2 KiB", "1×"]);
+        assert!(text.contains("per good device"), "{text}");
+    }
+
+    #[test]
+    fn what_was_expected_of_both_stands_beside_each_other() {
+        let verdict = |key: &str, seen: &str, met| Verdict {
+            key: key.to_owned(),
+            expected: "so much".to_owned(),
+            seen: seen.to_owned(),
+            met,
+        };
+        let mut one = run(&Run::small());
+        let mut other = one.clone();
+        one.verdicts = vec![
+            verdict("devices_lost", "0 of 9", true),
+            verdict("intruders", "0", true),
+        ];
+        other.verdicts = vec![
+            verdict("devices_lost", "3 of 9", false),
+            verdict("block_p99", "1 s", true),
+        ];
+        let text = table(&one, &other);
+        assert_eq!(
+            cells(&text, "devices_lost"),
+            ["A met: 0 of 9", "B NOT MET: 3 of 9"]
+        );
+        assert_eq!(cells(&text, "intruders"), ["A met: 0", "B –"]);
+        assert_eq!(cells(&text, "block_p99"), ["A –", "B met: 1 s"]);
+    }
+
+    #[test]
+    fn a_kind_that_only_one_has_is_named() {
+        let one = run(&Run::small());
+        let mut other = one.clone();
+        other.kinds.truncate(1);
+        assert!(table(&one, &other).contains("\nkind <b>camera</b>: only in A\n"));
+        assert!(table(&other, &one).contains("\nkind <b>camera</b>: only in B\n"));
     }
 
     #[test]
@@ -436,11 +544,11 @@ mod tests {
             table.contains("devices") && table.contains("`100` against `1,000`"),
             "{table}"
         );
-        assert!(table.contains("counts, whole run, per device"), "{table}");
-        assert_eq!(cells(&table, "handshakes"), ["0.99", "0.99", "1×"]);
+        assert!(table.contains("counts, whole run, per good device"), "{table}");
+        assert_eq!(cells(&table, "handshakes"), ["1", "1", "1×"]);
         assert_eq!(cells(&table, "devices, datagrams sent")[2], "1×");
-        assert_eq!(cells(&table, "gateway, cpu"), ["614 ms", "61.4 ms", "0.1× ▼"]);
-        assert_eq!(cells(&table, "retransmissions"), ["0.04", "0.049", "1.23× ▲"]);
+        assert_eq!(cells(&table, "gateway, cpu"), ["620 ms", "62 ms", "0.1× ▼"]);
+        assert_eq!(cells(&table, "retransmissions"), ["0.0404", "0.0495", "1.22× ▲"]);
     }
 
     #[test]

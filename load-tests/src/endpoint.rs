@@ -231,6 +231,26 @@ impl Ground {
         }
     }
 
+    /// What a run takes that was told addresses, or ports, or both; whatever it was not told is as in [`Self::fitting`].
+    #[must_use]
+    pub fn told(gateway: SocketAddr, addresses: &[IpAddr], ports: Option<RangeInclusive<u16>>) -> Self {
+        if addresses.is_empty() && ports.is_none() {
+            return Self::fitting(gateway);
+        }
+        let any = match gateway.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        Self::Ports {
+            addresses: if addresses.is_empty() {
+                vec![any]
+            } else {
+                addresses.to_vec()
+            },
+            ports: ports.unwrap_or(PORTS),
+        }
+    }
+
     /// How many endpoints there are.
     fn size(&self) -> u64 {
         match self {

@@ -24,7 +24,7 @@ mod run;
 mod scenario;
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -97,12 +97,17 @@ enum Bench {
 }
 
 fn main() -> ExitCode {
-    let written = |text: &str, mut to: Box<dyn Write>| {
-        // Nobody is left to tell that nobody listens.
-        let _ = to.write_all(text.as_bytes());
+    let mut failed = None;
+    let mut out = |text: &str| {
+        if failed.is_none() {
+            let mut to = io::stdout();
+            failed = to.write_all(text.as_bytes()).and_then(|()| to.flush()).err();
+        }
     };
-    let mut out = |text: &str| written(text, Box::new(std::io::stdout()));
-    let mut err = |text: &str| written(text, Box::new(std::io::stderr()));
+    let mut err = |text: &str| {
+        // Nobody is left to tell that nobody listens.
+        let _ = io::stderr().write_all(text.as_bytes());
+    };
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args, &mut out, &mut err),
         Command::Check(args) => check::check(&args, &mut out, &mut err).map(|()| true),
@@ -125,7 +130,13 @@ fn main() -> ExitCode {
         Command::ServeGateway(args) => return gateway::serve_gateway(&args),
         Command::HoldDisk(args) => return gateway::hold_disk(&args),
     };
+    // Whoever closes a pipe has read enough.
+    let failed = failed.filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+    if let Some(error) = &failed {
+        err(&format!("error: the output cannot be written: {error}\n"));
+    }
     match outcome {
+        Ok(_) if failed.is_some() => ExitCode::FAILURE,
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

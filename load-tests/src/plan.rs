@@ -10,7 +10,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::network::{Delay, Direction};
-use crate::scenario::{Arrival, Kind, Scenario, Who, show_images, show_span};
+use crate::scenario::{Arrival, GatewayPlan, Kind, Scenario, Who, show_images, show_span};
 
 /// Every device of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +118,16 @@ impl Plan {
     pub fn tell(&self, scenario: &Scenario, line: &mut dyn FnMut(&str)) {
         line(&format!("plan {FORMAT} seed {}\n", scenario.seed));
         line(&format!("arrival {}\n", scenario.arrival));
+        let GatewayPlan { shards, disk, config } = &scenario.gateway;
+        if let Some(shards) = shards {
+            line(&format!("gateway shards {shards}\n"));
+        }
+        if let Some(disk) = disk {
+            line(&format!("gateway disk {disk} B\n"));
+        }
+        for (key, value) in config {
+            line(&format!("gateway config {key:?} {value:?}\n"));
+        }
         for (name, image) in &scenario.images {
             line(&format!("image {name} {} B boots {}\n", image.size, image.boots));
         }
@@ -225,7 +235,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// Of the plan's text: another number when the same scenario makes another plan.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The golden ratio in 2^64ths: its multiples are spread evenly however many there are.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

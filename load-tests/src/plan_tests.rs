@@ -9,7 +9,7 @@ fn a_seed_makes_this_plan_and_no_later_version_makes_another() {
     // Whoever has to change these changes `FORMAT`: the same scenario and seed no longer mean the same devices.
     assert_eq!(
         plan.digest(),
-        "6edf901a41b11fbc9760a2fc1415bdecd1cccb6eb3275a8250e29388d9c61830"
+        "7fbca5269ab8d283903e10923b27df0fb513361e24112bf1c2a872260496ff0c"
     );
     let device = &plan.devices[0];
     assert_eq!(device.name, "a-1");
@@ -47,6 +47,13 @@ fn whatever_decides_what_happens_is_in_the_digest() {
         ("name = \"b\"", "name = \"c\""),
         ("faster = 1\n", "faster = 2\n"),
         ("block_size = 512", "block_size = 256"),
+        // The gateway's section is a part of it, key by key.
+        ("[arrival]", "[gateway]\nshards = 2\n\n[arrival]"),
+        ("[arrival]", "[gateway]\ndisk = \"64 MiB\"\n\n[arrival]"),
+        (
+            "[arrival]",
+            "[gateway]\nconfig = { \"coaps.idle_timeout_cid\" = \"12h\" }\n\n[arrival]",
+        ),
     ] {
         assert!(TWO_KINDS.contains(from), "{from}");
         assert_ne!(plan_of(&TWO_KINDS.replace(from, to)).digest(), digest, "{to}");

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use sha2::{Digest, Sha256};
 
@@ -127,4 +127,43 @@ fn stdout(output: &Output) -> String {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_scenario_that_does_not_say_what_it_is_about_is_told_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    let text = "name = \"mine\"\nstop_after = \"5 min\"\n\n[[devices]]\nname = \"a\"\ncount = 1\nruns = \"main@1\"\n\n[expect]\ndevices_lost = 0\n";
+    fs::write(&path, text).unwrap();
+    let told = fleet(&["check", path.to_str().unwrap()]);
+    assert!(
+        stdout(&told).starts_with("mine\n\n1 devices"),
+        "{}",
+        stdout(&told)
+    );
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_unless_nobody_reads_on() {
+    let told_to = |to: Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_tessera-fleet"))
+            .args(["check", "smoke", "--plan"])
+            .stdout(to)
+            .output()
+            .unwrap()
+    };
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let told = told_to(full.into());
+    assert_eq!(told.status.code(), Some(1));
+    assert!(
+        stderr(&told).starts_with("error: the output cannot be written: No space left on device"),
+        "{}",
+        stderr(&told)
+    );
+    assert_eq!(stderr(&told).lines().count(), 1, "said once");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let told = told_to(writer.into());
+    assert_eq!((told.status.code(), &*stderr(&told)), (Some(0), ""));
 }

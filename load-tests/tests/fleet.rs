@@ -260,6 +260,19 @@ fn a_run_that_is_interrupted_ends_in_order_and_has_not_passed() {
 }
 
 #[test]
+fn devices_send_from_the_addresses_and_ports_that_the_run_is_told() {
+    let _turn = turn();
+    // Eight endpoints for eight devices: each has to be had.
+    let from = ["--from", "127.0.0.3,127.0.0.4", "--ports", "9001-9004"];
+    let (output, result) = run_text(
+        &small("[expect]\nconnected_within = \"30 s\"\ndevices_lost = 0\n"),
+        &from,
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(result["counts"]["handshakes"], 8);
+}
+
+#[test]
 fn what_cannot_be_run_is_said_and_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("bad.toml");
@@ -277,6 +290,23 @@ fn what_cannot_be_run_is_said_and_ends_with_2() {
         (vec!["run", "no-such-scenario"], "no such file"),
         (vec!["run", "smoke", "--devices", "1"], "--devices"),
         (vec!["run", "smoke", "--threads", "0"], "--threads"),
+        (
+            vec!["run", "smoke", "--from", "here"],
+            "IP addresses of this machine",
+        ),
+        (vec!["run", "smoke", "--ports", "9-8"], "the lower one first"),
+        (
+            vec![
+                "run",
+                "smoke",
+                "--quiet",
+                "--from",
+                "127.0.0.1",
+                "--ports",
+                "20000-20009",
+            ],
+            "there are 10 endpoints and 200 are needed",
+        ),
         (
             vec!["run", "smoke", "--out", taken],
             "result.json is there already",

@@ -386,5 +386,5 @@ fn lateness() -> Histogram<u64> {
 const NOBODY: u32 = u32::MAX;
 /// Orders that may wait for one thread, those beyond are refused and counted: some for each of a million devices.
 pub const ORDERS_MAX: usize = 4 << 20;
-/// An hour. What is later still counts as that.
-const LATENESS_MAX_US: u64 = 3_600_000_000;
+/// Two months: twice the longest run, so that no bound of an expectation is above it. What is later still counts as that.
+const LATENESS_MAX_US: u64 = 60 * 24 * 3_600_000_000;

@@ -46,7 +46,7 @@ pub struct Taken {
     pub server: Option<Server>,
     /// CPU time of the simulator so far.
     pub own_cpu: Duration,
-    /// Median and 99th percentile of the blocks since the sample before.
+    /// Median and 99th percentile of the blocks since the sample before; where samples were left out, the greatest of each.
     pub block_p50_p99: Option<(u64, u64)>,
 }
 

@@ -166,6 +166,7 @@ pub struct Sample {
     pub server_memory: Option<u64>,
     /// CPU of the simulator, cores.
     pub own_cpu: f64,
-    /// Median and 99th percentile of the block requests answered since the sample before, in microseconds.
+    /// Median and 99th percentile of the block requests answered since the sample before, in microseconds. In a run that was so
+    /// long that samples were left out, each is the greatest of those of the seconds in between.
     pub block_p50_p99: Option<(u64, u64)>,
 }

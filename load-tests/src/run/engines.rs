@@ -36,6 +36,8 @@ pub struct Engines {
 pub struct Site {
     /// Where the gateway listens for them.
     pub gateway: SocketAddr,
+    /// Where the devices' own addresses and ports come from.
+    pub ground: Ground,
     /// When the arrival begins.
     pub began: Instant,
     /// Threads of each engine.
@@ -129,7 +131,7 @@ impl Engines {
         let wiring = || Wiring {
             gateway: site.gateway,
             threads: site.threads,
-            ground: Ground::fitting(site.gateway),
+            ground: site.ground.clone(),
             happened: site.happened.clone(),
         };
         let failed = |engine, devices| {

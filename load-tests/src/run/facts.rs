@@ -1,19 +1,24 @@
 //! What a run was made with and on.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::{env, fs};
 
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Of what the run was made: the versions of the gateway, if it has told, and of the simulator, and how that was built.
+/// Of what the run was made: the versions of the gateway, if it has told, and of the simulator, how that was built, and which
+/// build it is: two of one version need not be the same program.
 pub fn versions(gateway: Option<&str>) -> BTreeMap<String, String> {
     let profile = if cfg!(debug_assertions) {
         "debug"
     } else {
         "release"
     };
+    let program = env::current_exe().and_then(fs::read);
+    let build = program.ok().map(|program| of_build(&program));
     [
+        ("build", build.as_deref()),
         ("tessera", gateway),
         ("tessera-fleet", Some(env!("CARGO_PKG_VERSION"))),
         ("profile", Some(profile)),
@@ -21,6 +26,13 @@ pub fn versions(gateway: Option<&str>) -> BTreeMap<String, String> {
     .into_iter()
     .filter_map(|(name, version)| Some((name.to_owned(), version?.to_owned())))
     .collect()
+}
+
+/// The start of a program's SHA-256.
+fn of_build(program: &[u8]) -> String {
+    let digest = Sha256::digest(program);
+    let bytes = digest.iter().take(BUILD_BYTES);
+    bytes.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The machine, as far as it can be read.
@@ -58,9 +70,22 @@ fn value(text: &str, name: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
+/// Enough to tell builds apart, and short enough for a table.
+const BUILD_BYTES: usize = 6;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_build_is_known_by_what_it_is_made_of() {
+        let build = &versions(None)["build"];
+        assert!(
+            build.len() == 12 && build.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{build}"
+        );
+        assert_eq!(of_build(b"one"), "7692c3ad3540", "the start of its SHA-256");
+    }
 
     #[test]
     fn a_time_is_written_to_the_second() {

@@ -35,6 +35,7 @@ use self::conductor::{Ended, Log, Stage};
 use self::engines::{Engines, Site};
 use self::halt::Halt;
 use self::progress::Progress;
+use crate::endpoint::Ground;
 use crate::engine::Happened;
 use crate::gateway::{Credentials, Gateway};
 use crate::measure::{End, Measured, Recorder};
@@ -160,6 +161,7 @@ fn play(
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let site = Site {
         gateway: gateway.coaps(),
+        ground: Ground::told(gateway.coaps(), &args.from, args.ports.clone()),
         began,
         threads,
         happened: sender,

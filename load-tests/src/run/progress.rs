@@ -214,7 +214,8 @@ impl Bars {
         } = glance.now;
         self.connected.set_length(good);
         self.connected.set_position(connected);
-        self.converged.set_length(wanted);
+        // A bar of nothing would be drawn full.
+        self.converged.set_length(wanted.max(1));
         self.converged.set_position(converged);
         let bars = [
             &self.connected,
