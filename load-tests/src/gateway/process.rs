@@ -19,9 +19,9 @@ use super::api::{Api, ApiError};
 use super::disk::{Disk, DiskError};
 use super::figures::{Figures, Meter};
 use super::pki::{Authority, PkiError};
-use super::set_up::{Credentials, Progress, set_up};
+use super::set_up::{self, Credentials, Progress};
 use crate::plan::DevicePlan;
-use crate::scenario::{GatewayPlan, Scenario};
+use crate::scenario::{GatewayPlan, ImageName, Scenario};
 
 /// A gateway: one of ours, which ends when this is dropped, or somebody else's.
 #[derive(Debug)]
@@ -81,6 +81,48 @@ pub enum GatewayError {
     /// A key that cannot be in a header.
     #[error("the API key is none: it is empty, or has characters in it that no key has")]
     Key,
+    /// What is deployed would reach devices that are none of the run's.
+    #[error(
+        "cohort {cohort:?} of the gateway has {devices} device(s) that are not the run's, the first of them {first:?}, to which \
+         the run would deploy what is no firmware; nothing was changed. Give the cohort another name in the scenario, or \
+         let the run start a gateway of its own (without --url)"
+    )]
+    Strangers {
+        /// The cohort.
+        cohort: String,
+        /// How many.
+        devices: u64,
+        /// The first of them.
+        first: String,
+    },
+    /// Devices are there whose names the run's have.
+    #[error(
+        "the gateway has {devices} device(s) of the names that the run gives its own, in other cohorts than the scenario's, \
+         the first of them {first:?} in {cohort}: the run would take its place, with another key; nothing was changed. Give \
+         the devices another name in the scenario, or let the run start a gateway of its own (without --url)"
+    )]
+    Namesakes {
+        /// How many.
+        devices: u64,
+        /// The first of them.
+        first: String,
+        /// Where that is.
+        cohort: String,
+    },
+    /// An artifact of other bytes is there.
+    #[error(
+        "the gateway has another {image} already: the scenario's, of seed {seed}, has other bytes, or another size, and an \
+         artifact is never replaced. Take the seed and the sizes of the run that has left it there, give the image another \
+         version, or let the run start a gateway of its own (without --url)"
+    )]
+    OtherArtifact {
+        /// Which.
+        image: ImageName,
+        /// The scenario's.
+        seed: u64,
+        /// What the gateway says.
+        source: Box<ApiError>,
+    },
     /// It is not as it should be for that.
     #[error("the gateway is {state} and cannot be {what}")]
     State {
@@ -267,14 +309,18 @@ impl Gateway {
         &self.meter
     }
 
-    /// Tells it of the scenario's packages, cohorts and devices.
+    /// Tells it of the scenario's packages, cohorts and devices. Nothing is changed at a gateway of somebody else where that would
+    /// be felt by devices that are not the run's.
     pub fn set_up(
         &self,
         scenario: &Scenario,
         devices: &[DevicePlan],
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Credentials, GatewayError> {
-        let (devices, deployed) = set_up(&self.api, scenario, devices, progress)?;
+        if self.ours.is_none() {
+            set_up::touches_nobody_else(&self.api, scenario, devices)?;
+        }
+        let (devices, deployed) = set_up::set_up(&self.api, scenario, devices, progress)?;
         Ok(Credentials {
             devices,
             deployed,
