@@ -331,6 +331,21 @@ fn a_full_disk_is_no_longer_ready_and_heals_when_it_is_emptied() {
     gateway.start_again(None).unwrap();
     assert_eq!(gateway.api().roll_back("a").unwrap().images, [image("1.0.0")]);
     assert_eq!(fs::read_dir(folder.path().join("disk")).unwrap().count(), 0);
+
+    // Whoever looks for what went wrong has the data, which go with the disk.
+    gateway.keep_data().unwrap();
+    drop(gateway);
+    let data = folder.path().join("data");
+    let names: Vec<_> = fs::read_dir(&data)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        names
+            .iter()
+            .any(|name| name.contains("db") || name.contains("sqlite")),
+        "{names:?}"
+    );
 }
 
 #[test]

@@ -148,26 +148,20 @@ pub enum GatewayError {
         source: io::Error,
     },
     /// It ended by itself.
-    #[error("the gateway ended by itself ({status}); the end of its log, {}:\n{tail}", log.display())]
+    #[error("the gateway ended by itself ({status}); the end of its log:\n{tail}")]
     Ended {
         /// How.
         status: ExitStatus,
-        /// Where all of its log is.
-        log: PathBuf,
         /// Its last lines.
         tail: String,
     },
     /// It runs and takes no work.
-    #[error(
-        "the gateway is not ready after {} s: {why}; the end of its log, {}:\n{tail}", after.as_secs(), log.display()
-    )]
+    #[error("the gateway is not ready after {} s: {why}; the end of its log:\n{tail}", after.as_secs())]
     NotReady {
         /// How long it was waited for.
         after: Duration,
         /// What it says.
         why: String,
-        /// Where all of its log is.
-        log: PathBuf,
         /// Its last lines.
         tail: String,
     },
@@ -176,6 +170,14 @@ pub enum GatewayError {
     NotStopped {
         /// How long it was waited for.
         after: Duration,
+    },
+    /// Its data cannot be kept.
+    #[error("the gateway's data cannot be copied from its disk to {}", kept.display())]
+    NotKept {
+        /// Where to.
+        kept: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// It has no disk of its own.
     #[error("the gateway has no disk of its own that could be {what}: give it one (disk, in [gateway])")]
@@ -365,6 +367,21 @@ impl Gateway {
         Ok(self.ours("emptied")?.disk("emptied")?.empty()?)
     }
 
+    /// Ends it, and copies its data to its folder where they are on a disk that goes with it.
+    pub fn keep_data(&mut self) -> Result<(), GatewayError> {
+        let Some(ours) = &mut self.ours else {
+            return Ok(());
+        };
+        // Files that somebody writes cannot be copied.
+        ours.process = None;
+        let Some(disk) = &ours.disk else {
+            return Ok(());
+        };
+        let kept = ours.folder.join("data");
+        disk.copy_data(&kept)
+            .map_err(|source| GatewayError::NotKept { kept, source })
+    }
+
     fn ours(&mut self, what: &'static str) -> Result<&mut Ours, GatewayError> {
         let url = &self.url;
         self.ours.as_mut().ok_or_else(|| GatewayError::NotOurs {
@@ -415,7 +432,6 @@ impl Ours {
                 return Err(GatewayError::NotReady {
                     after,
                     why,
-                    log: self.log(),
                     tail: self.tail(),
                 });
             }
@@ -532,7 +548,6 @@ impl Ours {
     fn ended(&self, status: ExitStatus) -> GatewayError {
         GatewayError::Ended {
             status,
-            log: self.log(),
             tail: self.tail(),
         }
     }

@@ -139,8 +139,7 @@ pub fn touches_nobody_else(
     let mut strangers: BTreeMap<String, (u64, String)> = BTreeMap::new();
     let mut namesakes: Option<(u64, String, Option<String>)> = None;
     api.each_device(|name, cohort| {
-        let is_of_the_scenario =
-            |cohort: &str| scenario.cohorts.iter().any(|known| known.name == cohort);
+        let is_of_the_scenario = |cohort: &str| scenario.cohorts.iter().any(|known| known.name == cohort);
         match (ours.get(name), cohort) {
             (None, Some(cohort)) if is_of_the_scenario(cohort) => {
                 let (devices, _) = strangers

@@ -52,9 +52,7 @@ impl<'t> Draft<'t> {
         let top = reading.open(table, format::TOP);
         let name = reading.required(top, "name", value::word).ok();
         let about = reading.or(top, "about", String::new(), value::any_text).ok();
-        let seed = reading
-            .or(top, "seed", 1, value::whole(0..=i64::MAX.cast_unsigned()))
-            .ok();
+        let seed = reading.or(top, "seed", 1, value::whole(0..=value::SEED_MAX)).ok();
         let stop_after = reading.required(top, "stop_after", value::span(RUN)).ok();
         let linger = reading
             .or(top, "linger", LINGER, value::span(Duration::ZERO..=*RUN.end()))
