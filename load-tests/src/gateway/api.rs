@@ -217,6 +217,38 @@ impl Api {
         Ok(())
     }
 
+    /// Tells of every device in a cohort, or of every one there is, what version of which package it has reported to run: once for
+    /// each package.
+    pub fn each_report(
+        &self,
+        cohort: Option<&str>,
+        mut each: impl FnMut(&str, &str, &str),
+    ) -> Result<(), ApiError> {
+        let mut list = format!("devices?limit={PAGE}");
+        if let Some(cohort) = cohort {
+            list.push_str(&format!("&cohort={}", segment(cohort)));
+        }
+        let mut path = list.clone();
+        loop {
+            let page = self.get(&path)?;
+            for device in page["items"].as_array().map_or(&[][..], Vec::as_slice) {
+                for package in device["packages"].as_array().map_or(&[][..], Vec::as_slice) {
+                    let [Some(name), Some(package), Some(version)] =
+                        [&device["name"], &package["package"], &package["version"]].map(Value::as_str)
+                    else {
+                        // Silent about it so far.
+                        continue;
+                    };
+                    each(name, package, version);
+                }
+            }
+            match page["nextPageToken"].as_str() {
+                Some(token) => path = format!("{list}&pageToken={}", segment(token)),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// Deploys these images to a cohort, once, even where the answer is lost and the request sent again.
     pub fn deploy(&self, cohort: &str, images: &[ImageName]) -> Result<Deployed, ApiError> {
         let artifacts: Vec<Value> = images
@@ -477,6 +509,8 @@ const PROBE: Duration = Duration::from_secs(2);
 /// How often a request is sent that must not be lost: a gateway that is started again is back in between.
 const ATTEMPTS: u32 = 3;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
+/// Devices of a page: as many as the gateway gives.
+const PAGE: usize = 1000;
 /// Devices that the gateway lets be named at once.
 const DEVICES_NAMED: usize = 1000;
 /// Characters of a deployment's name that say what is in it: it may have 100 in all.

@@ -4,7 +4,8 @@
 //! 2. [`engines`]: the devices are seated, each with the moment at which it is switched on.
 //! 3. Three threads: one counts what happens into the [`crate::measure::Recorder`], one looks at everything once a second ([`watch`]),
 //!    and [`conductor`] has the events happen and says when it is over. [`halt`] is where they wait.
-//! 4. [`outcome`]: the result is judged, written and shown. [`progress`]: what is shown until then. [`facts`]: of what it was made.
+//! 4. [`record`]: what the gateway has on record of the devices, if anybody expects something of that.
+//! 5. [`outcome`]: the result is judged, written and shown. [`progress`]: what is shown until then. [`facts`]: of what it was made.
 //!    [`folder`]: where it is left.
 
 mod args;
@@ -15,6 +16,7 @@ mod folder;
 mod halt;
 mod outcome;
 mod progress;
+mod record;
 mod watch;
 
 use std::error::Error;
@@ -43,7 +45,7 @@ use crate::gateway::{Credentials, Gateway};
 use crate::measure::{End, Measured, Recorder};
 use crate::plan::Plan;
 use crate::result::{RunResult, ScenarioFacts, Verdict};
-use crate::scenario::{Found, Overrides, Scenario, Source, What};
+use crate::scenario::{Expectation, Found, Overrides, Scenario, Source, What};
 
 /// Why there is no run.
 #[derive(Debug, Error)]
@@ -180,7 +182,7 @@ fn play(
     let (meter, api) = (gateway.meter().clone(), gateway.api().clone());
     let gateway = Mutex::new(gateway);
 
-    let (ended, log, end, remarks) = thread::scope(|counters| {
+    let (ended, log, mut end, remarks) = thread::scope(|counters| {
         counters.spawn(|| count(receiver, &recorder));
         let stage = Stage {
             scenario,
@@ -205,6 +207,7 @@ fn play(
             figures: meter.figures(),
             engines: engines.counts(),
             lateness: engines.lateness(),
+            recorded: None,
         };
         let remarks = engines.remarks();
         // The devices fall silent, and with the last of them what happens, and its counting, ends.
@@ -219,6 +222,12 @@ fn play(
     let took = end.at.saturating_duration_since(began);
     let recorder = recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
     let gateway = gateway.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let is_expected = |expectation: &Expectation| matches!(expectation, Expectation::Recorded(_));
+    if scenario.expect.iter().any(is_expected) {
+        // The devices are silent by now: what they run does not change any more.
+        let recorded = record::agrees(gateway.api(), scenario, plan, &recorder);
+        end.recorded = Some(recorded.map_err(|error| chain(&error)));
+    }
     let played = Played {
         version,
         measured: recorder.finish(end),

@@ -338,6 +338,7 @@ fn expectation(key: &str, said: &RawValue) -> Read<Expectation> {
         "connected_within" => Expectation::ConnectedWithin(within()?),
         "converged_within" => Expectation::ConvergedWithin(within()?),
         "converged" => Expectation::Converged(value::share(some, "above 0 and up to 1")(said)?),
+        "recorded" => Expectation::Recorded(value::share(some, "above 0 and up to 1")(said)?),
         "handshake_p99" => Expectation::HandshakeP99(within()?),
         "notification_p99" => Expectation::NotificationP99(within()?),
         "block_p99" => Expectation::BlockP99(within()?),
@@ -350,6 +351,7 @@ fn expectation(key: &str, said: &RawValue) -> Read<Expectation> {
         "rolled_back" => Expectation::RolledBack(at_least()?),
         "update_loops" => Expectation::UpdateLoops(at_least()?),
         "reports_refused" => Expectation::ReportsRefused(at_most()?),
+        "store_errors" => Expectation::StoreErrors(at_least()?),
         "server_cpu_per_device" => Expectation::ServerCpuPerDevice(within()?),
         "server_memory_per_device" => Expectation::ServerMemoryPerDevice(value::size(1..=1 << 30)(said)?),
         // The key is one of the table's, and this is its last.
