@@ -48,6 +48,29 @@ fn a_good_scenario_is_told_in_words_and_a_plan_is_the_same_twice() {
 }
 
 #[test]
+fn a_file_that_is_called_like_a_shipped_scenario_is_not_taken_for_it_without_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("smoke"), "name = 1\n").unwrap();
+    let check = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tessera-fleet"));
+        command
+            .args(["check", name])
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
+    };
+    let shipped = check("smoke");
+    assert_eq!(shipped.status.code(), Some(0), "{}", stderr(&shipped));
+    assert!(
+        stderr(&shipped).contains("smoke is the shipped scenario") && stderr(&shipped).contains("./smoke"),
+        "{}",
+        stderr(&shipped)
+    );
+    assert_eq!(check("./smoke").status.code(), Some(2));
+    assert_eq!(stderr(&check("foreign")), "");
+}
+
+#[test]
 fn every_mistake_of_a_file_is_told_as_a_compiler_tells_it_and_the_exit_code_is_two() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mine.toml");

@@ -290,6 +290,11 @@ fn what_cannot_be_run_is_said_and_ends_with_2() {
         (vec!["run", "no-such-scenario"], "no such file"),
         (vec!["run", "smoke", "--devices", "1"], "--devices"),
         (vec!["run", "smoke", "--threads", "0"], "--threads"),
+        // As much as a file can say.
+        (
+            vec!["run", "smoke", "--seed", "9223372036854775808"],
+            "9223372036854775807",
+        ),
         (
             vec!["run", "smoke", "--from", "here"],
             "IP addresses of this machine",

@@ -33,7 +33,7 @@ use tessera::dtls::{
 };
 use tessera::virtual_device::{CipherSuite, Port, Szx};
 
-use gateway::{ApiError, DeviceCredential, Gateway, GatewayError, Progress};
+use gateway::{ApiError, DeviceCredential, Gateway, GatewayError, Progress, Row};
 use network::Profile;
 use plan::Plan;
 use scenario::{Arrival, Boots, Cohort, Credential, Engine, GatewayPlan, Image, ImageName, Kind, Scenario};
@@ -237,9 +237,65 @@ fn the_same_set_up_again_is_no_mistake_and_another_of_the_same_names_is() {
         .unwrap_err()
         .to_string();
     assert!(
-        refused.contains("main@1.0.0"),
+        refused.contains("another main@1.0.0") && refused.contains("seed 2"),
         "an artifact of other bytes: {refused}"
     );
+}
+
+#[test]
+fn devices_of_somebody_else_are_neither_deployed_to_nor_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let theirs = start(&GatewayPlan::default(), folder.path());
+    let gateway = Gateway::attach(theirs.url(), theirs.key().unwrap(), theirs.coaps(), None).unwrap();
+    let scenario = scenario(20);
+    let plan = Plan::of(&scenario);
+    let device = |name, cohort| Row {
+        name,
+        cohort,
+        enabled: true,
+        psk: None,
+    };
+    let api = Reader::of(&theirs, folder.path());
+    let set_up = || gateway.set_up(&scenario, &plan.devices, &mut |_| ());
+
+    theirs.api().cohort("a").unwrap();
+    theirs.api().cohort("pumps").unwrap();
+    theirs
+        .api()
+        .import(&[device("pump-1", Some("a")), device("pump-2", Some("a"))])
+        .unwrap();
+    let refused = set_up().unwrap_err().to_string();
+    assert!(
+        refused.contains("cohort \"a\"") && refused.contains("2 device(s)") && refused.contains("pump-"),
+        "{refused}"
+    );
+
+    theirs
+        .api()
+        .import(&[
+            device("pump-1", Some("pumps")),
+            device("pump-2", None),
+            device("psk-1", Some("pumps")),
+            device("psk-2", None),
+        ])
+        .unwrap();
+    let refused = set_up().unwrap_err().to_string();
+    assert!(
+        refused.contains("2 device(s)") && refused.contains("\"psk-"),
+        "{refused}"
+    );
+    for untouched in ["packages", "device-cas", "cohorts/a/deployments"] {
+        assert_eq!(api.get(untouched)["items"], serde_json::json!([]), "{untouched}");
+    }
+
+    // What an earlier run has left is the run's own, wherever among its cohorts.
+    theirs
+        .api()
+        .import(&[device("psk-1", Some("a")), device("psk-2", Some("a"))])
+        .unwrap();
+    set_up().unwrap();
+    theirs.api().move_devices(&["psk-1"], "b").unwrap();
+    set_up().unwrap();
 }
 
 #[test]
@@ -275,6 +331,21 @@ fn a_full_disk_is_no_longer_ready_and_heals_when_it_is_emptied() {
     gateway.start_again(None).unwrap();
     assert_eq!(gateway.api().roll_back("a").unwrap().images, [image("1.0.0")]);
     assert_eq!(fs::read_dir(folder.path().join("disk")).unwrap().count(), 0);
+
+    // Whoever looks for what went wrong has the data, which go with the disk.
+    gateway.keep_data().unwrap();
+    drop(gateway);
+    let data = folder.path().join("data");
+    let names: Vec<_> = fs::read_dir(&data)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        names
+            .iter()
+            .any(|name| name.contains("db") || name.contains("sqlite")),
+        "{names:?}"
+    );
 }
 
 #[test]

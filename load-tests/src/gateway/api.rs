@@ -1,14 +1,14 @@
 //! The operator's HTTP API, as any client uses it: whatever is refused is an error with the gateway's own words.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tessera::clock;
 use thiserror::Error;
-use ureq::http::Request;
-use ureq::{AsSendBody, SendBody};
+use ureq::http::{Request, Response};
+use ureq::{AsSendBody, Body, SendBody};
 
 use super::PROJECT;
 use crate::scenario::ImageName;
@@ -202,6 +202,53 @@ impl Api {
         })
     }
 
+    /// Tells of every device that the gateway knows its name and its cohort's.
+    pub fn each_device(&self, mut each: impl FnMut(&str, Option<&str>)) -> Result<(), ApiError> {
+        let path = "devices:export?format=ndjson";
+        let mut answer = self.answer("GET", path, &[], ())?;
+        // There may be a million of them: line by line.
+        for line in BufReader::new(answer.body_mut().as_reader()).lines() {
+            let line = line.map_err(|error| strange("GET", path, error))?;
+            let device: Value = serde_json::from_str(&line).map_err(|error| strange("GET", path, error))?;
+            let name = device["name"].as_str();
+            let name = name.ok_or_else(|| strange("GET", path, "a device without a name"))?;
+            each(name, device["cohort"].as_str());
+        }
+        Ok(())
+    }
+
+    /// Tells of every device in a cohort, or of every one there is, what version of which package it has reported to run: once for
+    /// each package.
+    pub fn each_report(
+        &self,
+        cohort: Option<&str>,
+        mut each: impl FnMut(&str, &str, &str),
+    ) -> Result<(), ApiError> {
+        let mut list = format!("devices?limit={PAGE}");
+        if let Some(cohort) = cohort {
+            list.push_str(&format!("&cohort={}", segment(cohort)));
+        }
+        let mut path = list.clone();
+        loop {
+            let page = self.get(&path)?;
+            for device in page["items"].as_array().map_or(&[][..], Vec::as_slice) {
+                for package in device["packages"].as_array().map_or(&[][..], Vec::as_slice) {
+                    let [Some(name), Some(package), Some(version)] =
+                        [&device["name"], &package["package"], &package["version"]].map(Value::as_str)
+                    else {
+                        // Silent about it so far.
+                        continue;
+                    };
+                    each(name, package, version);
+                }
+            }
+            match page["nextPageToken"].as_str() {
+                Some(token) => path = format!("{list}&pageToken={}", segment(token)),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// Deploys these images to a cohort, once, even where the answer is lost and the request sent again.
     pub fn deploy(&self, cohort: &str, images: &[ImageName]) -> Result<Deployed, ApiError> {
         let artifacts: Vec<Value> = images
@@ -335,12 +382,20 @@ impl Api {
         headers: &[(&str, &str)],
         body: impl AsSendBody,
     ) -> Result<String, ApiError> {
-        let url = format!("{}/v1/projects/{PROJECT}/{path}", self.url);
-        let unreachable = |source: ureq::Error| ApiError::Unreachable {
-            method,
-            url: url.clone(),
-            source: Box::new(source),
-        };
+        let mut answer = self.answer(method, path, headers, body)?;
+        self.text(method, path, &mut answer)
+    }
+
+    /// An answer that is no refusal.
+    fn answer(
+        &self,
+        method: &'static str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl AsSendBody,
+    ) -> Result<Response<Body>, ApiError> {
+        let url = self.url_of(path);
+        let unreachable = |source| unreachable(method, &url, source);
         let mut request = Request::builder()
             .method(method)
             .uri(&url)
@@ -350,13 +405,35 @@ impl Api {
         }
         let request = request.body(body).map_err(|error| unreachable(error.into()))?;
         let mut answer = self.agent.run(request).map_err(unreachable)?;
-        let body = answer.body_mut().with_config().limit(MAX_ANSWER);
-        let text = body.read_to_string().map_err(unreachable)?;
         if answer.status().is_success() {
-            return Ok(text);
+            return Ok(answer);
         }
+        let text = self.text(method, path, &mut answer)?;
         let problem = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Err(refused(method, path, answer.status().as_u16(), &problem))
+    }
+
+    fn text(
+        &self,
+        method: &'static str,
+        path: &str,
+        answer: &mut Response<Body>,
+    ) -> Result<String, ApiError> {
+        let body = answer.body_mut().with_config().limit(MAX_ANSWER);
+        body.read_to_string()
+            .map_err(|source| unreachable(method, &self.url_of(path), source))
+    }
+
+    fn url_of(&self, path: &str) -> String {
+        format!("{}/v1/projects/{PROJECT}/{path}", self.url)
+    }
+}
+
+fn unreachable(method: &'static str, url: &str, source: ureq::Error) -> ApiError {
+    ApiError::Unreachable {
+        method,
+        url: url.to_owned(),
+        source: Box::new(source),
     }
 }
 
@@ -432,6 +509,8 @@ const PROBE: Duration = Duration::from_secs(2);
 /// How often a request is sent that must not be lost: a gateway that is started again is back in between.
 const ATTEMPTS: u32 = 3;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
+/// Devices of a page: as many as the gateway gives.
+const PAGE: usize = 1000;
 /// Devices that the gateway lets be named at once.
 const DEVICES_NAMED: usize = 1000;
 /// Characters of a deployment's name that say what is in it: it may have 100 in all.

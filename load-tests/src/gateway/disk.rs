@@ -34,6 +34,17 @@ pub enum DiskError {
         /// What was said.
         why: String,
     },
+    /// It would be more than there is.
+    #[error(
+        "a disk of {bytes} bytes for the gateway is in this machine's memory, of which {available} bytes are free: accepted is \
+         half of that, {} bytes", available / 2
+    )]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+        /// Free memory.
+        available: u64,
+    },
     /// The process that keeps it cannot be started, or its folder not made.
     #[error("the gateway's disk cannot be prepared at {}", at.display())]
     NotPrepared {
@@ -61,6 +72,9 @@ impl Disk {
             at: at.to_owned(),
             source,
         };
+        // Where the kernel does not say what is free, the mount is tried.
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        fits(bytes, &memory)?;
         fs::create_dir_all(at).map_err(not_prepared)?;
         let mut keeper = Command::new(program)
             .args(["hold-disk", "--bytes", &bytes.to_string(), "--at"])
@@ -140,11 +154,20 @@ impl Disk {
         }
     }
 
-    /// The disk as its keeper sees it: nobody else has to be there, not even the gateway.
+    /// Copies the gateway's data to a folder that is not there yet.
+    pub fn copy_data(&self, to: &Path) -> io::Result<()> {
+        copy(&self.seen("data"), to)
+    }
+
     fn filler(&self) -> PathBuf {
+        self.seen("filler")
+    }
+
+    /// The disk as its keeper sees it: nobody else has to be there, not even the gateway.
+    fn seen(&self, name: &str) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
         let below = self.at.strip_prefix("/").unwrap_or(&self.at);
-        root.join(below).join("filler")
+        root.join(below).join(name)
     }
 }
 
@@ -156,5 +179,51 @@ impl Drop for Disk {
     }
 }
 
+/// A disk that is filled is memory: a machine that has none left ends the gateway, or the simulator.
+fn fits(bytes: u64, meminfo: &str) -> Result<(), DiskError> {
+    let mut lines = meminfo.lines();
+    let free = lines.find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
+    let Some(kib) = free.and_then(|kib| kib.parse::<u64>().ok()) else {
+        return Ok(());
+    };
+    let available = kib << 10;
+    if bytes > available / 2 {
+        return Err(DiskError::TooLarge { bytes, available });
+    }
+    Ok(())
+}
+
+/// A folder, and whatever is in it.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
 /// Written at a time.
 static PIECE: [u8; 1 << 16] = [0; 1 << 16];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_takes_at_most_half_of_the_memory_that_is_free() {
+        let memory = "MemTotal:        4000000 kB\nMemFree:           10 kB\nMemAvailable:    2048 kB\n";
+        fits(1 << 20, memory).unwrap();
+        let refused = fits((1 << 20) + 1, memory).unwrap_err().to_string();
+        assert!(
+            refused.contains("1048577") && refused.contains("1048576"),
+            "{refused}"
+        );
+        fits(u64::MAX, "").unwrap();
+    }
+}

@@ -15,9 +15,11 @@ mod pki;
 mod process;
 mod set_up;
 
+#[allow(unused_imports, reason = "tests/gateway.rs has devices of somebody else")]
+pub use api::Row;
 pub use api::{Api, ApiError, Deployed};
 pub use child::{HoldDiskArgs, ServeGatewayArgs, hold_disk, serve_gateway};
-pub use figures::{Figures, Meter};
+pub use figures::{Counted, Figures, Meter};
 pub use process::{Gateway, GatewayError};
 pub use set_up::{Credentials, DeviceCredential, Progress};
 

@@ -19,9 +19,9 @@ use super::api::{Api, ApiError};
 use super::disk::{Disk, DiskError};
 use super::figures::{Figures, Meter};
 use super::pki::{Authority, PkiError};
-use super::set_up::{Credentials, Progress, set_up};
+use super::set_up::{self, Credentials, Progress};
 use crate::plan::DevicePlan;
-use crate::scenario::{GatewayPlan, Scenario};
+use crate::scenario::{GatewayPlan, ImageName, Scenario};
 
 /// A gateway: one of ours, which ends when this is dropped, or somebody else's.
 #[derive(Debug)]
@@ -81,6 +81,48 @@ pub enum GatewayError {
     /// A key that cannot be in a header.
     #[error("the API key is none: it is empty, or has characters in it that no key has")]
     Key,
+    /// What is deployed would reach devices that are none of the run's.
+    #[error(
+        "cohort {cohort:?} of the gateway has {devices} device(s) that are not the run's, the first of them {first:?}, to which \
+         the run would deploy what is no firmware; nothing was changed. Give the cohort another name in the scenario, or \
+         let the run start a gateway of its own (without --url)"
+    )]
+    Strangers {
+        /// The cohort.
+        cohort: String,
+        /// How many.
+        devices: u64,
+        /// The first of them.
+        first: String,
+    },
+    /// Devices are there whose names the run's have.
+    #[error(
+        "the gateway has {devices} device(s) of the names that the run gives its own, in other cohorts than the scenario's, \
+         the first of them {first:?} in {cohort}: the run would take its place, with another key; nothing was changed. Give \
+         the devices another name in the scenario, or let the run start a gateway of its own (without --url)"
+    )]
+    Namesakes {
+        /// How many.
+        devices: u64,
+        /// The first of them.
+        first: String,
+        /// Where that is.
+        cohort: String,
+    },
+    /// An artifact of other bytes is there.
+    #[error(
+        "the gateway has another {image} already: the scenario's, of seed {seed}, has other bytes, or another size, and an \
+         artifact is never replaced. Take the seed and the sizes of the run that has left it there, give the image another \
+         version, or let the run start a gateway of its own (without --url)"
+    )]
+    OtherArtifact {
+        /// Which.
+        image: ImageName,
+        /// The scenario's.
+        seed: u64,
+        /// What the gateway says.
+        source: Box<ApiError>,
+    },
     /// It is not as it should be for that.
     #[error("the gateway is {state} and cannot be {what}")]
     State {
@@ -106,26 +148,20 @@ pub enum GatewayError {
         source: io::Error,
     },
     /// It ended by itself.
-    #[error("the gateway ended by itself ({status}); the end of its log, {}:\n{tail}", log.display())]
+    #[error("the gateway ended by itself ({status}); the end of its log:\n{tail}")]
     Ended {
         /// How.
         status: ExitStatus,
-        /// Where all of its log is.
-        log: PathBuf,
         /// Its last lines.
         tail: String,
     },
     /// It runs and takes no work.
-    #[error(
-        "the gateway is not ready after {} s: {why}; the end of its log, {}:\n{tail}", after.as_secs(), log.display()
-    )]
+    #[error("the gateway is not ready after {} s: {why}; the end of its log:\n{tail}", after.as_secs())]
     NotReady {
         /// How long it was waited for.
         after: Duration,
         /// What it says.
         why: String,
-        /// Where all of its log is.
-        log: PathBuf,
         /// Its last lines.
         tail: String,
     },
@@ -134,6 +170,14 @@ pub enum GatewayError {
     NotStopped {
         /// How long it was waited for.
         after: Duration,
+    },
+    /// Its data cannot be kept.
+    #[error("the gateway's data cannot be copied from its disk to {}", kept.display())]
+    NotKept {
+        /// Where to.
+        kept: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// It has no disk of its own.
     #[error("the gateway has no disk of its own that could be {what}: give it one (disk, in [gateway])")]
@@ -267,14 +311,18 @@ impl Gateway {
         &self.meter
     }
 
-    /// Tells it of the scenario's packages, cohorts and devices.
+    /// Tells it of the scenario's packages, cohorts and devices. Nothing is changed at a gateway of somebody else where that would
+    /// be felt by devices that are not the run's.
     pub fn set_up(
         &self,
         scenario: &Scenario,
         devices: &[DevicePlan],
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Credentials, GatewayError> {
-        let (devices, deployed) = set_up(&self.api, scenario, devices, progress)?;
+        if self.ours.is_none() {
+            set_up::touches_nobody_else(&self.api, scenario, devices)?;
+        }
+        let (devices, deployed) = set_up::set_up(&self.api, scenario, devices, progress)?;
         Ok(Credentials {
             devices,
             deployed,
@@ -317,6 +365,21 @@ impl Gateway {
     /// Takes away what filled its disk.
     pub fn empty_disk(&mut self) -> Result<(), GatewayError> {
         Ok(self.ours("emptied")?.disk("emptied")?.empty()?)
+    }
+
+    /// Ends it, and copies its data to its folder where they are on a disk that goes with it.
+    pub fn keep_data(&mut self) -> Result<(), GatewayError> {
+        let Some(ours) = &mut self.ours else {
+            return Ok(());
+        };
+        // Files that somebody writes cannot be copied.
+        ours.process = None;
+        let Some(disk) = &ours.disk else {
+            return Ok(());
+        };
+        let kept = ours.folder.join("data");
+        disk.copy_data(&kept)
+            .map_err(|source| GatewayError::NotKept { kept, source })
     }
 
     fn ours(&mut self, what: &'static str) -> Result<&mut Ours, GatewayError> {
@@ -369,7 +432,6 @@ impl Ours {
                 return Err(GatewayError::NotReady {
                     after,
                     why,
-                    log: self.log(),
                     tail: self.tail(),
                 });
             }
@@ -486,7 +548,6 @@ impl Ours {
     fn ended(&self, status: ExitStatus) -> GatewayError {
         GatewayError::Ended {
             status,
-            log: self.log(),
             tail: self.tail(),
         }
     }

@@ -7,7 +7,7 @@
 //!
 //! Devices whose credentials are bad on purpose are known as it takes for them to be bad: nobody, another key, no such CA.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read};
 
 use rand::rngs::StdRng;
@@ -90,7 +90,15 @@ pub fn set_up(
             image: name,
             bytes: image.size,
         });
-        api.artifact(name, image.size, Bytes::of(scenario.seed, name, image.size))?;
+        let uploaded = api.artifact(name, image.size, Bytes::of(scenario.seed, name, image.size));
+        uploaded.map_err(|error| match error {
+            ApiError::Refused { status: 409, .. } => GatewayError::OtherArtifact {
+                image: name.clone(),
+                seed: scenario.seed,
+                source: Box::new(error),
+            },
+            other => other.into(),
+        })?;
     }
     let mut deployed = Vec::new();
     for cohort in &scenario.cohorts {
@@ -116,6 +124,54 @@ pub fn set_up(
         });
     }
     Ok((credentials, deployed))
+}
+
+/// Refuses what would touch devices of somebody else: a cohort in which there are any, and names that are theirs.
+pub fn touches_nobody_else(
+    api: &Api,
+    scenario: &Scenario,
+    devices: &[DevicePlan],
+) -> Result<(), GatewayError> {
+    let ours: HashMap<&str, &DevicePlan> = devices
+        .iter()
+        .map(|device| (device.name.as_str(), device))
+        .collect();
+    let mut strangers: BTreeMap<String, (u64, String)> = BTreeMap::new();
+    let mut namesakes: Option<(u64, String, Option<String>)> = None;
+    api.each_device(|name, cohort| {
+        let is_of_the_scenario = |cohort: &str| scenario.cohorts.iter().any(|known| known.name == cohort);
+        match (ours.get(name), cohort) {
+            (None, Some(cohort)) if is_of_the_scenario(cohort) => {
+                let (devices, _) = strangers
+                    .entry(cohort.to_owned())
+                    .or_insert_with(|| (0, name.to_owned()));
+                *devices += 1;
+            }
+            (None, _) => {}
+            // An earlier run has left it there, or may have moved it there.
+            (Some(_), Some(cohort)) if is_of_the_scenario(cohort) => {}
+            (Some(device), None) if kind(scenario, device).cohort.is_none() => {}
+            (Some(_), cohort) => {
+                let first = || (0, name.to_owned(), cohort.map(str::to_owned));
+                namesakes.get_or_insert_with(first).0 += 1;
+            }
+        }
+    })?;
+    if let Some((cohort, (devices, first))) = strangers.pop_first() {
+        return Err(GatewayError::Strangers {
+            cohort,
+            devices,
+            first,
+        });
+    }
+    match namesakes {
+        Some((devices, first, cohort)) => Err(GatewayError::Namesakes {
+            devices,
+            first,
+            cohort: cohort.map_or_else(|| "no cohort".to_owned(), |name| format!("cohort {name:?}")),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Makes certificates for those that need them, and has their CA believed.

@@ -45,6 +45,10 @@ pub struct Evidence {
     pub bad_tried: u64,
     /// CPU time of the gateway over the run, if it could be looked at.
     pub cpu: Option<Duration>,
+    /// Failures of its store, if it could be looked at.
+    pub store_errors: Option<u64>,
+    /// Good devices whose version it has on record as they run it, if it was asked; or why it could not say.
+    pub recorded: Option<Result<u64, String>>,
     /// Its resident bytes before the first device was switched on.
     pub memory_before: Option<u64>,
     /// Its resident bytes when all good devices were connected for the first time.

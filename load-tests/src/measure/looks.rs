@@ -15,6 +15,16 @@ pub struct Looks {
 }
 
 impl Looks {
+    /// Failures of the gateway's store in the run.
+    pub fn store_errors(&self) -> Option<u64> {
+        let (before, last) = (self.before.as_ref()?, self.last.as_ref()?);
+        Some(
+            last.counted
+                .store_errors
+                .saturating_sub(before.counted.store_errors),
+        )
+    }
+
     /// What the gateway counted from before the first device to the last look.
     pub fn facts(&self) -> BTreeMap<String, f64> {
         let Some(last) = &self.last else {

@@ -293,6 +293,13 @@ impl Recorder {
         there + self.scenario.stragglers >= all
     }
 
+    /// Whether it is what a device runs, by its place, that the gateway has on record of it: this version of this package.
+    pub fn runs(&self, place: usize, package: &str, version: &str) -> bool {
+        let device = &self.devices[place];
+        let own = self.kinds[device.kind as usize].package;
+        self.versions.packages[own] == package && self.versions.known(own, version) == Some(device.runs)
+    }
+
     /// Devices in a cohort.
     pub fn in_cohort(&self, cohort: usize) -> u64 {
         self.members(cohort).len() as u64
@@ -326,7 +333,10 @@ impl Recorder {
             Expectation::RolledBack(least) => self.counts().get(Count::RolledBack) < least,
             Expectation::UpdateLoops(least) => self.counts().get(Count::UpdateLoops) < least,
             Expectation::Intruders(_) => tally.bad_tried < tally.bad,
-            Expectation::HandshakesAgain(_)
+            Expectation::StoreErrors(least) => self.server.store_errors().is_none_or(|errors| errors < least),
+            // The gateway is asked once it is over.
+            Expectation::Recorded(_)
+            | Expectation::HandshakesAgain(_)
             | Expectation::HandshakesFailed(_)
             | Expectation::UpdatesFailed(_)
             | Expectation::ReportsRefused(_)

@@ -54,6 +54,21 @@ fn a_first_handshake_counts_from_when_it_was_due_whatever_failed_before_it() {
 }
 
 #[test]
+fn what_a_device_runs_is_compared_by_package_and_version() {
+    let mut run = Run::new();
+    run.connect(0, 1000);
+    assert!(run.recorder.runs(0, "main", "1.0.0"));
+    assert!(!run.recorder.runs(0, "other", "1.0.0"), "another package");
+    assert!(
+        !run.recorder.runs(0, "main", "1.1.0"),
+        "a version that nobody has met"
+    );
+    run.tell(0, 2000, rebooted("1.1.0"));
+    assert!(run.recorder.runs(0, "main", "1.1.0"));
+    assert!(!run.recorder.runs(0, "main", "1.0.0"), "what it ran before");
+}
+
+#[test]
 fn whoever_is_still_waiting_at_the_end_counts_with_the_time_waited_so_far() {
     let mut run = Run::new();
     run.connect(0, 1000);
@@ -519,6 +534,7 @@ impl Run {
             figures: None,
             engines: EngineCounts::default(),
             lateness: latency::empty(),
+            recorded: None,
         })
     }
 }

@@ -15,6 +15,7 @@ pub fn judge(expectation: &Expectation, evidence: &Evidence) -> Verdict {
         Expectation::ConnectedWithin(bound) => connected(evidence, bound),
         Expectation::ConvergedWithin(bound) => converged_within(evidence, bound),
         Expectation::Converged(share) => converged(evidence, share),
+        Expectation::Recorded(share) => recorded(evidence, share),
         Expectation::HandshakeP99(bound) => tail(evidence.handshake, bound, "handshakes"),
         Expectation::NotificationP99(bound) => tail(evidence.notification, bound, "notifications"),
         Expectation::BlockP99(bound) => tail(evidence.block, bound, "blocks"),
@@ -30,6 +31,10 @@ pub fn judge(expectation: &Expectation, evidence: &Evidence) -> Verdict {
         Expectation::RolledBack(least) => at_least(evidence, Count::RolledBack, least),
         Expectation::UpdateLoops(least) => at_least(evidence, Count::UpdateLoops, least),
         Expectation::ReportsRefused(most) => at_most(evidence, Count::ReportsRefused, most),
+        Expectation::StoreErrors(least) => match evidence.store_errors {
+            Some(errors) => (errors >= least, errors.to_string()),
+            None => (false, "the gateway's counters could not be read".to_owned()),
+        },
         Expectation::ServerCpuPerDevice(bound) => cpu(evidence, bound),
         Expectation::ServerMemoryPerDevice(bytes) => memory(evidence, bytes),
         Expectation::SimulatorLateP99(bound) => tail(evidence.lateness, bound, "timers"),
@@ -97,6 +102,17 @@ fn converged(evidence: &Evidence, share: f64) -> (bool, String) {
         converged as f64 >= share * wanted as f64,
         format!("{converged} of {wanted}"),
     )
+}
+
+fn recorded(evidence: &Evidence, share: f64) -> (bool, String) {
+    match &evidence.recorded {
+        Some(Ok(recorded)) => (
+            evidence.good > 0 && *recorded as f64 >= share * evidence.good as f64,
+            format!("{recorded} of {}", evidence.good),
+        ),
+        Some(Err(why)) => (false, format!("the gateway's record could not be read: {why}")),
+        None => (false, "the gateway was not asked for its record".to_owned()),
+    }
 }
 
 fn tail(tail: Option<Tail>, bound: Duration, what: &str) -> (bool, String) {

@@ -44,6 +44,8 @@ fn evidence() -> Evidence {
         bad: 2,
         bad_tried: 2,
         cpu: Some(Duration::from_millis(50)),
+        store_errors: Some(8),
+        recorded: Some(Ok(7)),
         memory_before: Some(1_000_000),
         memory_connected: Some(1_010_000),
     }
@@ -70,6 +72,7 @@ fn each_expectation_is_met_at_its_bound_and_not_beyond() {
             "the last one after 8 s (main@1.1.0 for all)",
         ),
         (Converged(0.9), Converged(0.91), "9 of 10"),
+        (Recorded(0.7), Recorded(0.71), "7 of 10"),
         (
             HandshakeP99(seconds(1)),
             HandshakeP99(just_below(1)),
@@ -97,6 +100,7 @@ fn each_expectation_is_met_at_its_bound_and_not_beyond() {
         (RolledBack(5), RolledBack(6), "5"),
         (UpdateLoops(6), UpdateLoops(7), "6"),
         (ReportsRefused(7), ReportsRefused(6), "7"),
+        (StoreErrors(8), StoreErrors(9), "8"),
         (
             ServerCpuPerDevice(millis(5)),
             ServerCpuPerDevice(millis(4)),
@@ -184,7 +188,15 @@ fn what_could_not_be_judged_is_not_met_and_says_why() {
         ..Evidence::default()
     };
     let hour = seconds(3600);
+    let silent = Evidence {
+        good: 1,
+        recorded: Some(Err("it does not answer".to_owned())),
+        ..Evidence::default()
+    };
     for (expectation, evidence, why) in [
+        (Recorded(0.1), &nothing, "was not asked"),
+        (Recorded(0.1), &silent, "could not be read: it does not answer"),
+        (StoreErrors(1), &nothing, "could not be read"),
         (ConnectedWithin(hour), &nothing, "there is no good device"),
         (
             ConvergedWithin(hour),

@@ -24,6 +24,11 @@ impl Versions {
         })
     }
 
+    /// A version's place, if it has been met.
+    pub fn known(&self, package: usize, version: &str) -> Option<Version> {
+        self.places[package].get(version).copied()
+    }
+
     /// A version's place among those that have been met.
     pub fn of(&mut self, package: usize, version: &str) -> Version {
         if let Some(known) = self.places[package].get(version) {

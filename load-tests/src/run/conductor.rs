@@ -18,7 +18,7 @@ use super::engines::Engines;
 use super::halt::Halt;
 use super::progress::Progress;
 use crate::engine::Order;
-use crate::gateway::{Api, ApiError, Deployed, Gateway, GatewayError};
+use crate::gateway::{Api, ApiError, Counted, Deployed, Gateway, GatewayError};
 use crate::measure::Recorder;
 use crate::plan::Plan;
 use crate::result::EventFacts;
@@ -272,15 +272,35 @@ impl<'a> Stage<'a> {
                     return;
                 }
                 let then = clock::now() + *lasts;
-                ends.push(scope.spawn(move || {
-                    // Emptied in any case: whoever looks at what is left wants to read it.
-                    self.halt.wait_until(then);
-                    self.tell("empty-disk", "the disk is emptied".to_owned(), 0);
-                    if let Err(error) = self.gateway().empty_disk() {
-                        self.failed(&told, &error);
-                    }
-                }));
+                ends.push(scope.spawn(move || self.keeps_full(&told, then)));
             }
+        }
+    }
+
+    /// Has the gateway's disk be full until then, whatever the gateway gives back meanwhile, and empties it.
+    fn keeps_full(&self, told: &str, then: Instant) {
+        let meter = self.gateway().meter().clone();
+        let before = meter.figures();
+        while clock::now() < then && !self.halt.wait_until(then.min(clock::now() + REFILL)) {
+            if let Err(error) = self.gateway().fill_disk() {
+                self.failed(told, &error);
+                break;
+            }
+        }
+        let felt = before.zip(meter.figures()).map(|(before, after)| {
+            let since =
+                |count: fn(&Counted) -> u64| count(&after.counted).saturating_sub(count(&before.counted));
+            format!(
+                ": {} failures of the store and {} reports meanwhile",
+                since(|counted| counted.store_errors),
+                since(|counted| counted.reports)
+            )
+        });
+        // Emptied in any case: whoever looks at what is left wants to read it.
+        let emptied = format!("the disk is emptied{}", felt.unwrap_or_default());
+        self.tell("empty-disk", emptied, 0);
+        if let Err(error) = self.gateway().empty_disk() {
+            self.failed(told, &error);
         }
     }
 
@@ -418,5 +438,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     format!("{error}{causes}")
 }
 
+/// How often a disk is filled again that is to be full: a gateway that tidies up has room for some writes in between.
+const REFILL: Duration = Duration::from_millis(100);
 /// How often is looked whether something has come to hold.
 const LOOK: Duration = Duration::from_millis(20);

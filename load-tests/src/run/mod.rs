@@ -4,21 +4,25 @@
 //! 2. [`engines`]: the devices are seated, each with the moment at which it is switched on.
 //! 3. Three threads: one counts what happens into the [`crate::measure::Recorder`], one looks at everything once a second ([`watch`]),
 //!    and [`conductor`] has the events happen and says when it is over. [`halt`] is where they wait.
-//! 4. [`outcome`]: the result is judged, written and shown. [`progress`]: what is shown until then. [`facts`]: of what it was made.
+//! 4. [`record`]: what the gateway has on record of the devices, if anybody expects something of that.
+//! 5. [`outcome`]: the result is judged, written and shown. [`progress`]: what is shown until then. [`facts`]: of what it was made.
+//!    [`folder`]: where it is left.
 
 mod args;
 mod conductor;
 mod engines;
 mod facts;
+mod folder;
 mod halt;
 mod outcome;
 mod progress;
+mod record;
 mod watch;
 
 use std::error::Error;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -33,6 +37,7 @@ pub use conductor::chain;
 
 use self::conductor::{Ended, Log, Stage};
 use self::engines::{Engines, Site};
+use self::folder::Folder;
 use self::halt::Halt;
 use self::progress::Progress;
 use crate::endpoint::Ground;
@@ -41,25 +46,11 @@ use crate::gateway::{Credentials, Gateway};
 use crate::measure::{End, Measured, Recorder};
 use crate::plan::Plan;
 use crate::result::{RunResult, ScenarioFacts, Verdict};
-use crate::scenario::{Found, Overrides, Scenario, Source, What};
+use crate::scenario::{Expectation, Found, Overrides, Scenario, Source, What};
 
 /// Why there is no run.
 #[derive(Debug, Error)]
 enum RunError {
-    /// The result's folder.
-    #[error("the folder {} for the result cannot be made", path.display())]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is something in it.
-    #[error("{} is there already: a result is not written over another one; name another folder with --out", path.display())]
-    Taken {
-        /// What.
-        path: PathBuf,
-    },
     /// The key of somebody else's gateway.
     #[error("the API key cannot be read from {}", path.display())]
     Key {
@@ -99,25 +90,48 @@ pub fn run(
     }
     let plan = Plan::of(&scenario);
     let began_ms = clock::unix_ms();
-    let folder = folder(args.out.as_deref(), &scenario.name, began_ms)?;
     let halt = Halt::by_signals()?;
     let progress = Progress::new(args.quiet);
 
-    let gateway_folder = folder.join("gateway");
-    let gateway = gateway(args, &scenario, &gateway_folder)?;
-    progress.say(&format!("the gateway is at {}", gateway.url()));
-    let credentials = gateway.set_up(&scenario, &plan.devices, &mut |step| progress.set_up(step))?;
-    let played = play(args, &scenario, &plan, &credentials, gateway, &halt, &progress)?;
+    let folder = Folder::make(args.out.as_deref(), &scenario.name, began_ms)?;
+    let played = start_and_play(args, &scenario, &plan, &folder, &halt, &progress);
     progress.end();
-
+    let (played, mut gateway) = match played {
+        Ok(played) => played,
+        Err(error) => {
+            folder.leave();
+            return Err(error);
+        }
+    };
     let result = result(&source, &overrides, &scenario, &plan, began_ms, played);
+    if !result.passed
+        && let Err(error) = gateway.keep_data()
+    {
+        err(&format!("warning: {}\n", chain(&error)));
+    }
+    drop(gateway);
     out(&outcome::table(&result));
-    let [json, page] = outcome::write(&result, &folder)?;
+    let [json, page] = outcome::write(&result, folder.path())?;
     out(&format!("\n{}\n{}\n", json.display(), page.display()));
-    if result.passed && gateway_folder.exists() {
-        tidy(&gateway_folder);
+    if result.passed {
+        folder.tidy();
     }
     Ok(result.passed)
+}
+
+/// Everything before there is a result; the gateway is there still.
+fn start_and_play(
+    args: &RunArgs,
+    scenario: &Scenario,
+    plan: &Plan,
+    folder: &Folder,
+    halt: &Halt,
+    progress: &Progress,
+) -> Result<(Played, Gateway), Box<dyn Error>> {
+    let gateway = gateway(args, scenario, folder)?;
+    progress.say(&format!("the gateway is at {}", gateway.url()));
+    let credentials = gateway.set_up(scenario, &plan.devices, &mut |step| progress.set_up(step))?;
+    play(args, scenario, plan, &credentials, gateway, halt, progress)
 }
 
 /// What came of it all.
@@ -140,7 +154,7 @@ fn play(
     gateway: Gateway,
     halt: &Halt,
     progress: &Progress,
-) -> Result<Played, Box<dyn Error>> {
+) -> Result<(Played, Gateway), Box<dyn Error>> {
     let threads = match args.threads {
         Some(threads) => usize::from(threads),
         None => thread::available_parallelism().map_or(1, usize::from),
@@ -170,7 +184,7 @@ fn play(
     let (meter, api) = (gateway.meter().clone(), gateway.api().clone());
     let gateway = Mutex::new(gateway);
 
-    let (ended, log, end, remarks) = thread::scope(|counters| {
+    let (ended, log, mut end, remarks) = thread::scope(|counters| {
         counters.spawn(|| count(receiver, &recorder));
         let stage = Stage {
             scenario,
@@ -195,6 +209,7 @@ fn play(
             figures: meter.figures(),
             engines: engines.counts(),
             lateness: engines.lateness(),
+            recorded: None,
         };
         let remarks = engines.remarks();
         // The devices fall silent, and with the last of them what happens, and its counting, ends.
@@ -208,15 +223,22 @@ fn play(
     };
     let took = end.at.saturating_duration_since(began);
     let recorder = recorder.into_inner().unwrap_or_else(PoisonError::into_inner);
-    drop(gateway);
-    Ok(Played {
+    let gateway = gateway.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let is_expected = |expectation: &Expectation| matches!(expectation, Expectation::Recorded(_));
+    if scenario.expect.iter().any(is_expected) {
+        // The devices are silent by now: what they run does not change any more.
+        let recorded = record::agrees(gateway.api(), scenario, plan, &recorder);
+        end.recorded = Some(recorded.map_err(|error| chain(&error)));
+    }
+    let played = Played {
         version,
         measured: recorder.finish(end),
         log,
         ended,
         took,
         remarks,
-    })
+    };
+    Ok((played, gateway))
 }
 
 /// Counts what happens until there is nobody left to whom something could.
@@ -301,9 +323,9 @@ fn events_verdict(events: usize, failures: &[String]) -> Verdict {
     }
 }
 
-fn gateway(args: &RunArgs, scenario: &Scenario, folder: &Path) -> Result<Gateway, Box<dyn Error>> {
+fn gateway(args: &RunArgs, scenario: &Scenario, folder: &Folder) -> Result<Gateway, Box<dyn Error>> {
     let (Some(url), Some(key), Some(coaps)) = (&args.url, &args.api_key_file, args.gateway) else {
-        return Ok(Gateway::start(&scenario.gateway, folder)?);
+        return Ok(Gateway::start(&scenario.gateway, &folder.for_gateway()?)?);
     };
     let key = fs::read_to_string(key).map_err(|source| RunError::Key {
         path: key.clone(),
@@ -330,39 +352,6 @@ fn only_what_can_be_done_to_others(scenario: &Scenario) -> Result<(), RunError> 
     }
 }
 
-/// Makes the folder for the result.
-fn folder(asked: Option<&Path>, scenario: &str, began_ms: i64) -> Result<PathBuf, RunError> {
-    let path = match asked {
-        Some(path) => path.to_owned(),
-        None => {
-            let time = facts::rfc3339(began_ms).replace([':', '-'], "");
-            Path::new(RESULTS).join(format!("{scenario}-{time}"))
-        }
-    };
-    for taken in ["result.json", "report.html", "gateway"] {
-        let taken = path.join(taken);
-        if taken.exists() {
-            return Err(RunError::Taken { path: taken });
-        }
-    }
-    fs::create_dir_all(&path).map_err(|source| RunError::Folder {
-        path: path.clone(),
-        source,
-    })?;
-    Ok(path)
-}
-
-/// Of a gateway that did as it should only its log is kept.
-fn tidy(folder: &Path) {
-    let kept = folder.join("gateway.log");
-    let beside = folder.with_extension("log");
-    // What stays behind is in nobody's way.
-    let _ = fs::rename(kept, beside);
-    let _ = fs::remove_dir_all(folder);
-}
-
-/// Where results go.
-const RESULTS: &str = "tessera-fleet-results";
 /// Batches of events that may wait to be counted; engines pause at the bound, and are late.
 const BATCHES_MAX: usize = 1024;
 /// From the seating of the first device to the start of the arrival.

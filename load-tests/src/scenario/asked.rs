@@ -1,10 +1,12 @@
 //! The scenario that a command is given, and what its arguments change of it.
 
 use std::error::Error;
+use std::path::Path;
 
 use super::Scenario;
 use super::read::{self, Checked, Overrides};
 use super::shipped::{self, Source};
+use super::value::SEED_MAX;
 
 /// Which scenario.
 #[derive(Debug, clap::Args)]
@@ -16,7 +18,7 @@ pub struct Asked {
     #[arg(long, value_name = "N")]
     devices: Option<u32>,
     /// Another seed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     seed: Option<u64>,
 }
 
@@ -39,6 +41,12 @@ impl Asked {
     /// It cannot be found, or has mistakes.
     pub fn find(&self, err: &mut dyn FnMut(&str)) -> Result<Found, Box<dyn Error>> {
         let source = shipped::find(&self.scenario)?;
+        if source.is_shipped && Path::new(&self.scenario).is_file() {
+            err(&format!(
+                "note: {0} is the shipped scenario; the file of that name here is ./{0}\n",
+                self.scenario
+            ));
+        }
         let overrides = Overrides {
             devices: self.devices,
             seed: self.seed,

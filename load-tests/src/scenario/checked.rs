@@ -52,9 +52,7 @@ impl<'t> Draft<'t> {
         let top = reading.open(table, format::TOP);
         let name = reading.required(top, "name", value::word).ok();
         let about = reading.or(top, "about", String::new(), value::any_text).ok();
-        let seed = reading
-            .or(top, "seed", 1, value::whole(0..=i64::MAX.cast_unsigned()))
-            .ok();
+        let seed = reading.or(top, "seed", 1, value::whole(0..=value::SEED_MAX)).ok();
         let stop_after = reading.required(top, "stop_after", value::span(RUN)).ok();
         let linger = reading
             .or(top, "linger", LINGER, value::span(Duration::ZERO..=*RUN.end()))
@@ -340,6 +338,7 @@ fn expectation(key: &str, said: &RawValue) -> Read<Expectation> {
         "connected_within" => Expectation::ConnectedWithin(within()?),
         "converged_within" => Expectation::ConvergedWithin(within()?),
         "converged" => Expectation::Converged(value::share(some, "above 0 and up to 1")(said)?),
+        "recorded" => Expectation::Recorded(value::share(some, "above 0 and up to 1")(said)?),
         "handshake_p99" => Expectation::HandshakeP99(within()?),
         "notification_p99" => Expectation::NotificationP99(within()?),
         "block_p99" => Expectation::BlockP99(within()?),
@@ -352,6 +351,7 @@ fn expectation(key: &str, said: &RawValue) -> Read<Expectation> {
         "rolled_back" => Expectation::RolledBack(at_least()?),
         "update_loops" => Expectation::UpdateLoops(at_least()?),
         "reports_refused" => Expectation::ReportsRefused(at_most()?),
+        "store_errors" => Expectation::StoreErrors(at_least()?),
         "server_cpu_per_device" => Expectation::ServerCpuPerDevice(within()?),
         "server_memory_per_device" => Expectation::ServerMemoryPerDevice(value::size(1..=1 << 30)(said)?),
         // The key is one of the table's, and this is its last.

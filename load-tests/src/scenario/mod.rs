@@ -322,6 +322,8 @@ pub enum Expectation {
     /// The share of good devices that run what their cohort has deployed, at the end, of those whose cohort has something
     /// deployed that boots well. A lower bound.
     Converged(f64),
+    /// The share of good devices whose version the gateway has on record as they run it, at the end. A lower bound.
+    Recorded(f64),
     /// The 99th percentile of the handshakes, counted from when each was due.
     HandshakeP99(Duration),
     /// The 99th percentile of the time from a deployment's request to its manifest at the device, of those then connected.
@@ -346,6 +348,8 @@ pub enum Expectation {
     UpdateLoops(u64),
     /// Reports refused.
     ReportsRefused(u64),
+    /// Failures of the gateway's store, as it counts them. A lower bound.
+    StoreErrors(u64),
     /// CPU time of the gateway over the whole run, divided by the good devices.
     ServerCpuPerDevice(Duration),
     /// Resident bytes of the gateway when all good devices were connected, less those when none was, divided by them.

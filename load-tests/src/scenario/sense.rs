@@ -491,6 +491,7 @@ impl Seen {
     fn never_judged(&self, expectation: &Expectation) -> Option<&'static str> {
         match expectation {
             Expectation::ConnectedWithin(_)
+            | Expectation::Recorded(_)
             | Expectation::HandshakeP99(_)
             | Expectation::DevicesLost(_)
             | Expectation::HandshakesAgain(_)
@@ -516,7 +517,8 @@ impl Seen {
             Expectation::UpdateLoops(_) => {
                 (!self.looping).then_some("no good device is ever given an image with boots = \"as …\"")
             }
-            Expectation::SimulatorLateP99(_) => None,
+            // A store may fail for whatever reason.
+            Expectation::StoreErrors(_) | Expectation::SimulatorLateP99(_) => None,
         }
     }
 }

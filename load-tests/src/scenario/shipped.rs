@@ -11,6 +11,8 @@ pub struct Source {
     pub name: String,
     /// The text.
     pub text: String,
+    /// Whether it came with the program.
+    pub is_shipped: bool,
 }
 
 /// Why there is no text.
@@ -63,6 +65,7 @@ pub fn find(name: &str) -> Result<Source, SourceError> {
     text.map(|text| Source {
         name: name.to_owned(),
         text,
+        is_shipped: shipped.is_some(),
     })
 }
 

@@ -284,6 +284,8 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// A device's name is this, a dash and up to seven digits, and its identity `-id@default` more: 64 bytes hold that.
 const WORD_MAX: usize = 40;
+/// The largest seed: as far as TOML can count.
+pub const SEED_MAX: u64 = i64::MAX.cast_unsigned();
 
 /// A guess: below this likeness a suggestion is a riddle.
 const LIKENESS: f64 = 0.75;

@@ -205,6 +205,7 @@ impl Expectation {
             Self::ConnectedWithin(_) => "connected_within",
             Self::ConvergedWithin(_) => "converged_within",
             Self::Converged(_) => "converged",
+            Self::Recorded(_) => "recorded",
             Self::HandshakeP99(_) => "handshake_p99",
             Self::NotificationP99(_) => "notification_p99",
             Self::BlockP99(_) => "block_p99",
@@ -217,6 +218,7 @@ impl Expectation {
             Self::RolledBack(_) => "rolled_back",
             Self::UpdateLoops(_) => "update_loops",
             Self::ReportsRefused(_) => "reports_refused",
+            Self::StoreErrors(_) => "store_errors",
             Self::ServerCpuPerDevice(_) => "server_cpu_per_device",
             Self::ServerMemoryPerDevice(_) => "server_memory_per_device",
             Self::SimulatorLateP99(_) => "simulator_late_p99",
@@ -238,6 +240,11 @@ impl fmt::Display for Expectation {
                 "at least {} of the good devices run what is deployed",
                 show_share(share)
             ),
+            Self::Recorded(share) => write!(
+                f,
+                "at least {} of the good devices are on record with what they run",
+                show_share(share)
+            ),
             Self::HandshakeP99(bound) => within(f, "99 of 100 handshakes", bound),
             Self::NotificationP99(bound) => within(f, "99 of 100 notifications", bound),
             Self::BlockP99(bound) => within(f, "99 of 100 blocks", bound),
@@ -250,6 +257,7 @@ impl fmt::Display for Expectation {
             Self::RolledBack(least) => write!(f, "at least {least} roll backs after a bad image"),
             Self::UpdateLoops(least) => write!(f, "at least {least} updates to one version again"),
             Self::ReportsRefused(most) => write!(f, "at most {most} refused reports"),
+            Self::StoreErrors(least) => write!(f, "at least {least} failures of the gateway's store"),
             Self::ServerCpuPerDevice(bound) => {
                 write!(
                     f,

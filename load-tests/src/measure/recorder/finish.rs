@@ -27,6 +27,8 @@ pub struct End {
     pub engines: EngineCounts,
     /// How late the simulator was.
     pub lateness: Histogram<u64>,
+    /// Good devices whose version the gateway has on record as they run it, where that is expected; or why that is not known.
+    pub recorded: Option<Result<u64, String>>,
 }
 
 /// What a result has of what was measured.
@@ -55,7 +57,10 @@ impl Recorder {
             self.look(figures);
         }
         self.count_the_waiting(at);
-        let evidence = self.evidence(at, &end.lateness);
+        let evidence = Evidence {
+            recorded: end.recorded,
+            ..self.evidence(at, &end.lateness)
+        };
         let verdicts = self.scenario.expect.iter();
         let verdicts = verdicts.map(|expectation| verdict::judge(expectation, &evidence));
         let mut histograms = self.latencies().facts();
@@ -64,6 +69,9 @@ impl Recorder {
         }
         let mut counts = self.counts().facts();
         counts.extend(engine_facts(&self.engines));
+        if let Some(Ok(recorded)) = &evidence.recorded {
+            counts.insert("recorded".to_owned(), *recorded);
+        }
         Measured {
             verdicts: verdicts.collect(),
             histograms,
@@ -130,6 +138,8 @@ impl Recorder {
                 .as_ref()
                 .zip(looks.last.as_ref())
                 .map(|(before, last)| last.cpu.saturating_sub(before.cpu)),
+            store_errors: looks.store_errors(),
+            recorded: None,
             memory_before: looks.before.as_ref().map(|before| before.resident_bytes),
             memory_connected: looks.memory_connected,
         }

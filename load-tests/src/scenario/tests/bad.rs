@@ -848,7 +848,7 @@ to = "other"
         41,
         "converge = 1.0",
         &[
-            "F:41:1: [expect] converge: unknown key; did you mean converged? There are connected_within, converged_within, converged, handshake_p99, notification_p99, block_p99, update_p99, devices_lost, handshakes_again, handshakes_failed, intruders, updates_failed, rolled_back, update_loops, reports_refused, server_cpu_per_device, server_memory_per_device, simulator_late_p99",
+            "F:41:1: [expect] converge: unknown key; did you mean converged? There are connected_within, converged_within, converged, recorded, handshake_p99, notification_p99, block_p99, update_p99, devices_lost, handshakes_again, handshakes_failed, intruders, updates_failed, rolled_back, update_loops, reports_refused, store_errors, server_cpu_per_device, server_memory_per_device, simulator_late_p99",
         ],
     ),
     (

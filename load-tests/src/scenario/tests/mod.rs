@@ -114,7 +114,7 @@ fn every_key_of_the_format_is_looked_at() {
         );
         count += 1;
     }
-    assert_eq!(count, 14 + 3 + 2 + 2 + 12 + 9 + 6 + 6 + 2 + 18 + 18 + 4);
+    assert_eq!(count, 14 + 3 + 2 + 2 + 12 + 9 + 6 + 6 + 2 + 18 + 20 + 4);
 }
 
 #[test]
