@@ -193,6 +193,7 @@ fn play(
             figures: meter.figures(),
             engines: engines.counts(),
             lateness: engines.lateness(),
+            is_interrupted: halt.was_interrupted(),
         };
         let remarks = engines.remarks();
         // The devices fall silent, and with the last of them what happens, and its counting, ends.

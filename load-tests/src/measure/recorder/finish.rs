@@ -27,6 +27,8 @@ pub struct End {
     pub engines: EngineCounts,
     /// How late the simulator was.
     pub lateness: Histogram<u64>,
+    /// Whether the run was ended before it was over, by who had it run.
+    pub is_interrupted: bool,
 }
 
 /// What a result has of what was measured.
@@ -55,7 +57,7 @@ impl Recorder {
             self.look(figures);
         }
         self.count_the_waiting(at);
-        let evidence = self.evidence(at, &end.lateness);
+        let evidence = self.evidence(at, &end.lateness, end.is_interrupted);
         let verdicts = self.scenario.expect.iter();
         let verdicts = verdicts.map(|expectation| verdict::judge(expectation, &evidence));
         let mut histograms = self.latencies().facts();
@@ -80,10 +82,12 @@ impl Recorder {
             if !kind.is_good {
                 continue;
             }
-            let handshake = match (device.had_session, device.failed_since) {
-                (false, _) => (device.due <= at).then_some(device.due),
-                (true, failed) => failed,
+            let handshake = match device.had_session {
+                false => Some(device.due),
+                true => device.waiting_since,
             };
+            // Whoever was not to have begun by then has not waited.
+            let handshake = handshake.filter(|since| *since <= at);
             let notice = device.notice.map(|notice| notice.due);
             let update = device.task.filter(|task| task.is_update && task.since <= at);
             for (latency, count, since) in [
@@ -103,7 +107,7 @@ impl Recorder {
         }
     }
 
-    fn evidence(&self, at: Moment, lateness: &Histogram<u64>) -> Evidence {
+    pub(super) fn evidence(&self, at: Moment, lateness: &Histogram<u64>, is_interrupted: bool) -> Evidence {
         let latencies = self.latencies();
         let tail = |latency| Tail::of(latencies.of(latency));
         let looks = &self.server;
@@ -111,8 +115,18 @@ impl Recorder {
             good: self.tally.good,
             stragglers: self.scenario.stragglers,
             was_registered: self.tally.was_registered,
-            last_registered: self.last_registered.map(|moment| moment.0),
+            last_registered: self
+                .last_registered
+                .filter(|_| self.was_all_registered())
+                .map(|moment| moment.0),
             ended: at.0,
+            is_interrupted,
+            to_be_told: self
+                .cohorts
+                .iter()
+                .flat_map(|cohort| &cohort.deployments)
+                .map(|deployment| deployment.to_be_told)
+                .sum(),
             outcomes: self.outcomes(at),
             connected: self.tally.connected,
             wanted: self.tally.wanted,
