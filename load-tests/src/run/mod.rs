@@ -264,7 +264,7 @@ fn result(
             name: scenario.name.clone(),
             about: scenario.about.clone(),
             text: source.text.clone(),
-            changed: overrides.told(),
+            changed: overrides.told_of(scenario),
             seed: scenario.seed,
             plan: plan.digest(),
             devices: plan.devices.len() as u64,
