@@ -56,6 +56,8 @@ enum Link {
         began: Instant,
         /// When it was to begin.
         due: Instant,
+        /// Whether anything arrived in it.
+        is_answered: bool,
     },
     Up(Box<Online>),
 }
@@ -66,6 +68,8 @@ struct Online {
     stack: Stack,
     /// All blocks of one transfer carry the same token; a resumed one takes another.
     transfers: Queue<(u32, Token)>,
+    /// When the last block was asked for.
+    block_asked: Instant,
 }
 
 impl VirtualDevice {
@@ -97,10 +101,19 @@ impl VirtualDevice {
     pub fn handle_datagram(&mut self, now: Instant, datagram: &mut [u8]) {
         match &mut self.link {
             Link::Off { .. } | Link::Down { .. } | Link::Mute => {}
-            Link::Handshaking { handshake, .. } => match handshake.handle_datagram(now, datagram) {
-                Ok(()) => self.established(now),
-                Err(failure) => self.handshake_failed(now, failure.reason().as_str()),
-            },
+            Link::Handshaking {
+                handshake,
+                is_answered,
+                ..
+            } => {
+                *is_answered = true;
+                match handshake.handle_datagram(now, datagram) {
+                    Ok(()) => self.established(now),
+                    Err(failure) => {
+                        self.handshake_failed(now, Ending::HandshakeFailed(failure.reason().as_str()));
+                    }
+                }
+            }
             Link::Up(_) => {
                 for record in records(datagram) {
                     self.record(now, record);
@@ -119,9 +132,17 @@ impl VirtualDevice {
                 self.wake(now, due);
             }
             Link::Off { .. } | Link::Down { .. } | Link::Mute => {}
-            Link::Handshaking { handshake, .. } => {
+            Link::Handshaking {
+                handshake,
+                is_answered,
+                ..
+            } => {
                 if let Err(failure) = handshake.handle_timeout(now) {
-                    self.handshake_failed(now, failure.reason().as_str());
+                    let ending = match is_answered {
+                        true => Ending::HandshakeFailed(failure.reason().as_str()),
+                        false => Ending::HandshakeUnanswered,
+                    };
+                    self.handshake_failed(now, ending);
                 }
             }
             Link::Up(online) => online.stack.handle_timeout(now, &mut self.rng),
@@ -196,12 +217,12 @@ impl VirtualDevice {
             handshake: Box::new(handshake),
             began: now,
             due,
+            is_answered: false,
         };
     }
 
-    fn handshake_failed(&mut self, now: Instant, reason: &'static str) {
-        self.events
-            .push_back(Event::Disconnected(Ending::HandshakeFailed(reason)));
+    fn handshake_failed(&mut self, now: Instant, ending: Ending) {
+        self.events.push_back(Event::Disconnected(ending));
         self.link = Link::Down {
             until: now + self.model.pace.refused,
         };
@@ -213,6 +234,7 @@ impl VirtualDevice {
             handshake,
             began,
             due,
+            ..
         } = &mut self.link
         else {
             return;
@@ -236,6 +258,7 @@ impl VirtualDevice {
             session: established.session,
             stack: Stack::new(&opening, &mut self.rng),
             transfers: Queue::new(),
+            block_asked: now,
         }));
         self.events.push_back(Event::Established { took });
     }
@@ -329,10 +352,19 @@ impl VirtualDevice {
     /// A request of ours came to nothing. Only a block is asked for again: reports are sent once, and the observation comes
     /// with the next session.
     fn failed(&mut self, now: Instant, ask: &Ask) {
-        self.events.push_back(Event::RequestFailed);
         match ask {
-            Ask::Fetch { block, transfer, .. } => self.update.block_failed(now, block.get(), *transfer),
-            Ask::Report(_) | Ask::Observe | Ask::Poll | Ask::Keepalive => {}
+            Ask::Fetch { block, transfer, .. } => {
+                let asked = match &self.link {
+                    Link::Up(online) => online.block_asked,
+                    Link::Off { .. } | Link::Down { .. } | Link::Mute | Link::Handshaking { .. } => now,
+                };
+                let waited = now.saturating_duration_since(asked);
+                self.events.push_back(Event::BlockFailed { waited });
+                self.update.block_failed(now, block.get(), *transfer);
+            }
+            Ask::Report(_) | Ask::Observe | Ask::Poll | Ask::Keepalive => {
+                self.events.push_back(Event::RequestFailed);
+            }
         }
     }
 
@@ -369,6 +401,7 @@ impl VirtualDevice {
             (Action::Fetch { uri, block, transfer }, Link::Up(online)) => match BlockNum::new(block) {
                 Some(block) => {
                     let token = online.token_of(transfer, &mut self.token);
+                    online.block_asked = now;
                     let ask = Ask::Fetch { uri, block, transfer };
                     online.stack.ask(now, ask, token, &mut self.rng);
                 }
@@ -382,7 +415,9 @@ impl VirtualDevice {
                 Action::Fetch { block, transfer, .. },
                 Link::Off { .. } | Link::Down { .. } | Link::Mute | Link::Handshaking { .. },
             ) => self.update.block_failed(now, block, transfer),
-            (Action::Downloaded { bytes }, _) => self.events.push_back(Event::Downloaded { bytes }),
+            (Action::Downloaded { bytes, version }, _) => {
+                self.events.push_back(Event::Downloaded { bytes, version });
+            }
             (Action::Failed(reason), _) => self.events.push_back(Event::UpdateFailed(reason)),
             (Action::RolledBack { version }, _) => self.events.push_back(Event::RolledBack { version }),
             (Action::Reboot { version }, _) => {

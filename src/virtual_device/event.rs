@@ -46,6 +46,8 @@ pub enum Event {
     Downloaded {
         /// Its bytes.
         bytes: u64,
+        /// The version that the manifest said it is.
+        version: String,
     },
     /// An update was given up for now.
     UpdateFailed(Reason),
@@ -72,8 +74,14 @@ pub enum Event {
     },
     /// A request was sent again because its answer did not come.
     Retransmitted,
-    /// A request came to nothing: no answer, one that the port takes for none, or the end of its session.
+    /// A request came to nothing, and it was none for a block: no answer, one that the port takes for none, or the end of its
+    /// session.
     RequestFailed,
+    /// The same of a request for a block.
+    BlockFailed {
+        /// Since the device asked for it.
+        waited: Duration,
+    },
 }
 
 /// How a session ended.
@@ -81,6 +89,8 @@ pub enum Event {
 pub enum Ending {
     /// The handshake failed, for the reason named.
     HandshakeFailed(&'static str),
+    /// The handshake's time was up, and nothing at all had been heard in it: whether the gateway has heard of it nobody knows.
+    HandshakeUnanswered,
     /// A request stayed without an answer.
     NoAnswer,
     /// The gateway reset a request.

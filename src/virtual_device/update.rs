@@ -70,6 +70,8 @@ pub enum Action {
     Downloaded {
         /// Bytes of the artifact.
         bytes: u64,
+        /// Its version.
+        version: String,
     },
     /// The download is given up for now.
     Failed(Reason),
@@ -443,7 +445,10 @@ impl Update {
         }
         let Download { target, received, .. } = download;
         self.slots.other = Some(Contents::of(&target));
-        self.push(Action::Downloaded { bytes: received });
+        self.push(Action::Downloaded {
+            bytes: received,
+            version: target.version.clone(),
+        });
         self.report(now, State::Downloaded, Reason::Ready, Some(&target.version));
         self.announce(now, target);
     }

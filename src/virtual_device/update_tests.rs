@@ -470,7 +470,7 @@ fn word(action: &Action) -> String {
         Action::Observe => "observe".into(),
         Action::Poll => "poll".into(),
         Action::Fetch { block, .. } => format!("block {block}"),
-        Action::Downloaded { bytes } => format!("downloaded {bytes}"),
+        Action::Downloaded { bytes, .. } => format!("downloaded {bytes}"),
         Action::Failed(_) => "failed".into(),
         Action::RolledBack { version } => format!("rolled back {version}"),
         Action::Reboot { version } => format!("reboot {version}"),

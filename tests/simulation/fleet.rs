@@ -27,7 +27,10 @@ fn every_device_converges_over_a_good_link_without_losing_a_session_or_a_downloa
             let is_loss = |event: &&Event| {
                 matches!(
                     event,
-                    Event::Disconnected(_) | Event::RequestFailed | Event::UpdateFailed(_)
+                    Event::Disconnected(_)
+                        | Event::RequestFailed
+                        | Event::BlockFailed { .. }
+                        | Event::UpdateFailed(_)
                 )
             };
             assert_eq!(seat.seen.iter().find(is_loss), None, "seed {seed}, {seat:?}");
@@ -332,6 +335,7 @@ impl Seat {
                 | Event::ObservationRefused(_) => false,
                 // Silence for so long is possible where datagrams are lost. A goodbye or a reset is never that.
                 Event::Disconnected(Ending::HandshakeFailed(why)) => *why == "timed_out",
+                Event::Disconnected(Ending::HandshakeUnanswered) => true,
                 Event::Disconnected(Ending::NoAnswer | Ending::Silence) => {
                     session_lost = true;
                     true
@@ -356,7 +360,8 @@ impl Seat {
                 | Event::Progress { .. }
                 | Event::Downloaded { .. }
                 | Event::Retransmitted
-                | Event::RequestFailed => true,
+                | Event::RequestFailed
+                | Event::BlockFailed { .. } => true,
             };
             assert!(harmless, "seed {seed}: {event:?} befell {self:?}");
         }

@@ -21,6 +21,8 @@ pub struct Deployment {
     pub versions: Vec<Option<Version>>,
     /// Whether whoever takes it comes to run it. Otherwise nobody is waited for.
     pub boots_well: bool,
+    /// Good devices that were switched on and in the cohort when it was asked for, and did not wait for the one before.
+    pub to_be_told: u64,
     /// Good devices that do not run it yet.
     pub waiting: u64,
     /// The longest that one took, in microseconds.

@@ -15,6 +15,8 @@ pub enum Count {
     Intruders,
     /// Handshakes of devices with bad credentials that came to nothing.
     IntrudersRefused,
+    /// Handshakes of devices with bad credentials in which nothing was heard: whether the gateway refused them nobody knows.
+    IntrudersUnanswered,
     /// Sessions given up because a request stayed without an answer.
     EndedNoAnswer,
     /// Sessions given up because the gateway reset a request.
@@ -37,6 +39,8 @@ pub enum Count {
     ManifestsRejected,
     /// Blocks.
     Blocks,
+    /// Requests for a block that came to nothing.
+    BlocksFailed,
     /// Bytes of artifacts.
     Bytes,
     /// Whole artifacts with the right hash.
@@ -77,6 +81,7 @@ impl Count {
         (Self::HandshakesFailed, "handshakes_failed"),
         (Self::Intruders, "intruders"),
         (Self::IntrudersRefused, "intruders_refused"),
+        (Self::IntrudersUnanswered, "intruders_unanswered"),
         (Self::EndedNoAnswer, "ended_no_answer"),
         (Self::EndedReset, "ended_reset"),
         (Self::EndedSilence, "ended_silence"),
@@ -88,6 +93,7 @@ impl Count {
         (Self::Manifests, "manifests"),
         (Self::ManifestsRejected, "manifests_rejected"),
         (Self::Blocks, "blocks"),
+        (Self::BlocksFailed, "blocks_failed"),
         (Self::Bytes, "bytes"),
         (Self::Downloads, "downloads"),
         (Self::Updates, "updates"),
@@ -107,11 +113,20 @@ impl Count {
 }
 
 /// The counts of some devices.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
     numbers: [u64; COUNTS],
     /// Parts of some counts, by the reason given.
     reasons: BTreeMap<(Count, &'static str), u64>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            numbers: [0; COUNTS],
+            reasons: BTreeMap::new(),
+        }
+    }
 }
 
 impl Counts {
@@ -171,7 +186,7 @@ fn slug(words: &str) -> String {
     letters.collect()
 }
 
-const COUNTS: usize = 31;
+const COUNTS: usize = 33;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,11 @@ impl Moment {
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// So many microseconds later.
+    pub fn plus(self, micros: u64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
 }
 
 /// A version of a package, by its place among those that have been met.
@@ -35,14 +40,15 @@ pub struct Device {
     pub may_have_given_up: bool,
     /// Whether a registration was ever answered.
     pub was_registered: bool,
-    /// Whether a handshake of it has ended, either way.
+    /// Whether a handshake of it has ended, either way, in which the gateway was heard.
     pub has_tried: bool,
     /// Whether it ever had a session.
     pub had_session: bool,
     /// Whether its next handshake is its first, or its first after a boot.
     pub is_fresh: bool,
-    /// When the first handshake failed since the last session.
-    pub failed_since: Option<Moment>,
+    /// While it has no session after one or after a boot: when its next handshake was to begin, or when the first one failed,
+    /// whichever is earlier.
+    pub waiting_since: Option<Moment>,
     /// What it runs.
     pub runs: Version,
     /// What it has reported to run, and had an answer to.
@@ -103,7 +109,7 @@ impl Device {
             has_tried: false,
             had_session: false,
             is_fresh: true,
-            failed_since: None,
+            waiting_since: None,
             runs,
             reported: None,
             notice: None,
@@ -113,13 +119,13 @@ impl Device {
         }
     }
 
-    /// Off and on: whatever was in memory is gone.
-    pub fn restart(&mut self) {
+    /// Off and on: whatever was in memory is gone. If ever, it is to be back at this moment.
+    pub fn restart(&mut self, back: Option<Moment>) {
         self.link = Link::Down;
         self.is_downloading = false;
         self.is_registered = false;
         self.may_have_given_up = false;
         self.is_fresh = true;
-        self.failed_since = None;
+        self.waiting_since = back;
     }
 }

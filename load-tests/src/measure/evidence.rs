@@ -19,6 +19,11 @@ pub struct Evidence {
     pub last_registered: Option<u64>,
     /// When the run ended: since the start.
     pub ended: u64,
+    /// Whether it was interrupted.
+    pub is_interrupted: bool,
+    /// Good devices that were switched on and in a cohort when something was deployed to it, and were not waiting for the
+    /// deployment before; each once for each deployment.
+    pub to_be_told: u64,
     /// Each deployment that boots well.
     pub outcomes: Vec<Outcome>,
     /// Good devices with a session at the end.

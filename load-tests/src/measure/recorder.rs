@@ -15,11 +15,12 @@ mod happened;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use tessera::virtual_device::Pace;
 
 use super::cohort::{Cohort, Deployment};
 use super::counts::{Count, Counts};
 use super::device::{Device, Link, Moment, Notice, Task, Version};
-use super::latency::{self, Latencies, micros};
+use super::latency::{self, Latencies, Latency, micros};
 use super::looks::Looks;
 use super::series::{Series, Server, Taken};
 use super::tally::{Standing, Tally};
@@ -46,7 +47,8 @@ pub struct Recorder {
     series: Series,
     server: Looks,
     engines: EngineCounts,
-    /// When the last good device had its registration answered for the first time.
+    /// The latest moment at which a good device had its registration answered for the first time; once all were, stragglers aside,
+    /// it stays.
     last_registered: Option<Moment>,
 }
 
@@ -58,6 +60,10 @@ struct Kind {
     package: usize,
     counts: Counts,
     latencies: Latencies,
+    /// From a boot to its first ClientHello, in microseconds.
+    boot: u64,
+    /// From the loss of a session to the next ClientHello, in microseconds.
+    reconnect: u64,
 }
 
 /// Where the fleet stands, for whoever watches.
@@ -89,11 +95,14 @@ impl Recorder {
         let mut runs = Vec::new();
         for kind in &scenario.kinds {
             let package = versions.package(&kind.runs.package);
+            let pace = Pace::of(kind.port).faster(kind.faster);
             kinds.push(Kind {
                 is_good: kind.credential.is_good(),
                 package,
                 counts: Counts::default(),
                 latencies: Latencies::new(),
+                boot: micros(pace.start),
+                reconnect: micros(pace.reconnect),
             });
         }
         for kind in &scenario.kinds {
@@ -144,6 +153,7 @@ impl Recorder {
             images: images.to_vec(),
             versions: versions.collect(),
             boots_well: self.scenario.boot_well(images),
+            to_be_told: 0,
             waiting: 0,
             slowest: 0,
             cut_off: 0,
@@ -163,6 +173,12 @@ impl Recorder {
                 due,
             };
             let device = &mut self.devices[place];
+            let is_good = self.kinds[device.kind as usize].is_good;
+            // What was there when the run began nobody is told of.
+            let is_on = due > Moment::default() && device.due <= due;
+            if is_good && is_on && device.notice.is_none() {
+                self.cohorts[cohort].deployments[place_of_it as usize].to_be_told += 1;
+            }
             if device.link == Link::Observing && device.notice.is_none() {
                 device.notice = Some(notice);
             }
@@ -193,7 +209,12 @@ impl Recorder {
             self.end_task(place, due);
             let device = &mut self.devices[place];
             device.cohort = Some(cohort as u32);
-            device.notice = None;
+            // It was to be told until now, and would have waited longer.
+            let kind = &mut self.kinds[device.kind as usize];
+            if let Some(notice) = device.notice.take() {
+                kind.latencies
+                    .record(Latency::Notification, due.since(notice.due));
+            }
             self.begin_task(place, due);
             self.tally.enter(&self.standing(place));
         }
@@ -286,6 +307,11 @@ impl Recorder {
     /// does not boot well are left out: nobody can ever run that.
     pub fn all_converged(&self) -> bool {
         self.is_enough(self.tally.converged, self.tally.wanted)
+    }
+
+    /// Whether every good device but for stragglers ever had its registration answered.
+    fn was_all_registered(&self) -> bool {
+        self.is_enough(self.tally.was_registered, self.tally.good)
     }
 
     /// Whether so many of all are there that only the scenario's stragglers are missing.

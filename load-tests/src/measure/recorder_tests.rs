@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use tessera::virtual_device::{Code, Ending, Event, Reason, Report, State};
+use tessera::virtual_device::{Code, Ending, Event, Pace, Port, Reason, Report, State};
 
 use super::super::latency::Latency;
 use super::*;
@@ -136,7 +136,7 @@ fn an_update_counts_from_the_deployment_to_the_report_and_its_blocks_by_themselv
     run.tell(0, 1200, progress(600, 20));
     assert_eq!(run.recorder.now().downloading, 1);
     run.tell(0, 1300, progress(424, 40));
-    run.tell(0, 1400, Event::Downloaded { bytes: 1024 });
+    run.tell(0, 1400, downloaded("1.1.0"));
     assert_eq!(run.recorder.now().downloading, 0);
     run.tell(0, 1500, rebooted("1.1.0"));
     run.connect(0, 2000);
@@ -196,26 +196,130 @@ fn the_same_update_again_is_a_loop_and_one_in_between_breaks_it() {
     run.connect(0, 100);
     run.deploy("main@1.1.0", 2, 1000);
     let mut at = 1000;
-    let mut update = |run: &mut Run| {
+    let mut update = |run: &mut Run, version: &str| {
         at += 1000;
         run.tell(0, at, progress(1024, 10));
-        run.tell(0, at, Event::Downloaded { bytes: 1024 });
+        run.tell(0, at, downloaded(version));
         run.tell(0, at, rebooted("1.0.9"));
         run.connect(0, at);
         run.tell(0, at, reported("1.0.9", Code::CHANGED));
     };
-    update(&mut run);
-    update(&mut run);
-    update(&mut run);
+    update(&mut run, "1.1.0");
+    update(&mut run, "1.1.0");
+    update(&mut run, "1.1.0");
     // A boot without a download is no update.
     run.tell(0, 9000, rebooted("1.0.9"));
     run.deploy("main@1.2.0", 3, 10_000);
-    update(&mut run);
+    update(&mut run, "1.2.0");
     run.deploy("main@1.1.0", 4, 20_000);
-    update(&mut run);
+    update(&mut run, "1.1.0");
     let measured = run.finish(30_000);
     assert_eq!(measured.counts["update_loops"], 2);
     assert_eq!(measured.counts["updates"], 0);
+}
+
+#[test]
+fn what_was_downloaded_is_what_the_device_says_and_not_what_it_should_have_next() {
+    let mut run = Run::new();
+    run.connect(0, 100);
+    run.deploy("main@1.1.0", 2, 1000);
+    run.deploy("main@1.2.0", 3, 3000);
+    for (at, version) in [(4000, "1.1.0"), (9000, "1.2.0")] {
+        run.tell(0, at, downloaded(version));
+        run.tell(0, at + 100, rebooted(version));
+        run.connect(0, at + 3000);
+        run.tell(0, at + 3000, reported(version, Code::CHANGED));
+    }
+    let measured = run.finish(20_000);
+    assert_eq!(measured.counts["update_loops"], 0);
+}
+
+#[test]
+fn a_block_that_was_never_answered_is_in_the_histogram_with_the_time_waited_for_it() {
+    let mut run = Run::new();
+    run.connect(0, 100);
+    run.tell(0, 200, progress(600, 20));
+    let waited = Duration::from_secs(10);
+    run.tell(0, 20_000, Event::BlockFailed { waited });
+    let measured = run.finish(21_000);
+    assert_spans(&measured.histograms["block"], 20, 10_000);
+    assert_eq!(measured.counts["blocks"], 1);
+    assert_eq!(measured.counts["blocks_failed"], 1);
+    assert_eq!(measured.counts["requests_failed"], 1);
+}
+
+#[test]
+fn a_bad_device_that_heard_nothing_has_not_been_judged() {
+    let mut run = Run::new();
+    let bad = 3;
+    run.tell(bad, 100, Event::Disconnected(Ending::HandshakeUnanswered));
+    run.tell(0, 100, Event::Disconnected(Ending::HandshakeUnanswered));
+    assert!(run.recorder.is_waited_for(&Expectation::Intruders(0)));
+    let counts = run.recorder.counts().facts();
+    assert_eq!(counts["intruders_refused"], 0);
+    assert_eq!(counts["intruders_unanswered"], 1);
+    assert_eq!(counts["handshakes_failed_unanswered"], 1);
+    run.tell(
+        bad,
+        200,
+        Event::Disconnected(Ending::HandshakeFailed("timed_out")),
+    );
+    assert!(!run.recorder.is_waited_for(&Expectation::Intruders(0)));
+}
+
+#[test]
+fn a_device_that_lost_its_session_waits_from_when_it_was_to_come_back() {
+    let mut run = Run::new();
+    for device in 0..3 {
+        run.connect(device, 0);
+    }
+    let pace = Pace::of(Port::Libcoap);
+    let back = |pause: Duration| pause.as_millis() as u64;
+    // One is in its first attempt after a loss, one after a boot; the third came back late by itself.
+    run.tell(0, 1000, Event::Disconnected(Ending::Silence));
+    run.tell(1, 1000, rebooted("1.0.0"));
+    run.tell(2, 1000, Event::Disconnected(Ending::Silence));
+    let end = 100_000;
+    run.tell(2, end, established(30));
+    let measured = run.finish(end);
+    let handshake = &measured.histograms["handshake"];
+    assert_eq!(measured.counts["handshakes_waiting"], 2);
+    assert_eq!(handshake.count, 6);
+    let longest = end - 1000 - back(pace.reconnect).min(back(pace.start));
+    assert_spans(handshake, 0, longest);
+}
+
+#[test]
+fn a_device_that_runs_an_image_which_never_connects_waits_for_nobody() {
+    let mut run = Run::new();
+    for device in 0..3 {
+        run.connect(device, 0);
+    }
+    run.tell(0, 1000, rebooted("6.6.6"));
+    assert_eq!(run.finish(100_000).counts["handshakes_waiting"], 0);
+}
+
+#[test]
+fn the_last_one_registered_is_the_latest_and_not_the_one_told_of_last() {
+    let mut run = Run::new();
+    run.connect(0, 9000);
+    run.connect(1, 1000);
+    run.connect(2, 2000);
+    run.tell(0, 20_000, Event::Observing);
+    assert_eq!(run.recorder.last_registered, Some(Moment(9_000_000)));
+}
+
+#[test]
+fn those_to_be_told_are_all_that_are_switched_on_in_the_cohort_and_those_moved_leave_their_wait() {
+    let mut run = Run::new();
+    run.connect(0, 100);
+    run.deploy("main@1.1.0", 2, 1000);
+    run.recorder.moved(&[0], 1, run.at(4000));
+    let evidence = run.recorder.evidence(Moment(5_000_000), &latency::empty(), false);
+    assert_eq!(evidence.to_be_told, 3);
+    let notification = run.recorder.latencies();
+    let notification = latency::facts(notification.of(Latency::Notification));
+    assert_spans(&notification, 3000, 3000);
 }
 
 #[test]
@@ -535,6 +639,7 @@ impl Run {
             engines: EngineCounts::default(),
             lateness: latency::empty(),
             recorded: None,
+            is_interrupted: false,
         })
     }
 }
@@ -571,6 +676,13 @@ fn figures(at: Instant, cpu: Duration, resident_bytes: u64) -> Figures {
 fn established(took_ms: u64) -> Event {
     Event::Established {
         took: Duration::from_millis(took_ms),
+    }
+}
+
+fn downloaded(version: &str) -> Event {
+    Event::Downloaded {
+        bytes: 1024,
+        version: version.to_owned(),
     }
 }
 

@@ -17,8 +17,8 @@ pub fn judge(expectation: &Expectation, evidence: &Evidence) -> Verdict {
         Expectation::Converged(share) => converged(evidence, share),
         Expectation::Recorded(share) => recorded(evidence, share),
         Expectation::HandshakeP99(bound) => tail(evidence.handshake, bound, "handshakes"),
-        Expectation::NotificationP99(bound) => tail(evidence.notification, bound, "notifications"),
-        Expectation::BlockP99(bound) => tail(evidence.block, bound, "blocks"),
+        Expectation::NotificationP99(bound) => notification(evidence, bound),
+        Expectation::BlockP99(bound) => block(evidence, bound),
         Expectation::UpdateP99(bound) => tail(evidence.update, bound, "updates"),
         Expectation::DevicesLost(most) => {
             let lost = evidence.good - evidence.connected;
@@ -39,11 +39,42 @@ pub fn judge(expectation: &Expectation, evidence: &Evidence) -> Verdict {
         Expectation::ServerMemoryPerDevice(bytes) => memory(evidence, bytes),
         Expectation::SimulatorLateP99(bound) => tail(evidence.lateness, bound, "timers"),
     };
+    let (met, seen) = if evidence.is_interrupted && needs_the_whole_run(expectation) {
+        (false, format!("not judged: interrupted; {seen}"))
+    } else {
+        (met, seen)
+    };
     Verdict {
         key: expectation.key().to_owned(),
         expected: expectation.to_string(),
         seen,
         met,
+    }
+}
+
+/// Whether what an interruption leaves out would have counted: those that would have been slow, or late.
+fn needs_the_whole_run(expectation: &Expectation) -> bool {
+    match expectation {
+        Expectation::ConvergedWithin(_)
+        | Expectation::HandshakeP99(_)
+        | Expectation::NotificationP99(_)
+        | Expectation::BlockP99(_)
+        | Expectation::UpdateP99(_)
+        | Expectation::SimulatorLateP99(_) => true,
+        Expectation::ConnectedWithin(_)
+        | Expectation::Converged(_)
+        | Expectation::DevicesLost(_)
+        | Expectation::HandshakesAgain(_)
+        | Expectation::HandshakesFailed(_)
+        | Expectation::Intruders(_)
+        | Expectation::UpdatesFailed(_)
+        | Expectation::RolledBack(_)
+        | Expectation::UpdateLoops(_)
+        | Expectation::ReportsRefused(_)
+        | Expectation::ServerCpuPerDevice(_)
+        | Expectation::ServerMemoryPerDevice(_)
+        | Expectation::Recorded(_)
+        | Expectation::StoreErrors(_) => false,
     }
 }
 
@@ -125,11 +156,31 @@ fn tail(tail: Option<Tail>, bound: Duration, what: &str) -> (bool, String) {
     }
 }
 
+/// A few fast notifications say nothing of a fleet that for the most part could not be told.
+fn notification(evidence: &Evidence, bound: Duration) -> (bool, String) {
+    let (is_fast, seen) = tail(evidence.notification, bound, "notifications");
+    let count = evidence.notification.map_or(0, |tail| tail.count);
+    let due = evidence.to_be_told;
+    (
+        is_fast && count.saturating_mul(2) >= due,
+        format!("{seen}; {due} devices were to be told"),
+    )
+}
+
+fn block(evidence: &Evidence, bound: Duration) -> (bool, String) {
+    let (met, mut seen) = tail(evidence.block, bound, "blocks");
+    let failed = evidence.counts.get(Count::BlocksFailed);
+    if failed > 0 {
+        seen.push_str(&format!("; {failed} of them were never answered"));
+    }
+    (met, seen)
+}
+
 fn intruders(evidence: &Evidence, most: u64) -> (bool, String) {
     let sessions = evidence.counts.get(Count::Intruders);
     if evidence.bad_tried < evidence.bad || evidence.bad == 0 {
         let seen = format!(
-            "{sessions} sessions, but only {} of {} bad devices had been answered when the run ended",
+            "could not be judged: {sessions} sessions, but only {} of {} bad devices had been answered when the run ended",
             evidence.bad_tried, evidence.bad
         );
         return (false, seen);

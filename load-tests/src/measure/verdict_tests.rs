@@ -20,6 +20,8 @@ fn evidence() -> Evidence {
         was_registered: 10,
         last_registered: Some(9 * S),
         ended: 60 * S,
+        is_interrupted: false,
+        to_be_told: 200,
         outcomes: vec![
             Outcome {
                 what: "main@1.1.0 for all".to_owned(),
@@ -81,7 +83,7 @@ fn each_expectation_is_met_at_its_bound_and_not_beyond() {
         (
             NotificationP99(seconds(2)),
             NotificationP99(just_below(2)),
-            "2 s at the 99th percentile of 100 notifications",
+            "2 s at the 99th percentile of 100 notifications; 200 devices were to be told",
         ),
         (
             BlockP99(seconds(3)),
@@ -147,6 +149,56 @@ fn intruders_are_counted_once_every_bad_device_has_been_answered() {
         "{}",
         verdict.seen
     );
+}
+
+#[test]
+fn blocks_that_were_never_answered_are_told() {
+    let mut failed = evidence();
+    failed.counts.more(Count::BlocksFailed, 2);
+    let verdict = judge(&Expectation::BlockP99(seconds(3)), &failed);
+    let seen = "3 s at the 99th percentile of 100 blocks; 2 of them were never answered";
+    assert_eq!((verdict.met, &*verdict.seen), (true, seen));
+}
+
+#[test]
+fn notifications_of_less_than_half_of_those_to_be_told_prove_nothing() {
+    let most = Evidence {
+        to_be_told: 201,
+        ..evidence()
+    };
+    let verdict = judge(&Expectation::NotificationP99(seconds(2)), &most);
+    assert!(
+        !verdict.met
+            && verdict
+                .seen
+                .contains("of 100 notifications; 201 devices were to be told"),
+        "{verdict:?}"
+    );
+}
+
+#[test]
+fn how_long_things_take_is_not_judged_by_a_run_that_was_interrupted() {
+    use Expectation::*;
+    let interrupted = Evidence {
+        is_interrupted: true,
+        ..evidence()
+    };
+    let hour = seconds(3600);
+    for expectation in [
+        HandshakeP99(hour),
+        NotificationP99(hour),
+        BlockP99(hour),
+        UpdateP99(hour),
+        SimulatorLateP99(hour),
+        ConvergedWithin(hour),
+    ] {
+        let verdict = judge(&expectation, &interrupted);
+        assert!(
+            !verdict.met && verdict.seen.starts_with("not judged: interrupted"),
+            "{verdict:?}"
+        );
+    }
+    assert!(judge(&DevicesLost(1), &interrupted).met);
 }
 
 #[test]

@@ -210,6 +210,7 @@ fn play(
             engines: engines.counts(),
             lateness: engines.lateness(),
             recorded: None,
+            is_interrupted: halt.was_interrupted(),
         };
         let remarks = engines.remarks();
         // The devices fall silent, and with the last of them what happens, and its counting, ends.
@@ -287,7 +288,7 @@ fn result(
             name: scenario.name.clone(),
             about: scenario.about.clone(),
             text: source.text.clone(),
-            changed: overrides.told(),
+            changed: overrides.told_of(scenario),
             seed: scenario.seed,
             plan: plan.digest(),
             devices: plan.devices.len() as u64,

@@ -26,6 +26,16 @@ impl Overrides {
         let seed = self.seed.map(|seed| format!("--seed {seed}"));
         devices.into_iter().chain(seed).collect()
     }
+
+    /// The same, and what of the file went with it.
+    #[must_use]
+    pub fn told_of(&self, scenario: &Scenario) -> Vec<String> {
+        let stragglers = self
+            .devices
+            .filter(|_| scenario.stragglers > 0)
+            .map(|_| format!("stragglers = {}", scenario.stragglers));
+        self.told().into_iter().chain(stragglers).collect()
+    }
 }
 
 /// A scenario, and what one would like to know of it before it is run.
@@ -133,10 +143,13 @@ fn overridden(scenario: &mut Scenario, overrides: &Overrides) -> Option<Mistake>
             format!("expected {kinds} to {DEVICES_MAX}, as there are {kinds} kinds of devices"),
         ));
     }
+    let before: u64 = scenario.kinds.iter().map(|kind| u64::from(kind.count)).sum();
+    // So many of so many: of a tenth of them a tenth, and one at least where there may be any.
+    scenario.stragglers = (scenario.stragglers * u64::from(devices)).div_ceil(before);
     scale(&mut scenario.kinds, devices);
     let (good, stragglers) = (sense::good_devices(scenario.kinds.iter()), scenario.stragglers);
     (stragglers > 0 && good <= stragglers).then(|| {
-        let problem = format!("{good} of them are good, and stragglers = {stragglers} of the file is all of those: expected more");
+        let problem = format!("{good} of them are good, and stragglers, in proportion {stragglers}, is all of those: expected more");
         Mistake::elsewhere("--devices", devices.to_string(), problem)
     })
 }

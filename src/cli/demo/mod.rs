@@ -317,7 +317,7 @@ impl<'r> Show<'r> {
             let device = happened.device;
             match &happened.event {
                 Event::Progress { received, .. } => screen.received(device, *received),
-                Event::Downloaded { bytes: fetched } => bytes += fetched,
+                Event::Downloaded { bytes: fetched, .. } => bytes += fetched,
                 Event::UpdateFailed(_) => {
                     screen.failed(device, &names[device], "the download failed, to be repeated")
                 }
@@ -449,7 +449,7 @@ impl<'r> Show<'r> {
             Event::Crashed => seat.last = "crashed",
             Event::RolledBack { .. } => seat.last = "went back to its old image",
             Event::Rebooted { .. } => seat.last = "rebooting",
-            Event::Retransmitted | Event::RequestFailed => {}
+            Event::Retransmitted | Event::RequestFailed | Event::BlockFailed { .. } => {}
             Event::Reported { report, code, .. } => {
                 // By the version, not by the state: a report that is lost is never repeated.
                 if code.is_success() && report.version != seat.version {

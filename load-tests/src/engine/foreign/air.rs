@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -26,6 +27,7 @@ pub struct Air {
     out: mpsc::Sender<Order>,
     /// What has arrived.
     arrived: tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>,
+    heard: AtomicBool,
 }
 
 /// The simulated network of a device, which outlives its sockets.
@@ -103,7 +105,13 @@ impl Air {
             gateway,
             out,
             arrived: tokio::sync::Mutex::new(arrived),
+            heard: AtomicBool::new(false),
         }))
+    }
+
+    /// Whether anything has arrived.
+    pub fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// Another address and port from now on, as a NAT gives one without a word.
@@ -122,6 +130,7 @@ impl Conn for Air {
     async fn recv(&self, buffer: &mut [u8]) -> Result<usize, webrtc_util::Error> {
         match self.arrived.lock().await.recv().await {
             Some(bytes) => {
+                self.heard.store(true, Ordering::Relaxed);
                 let len = bytes.len().min(buffer.len());
                 buffer[..len].copy_from_slice(&bytes[..len]);
                 Ok(len)

@@ -45,6 +45,8 @@ pub struct Device {
     observation: Option<Token>,
     /// The blocks of one transfer have one token.
     transfer: Option<(u32, Token)>,
+    /// When the last block was asked for.
+    block_asked: Option<Instant>,
 }
 
 /// What a device is built of.
@@ -99,7 +101,7 @@ enum Next {
         due: Instant,
     },
     Established(Box<DTLSConn>),
-    Refused(&'static str),
+    Refused(Ending),
     Message(usize),
     Deaf,
     Due {
@@ -129,6 +131,7 @@ impl Device {
             token: rng.random::<u32>().into(),
             observation: None,
             transfer: None,
+            block_asked: None,
             pauses,
             rng,
             seat,
@@ -158,8 +161,7 @@ impl Device {
                 Next::Established(conn) => self.established(now, *conn).await,
                 Next::Refused(why) => {
                     self.down(now, self.pauses.refused);
-                    self.tell(now, Event::Disconnected(Ending::HandshakeFailed(why)))
-                        .await;
+                    self.tell(now, Event::Disconnected(why)).await;
                 }
                 Next::Message(len) => {
                     if let Contact::Up(online) = &mut self.contact {
@@ -231,8 +233,9 @@ impl Device {
                 };
             }
             Err(_) => {
+                self.desk.figures().counts.send_errors += 1;
                 self.down(now, self.pauses.refused);
-                self.tell(now, Event::Disconnected(Ending::HandshakeFailed("no socket")))
+                self.tell(now, Event::Disconnected(Ending::HandshakeUnanswered))
                     .await;
             }
         }
@@ -335,8 +338,12 @@ impl Device {
             Told::Failed(ask) => {
                 if let Ask::Block { transfer, .. } = ask {
                     self.firmware.block_failed(now, transfer);
+                    let asked = self.block_asked.unwrap_or(now);
+                    let waited = now.saturating_duration_since(asked);
+                    self.tell(now, Event::BlockFailed { waited }).await;
+                } else {
+                    self.tell(now, Event::RequestFailed).await;
                 }
-                self.tell(now, Event::RequestFailed).await;
             }
             Told::Notified(payload) => self.manifest(now, &payload).await,
             Told::Retransmitted => self.tell(now, Event::Retransmitted).await,
@@ -372,7 +379,12 @@ impl Device {
     async fn ask(&mut self, now: Instant, ask: Ask) {
         let token = self.token_of(&ask);
         match &mut self.contact {
-            Contact::Up(online) if online.client.is_connected() => online.client.ask(now, ask, token),
+            Contact::Up(online) if online.client.is_connected() => {
+                if let Ask::Block { .. } = ask {
+                    self.block_asked = Some(now);
+                }
+                online.client.ask(now, ask, token);
+            }
             Contact::Down { .. } | Contact::Handshaking { .. } | Contact::Up(_) => match ask {
                 Ask::Block { transfer, .. } => {
                     self.firmware.block_failed(now, transfer);
@@ -434,12 +446,20 @@ impl Contact {
                     None => std::future::pending().await,
                 }
             }
-            Self::Handshaking { began, handshake, .. } => {
+            Self::Handshaking {
+                began,
+                handshake,
+                air,
+            } => {
                 let deadline = (*began + patience).into();
                 match tokio::time::timeout_at(deadline, handshake.as_mut()).await {
                     Ok(Ok(conn)) => Next::Established(Box::new(conn)),
-                    Ok(Err(_)) => Next::Refused("webrtc-dtls gave up"),
-                    Err(_) => Next::Refused("no answer in time"),
+                    Ok(Err(_)) if air.has_heard() => {
+                        Next::Refused(Ending::HandshakeFailed("webrtc-dtls gave up"))
+                    }
+                    Ok(Err(_)) => Next::Refused(Ending::HandshakeUnanswered),
+                    Err(_) if air.has_heard() => Next::Refused(Ending::HandshakeFailed("no end in time")),
+                    Err(_) => Next::Refused(Ending::HandshakeUnanswered),
                 }
             }
             Self::Up(online) if online.deaf => std::future::pending().await,

@@ -328,7 +328,10 @@ impl Firmware {
             self.failed(now, target, Reason::IntegrityCheckFailure);
             return;
         }
-        self.events.push_back(Event::Downloaded { bytes: received });
+        self.events.push_back(Event::Downloaded {
+            bytes: received,
+            version: target.version.clone(),
+        });
         self.report(State::Downloaded, Reason::Ready, Some(&target.version));
         self.report(State::Updating, Reason::Ready, Some(&target.version));
         self.phase = Phase::Installing {

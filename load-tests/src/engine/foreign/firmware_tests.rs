@@ -28,7 +28,10 @@ fn an_update_is_fetched_checked_reported_and_booted_after_five_seconds() {
     firmware.connected(reboot);
     assert_eq!(asked(&mut firmware), ["3/1 2", "0/0 2", "observe"]);
     let events: Vec<Event> = std::iter::from_fn(|| firmware.poll_event()).collect();
-    assert!(events.contains(&Event::Downloaded { bytes: 6 }));
+    assert!(events.contains(&Event::Downloaded {
+        bytes: 6,
+        version: "2".into()
+    }));
     assert!(events.contains(&Event::Rebooted { version: "2".into() }));
 }
 

@@ -72,6 +72,7 @@ async fn a_mixed_fleet_on_a_lossy_network_updates_and_a_wrong_key_never_connects
     for device in 0..5 {
         let downloaded = Event::Downloaded {
             bytes: site.artifact.len() as u64,
+            version: "1.0.1".to_owned(),
         };
         assert!(saw(&story.happened, device, |event| *event == downloaded));
         let known = site.api(|api| api.get(&format!("devices/{}", name(device))));

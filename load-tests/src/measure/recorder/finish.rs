@@ -29,6 +29,8 @@ pub struct End {
     pub lateness: Histogram<u64>,
     /// Good devices whose version the gateway has on record as they run it, where that is expected; or why that is not known.
     pub recorded: Option<Result<u64, String>>,
+    /// Whether the run was ended before it was over, by who had it run.
+    pub is_interrupted: bool,
 }
 
 /// What a result has of what was measured.
@@ -59,7 +61,7 @@ impl Recorder {
         self.count_the_waiting(at);
         let evidence = Evidence {
             recorded: end.recorded,
-            ..self.evidence(at, &end.lateness)
+            ..self.evidence(at, &end.lateness, end.is_interrupted)
         };
         let verdicts = self.scenario.expect.iter();
         let verdicts = verdicts.map(|expectation| verdict::judge(expectation, &evidence));
@@ -88,10 +90,12 @@ impl Recorder {
             if !kind.is_good {
                 continue;
             }
-            let handshake = match (device.had_session, device.failed_since) {
-                (false, _) => (device.due <= at).then_some(device.due),
-                (true, failed) => failed,
+            let handshake = match device.had_session {
+                false => Some(device.due),
+                true => device.waiting_since,
             };
+            // Whoever was not to have begun by then has not waited.
+            let handshake = handshake.filter(|since| *since <= at);
             let notice = device.notice.map(|notice| notice.due);
             let update = device.task.filter(|task| task.is_update && task.since <= at);
             for (latency, count, since) in [
@@ -111,7 +115,7 @@ impl Recorder {
         }
     }
 
-    fn evidence(&self, at: Moment, lateness: &Histogram<u64>) -> Evidence {
+    pub(super) fn evidence(&self, at: Moment, lateness: &Histogram<u64>, is_interrupted: bool) -> Evidence {
         let latencies = self.latencies();
         let tail = |latency| Tail::of(latencies.of(latency));
         let looks = &self.server;
@@ -119,8 +123,18 @@ impl Recorder {
             good: self.tally.good,
             stragglers: self.scenario.stragglers,
             was_registered: self.tally.was_registered,
-            last_registered: self.last_registered.map(|moment| moment.0),
+            last_registered: self
+                .last_registered
+                .filter(|_| self.was_all_registered())
+                .map(|moment| moment.0),
             ended: at.0,
+            is_interrupted,
+            to_be_told: self
+                .cohorts
+                .iter()
+                .flat_map(|cohort| &cohort.deployments)
+                .map(|deployment| deployment.to_be_told)
+                .sum(),
             outcomes: self.outcomes(at),
             connected: self.tally.connected,
             wanted: self.tally.wanted,

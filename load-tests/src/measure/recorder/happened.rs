@@ -3,9 +3,10 @@
 use tessera::virtual_device::{Ending, Event, Reason, Report};
 
 use super::super::counts::Count;
-use super::super::device::{Device, Link, Moment};
+use super::super::device::{Link, Moment};
 use super::super::latency::{self, Latency, micros};
 use super::Recorder;
+use crate::scenario::ImageName;
 
 impl Recorder {
     pub(super) fn happened(&mut self, place: usize, at: Moment, event: &Event) {
@@ -16,15 +17,16 @@ impl Recorder {
             Event::Disconnected(ending) => self.disconnected(place, at, *ending),
             Event::Observing => {
                 self.count(place, Count::Registrations);
+                let is_first = !self.devices[place].was_registered && self.kind_of(place).is_good;
+                // Devices tell each in its own order, and not all in one.
+                if is_first && (self.last_registered.is_none() || !self.was_all_registered()) {
+                    self.last_registered = self.last_registered.max(Some(at));
+                }
                 self.change(place, |device| {
                     device.link = Link::Observing;
                     device.is_registered = true;
                     device.was_registered = true;
                 });
-                let enough = self.is_enough(self.tally.was_registered, self.tally.good);
-                if self.last_registered.is_none() && enough {
-                    self.last_registered = Some(at);
-                }
             }
             Event::Manifest { sequence } => {
                 self.count(place, Count::Manifests);
@@ -44,9 +46,11 @@ impl Recorder {
                     self.change(place, |device| device.is_downloading = true);
                 }
             }
-            Event::Downloaded { .. } => {
+            Event::Downloaded { version, .. } => {
                 self.count(place, Count::Downloads);
-                let fetched = self.wanted(&self.devices[place]);
+                // Not what it should have by now: that may have changed since it began.
+                let package = self.kinds[self.devices[place].kind as usize].package;
+                let fetched = Some(self.versions.of(package, version));
                 self.change(place, |device| {
                     device.is_downloading = false;
                     device.fetched = fetched;
@@ -71,11 +75,21 @@ impl Recorder {
             }
             Event::Crashed => {
                 self.count(place, Count::Crashes);
-                self.change(place, Device::restart);
+                let back = at.plus(self.kind_of(place).boot);
+                self.change(place, |device| device.restart(Some(back)));
             }
             Event::RolledBack { .. } => self.count(place, Count::RolledBack),
-            Event::Rebooted { version } => self.rebooted(place, version),
+            Event::Rebooted { version } => self.rebooted(place, at, version),
             Event::Retransmitted => self.count(place, Count::Retransmissions),
+            Event::BlockFailed { waited } => {
+                let kind = self.kind_of(place);
+                kind.counts.one(Count::RequestsFailed);
+                kind.counts.one(Count::BlocksFailed);
+                if kind.is_good {
+                    // It would have taken longer than that.
+                    kind.latencies.record(Latency::Block, micros(*waited));
+                }
+            }
             Event::RequestFailed => {
                 self.count(place, Count::RequestsFailed);
                 if self.devices[place].link == Link::Connected {
@@ -87,9 +101,9 @@ impl Recorder {
 
     fn established(&mut self, place: usize, at: Moment, took: u64) {
         let device = &self.devices[place];
-        let took = match (device.had_session, device.failed_since) {
+        let took = match (device.had_session, device.waiting_since) {
             (false, _) => at.since(device.due),
-            (true, Some(failed)) => took.max(at.since(failed)),
+            (true, Some(since)) => took.max(at.since(since)),
             (true, None) => took,
         };
         let is_again = !device.is_fresh;
@@ -108,13 +122,14 @@ impl Recorder {
             device.has_tried = true;
             device.had_session = true;
             device.is_fresh = false;
-            device.failed_since = None;
+            device.waiting_since = None;
         });
     }
 
     fn disconnected(&mut self, place: usize, at: Moment, ending: Ending) {
         let kind = self.kind_of(place);
-        let failed = match ending {
+        let reconnect = kind.reconnect;
+        let (failed, is_judged) = match ending {
             Ending::HandshakeFailed(reason) => {
                 let count = if kind.is_good {
                     Count::HandshakesFailed
@@ -122,40 +137,48 @@ impl Recorder {
                     Count::IntrudersRefused
                 };
                 kind.counts.because(count, reason);
-                true
+                (true, true)
+            }
+            Ending::HandshakeUnanswered => {
+                if kind.is_good {
+                    kind.counts.because(Count::HandshakesFailed, "unanswered");
+                } else {
+                    kind.counts.one(Count::IntrudersUnanswered);
+                }
+                (true, false)
             }
             Ending::NoAnswer => {
                 kind.counts.one(Count::EndedNoAnswer);
-                false
+                (false, false)
             }
             Ending::Reset => {
                 kind.counts.one(Count::EndedReset);
-                false
+                (false, false)
             }
             Ending::Silence => {
                 kind.counts.one(Count::EndedSilence);
-                false
+                (false, false)
             }
             Ending::Malformed => {
                 kind.counts.one(Count::EndedMalformed);
-                false
+                (false, false)
             }
             Ending::Closed => {
                 kind.counts.one(Count::EndedClosed);
-                false
+                (false, false)
             }
             Ending::Exhausted => {
                 kind.counts.one(Count::EndedExhausted);
-                false
+                (false, false)
             }
         };
         self.change(place, |device| {
             device.link = Link::Down;
             device.may_have_given_up = false;
-            if failed {
-                device.has_tried = true;
-                device.failed_since.get_or_insert(at);
-            }
+            device.has_tried |= is_judged;
+            // One that comes back counts from when it was to, one that fails at the latest from when it did.
+            let since = if failed { at } else { at.plus(reconnect) };
+            device.waiting_since = Some(device.waiting_since.map_or(since, |before| before.min(since)));
         });
     }
 
@@ -205,8 +228,18 @@ impl Recorder {
         });
     }
 
-    fn rebooted(&mut self, place: usize, version: &str) {
-        let package = self.kinds[self.devices[place].kind as usize].package;
+    fn rebooted(&mut self, place: usize, at: Moment, version: &str) {
+        let kind = self.devices[place].kind as usize;
+        let package = self.kinds[kind].package;
+        let image = ImageName {
+            package: self.versions.packages[package].clone(),
+            version: version.to_owned(),
+        };
+        // An image that never connects waits for nobody.
+        let back = self
+            .scenario
+            .boot_well(&[image])
+            .then(|| at.plus(self.kinds[kind].boot));
         let version = self.versions.of(package, version);
         self.count(place, Count::Boots);
         let device = &self.devices[place];
@@ -214,7 +247,7 @@ impl Recorder {
             self.count(place, Count::UpdateLoops);
         }
         self.change(place, |device| {
-            device.restart();
+            device.restart(back);
             device.runs = version;
             device.updated_to = device.fetched.take().or(device.updated_to);
         });

@@ -523,12 +523,19 @@ fn another_number_of_devices_keeps_the_kinds_in_proportion() {
             "{told}"
         );
     }
-    let text = format!("stragglers = 8\n{text}");
-    let told = read(&text, &devices_of(8)).unwrap_err().to_string();
+    for (devices, stragglers) in [(1000, 80), (100, 8), (26, 3), (25, 2), (3, 1)] {
+        let some = format!("stragglers = 8\n{text}");
+        let scenario = read(&some, &devices_of(devices)).unwrap();
+        assert_eq!(scenario.stragglers, stragglers, "{devices}");
+        assert_eq!(read(&text, &devices_of(devices)).unwrap().stragglers, 0);
+    }
+    let some = read(&format!("stragglers = 8\n{text}"), &devices_of(50)).unwrap();
+    assert_eq!(devices_of(50).told_of(&some), ["--devices 50", "stragglers = 4"]);
+    let text = format!("stragglers = 99\n{text}");
+    let told = read(&text, &devices_of(3)).unwrap_err().to_string();
     let all =
-        "--devices = 8: 8 of them are good, and stragglers = 8 of the file is all of those: expected more";
+        "--devices = 3: 3 of them are good, and stragglers, in proportion 3, is all of those: expected more";
     assert!(told.ends_with(all), "{told}");
-    assert!(read(&text, &devices_of(9)).is_ok());
     assert_eq!(devices_of(5).told(), ["--devices 5"]);
     let both = Overrides {
         devices: Some(5),
@@ -560,7 +567,7 @@ fn every_shipped_scenario_can_be_run_and_can_fail() {
         let scenario = checked.scenario;
         assert_eq!(scenario.name, *name);
         assert!(scenario.about.contains('.'), "{name} says what it shows");
-        let expected: BTreeSet<&str> = scenario.expect.iter().map(super::Expectation::key).collect();
+        let expected: BTreeSet<&str> = scenario.expect.iter().map(Expectation::key).collect();
         for key in ["simulator_late_p99", "reports_refused", "converged_within"] {
             let is_there =
                 expected.contains(key) || (key == "converged_within" && scenario.images.is_empty());
