@@ -36,6 +36,7 @@ fn the_smoke_scenario_passes_and_its_figures_agree_with_each_other() {
     assert!(server("datagrams_in") <= count("datagrams_sent"));
     assert!(count("datagrams_received") <= server("datagrams_out"));
     assert_eq!(server("sessions"), devices);
+    assert_eq!(count("recorded"), devices);
 
     // Each booted for each of two updates, and a fifth of them for the reboot; and shook hands at first and after each boot.
     assert_eq!(count("updates"), 2 * devices);
@@ -338,6 +339,25 @@ fn what_cannot_be_run_is_said_and_ends_with_2() {
         let said = told(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_run_that_never_came_to_begin_leaves_nothing_and_can_be_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("scenario.toml");
+    let gateway = "[gateway]\nconfig = { \"coaps.idle_timeout\" = \"1s\" }\n";
+    fs::write(&file, small(gateway)).unwrap();
+    let out = folder.path().join("out");
+    for _ in 0..2 {
+        let output = command(file.to_str().unwrap(), &out, &[]).output().unwrap();
+        let said = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("coaps.idle_timeout") && said.contains("3h"),
+            "{said}"
+        );
+        assert!(!out.exists(), "{said}");
     }
 }
 
