@@ -173,7 +173,7 @@ fn the_same_seed_makes_the_same_devices_and_chooses_the_same_of_them() {
     let text = small(
         "[[events]]\ndo = \"reboot\"\nafter = \"connected\"\nshare = \"50 %\"\n\n\
          [[events]]\ndo = \"rebind\"\nafter = \"previous\"\nshare = \"50 %\"\n\n\
-         [expect]\nconnected_within = \"30 s\"\ndevices_lost = 0\n",
+         [expect]\nconnected_within = \"30 s\"\n",
     );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("chosen.toml");
@@ -271,6 +271,92 @@ fn devices_send_from_the_addresses_and_ports_that_the_run_is_told() {
     );
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(result["counts"]["handshakes"], 8);
+}
+
+#[test]
+fn a_run_goes_on_until_an_outage_is_over_and_devices_have_had_time_to_notice() {
+    let _turn = turn();
+    let text = small(
+        "[[events]]\ndo = \"outage\"\nafter = \"connected\"\nlasts = \"4 s\"\n\n\
+         [expect]\nconnected_within = \"20 s\"\ndevices_lost = 0\n",
+    );
+    let (output, result) = run_text(&text, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let began = result["events"][0]["at_s"].as_f64().unwrap();
+    let took = result["took_s"].as_f64().unwrap();
+    assert!(took >= began + 4.0 + 35.0, "{took} s, of an outage at {began} s");
+    let series = result["series"].as_array().unwrap();
+    let last = series.last().unwrap()["at_s"].as_f64().unwrap();
+    assert!(
+        (took - last).abs() < 0.01,
+        "the last sample is of the end: {last} s, {took} s"
+    );
+    let look = result["server"]["last_look_s"].as_f64().unwrap();
+    assert!(look < 1.0, "{look} s");
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_at_the_end_fails_the_run() {
+    let _turn = turn();
+    let text = small("[[events]]\ndo = \"reboot\"\nat = \"3 s\"\n\n[expect]\nconnected_within = \"3 s\"\n");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("frozen.toml");
+    fs::write(&file, text).unwrap();
+    let out = folder.path().join("out");
+    let mut child = command(file.to_str().unwrap(), &out, &[])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut talk = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(talk.any(|line| line.unwrap().contains("  reboot")));
+    kill(gateway_of(child.id()).unwrap(), Signal::SIGSTOP).unwrap();
+    let rest: Vec<String> = talk.map(Result::unwrap).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{}", rest.join("\n"));
+    let result = result(&out);
+    let failed: Vec<(&str, &str)> = result["verdicts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|verdict| verdict["met"] == false)
+        .map(|verdict| {
+            (
+                verdict["key"].as_str().unwrap(),
+                verdict["seen"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(failed, [("gateway", "the gateway did not answer at the end")]);
+    let look = result["server"]["last_look_s"].as_f64().unwrap();
+    assert!(look > 0.5, "its counters are as old as the last answer: {look} s");
+}
+
+#[test]
+fn a_run_whose_time_is_over_does_not_wait_for_a_gateway_that_is_away() {
+    let _turn = turn();
+    let text = small(
+        "[images.\"main@1.1.0\"]\nsize = \"1 KiB\"\n\n\
+         [[events]]\ndo = \"kill-gateway\"\nafter = \"connected\"\naway = \"50 s\"\n\n\
+         [[events]]\ndo = \"deploy\"\nafter = \"connected\"\ncohort = \"all\"\nimages = \"main@1.1.0\"\n\n\
+         [expect]\nconnected_within = \"10 s\"\n",
+    );
+    let text = text.replace("stop_after = \"60 s\"", "stop_after = \"12 s\"");
+    let (output, result) = run_text(&text, &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
+    assert_eq!(result["ended"], "time");
+    let took = result["took_s"].as_f64().unwrap();
+    assert!(took < 14.0, "{took} s");
+    let verdicts = result["verdicts"].as_array().unwrap();
+    let events = verdicts
+        .iter()
+        .find(|verdict| verdict["key"] == "events")
+        .unwrap();
+    let seen = events["seen"].as_str().unwrap();
+    assert!(
+        seen.contains("deploy") && seen.contains("never came to happen"),
+        "{seen}"
+    );
+    assert!(seen.contains("before the gateway was back"), "{seen}");
 }
 
 #[test]
@@ -402,6 +488,20 @@ fn command(scenario: &str, out: &Path, arguments: &[&str]) -> Command {
         .args(["run", scenario, "--out", out.to_str().unwrap()])
         .args(arguments);
     command
+}
+
+/// The gateway that a run has started, once there is one.
+fn gateway_of(run: u32) -> Option<Pid> {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let mut numbers = processes.filter_map(|process| process.file_name().to_str()?.parse::<i32>().ok());
+    let number = numbers.find(|number| {
+        let read = |file| fs::read_to_string(format!("/proc/{number}/{file}")).unwrap_or_default();
+        let parent = read("stat")
+            .rsplit_once(')')
+            .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        parent == Some(run) && read("cmdline").contains("serve-gateway")
+    })?;
+    Some(Pid::from_raw(number))
 }
 
 fn result(out: &Path) -> Value {

@@ -1,6 +1,7 @@
 //! The gateway, as it was looked at.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::gateway::Figures;
 
@@ -26,7 +27,7 @@ impl Looks {
     }
 
     /// What the gateway counted from before the first device to the last look.
-    pub fn facts(&self) -> BTreeMap<String, f64> {
+    pub fn facts(&self, at: Instant) -> BTreeMap<String, f64> {
         let Some(last) = &self.last else {
             return BTreeMap::new();
         };
@@ -45,6 +46,9 @@ impl Looks {
         }
         facts.insert("memory_bytes_max".to_owned(), self.memory_max as f64);
         facts.insert("memory_bytes".to_owned(), last.resident_bytes as f64);
+        // How old all of this is: of a gateway that answers until the end, nothing.
+        let age = at.saturating_duration_since(last.at);
+        facts.insert("last_look_s".to_owned(), age.as_secs_f64());
         facts
     }
 }

@@ -50,6 +50,8 @@ pub struct Recorder {
     /// The latest moment at which a good device had its registration answered for the first time; once all were, stragglers aside,
     /// it stays.
     last_registered: Option<Moment>,
+    /// Whether it is over: nothing is counted any more.
+    is_closed: bool,
 }
 
 /// What is counted of one kind of devices.
@@ -128,6 +130,7 @@ impl Recorder {
             server: Looks::default(),
             engines: EngineCounts::default(),
             last_registered: None,
+            is_closed: false,
         };
         for place in 0..recorder.devices.len() {
             recorder.tally.enter(&recorder.standing(place));
@@ -227,12 +230,23 @@ impl Recorder {
         }
     }
 
-    /// Counts what happened.
+    /// Counts what happened, until it is over.
     pub fn take(&mut self, batch: &[Happened]) {
+        if self.is_closed {
+            return;
+        }
         for Happened { device, at, event } in batch {
             let at = self.moment(*at);
             self.happened(*device as usize, at, event);
         }
+    }
+
+    /// It is over: this is the moment that is judged, and the last sample. Devices and their engines go on for a while, and
+    /// whatever they do is none of the run's.
+    pub fn close(&mut self, at: Instant, engines: EngineCounts, own_cpu: Duration) {
+        self.is_closed = true;
+        let last = self.taken(at, None, engines, own_cpu);
+        self.series.end(last);
     }
 
     /// To be called once a second.
@@ -247,13 +261,24 @@ impl Recorder {
         if let Some(figures) = figures {
             self.look(figures);
         }
-        if !self.series.wants_one() {
+        if self.is_closed || !self.series.wants_one() {
             return;
         }
+        let taken = self.taken(now, figures, engines, own_cpu);
+        self.series.take(taken);
+    }
+
+    fn taken(
+        &mut self,
+        now: Instant,
+        figures: Option<&Figures>,
+        engines: EngineCounts,
+        own_cpu: Duration,
+    ) -> Taken {
         let blocks = std::mem::replace(&mut self.recent_blocks, latency::empty());
         let counts = self.counts();
         let named = self.versions.names.iter().zip(&self.tally.versions);
-        self.series.take(Taken {
+        Taken {
             at: self.moment(now),
             connected: self.tally.connected,
             observing: self.tally.observing,
@@ -277,7 +302,7 @@ impl Recorder {
             own_cpu,
             block_p50_p99: (!blocks.is_empty())
                 .then(|| (blocks.value_at_quantile(0.5), blocks.value_at_quantile(0.99))),
-        });
+        }
     }
 
     /// Where the fleet stands.

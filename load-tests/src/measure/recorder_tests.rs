@@ -88,6 +88,21 @@ fn whoever_is_still_waiting_at_the_end_counts_with_the_time_waited_so_far() {
 }
 
 #[test]
+fn what_happens_after_the_end_is_not_counted() {
+    let mut run = Run::new();
+    run.connect(0, 1000);
+    let at = run.at(2000);
+    run.recorder.close(at, EngineCounts::default(), Duration::ZERO);
+    run.tell(0, 2001, Event::Disconnected(Ending::NoAnswer));
+    run.tell(0, 2002, established(1));
+    let measured = run.finish(2000);
+    assert_eq!(measured.counts["handshakes"], 1);
+    assert_eq!(measured.counts["ended_no_answer"], 0);
+    let last = measured.series.last().unwrap();
+    assert_eq!((last.at_s, last.connected), (2.0, 1));
+}
+
+#[test]
 fn a_notification_counts_from_when_the_request_was_due_to_the_first_sight_of_it() {
     let mut run = Run::new();
     run.connect(0, 100);

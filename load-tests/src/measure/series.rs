@@ -98,18 +98,26 @@ impl Series {
                 slower = sample.block_p50_p99;
                 return false;
             }
-            sample.block_p50_p99 = match (slower, sample.block_p50_p99) {
-                (Some(one), Some(other)) => Some((one.0.max(other.0), one.1.max(other.1))),
-                (one, other) => one.or(other),
-            };
+            sample.block_p50_p99 = slower_of(slower, sample.block_p50_p99);
             true
         });
         self.stride *= 2;
     }
 
+    /// Takes the last one, whenever that is. In place of the one before it where that is not long ago: the rates of a few
+    /// milliseconds are none.
+    pub fn end(&mut self, mut sample: Taken) {
+        if let Some(before) = self.taken.pop_if(|before| sample.at.since(before.at) < SHORT) {
+            sample.block_p50_p99 = slower_of(before.block_p50_p99, sample.block_p50_p99);
+            sample.server = sample.server.or(before.server);
+        }
+        self.taken.push(sample);
+    }
+
     /// As a result has them: rates are over the time since the sample before.
     pub fn samples(&self) -> Vec<Sample> {
-        let mut before = Taken::default();
+        // What was before the first sample was in no time that is known: that one is where rates begin.
+        let mut before = self.taken.first().cloned().unwrap_or_default();
         let mut server_before: Option<Server> = None;
         let mut samples = Vec::with_capacity(self.taken.len());
         for taken in &self.taken {
@@ -144,6 +152,14 @@ impl Series {
     }
 }
 
+/// Of two of the pairs the worse.
+fn slower_of(one: Option<(u64, u64)>, other: Option<(u64, u64)>) -> Option<(u64, u64)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some((one.0.max(other.0), one.1.max(other.1))),
+        (one, other) => one.or(other),
+    }
+}
+
 /// CPU between two looks; none where they are the same one.
 fn cores(then: Server, now: Server) -> Option<f64> {
     let seconds = now.at.since(then.at) as f64 / 1e6;
@@ -152,6 +168,8 @@ fn cores(then: Server, now: Server) -> Option<f64> {
 
 /// Two hours of seconds: more than a plot has room for.
 pub const SAMPLES_MAX: usize = 7200;
+/// Microseconds: less than this is no second of its own.
+const SHORT: u64 = 500_000;
 
 #[cfg(test)]
 mod tests {
@@ -189,6 +207,50 @@ mod tests {
         let cpu: Vec<Option<f64>> = samples.iter().map(|sample| sample.server_cpu).collect();
         assert_eq!(cpu, [None, Some(0.25), None, Some(0.25)]);
         assert_eq!(samples[3].own_cpu, 0.5);
+    }
+
+    #[test]
+    fn rates_begin_at_the_first_sample() {
+        let mut series = Series::new();
+        series.take(Taken {
+            at: Moment(4000),
+            datagrams_sent: 5000,
+            own_cpu: Duration::from_secs(3),
+            ..Taken::default()
+        });
+        let samples = series.samples();
+        assert_eq!((samples[0].datagrams_out_per_s, samples[0].own_cpu), (0.0, 0.0));
+    }
+
+    #[test]
+    fn the_last_sample_is_of_the_end_and_its_rates_of_no_few_milliseconds() {
+        let mut series = Series::new();
+        series.take(second(0));
+        series.take(second(1));
+        series.take(second(2));
+        series.end(Taken {
+            at: Moment(2_010_000),
+            converged: 7,
+            handshakes: 31,
+            ..Taken::default()
+        });
+        let samples = series.samples();
+        assert_eq!(samples.len(), 3);
+        let last = &samples[2];
+        assert_eq!(
+            (last.at_s, last.converged, last.server_sessions),
+            (2.01, 7, Some(2))
+        );
+        assert_eq!(last.block_p50_p99, Some((2, 4)));
+        assert!(
+            (20.0..21.0).contains(&last.handshakes_per_s),
+            "{}",
+            last.handshakes_per_s
+        );
+        let mut series = Series::new();
+        series.take(second(0));
+        series.end(second(1));
+        assert_eq!(series.samples().len(), 2);
     }
 
     #[test]

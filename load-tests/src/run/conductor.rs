@@ -2,10 +2,12 @@
 //!
 //! 1. Each event in the file's order waits for its trigger; one that is due at a time waits for nothing else, so that a gateway
 //!    which falls behind is not spared.
-//! 2. What an event begins and another moment ends (the gateway is away, its disk is full) ends by itself meanwhile. Only what
-//!    needs the gateway's API waits for the gateway to be back; its time counts from when it was due.
+//! 2. What an event begins and another moment ends (the gateway is away, its disk is full, an outage) ends by itself meanwhile.
+//!    Only what needs the gateway's API waits for the gateway to be back; its time counts from when it was due.
 //! 3. When all events are over, and whatever is expected of the end holds, the run lingers and ends at the first moment at which
-//!    that holds again. A device that is lost does not come back for that.
+//!    that holds again. A device that is lost does not come back for that. Where sessions were disturbed and are expected to have
+//!    survived, that moment is not before devices have had time to notice.
+//! 4. What comes after that moment is not counted: the verdicts are on what it was chosen for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,12 +19,13 @@ use tessera::clock;
 use super::engines::Engines;
 use super::halt::Halt;
 use super::progress::Progress;
+use crate::bench::process_cpu;
 use crate::engine::Order;
 use crate::gateway::{Api, ApiError, Counted, Deployed, Gateway, GatewayError};
 use crate::measure::Recorder;
 use crate::plan::Plan;
 use crate::result::EventFacts;
-use crate::scenario::{Event, ImageName, Scenario, What, When, show_images};
+use crate::scenario::{Event, Expectation, ImageName, Scenario, What, When, show_images};
 
 /// Everything that a run consists of.
 #[derive(Debug)]
@@ -43,10 +46,14 @@ pub struct Stage<'a> {
     pub halt: &'a Halt,
     /// When the arrival begins.
     pub began: Instant,
+    /// What the set-up took of the processor.
+    pub set_up_cpu: Duration,
     /// Who watches.
     pub progress: &'a Progress,
     /// Whether the gateway is away because the scenario says so.
     pub is_away: AtomicBool,
+    /// Until when the last event that may cost sessions, and no device is told of, went or goes on.
+    pub disturbed: Mutex<Option<Instant>>,
     /// What has happened.
     pub log: Mutex<Log>,
 }
@@ -58,6 +65,8 @@ pub struct Log {
     pub events: Vec<EventFacts>,
     /// Those that could not be carried out, and why.
     pub failures: Vec<String>,
+    /// Whether the gateway has answered at the end.
+    pub has_answered: bool,
 }
 
 /// How a run ended.
@@ -89,15 +98,20 @@ impl Ended {
 type Ends<'s> = Vec<ScopedJoinHandle<'s, ()>>;
 
 impl<'a> Stage<'a> {
-    /// Has everything happen.
-    pub fn conduct<'s>(&'s self, scope: &'s Scope<'s, '_>) -> Ended {
+    /// Has everything happen; tells how the run ended, and when.
+    pub fn conduct<'s>(&'s self, scope: &'s Scope<'s, '_>) -> (Ended, Instant) {
         let mut ends = Ends::new();
-        let ended = self
-            .events(scope, &mut ends)
-            .unwrap_or_else(|| self.end(&mut ends));
+        let (ended, at) = match self.events(scope, &mut ends) {
+            None => self.end(&mut ends),
+            Some(ended) => {
+                let at = clock::now();
+                self.close(at, |_| true);
+                (ended, at)
+            }
+        };
         // Whoever waits for a gateway to come back, or a disk to be emptied, need not any more.
         self.halt.raise();
-        ended
+        (ended, at)
     }
 
     /// The events; tells how the run ended if it did before they were over.
@@ -119,6 +133,19 @@ impl<'a> Stage<'a> {
                 }
             };
             before = clock::now();
+            let is_with_gateway = match event.what {
+                What::Deploy { .. }
+                | What::RollBack { .. }
+                | What::Move { .. }
+                | What::KillGateway { .. }
+                | What::RestartGateway { .. }
+                | What::FillDisk { .. } => true,
+                What::Rebind { .. } | What::Reboot { .. } | What::Outage { .. } => false,
+            };
+            if is_with_gateway && let Some(ended) = self.back(ends) {
+                self.missed(&self.scenario.events[place..]);
+                return Some(ended);
+            }
             self.happen(place, event, due, scope, ends);
         }
         self.progress.next("what is expected of the end");
@@ -140,21 +167,61 @@ impl<'a> Stage<'a> {
     }
 
     /// After the last event: until everything is over.
-    fn end(&self, ends: &mut Ends<'_>) -> Ended {
+    fn end(&self, ends: &mut Ends<'_>) -> (Ended, Instant) {
         let mut held_at = None;
         loop {
             ends.retain(|end| !end.is_finished());
-            let holds = ends.is_empty() && self.arrival_is_over() && self.nothing_is_waited_for();
-            if holds {
-                let since = *held_at.get_or_insert_with(clock::now);
-                if clock::now() >= since + self.scenario.linger {
-                    return Ended::Done;
+            let now = clock::now();
+            let is_over =
+                ends.is_empty() && self.arrival_is_over() && self.quiet_at().is_none_or(|at| at <= now);
+            let holds = |recorder: &Recorder| self.nothing_is_waited_for(recorder);
+            if is_over && (held_at.is_some() || holds(&self.recorder())) {
+                let since = *held_at.get_or_insert(now);
+                if now >= since + self.scenario.linger && self.close(now, holds) {
+                    return (Ended::Done, now);
                 }
             }
             if let Some(ended) = self.wait(None) {
-                return ended;
+                let at = clock::now();
+                self.close(at, |_| true);
+                return (ended, at);
             }
         }
+    }
+
+    /// Ends the counting at a moment at which that holds; false where it does not.
+    fn close(&self, at: Instant, holds: impl FnOnce(&Recorder) -> bool) -> bool {
+        // Not under the lock: an engine may wait for it with its own figures in hand.
+        let counts = self.engines.counts();
+        let own_cpu = process_cpu().saturating_sub(self.set_up_cpu);
+        let mut recorder = self.recorder();
+        let is_closed = holds(&recorder);
+        if is_closed {
+            recorder.close(at, counts, own_cpu);
+        }
+        is_closed
+    }
+
+    /// When what disturbs sessions is over; where they are expected to survive it, when the last device will have noticed that its
+    /// own has not.
+    fn quiet_at(&self) -> Option<Instant> {
+        let disturbed = *self.disturbed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut expected = self.scenario.expect.iter();
+        let is_judged = expected.any(|expectation| {
+            matches!(
+                expectation,
+                Expectation::DevicesLost(_)
+                    | Expectation::HandshakesAgain(_)
+                    | Expectation::HandshakesFailed(_)
+            )
+        });
+        disturbed.map(|until| if is_judged { until + NOTICED } else { until })
+    }
+
+    /// Something disturbs sessions until then.
+    fn disturbs(&self, until: Instant) {
+        let mut disturbed = self.disturbed.lock().unwrap_or_else(PoisonError::into_inner);
+        *disturbed = (*disturbed).max(Some(until));
     }
 
     fn arrival_is_over(&self) -> bool {
@@ -162,8 +229,7 @@ impl<'a> Stage<'a> {
         clock::now() >= self.began + last.unwrap_or_default()
     }
 
-    fn nothing_is_waited_for(&self) -> bool {
-        let recorder = self.recorder();
+    fn nothing_is_waited_for(&self, recorder: &Recorder) -> bool {
         !self
             .scenario
             .expect
@@ -218,18 +284,15 @@ impl<'a> Stage<'a> {
         let told = self.scenario.told(what);
         match what {
             What::Deploy { cohort, images } => {
-                self.back(ends);
                 self.deploys(what, *cohort, Some(images.clone()), due, |api, name| {
                     api.deploy(name, images)
                 });
             }
             What::RollBack { cohort } => {
-                self.back(ends);
                 let images = self.recorder().before_active(*cohort);
                 self.deploys(what, *cohort, images, due, Api::roll_back);
             }
             What::Move { who, to } => {
-                self.back(ends);
                 let devices = chosen(who);
                 self.tell(what.word(), told.clone(), devices.len() as u64);
                 self.recorder().moved(&devices, *to, due);
@@ -242,29 +305,32 @@ impl<'a> Stage<'a> {
                     self.failed(&told, &error);
                 }
             }
-            What::Rebind { who } => self.orders(what, told, &chosen(who), Order::Rebind),
+            What::Rebind { who } => {
+                self.orders(what, told, &chosen(who), Order::Rebind);
+                self.disturbs(clock::now());
+            }
             What::Reboot { who } => {
                 let devices = chosen(who);
                 self.recorder().restarts(&devices);
                 self.orders(what, told, &devices, Order::Reboot);
             }
-            What::Outage { who, lasts } => self.orders(what, told, &chosen(who), Order::Outage(*lasts)),
+            What::Outage { who, lasts } => {
+                self.orders(what, told, &chosen(who), Order::Outage(*lasts));
+                self.disturbs(clock::now() + *lasts);
+            }
             What::KillGateway { away, shards } => {
-                self.back(ends);
                 self.tell(what.word(), told.clone(), 0);
                 self.is_away.store(true, Ordering::Relaxed);
                 let killed = self.gateway().kill();
                 self.comes_back(&told, killed, *away, *shards, scope, ends);
             }
             What::RestartGateway { away, shards } => {
-                self.back(ends);
                 self.tell(what.word(), told.clone(), 0);
                 self.is_away.store(true, Ordering::Relaxed);
                 let stopped = self.gateway().stop();
                 self.comes_back(&told, stopped, *away, *shards, scope, ends);
             }
             What::FillDisk { lasts } => {
-                self.back(ends);
                 self.tell(what.word(), told.clone(), 0);
                 let filled = self.gateway().fill_disk().map(drop);
                 if let Err(error) = filled {
@@ -365,12 +431,15 @@ impl<'a> Stage<'a> {
         let (then, told) = (clock::now() + away, told.to_owned());
         ends.push(scope.spawn(move || {
             if self.halt.wait_until(then) {
+                let failure = format!("{told}: the run ended before the gateway was back");
+                self.log().failures.push(failure);
                 return;
             }
             let mut gateway = self.gateway();
             let started = gateway.start_again(shards);
             self.is_away.store(started.is_err(), Ordering::Relaxed);
             drop(gateway);
+            self.disturbs(clock::now());
             match started {
                 Ok(()) => self.tell("start-gateway", "the gateway is back".to_owned(), 0),
                 Err(error) => self.failed(&told, &error),
@@ -379,11 +448,16 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until the gateway is there and its disk is not full: what needs its API needs both, and two such events at once would
-    /// undo each other.
-    fn back(&self, ends: &mut Ends<'_>) {
-        for end in ends.drain(..) {
-            if let Err(panic) = end.join() {
-                std::panic::resume_unwind(panic);
+    /// undo each other. Tells if the run ended before.
+    fn back(&self, ends: &mut Ends<'_>) -> Option<Ended> {
+        loop {
+            // One that panicked is seen by the scope.
+            ends.retain(|end| !end.is_finished());
+            if ends.is_empty() {
+                return None;
+            }
+            if let Some(ended) = self.wait(None) {
+                return Some(ended);
             }
         }
     }
@@ -442,3 +516,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 const REFILL: Duration = Duration::from_millis(100);
 /// How often is looked whether something has come to hold.
 const LOOK: Duration = Duration::from_millis(20);
+/// A Zephyr device speaks when it has heard nothing for 30 s (`CONTRACT.md`, 1): only that, and some retransmissions, tell it that its
+/// session is gone. Until then it believes to be connected.
+const NOTICED: Duration = Duration::from_secs(35);

@@ -40,6 +40,7 @@ use self::engines::{Engines, Site};
 use self::folder::Folder;
 use self::halt::Halt;
 use self::progress::Progress;
+use crate::bench::process_cpu;
 use crate::endpoint::Ground;
 use crate::engine::Happened;
 use crate::gateway::{Credentials, Gateway};
@@ -162,7 +163,7 @@ fn play(
     // Seating them takes a while, and none of them is to be late before it has begun.
     let began = clock::now() + LEAD + LEAD_EACH * u32::try_from(plan.devices.len()).unwrap_or(u32::MAX);
     let mut recorder = Recorder::new(scenario, plan, began);
-    let before = gateway.figures();
+    let before = watch::look(gateway.meter());
     let version = before.as_ref().map(|figures| figures.version.clone());
     recorder.before(before);
     for (cohort, deployed) in credentials.deployed.iter().enumerate() {
@@ -172,6 +173,8 @@ fn play(
         }
     }
     let recorder = Mutex::new(recorder);
+    // What the set-up cost belongs to no second of the run.
+    let set_up_cpu = process_cpu();
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     let site = Site {
         gateway: gateway.coaps(),
@@ -195,18 +198,28 @@ fn play(
             api,
             halt,
             began,
+            set_up_cpu,
             progress,
             is_away: AtomicBool::new(false),
+            disturbed: Mutex::default(),
             log: Mutex::default(),
         };
-        let ended = thread::scope(|others| {
-            others.spawn(|| watch::watch(&recorder, &meter, &engines, halt, progress, began));
+        let times = watch::Times { began, set_up_cpu };
+        let (ended, at) = thread::scope(|others| {
+            others.spawn(|| watch::watch(&recorder, &meter, &engines, halt, progress, times));
             stage.conduct(others)
         });
-        let log = stage.log.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut log = stage.log.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let figures = match ended {
+            Ended::Done | Ended::Time => watch::look(&meter),
+            // It is known to be gone, or somebody waits.
+            Ended::Gateway | Ended::Interrupted => meter.figures(),
+        };
+        // Whoever may not see its figures can ask whether it is there.
+        log.has_answered = figures.is_some() || stage.api.ready().is_ok();
         let end = End {
-            at: clock::now(),
-            figures: meter.figures(),
+            at,
+            figures,
             engines: engines.counts(),
             lateness: engines.lateness(),
             recorded: None,
@@ -272,6 +285,14 @@ fn result(
     let mut verdicts = measured.verdicts;
     if !(scenario.events.is_empty() && log.failures.is_empty()) {
         verdicts.push(events_verdict(scenario.events.len(), &log.failures));
+    }
+    if !log.has_answered {
+        verdicts.push(Verdict {
+            key: "gateway".to_owned(),
+            expected: "it answers at the end".to_owned(),
+            seen: "the gateway did not answer at the end".to_owned(),
+            met: false,
+        });
     }
     let mut versions = facts::versions(version.as_deref());
     for (number, remark) in (1..).zip(remarks) {

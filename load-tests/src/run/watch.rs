@@ -1,6 +1,7 @@
 //! Looks at everything once a second, on a thread of its own: a gateway that answers late delays no event.
 
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tessera::clock;
@@ -12,6 +13,27 @@ use crate::bench::process_cpu;
 use crate::gateway::{Figures, Meter};
 use crate::measure::{Now, Recorder};
 
+/// From where a run is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// When the arrival begins.
+    pub began: Instant,
+    /// What the simulator had taken of the processor before.
+    pub set_up_cpu: Duration,
+}
+
+/// A look at the gateway that matters more than one of many: one that is busy is asked again, for a few seconds.
+pub fn look(meter: &Meter) -> Option<Figures> {
+    let begun = clock::now();
+    loop {
+        let figures = meter.figures();
+        if figures.is_some() || clock::now() >= begun + PATIENCE {
+            return figures;
+        }
+        thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
 /// Samples until the run is over.
 pub fn watch(
     recorder: &Mutex<Recorder>,
@@ -19,13 +41,11 @@ pub fn watch(
     engines: &Engines,
     halt: &Halt,
     progress: &Progress,
-    began: Instant,
+    Times { began, set_up_cpu }: Times,
 ) {
     let mut before: Option<(Instant, Now)> = None;
     let mut server_before: Option<Figures> = None;
     let mut second = 0;
-    // What the set-up cost belongs to no second of the run.
-    let set_up_cpu = process_cpu();
     while !halt.wait_until(began + Duration::from_secs(second)) {
         let figures = meter.figures();
         let now = clock::now();
@@ -62,3 +82,8 @@ pub fn watch(
         second = now.saturating_duration_since(began).as_secs() + 1;
     }
 }
+
+/// How long it is asked again.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// One that refuses at once is not asked all the time.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);

@@ -79,7 +79,7 @@ impl Recorder {
             histograms,
             counts,
             kinds: self.kind_facts(),
-            server: self.server.facts(),
+            server: self.server.facts(end.at),
             series: self.series.samples(),
         }
     }
