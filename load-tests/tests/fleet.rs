@@ -392,6 +392,8 @@ fn what_cannot_be_run_is_said_and_ends_with_2() {
                 "run",
                 "smoke",
                 "--quiet",
+                "--out",
+                "few",
                 "--from",
                 "127.0.0.1",
                 "--ports",

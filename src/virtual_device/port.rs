@@ -91,11 +91,12 @@ impl Port {
     #[must_use]
     pub fn dtls(self) -> Arc<ClientConfig> {
         Arc::new(match self {
-            // The TLS library's whole list; the first request, and with it the handshake, has ten seconds.
+            // The TLS library's whole list; the first request, and with it the handshake, has ten seconds, and libcoap sends a
+            // flight again after each of them.
             Self::Libcoap => ClientConfig {
                 timers: Timers {
                     initial: Duration::from_secs(1),
-                    max: Duration::from_secs(60),
+                    max: Duration::from_secs(1),
                     deadline: Duration::from_secs(10),
                 },
                 ..ClientConfig::default()
