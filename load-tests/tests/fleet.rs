@@ -36,6 +36,7 @@ fn the_smoke_scenario_passes_and_its_figures_agree_with_each_other() {
     assert!(server("datagrams_in") <= count("datagrams_sent"));
     assert!(count("datagrams_received") <= server("datagrams_out"));
     assert_eq!(server("sessions"), devices);
+    assert_eq!(count("recorded"), devices);
 
     // Each booted for each of two updates, and a fifth of them for the reboot; and shook hands at first and after each boot.
     assert_eq!(count("updates"), 2 * devices);
@@ -308,6 +309,38 @@ fn what_cannot_be_run_is_said_and_ends_with_2() {
         let said = told(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_run_that_never_came_to_begin_leaves_nothing_and_can_be_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("scenario.toml");
+    fs::write(&file, small("")).unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "a-key-of-nobody\n").unwrap();
+    let out = folder.path().join("out");
+    let nobody = "http://127.0.0.1:1";
+    let key = key.to_str().unwrap();
+    let arguments = [
+        "--url",
+        nobody,
+        "--api-key-file",
+        key,
+        "--gateway",
+        "127.0.0.1:5684",
+    ];
+    for _ in 0..2 {
+        let output = command(file.to_str().unwrap(), &out, &arguments)
+            .output()
+            .unwrap();
+        let said = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("does not answer") && said.contains(nobody),
+            "{said}"
+        );
+        assert!(!out.exists(), "{said}");
     }
 }
 
