@@ -434,15 +434,28 @@ fn what_cannot_be_run_is_said_and_ends_with_2() {
 fn a_run_that_never_came_to_begin_leaves_nothing_and_can_be_tried_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("scenario.toml");
-    let gateway = "[gateway]\nconfig = { \"coaps.idle_timeout\" = \"1s\" }\n";
-    fs::write(&file, small(gateway)).unwrap();
+    fs::write(&file, small("")).unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, "a-key-of-nobody\n").unwrap();
     let out = folder.path().join("out");
+    let nobody = "http://127.0.0.1:1";
+    let key = key.to_str().unwrap();
+    let arguments = [
+        "--url",
+        nobody,
+        "--api-key-file",
+        key,
+        "--gateway",
+        "127.0.0.1:5684",
+    ];
     for _ in 0..2 {
-        let output = command(file.to_str().unwrap(), &out, &[]).output().unwrap();
+        let output = command(file.to_str().unwrap(), &out, &arguments)
+            .output()
+            .unwrap();
         let said = told(&output);
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(
-            said.contains("coaps.idle_timeout") && said.contains("3h"),
+            said.contains("does not answer") && said.contains(nobody),
             "{said}"
         );
         assert!(!out.exists(), "{said}");
