@@ -68,6 +68,15 @@ enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The process of somebody else's gateway.
+    #[error(
+        "there is no process {pid} on this machine: --pid takes the number of the gateway's process, or is left out, and \
+         the gateway says itself what it uses"
+    )]
+    Process {
+        /// Which.
+        pid: u32,
+    },
     /// What is done to a gateway needs a gateway of one's own.
     #[error(
         "the scenario has an event {event:?}, which can be done only to a gateway that the run has started: leave --url out, \
@@ -94,6 +103,11 @@ pub fn run(
         overrides,
         scenario,
     } = args.asked.find(err)?;
+    if let Some(pid) = args.pid
+        && !Path::new("/proc").join(pid.to_string()).exists()
+    {
+        return Err(RunError::Process { pid }.into());
+    }
     if args.url.is_some() {
         only_what_can_be_done_to_others(&scenario)?;
     }
@@ -104,7 +118,7 @@ pub fn run(
     let progress = Progress::new(args.quiet);
 
     let gateway_folder = folder.join("gateway");
-    let gateway = gateway(args, &scenario, &gateway_folder)?;
+    let gateway = gateway(args, &scenario, &gateway_folder, &halt)?;
     progress.say(&format!("the gateway is at {}", gateway.url()));
     let credentials = gateway.set_up(&scenario, &plan.devices, &mut |step| progress.set_up(step))?;
     let played = play(args, &scenario, &plan, &credentials, gateway, &halt, &progress)?;
@@ -200,6 +214,7 @@ fn play(
             Ended::Gateway | Ended::Interrupted => meter.figures(),
         };
         // Whoever may not see its figures can ask whether it is there.
+        log.refused(engines.counts().orders_refused);
         log.has_answered = figures.is_some() || stage.api.ready().is_ok();
         let end = End {
             at,
@@ -320,9 +335,14 @@ fn events_verdict(events: usize, failures: &[String]) -> Verdict {
     }
 }
 
-fn gateway(args: &RunArgs, scenario: &Scenario, folder: &Path) -> Result<Gateway, Box<dyn Error>> {
+fn gateway(
+    args: &RunArgs,
+    scenario: &Scenario,
+    folder: &Path,
+    halt: &Halt,
+) -> Result<Gateway, Box<dyn Error>> {
     let (Some(url), Some(key), Some(coaps)) = (&args.url, &args.api_key_file, args.gateway) else {
-        return Ok(Gateway::start(&scenario.gateway, folder)?);
+        return Ok(Gateway::start(&scenario.gateway, folder, halt.flag())?);
     };
     let key = fs::read_to_string(key).map_err(|source| RunError::Key {
         path: key.clone(),
