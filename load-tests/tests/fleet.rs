@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -360,6 +361,37 @@ fn a_run_whose_time_is_over_does_not_wait_for_a_gateway_that_is_away() {
 }
 
 #[test]
+fn a_run_is_interrupted_while_its_gateway_starts() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command("smoke", &folder.path().join("out"), &[])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let gateway = loop {
+        if let Some(gateway) = gateway_of(child.id()) {
+            break gateway;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    kill(gateway, Signal::SIGSTOP).unwrap();
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    let asked = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if asked.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+            panic!("it still waits for its gateway");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = told(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("while the gateway was starting"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_run_is_said_and_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("bad.toml");
@@ -417,6 +449,14 @@ fn what_cannot_be_run_is_said_and_ends_with_2() {
         (
             [&["run", "smoke", "--gateway", "127.0.0.1:5684"], others].concat(),
             "no-such-key",
+        ),
+        (
+            [
+                &["run", "smoke", "--gateway", "127.0.0.1:5684", "--pid", "4194305"],
+                others,
+            ]
+            .concat(),
+            "there is no process 4194305",
         ),
     ] {
         let output = Command::new(PROGRAM)

@@ -355,7 +355,7 @@ fn a_gateway_that_cannot_start_says_why() {
         config: BTreeMap::from([("coaps.idle_timeout".to_owned(), "1s".to_owned())]),
         ..GatewayPlan::default()
     };
-    let error = Gateway::start_program(program(), &plan, folder.path()).unwrap_err();
+    let error = Gateway::start_program(program(), &plan, folder.path(), &Arc::default()).unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, GatewayError::Ended { .. }), "{text}");
     assert!(
@@ -367,13 +367,14 @@ fn a_gateway_that_cannot_start_says_why() {
         disk: Some(64 << 10),
         ..GatewayPlan::default()
     };
-    let text = Gateway::start_program(program(), &plan, folder.path())
+    let text = Gateway::start_program(program(), &plan, folder.path(), &Arc::default())
         .unwrap_err()
         .to_string();
     assert!(text.contains("full") || text.contains("No space"), "{text}");
 
     let nothing = folder.path().join("no-such-program");
-    let error = Gateway::start_program(&nothing, &GatewayPlan::default(), folder.path()).unwrap_err();
+    let error = Gateway::start_program(&nothing, &GatewayPlan::default(), folder.path(), &Arc::default())
+        .unwrap_err();
     assert!(matches!(error, GatewayError::Program { .. }), "{error}");
 }
 
@@ -525,7 +526,7 @@ fn program() -> &'static Path {
 }
 
 fn start(plan: &GatewayPlan, folder: &Path) -> Gateway {
-    Gateway::start_program(program(), plan, folder).unwrap_or_else(|error| panic!("{error}"))
+    Gateway::start_program(program(), plan, folder, &Arc::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Whether the gateway shakes hands with a device, which believes only this CA about it.

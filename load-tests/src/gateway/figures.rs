@@ -162,8 +162,10 @@ impl Meter {
         state.last = counted.clone();
         counted.add(&state.ended);
         // Where the process may not be looked at, the gateway says itself what it reads there.
-        let (cpu, resident_bytes) = match state.pid {
-            Some(pid) => (cpu_of(pid)?, resident_bytes_of(pid)?),
+        // So it does where that process is there no more, which costs nothing else.
+        let from_proc = state.pid.and_then(|pid| cpu_of(pid).zip(resident_bytes_of(pid)));
+        let (cpu, resident_bytes) = match from_proc {
+            Some(used) => used,
             None => (
                 Duration::try_from_secs_f64(gauges.cpu_s).ok()?,
                 gauges.resident_bytes,

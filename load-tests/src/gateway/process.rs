@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ struct Ours {
     server_ca: String,
     disk: Option<Disk>,
     process: Option<Process>,
+    /// Whether nobody waits for it any more.
+    given_up: Arc<AtomicBool>,
 }
 
 /// A process that runs, or has ended and not been reaped.
@@ -165,6 +169,9 @@ pub enum GatewayError {
         /// Its last lines.
         tail: String,
     },
+    /// The run is over.
+    #[error("the run was ended while the gateway was starting")]
+    GivenUp,
     /// It does not stop.
     #[error("the gateway has not stopped {} s after SIGTERM, and was killed", after.as_secs())]
     NotStopped {
@@ -197,15 +204,24 @@ pub enum GatewayError {
 }
 
 impl Gateway {
-    /// Starts one in a folder, as a process of this executable, and waits until it takes work.
-    pub fn start(plan: &GatewayPlan, folder: &Path) -> Result<Self, GatewayError> {
+    /// Starts one in a folder, as a process of this executable, and waits until it takes work, or nobody wants it any more.
+    pub fn start(
+        plan: &GatewayPlan,
+        folder: &Path,
+        given_up: &Arc<AtomicBool>,
+    ) -> Result<Self, GatewayError> {
         // Not by its path: that may be another build's by now.
         let program = PathBuf::from("/proc/self/exe");
-        Self::start_program(&program, plan, folder)
+        Self::start_program(&program, plan, folder, given_up)
     }
 
     /// The same by an executable of this package that has another path.
-    pub fn start_program(program: &Path, plan: &GatewayPlan, folder: &Path) -> Result<Self, GatewayError> {
+    pub fn start_program(
+        program: &Path,
+        plan: &GatewayPlan,
+        folder: &Path,
+        given_up: &Arc<AtomicBool>,
+    ) -> Result<Self, GatewayError> {
         let prepared = |source| GatewayError::Folder {
             folder: folder.to_owned(),
             source,
@@ -240,6 +256,7 @@ impl Gateway {
                 server_ca: ca.pem(),
                 disk,
                 process: None,
+                given_up: Arc::clone(given_up),
             }),
         };
         gateway.start_again(None)?;
@@ -427,6 +444,10 @@ impl Ours {
                 Err(why) => why,
             };
             self.still_runs(meter)?;
+            if self.given_up.load(Ordering::Relaxed) {
+                self.end("started", Signal::SIGKILL, meter)?;
+                return Err(GatewayError::GivenUp);
+            }
             let after = clock::now() - begun;
             if after > PATIENCE {
                 self.end("started", Signal::SIGKILL, meter)?;

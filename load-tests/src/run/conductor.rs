@@ -65,8 +65,25 @@ pub struct Log {
     pub events: Vec<EventFacts>,
     /// Those that could not be carried out, and why.
     pub failures: Vec<String>,
+    /// What devices were told to do, and how many orders had been refused before.
+    pub orders: Vec<(String, u64)>,
     /// Whether the gateway has answered at the end.
     pub has_answered: bool,
+}
+
+impl Log {
+    /// An event with orders that were refused has not happened: up to the next one's, or `in_all` at the end, they are its own.
+    pub fn refused(&mut self, in_all: u64) {
+        let befores = self.orders.iter().map(|(_, before)| *before);
+        let afters: Vec<u64> = befores.skip(1).chain([in_all]).collect();
+        for ((told, before), after) in std::mem::take(&mut self.orders).into_iter().zip(afters) {
+            let refused = after.saturating_sub(before);
+            if refused > 0 {
+                let failure = format!("{told}: {refused} orders to devices were not carried out");
+                self.failures.push(failure);
+            }
+        }
+    }
 }
 
 /// How a run ended.
@@ -410,7 +427,9 @@ impl<'a> Stage<'a> {
     }
 
     fn orders(&self, what: &What, told: String, devices: &[u32], order: Order) {
-        self.tell(what.word(), told, devices.len() as u64);
+        self.tell(what.word(), told.clone(), devices.len() as u64);
+        let before = self.engines.counts().orders_refused;
+        self.log().orders.push((told, before));
         self.engines.order(devices, order);
     }
 
@@ -519,3 +538,28 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A Zephyr device speaks when it has heard nothing for 30 s (`CONTRACT.md`, 1): only that, and some retransmissions, tell it that its
 /// session is gone. Until then it believes to be connected.
 const NOTICED: Duration = Duration::from_secs(35);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_whose_orders_were_refused_has_failed_with_their_number() {
+        let mut log = Log {
+            orders: vec![
+                ("rebind of all".to_owned(), 0),
+                ("reboot of a".to_owned(), 7),
+                ("outage of b".to_owned(), 7),
+            ],
+            ..Log::default()
+        };
+        log.refused(9);
+        assert_eq!(
+            log.failures,
+            [
+                "rebind of all: 7 orders to devices were not carried out",
+                "outage of b: 2 orders to devices were not carried out"
+            ]
+        );
+    }
+}

@@ -13,6 +13,7 @@ pub struct Halt {
     is_over: Mutex<bool>,
     changed: Condvar,
     by_signal: AtomicBool,
+    flag: Arc<AtomicBool>,
 }
 
 impl Halt {
@@ -51,7 +52,13 @@ impl Halt {
     /// It is over.
     pub fn raise(&self) {
         *self.lock() = true;
+        self.flag.store(true, Ordering::Relaxed);
         self.changed.notify_all();
+    }
+
+    /// Whether it is over, for whoever looks at that now and then.
+    pub fn flag(&self) -> &Arc<AtomicBool> {
+        &self.flag
     }
 
     /// Whether a signal did it.
@@ -102,6 +109,7 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         assert!(halt.wait_until(clock::now()), "whoever comes later is told too");
+        assert!(halt.flag().load(Ordering::Relaxed));
         assert!(!halt.was_interrupted());
     }
 }

@@ -60,6 +60,15 @@ enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The process of somebody else's gateway.
+    #[error(
+        "there is no process {pid} on this machine: --pid takes the number of the gateway's process, or is left out, and \
+         the gateway says itself what it uses"
+    )]
+    Process {
+        /// Which.
+        pid: u32,
+    },
     /// What is done to a gateway needs a gateway of one's own.
     #[error(
         "the scenario has an event {event:?}, which can be done only to a gateway that the run has started: leave --url out, \
@@ -86,6 +95,11 @@ pub fn run(
         overrides,
         scenario,
     } = args.asked.find(err)?;
+    if let Some(pid) = args.pid
+        && !Path::new("/proc").join(pid.to_string()).exists()
+    {
+        return Err(RunError::Process { pid }.into());
+    }
     if args.url.is_some() {
         only_what_can_be_done_to_others(&scenario)?;
     }
@@ -129,7 +143,7 @@ fn start_and_play(
     halt: &Halt,
     progress: &Progress,
 ) -> Result<(Played, Gateway), Box<dyn Error>> {
-    let gateway = gateway(args, scenario, folder)?;
+    let gateway = gateway(args, scenario, folder, halt)?;
     progress.say(&format!("the gateway is at {}", gateway.url()));
     let credentials = gateway.set_up(scenario, &plan.devices, &mut |step| progress.set_up(step))?;
     play(args, scenario, plan, &credentials, gateway, halt, progress)
@@ -216,6 +230,7 @@ fn play(
             Ended::Gateway | Ended::Interrupted => meter.figures(),
         };
         // Whoever may not see its figures can ask whether it is there.
+        log.refused(engines.counts().orders_refused);
         log.has_answered = figures.is_some() || stage.api.ready().is_ok();
         let end = End {
             at,
@@ -345,9 +360,15 @@ fn events_verdict(events: usize, failures: &[String]) -> Verdict {
     }
 }
 
-fn gateway(args: &RunArgs, scenario: &Scenario, folder: &Folder) -> Result<Gateway, Box<dyn Error>> {
+fn gateway(
+    args: &RunArgs,
+    scenario: &Scenario,
+    folder: &Folder,
+    halt: &Halt,
+) -> Result<Gateway, Box<dyn Error>> {
     let (Some(url), Some(key), Some(coaps)) = (&args.url, &args.api_key_file, args.gateway) else {
-        return Ok(Gateway::start(&scenario.gateway, &folder.for_gateway()?)?);
+        let folder = folder.for_gateway()?;
+        return Ok(Gateway::start(&scenario.gateway, &folder, halt.flag())?);
     };
     let key = fs::read_to_string(key).map_err(|source| RunError::Key {
         path: key.clone(),
