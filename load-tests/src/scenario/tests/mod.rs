@@ -560,7 +560,7 @@ fn every_shipped_scenario_can_be_run_and_can_fail() {
         let scenario = checked.scenario;
         assert_eq!(scenario.name, *name);
         assert!(scenario.about.contains('.'), "{name} says what it shows");
-        let expected: BTreeSet<&str> = scenario.expect.iter().map(super::Expectation::key).collect();
+        let expected: BTreeSet<&str> = scenario.expect.iter().map(Expectation::key).collect();
         for key in ["simulator_late_p99", "reports_refused", "converged_within"] {
             let is_there =
                 expected.contains(key) || (key == "converged_within" && scenario.images.is_empty());
