@@ -260,4 +260,4 @@ fn rolled_back(version: &str) -> Event {
 }
 
 /// What the documentation of [`super::super::super`] says.
-const IDLE_MAX: i64 = 600;
+const IDLE_MAX: i64 = 640;

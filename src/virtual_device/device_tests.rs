@@ -216,5 +216,10 @@ fn a_gateway_that_never_answers_hears_hellos_at_the_pace_of_the_port() {
             }
         }
         assert_eq!(sent, expected, "{port:?}");
+        // One attempt of the one port is over by then; the other's has ten seconds.
+        device.handle_timeout(start + Duration::from_millis(10_001));
+        let told = std::iter::from_fn(|| device.poll_event()).next();
+        let unheard = Event::Disconnected(Ending::HandshakeUnanswered);
+        assert_eq!(told, Some(unheard), "{port:?}");
     }
 }

@@ -9,7 +9,7 @@
 //! - [`update`]: what both do about firmware. [`manifest`], [`report`], [`message`]: the bytes. [`queue`]: what waits.
 //!
 //! Whoever simulates a fleet has hundreds of thousands of these in one process. Connected and idle, a device costs less than
-//! 600 bytes, which a test holds: 280 of its own, 224 of its session and the SDK's port, its identity, its version, and 48 for a
+//! 640 bytes, which a test holds: 304 of its own, 240 of its session and the SDK's port, its identity, its version, and 48 for a
 //! connection ID. What it needs only now and then (a handshake, a download, a request under way) comes on top and goes again.
 
 mod device;
