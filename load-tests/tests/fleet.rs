@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -234,16 +234,8 @@ fn a_run_that_is_interrupted_ends_in_order_and_has_not_passed() {
     let _turn = turn();
     let text = small("[[events]]\ndo = \"reboot\"\nat = \"50 s\"\n\n[expect]\nconnected_within = \"30 s\"\n");
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("interrupted.toml");
-    fs::write(&file, text).unwrap();
     let out = folder.path().join("out");
-    let mut child = command(file.to_str().unwrap(), &out, &[])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut talk = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(talk.any(|line| line.unwrap().contains("connected 8 of 8")));
+    let (mut child, talk) = running(&text, folder.path(), &out, "connected 8 of 8");
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     let rest: Vec<String> = talk.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{}", rest.join("\n"));
@@ -301,16 +293,8 @@ fn a_gateway_that_does_not_answer_at_the_end_fails_the_run() {
     let _turn = turn();
     let text = small("[[events]]\ndo = \"reboot\"\nat = \"3 s\"\n\n[expect]\nconnected_within = \"3 s\"\n");
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("frozen.toml");
-    fs::write(&file, text).unwrap();
     let out = folder.path().join("out");
-    let mut child = command(file.to_str().unwrap(), &out, &[])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut talk = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(talk.any(|line| line.unwrap().contains("  reboot")));
+    let (mut child, talk) = running(&text, folder.path(), &out, "  reboot");
     kill(gateway_of(child.id()).unwrap(), Signal::SIGSTOP).unwrap();
     let rest: Vec<String> = talk.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{}", rest.join("\n"));
@@ -517,6 +501,20 @@ fn small(rest: &str) -> String {
         kind("one", "libcoap"),
         kind("two", "zephyr")
     )
+}
+
+/// A run of this scenario that goes on, and has said this.
+fn running(text: &str, folder: &Path, out: &Path, said: &str) -> (Child, Lines<BufReader<ChildStderr>>) {
+    let file = folder.join("scenario.toml");
+    fs::write(&file, text).unwrap();
+    let mut child = command(file.to_str().unwrap(), out, &[])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut talk = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(talk.any(|line| line.unwrap().contains(said)));
+    (child, talk)
 }
 
 fn run_text(text: &str, arguments: &[&str]) -> (Output, Value) {

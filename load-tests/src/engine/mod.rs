@@ -325,6 +325,14 @@ impl Figures {
 impl EngineCounts {
     /// Adds another thread's, or another engine's.
     pub fn add(&mut self, other: &Self) {
+        let mut other = *other;
+        for ((_, sum), (_, more)) in self.named().into_iter().zip(other.named()) {
+            *sum += *more;
+        }
+    }
+
+    /// Each by its name in a result.
+    pub fn named(&mut self) -> [(&'static str, &mut u64); 12] {
         // Taken apart, so that nothing that is counted can be left out.
         let Self {
             datagrams_sent,
@@ -339,19 +347,21 @@ impl EngineCounts {
             to_nobody,
             kernel_dropped,
             orders_refused,
-        } = other;
-        self.datagrams_sent += datagrams_sent;
-        self.datagrams_received += datagrams_received;
-        self.bytes_sent += bytes_sent;
-        self.bytes_received += bytes_received;
-        self.lost_up += lost_up;
-        self.lost_down += lost_down;
-        self.duplicated += duplicated;
-        self.send_errors += send_errors;
-        self.unknown_peer += unknown_peer;
-        self.to_nobody += to_nobody;
-        self.kernel_dropped += kernel_dropped;
-        self.orders_refused += orders_refused;
+        } = self;
+        [
+            ("datagrams_sent", datagrams_sent),
+            ("datagrams_received", datagrams_received),
+            ("bytes_sent", bytes_sent),
+            ("bytes_received", bytes_received),
+            ("lost_up", lost_up),
+            ("lost_down", lost_down),
+            ("duplicated", duplicated),
+            ("send_errors", send_errors),
+            ("unknown_peer", unknown_peer),
+            ("to_nobody", to_nobody),
+            ("kernel_dropped", kernel_dropped),
+            ("orders_refused", orders_refused),
+        ]
     }
 }
 

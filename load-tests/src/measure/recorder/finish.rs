@@ -70,7 +70,7 @@ impl Recorder {
             histograms.insert("lateness".to_owned(), latency::facts(&end.lateness));
         }
         let mut counts = self.counts().facts();
-        counts.extend(engine_facts(&self.engines));
+        counts.extend(engine_facts(self.engines));
         if let Some(Ok(recorded)) = &evidence.recorded {
             counts.insert("recorded".to_owned(), *recorded);
         }
@@ -215,37 +215,7 @@ impl Recorder {
     }
 }
 
-fn engine_facts(engines: &EngineCounts) -> BTreeMap<String, u64> {
-    let EngineCounts {
-        datagrams_sent,
-        datagrams_received,
-        bytes_sent,
-        bytes_received,
-        lost_up,
-        lost_down,
-        duplicated,
-        send_errors,
-        unknown_peer,
-        to_nobody,
-        kernel_dropped,
-        orders_refused,
-    } = *engines;
-    let named = [
-        ("datagrams_sent", datagrams_sent),
-        ("datagrams_received", datagrams_received),
-        ("bytes_sent", bytes_sent),
-        ("bytes_received", bytes_received),
-        ("lost_up", lost_up),
-        ("lost_down", lost_down),
-        ("duplicated", duplicated),
-        ("send_errors", send_errors),
-        ("unknown_peer", unknown_peer),
-        ("to_nobody", to_nobody),
-        ("kernel_dropped", kernel_dropped),
-        ("orders_refused", orders_refused),
-    ];
-    named
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), count))
-        .collect()
+fn engine_facts(mut engines: EngineCounts) -> BTreeMap<String, u64> {
+    let named = engines.named().into_iter();
+    named.map(|(name, count)| (name.to_owned(), *count)).collect()
 }
