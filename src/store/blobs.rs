@@ -544,11 +544,12 @@ mod tests {
         assert_eq!(read(&blobs, digest, 3).unwrap(), &b"3456"[..]);
         assert_eq!(blobs.read_now(&digest, 3, &mut block), can_tell(data.path()));
 
-        forget(&blobs.path(&digest));
-        assert!(
-            !blobs.read_now(&digest, 6, &mut block),
-            "it is open and its bytes are not there"
-        );
+        // The kernel begins to fetch what is missing, and a fast disk may have it before the kernel looks again.
+        let not_there = (0..100).any(|_| {
+            forget(&blobs.path(&digest));
+            !blobs.read_now(&digest, 6, &mut block)
+        });
+        assert!(not_there, "it is open, its bytes were dropped, and they were waited for");
         assert_eq!(read(&blobs, digest, 6).unwrap(), &b"6789"[..]);
         let there = blobs.read_now(&digest, 6, &mut block);
         assert_eq!(there, can_tell(data.path()));
