@@ -247,9 +247,16 @@ fn many_devices() -> Vec<Call> {
             .never_once()
             .filter("update", flag("Devices that are there are made to be as their row says; otherwise such a row is refused."))
             .filter("allowSequenceBack", flag("Devices may be moved although they would see the sequence number fall."))
-            .takes_as("text/csv", text("The file."))
-            .takes_described::<JsonRow>("application/x-ndjson", "The file: in each line, a JSON object as `DeviceRow` describes it.")
-            .answers_described::<import::ImportLine>(
+            .takes_as(
+                "text/csv",
+                text("The file.").examples(["name,cohort,tags\nlamp-7,,north;street\n"]),
+            )
+            .takes_lines::<JsonRow>(
+                "application/x-ndjson",
+                "The file: in each line, a JSON object as `DeviceRow` describes it.",
+                "{\"name\": \"lamp-8\", \"tags\": [\"north\"]}\n",
+            )
+            .answers_lines::<import::ImportLine>(
                 200,
                 "What becomes of the rows.",
                 "application/x-ndjson",
@@ -261,7 +268,7 @@ fn many_devices() -> Vec<Call> {
             .reads_the_store()
             .filter("format", words("Absent: `csv`.", ["csv", "ndjson"]))
             .answers_as(200, "The file.", "text/csv", text("With a line of column names first."))
-            .answers_described::<export::ExportedDevice>(
+            .answers_lines::<export::ExportedDevice>(
                 200,
                 "The file.",
                 "application/x-ndjson",
