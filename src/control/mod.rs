@@ -11,6 +11,7 @@ mod batch;
 mod certificates;
 mod change;
 mod cohorts;
+mod console;
 mod deployments;
 mod devices;
 mod directory;
@@ -33,6 +34,7 @@ mod writer;
 pub use access::DeviceAccess;
 pub use certificates::{CertificateAccess, CertificateRefusal, PresentedCertificate, RemovedCa};
 pub use change::Change;
+pub use console::OpenedSession;
 pub use deployments::Preview;
 pub use devices::{
     CREDENTIALS_OF_A_DEVICE, CreatedCredential, CreatedDevice, DevicePatch, DeviceUpdate, NewCredential,
