@@ -7,6 +7,7 @@
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
 
 mod artifacts;
+mod audit;
 mod auth;
 mod body;
 mod bulk;
@@ -15,6 +16,7 @@ mod deployments;
 mod device_cas;
 mod device_rows;
 mod devices;
+mod events;
 mod export;
 mod health;
 mod idempotency;
@@ -35,7 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Extension, Request};
 use axum::middleware;
 use axum::routing::{delete, get, post, put};
 
@@ -133,6 +135,10 @@ pub fn router(state: AdminState) -> Router {
             "/devices/{device}/credentials/{credential}",
             delete(devices::remove_credential),
         )
+        .route(
+            "/events",
+            get(events::stream).layer(Extension(events::Places::default())),
+        )
         .route("/sessions", get(sessions::list))
         .route("/sessions/failures", get(sessions::failures))
         .route("/device-cas", get(device_cas::list).post(device_cas::create))
@@ -164,7 +170,7 @@ pub fn router(state: AdminState) -> Router {
 async fn nothing_here(request: Request) -> Problem {
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
-         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, sessions, device-cas, keys",
+         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, sessions, device-cas, keys",
         request.uri().path()
     ))
 }
