@@ -5,7 +5,7 @@
 //! 3. [`body`] and [`query`]: what a call carries, read strictly; [`idempotency`]: whether it came before.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
-//! 6. [`console`]: the same in a browser.
+//! 6. [`openapi`]: all of that, described; [`console`]: the same in a browser.
 
 mod artifacts;
 mod audit;
@@ -24,6 +24,7 @@ mod health;
 mod idempotency;
 mod import;
 mod keys;
+mod openapi;
 mod pace;
 mod packages;
 mod problem;
@@ -163,6 +164,7 @@ pub fn router(state: AdminState) -> Router {
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
         .nest(PROJECT, project)
+        .route("/v1/openapi.json", get(openapi::show))
         .merge(console::router())
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
