@@ -139,6 +139,7 @@ pub fn router(state: AdminState) -> Router {
             "/events",
             get(events::stream).layer(Extension(events::Places::default())),
         )
+        .route("/audit", get(audit::list))
         .route("/sessions", get(sessions::list))
         .route("/sessions/failures", get(sessions::failures))
         .route("/device-cas", get(device_cas::list).post(device_cas::create))
@@ -170,7 +171,7 @@ pub fn router(state: AdminState) -> Router {
 async fn nothing_here(request: Request) -> Problem {
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
-         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, sessions, device-cas, keys",
+         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, audit, sessions, device-cas, keys",
         request.uri().path()
     ))
 }

@@ -1,6 +1,7 @@
 //! The router in this process over a real `Control` on a folder of its own: every call, and every bad input that is
 //! worth an answer of its own.
 
+mod audit;
 mod device_cas;
 mod devices;
 mod events;

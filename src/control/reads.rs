@@ -9,7 +9,7 @@ use crate::fleet::{
     CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, Kind, PackageState,
     ProjectId, Refusal, Tag,
 };
-use crate::store::{AuditFilter, AuditRecord, AuditScope, DeviceFilter, Sighting};
+use crate::store::{AuditFilter, AuditPage, AuditRecord, AuditScope, DeviceFilter, Sighting};
 
 /// Which devices to list.
 #[derive(Debug, Clone, Default)]
@@ -186,11 +186,7 @@ impl Control {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn audit(
-        &self,
-        scope: AuditScope,
-        filter: &AuditFilter,
-    ) -> Result<Vec<AuditRecord>, ControlError> {
+    pub async fn audit(&self, scope: AuditScope, filter: &AuditFilter) -> Result<AuditPage, ControlError> {
         Ok(self.shared.store.audit(scope, filter).await?)
     }
 
