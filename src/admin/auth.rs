@@ -1,6 +1,7 @@
 //! Who asks. A call names its key as `Authorization: Bearer KEY`; the key has a role, and each role includes the ones
 //! below it. A handler takes [`Reader`], [`Deployer`] or [`Admin`] as an argument and cannot run without it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -9,6 +10,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::AdminState;
+use super::guesses::Wait;
 use super::problem::Problem;
 use super::seats::Holder;
 use crate::clock;
@@ -128,11 +130,9 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc
         .ok_or_else(|| {
             Problem::unauthenticated("the Authorization header is not understood; accepted: Bearer KEY")
         })?;
-    let key = state
-        .control
-        .authenticate(secret, clock::unix_ms())
-        .ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))?;
-    if let Some(holder) = parts.extensions.get::<Holder>() {
+    let holder = parts.extensions.get::<Holder>();
+    let key = key_of(state, holder.map(Holder::address), secret)?;
+    if let Some(holder) = holder {
         holder.known();
     }
     if key.role < role {
@@ -143,6 +143,18 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc
         )));
     }
     Ok(key)
+}
+
+/// The key that `secret` is, for whoever has it from a peer: wrong ones from its `address` are counted, and slowed.
+pub fn key_of(state: &AdminState, address: Option<IpAddr>, secret: &str) -> Result<Arc<ApiKey>, Problem> {
+    let found = state.control.authenticate(secret, clock::unix_ms());
+    if let Some(address) = address {
+        let judged = state
+            .guard
+            .judge(address, secret, found.as_ref().map(|key| key.id));
+        judged.map_err(|Wait(wait)| Problem::too_many_guesses(wait))?;
+    }
+    found.ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))
 }
 
 /// The one parameter of the address that every call below a project has.

@@ -1,7 +1,7 @@
 //! The operator's HTTP API: one file per resource, everything decided in `control` and `fleet`.
 //!
 //! 1. [`serve`](serve()): connections, within the bounds of [`seats`] and [`pace`].
-//! 2. [`auth`]: who asks, and whether the key's role allows it.
+//! 2. [`auth`]: who asks, and whether the key's role allows it; [`guesses`]: who only guesses.
 //! 3. [`body`] and [`query`]: what a call carries, read strictly; [`idempotency`]: whether it came before.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
@@ -18,6 +18,7 @@ mod device_rows;
 mod devices;
 mod events;
 mod export;
+mod guesses;
 mod health;
 mod idempotency;
 mod import;
@@ -41,6 +42,7 @@ use axum::extract::{DefaultBodyLimit, Extension, Request};
 use axum::middleware;
 use axum::routing::{delete, get, post, put};
 
+pub use guesses::Guard;
 pub use serve::serve;
 
 use crate::control::Control;
@@ -60,6 +62,8 @@ pub struct AdminState {
     pub max_artifact_bytes: u64,
     /// What `/readyz` answers.
     pub readiness: Readiness,
+    /// Who has guessed keys.
+    pub guard: Guard,
 }
 
 /// Whether the gateway takes work: set once everything is bound and recovered, cleared when it drains.

@@ -6,6 +6,7 @@ mod device_cas;
 mod devices;
 mod events;
 mod failures;
+mod guesses;
 mod once;
 mod strict;
 
@@ -19,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::{AdminState, Readiness, router};
+use super::{AdminState, Guard, Readiness, router};
 use crate::control::{Control, Options, SessionFacts};
 use crate::fleet::{LogLine, TimelineEvent};
 use crate::store::Store;
@@ -1188,6 +1189,7 @@ impl Api {
             metrics_auth: true,
             max_artifact_bytes: LIMIT as u64,
             readiness: readiness.clone(),
+            guard: Guard::default(),
         });
         Api {
             router,
