@@ -165,6 +165,7 @@ impl Gateway {
             metrics_auth: config.admin.metrics_auth == MetricsAuth::Key,
             max_artifact_bytes: config.admin.max_artifact_bytes,
             readiness: readiness.clone(),
+            guard: admin::Guard::default(),
         };
         let (stopping, mut stopped) = watch::channel(false);
         let shutdown = async move {

@@ -1,7 +1,7 @@
 //! The operator's HTTP API: one file per resource, everything decided in `control` and `fleet`.
 //!
 //! 1. [`serve`](serve()): connections, within the bounds of [`seats`] and [`pace`].
-//! 2. [`auth`]: who asks, and whether the key's role allows it.
+//! 2. [`auth`]: who asks, and whether the key's role allows it; [`guesses`]: who only guesses.
 //! 3. [`body`] and [`query`]: what a call carries, read strictly; [`idempotency`]: whether it came before.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
@@ -20,6 +20,7 @@ mod device_rows;
 mod devices;
 mod events;
 mod export;
+mod guesses;
 mod health;
 mod idempotency;
 mod import;
@@ -46,6 +47,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 
 pub use console::Console;
+pub use guesses::Guard;
 pub use serve::serve;
 
 use crate::control::Control;
@@ -67,6 +69,8 @@ pub struct AdminState {
     pub readiness: Readiness,
     /// What the console remembers of its visitors.
     pub console: Console,
+    /// Who has guessed keys.
+    pub guard: Guard,
 }
 
 /// Whether the gateway takes work: set once everything is bound and recovered, cleared when it drains.
@@ -146,6 +150,7 @@ pub fn router(state: AdminState) -> Router {
             "/events",
             get(events::stream).layer(Extension(events::Places::default())),
         )
+        .route("/audit", get(audit::list))
         .route("/sessions", get(sessions::list))
         .route("/sessions/failures", get(sessions::failures))
         .route("/device-cas", get(device_cas::list).post(device_cas::create))
@@ -182,7 +187,7 @@ async fn nothing_here(request: Request) -> Response {
     }
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
-         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, sessions, device-cas, keys",
+         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, audit, sessions, device-cas, keys",
         request.uri().path()
     ))
     .into_response()

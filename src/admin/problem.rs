@@ -3,6 +3,8 @@
 //! `type` is a URN with a stable last word; `errors[]` holds a line for each field that is wrong: where it is, what is
 //! wrong with which value, and what would be accepted.
 
+use std::time::Duration;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -287,6 +289,18 @@ impl Problem {
         let detail = format!("the address has {bytes} bytes; accepted: {limit_bytes}");
         let mut problem = Problem::new(StatusCode::URI_TOO_LONG, "address-too-long", detail).closing();
         problem.members.limit_bytes = Some(limit_bytes as u64);
+        problem
+    }
+
+    /// 429: too many wrong keys came from where this one comes from.
+    pub fn too_many_guesses(wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!(
+            "too many wrong API keys have come from this address; this one was not looked at, accepted: another attempt in \
+             {seconds} s, or a key that was good from here within a day"
+        );
+        let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-wrong-keys", detail);
+        problem.headers.push((header::RETRY_AFTER, seconds.into()));
         problem
     }
 

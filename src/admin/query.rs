@@ -59,6 +59,19 @@ pub const ACCEPTED: &[(Method, &str, &[&str])] = &[
         &["limit", "pageToken"],
     ),
     (Method::GET, "/events", &["lastEventId"]),
+    (
+        Method::GET,
+        "/audit",
+        &[
+            "actor",
+            "action",
+            "subject",
+            "since",
+            "until",
+            "limit",
+            "pageToken",
+        ],
+    ),
     (Method::GET, "/sessions", &["limit", "pageToken"]),
     (
         Method::GET,

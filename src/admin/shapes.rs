@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 use utoipa::ToSchema;
 
@@ -43,6 +44,12 @@ pub fn time(unix_ms: i64) -> String {
         .ok()
         .and_then(|time| time.format(&MILLISECONDS).ok())
         .unwrap_or_else(|| unix_ms.to_string())
+}
+
+/// A time in RFC 3339 as milliseconds of Unix time.
+pub fn unix_ms(text: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
 }
 
 /// A page of a list: `{"items": […], "nextPageToken"?: …}`. The `Link: rel="next"` header (RFC 8288) is added by

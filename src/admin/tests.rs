@@ -1,11 +1,13 @@
 //! The router in this process over a real `Control` on a folder of its own: every call, and every bad input that is
 //! worth an answer of its own.
 
+mod audit;
 mod description;
 mod device_cas;
 mod devices;
 mod events;
 mod failures;
+mod guesses;
 mod once;
 mod strict;
 
@@ -19,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::{AdminState, Console, Readiness, router};
+use super::{AdminState, Console, Guard, Readiness, router};
 use crate::control::{Control, Options, SessionFacts};
 use crate::fleet::{LogLine, TimelineEvent};
 use crate::store::Store;
@@ -1189,6 +1191,7 @@ impl Api {
             metrics_auth: true,
             max_artifact_bytes: LIMIT as u64,
             readiness: readiness.clone(),
+            guard: Guard::default(),
         });
         Api {
             router,

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod ca;
 mod client;
 mod cohort;
@@ -80,6 +81,9 @@ enum Command {
     Session(session::SessionCommand),
     /// Deploy a set of package versions to a cohort
     Deploy(deploy::DeployArgs),
+    /// Who did what, when, and what it changed
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// API keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -97,6 +101,7 @@ impl Command {
             Self::Ca(command) => ca::run(command),
             Self::Session(command) => session::run(command),
             Self::Deploy(args) => deploy::run(args),
+            Self::Audit(command) => audit::run(command),
             Self::Key(command) => key::run(command),
         }
     }
@@ -158,6 +163,8 @@ mod tests {
             "deploy lamps --name first --package main@1.4.0 --package assets@7 --dry-run",
             "session list -o json",
             "session failures --reason wrongKey --identity lamp-1-id@default",
+            "audit list --actor ci --action deployment.create --since 2026-01-31T00:00:00Z -n 5",
+            "audit list --subject main@1.4.0 --until 2026-01-31T00:00:00Z -o ndjson",
             "key create --role deploy",
             "key list",
             "key revoke key_1",
@@ -184,6 +191,7 @@ mod tests {
             ),
             ("device import", "FILE"),
             ("device export --format xml", "ndjson"),
+            ("audit list -n 0", "1000"),
             ("key create", "--role"),
             ("key create --role root", "deploy"),
             ("device list -o yaml", "ndjson"),

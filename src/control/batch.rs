@@ -150,6 +150,7 @@ impl Batch {
         subject: impl ToString,
         change: BeforeAfter,
     ) {
+        debug_assert!(AUDIT_ACTIONS.contains(&action), "{action} is not in the list");
         self.audit.push(AuditRow {
             project,
             at_ms: self.at_ms,
@@ -286,6 +287,28 @@ impl BeforeAfter {
         }
     }
 }
+
+/// Every action that the audit tells of.
+pub const AUDIT_ACTIONS: [&str; 18] = [
+    "package.create",
+    "package.delete",
+    "artifact.create",
+    "artifact.delete",
+    "cohort.create",
+    "cohort.delete",
+    "deployment.create",
+    "device.create",
+    "device.update",
+    "device.push",
+    "device.delete",
+    "credential.create",
+    "credential.delete",
+    "credential.forget",
+    "device-ca.create",
+    "device-ca.delete",
+    "key.create",
+    "key.revoke",
+];
 
 /// A command in the queue, whatever its answer is.
 pub trait Job: Send {

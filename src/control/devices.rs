@@ -400,9 +400,16 @@ impl Decision for DeleteDevice {
             .view_mut()
             .fleet
             .device_deleted(self.project, device.cohort)?;
+        // They go with it.
+        let credentials = batch.tx.credentials(device.id).await?;
+        let identities = credentials
+            .iter()
+            .map(|credential| credential.proof().to_string());
+        let mut before = describe(&device);
+        before["credentials"] = json!(identities.collect::<Vec<_>>());
         batch.tx.delete_device(device.id).await?;
         batch.changes.push(Change::DeviceDeleted(device.id));
-        let deleted = BeforeAfter::deleted(describe(&device));
+        let deleted = BeforeAfter::deleted(before);
         batch.audit(
             &self.actor,
             Some(self.project),

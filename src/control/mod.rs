@@ -35,6 +35,7 @@ mod view;
 mod writer;
 
 pub use access::DeviceAccess;
+pub use batch::AUDIT_ACTIONS;
 pub use certificates::{CertificateAccess, CertificateRefusal, PresentedCertificate, RemovedCa};
 pub use change::Change;
 pub use console::OpenedSession;
@@ -61,8 +62,8 @@ pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot, ReadersBusy,
-    Sighting, TimelineFilter, UploadError,
+    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot,
+    ReadersBusy, Sighting, TimelineFilter, UploadError,
 };
 
 #[cfg(test)]

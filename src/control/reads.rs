@@ -11,7 +11,7 @@ use crate::fleet::{
     CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, PackageName,
     PackageState, ProjectId, Stage, Tag, Version,
 };
-use crate::store::{AuditFilter, AuditRecord, AuditScope, DeviceFilter, Sighting};
+use crate::store::{AuditFilter, AuditPage, AuditRecord, AuditScope, DeviceFilter, Sighting};
 
 /// Which devices to list.
 #[derive(Debug, Clone, Default)]
@@ -268,11 +268,7 @@ impl Control {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn audit(
-        &self,
-        scope: AuditScope,
-        filter: &AuditFilter,
-    ) -> Result<Vec<AuditRecord>, ControlError> {
+    pub async fn audit(&self, scope: AuditScope, filter: &AuditFilter) -> Result<AuditPage, ControlError> {
         Ok(self.shared.store.audit(scope, filter).await?)
     }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use super::labels::{
     BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult,
-    NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd,
-    StoreOperation, TimelineLoss,
+    KeyRefusal, NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security,
+    SessionEnd, StoreOperation, TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
@@ -99,6 +99,8 @@ pub enum GatewayEvent {
     ArtifactStored(u64),
     /// A connection to the API was lost because there are as many as there may be.
     ConnectionLost(ConnectionLoss),
+    /// An API key was refused.
+    KeyRefused(KeyRefusal),
     /// The gateway's own certificate has changed on disk and was read again.
     CertificateRead(CertificateRead),
     /// Entries of devices' timelines were lost.
@@ -204,6 +206,7 @@ impl GatewayEvent {
                 sink.sample(histogram(COMMIT_TIME, &[]), took.as_secs_f64());
             }
             Self::ConnectionLost(loss) => sink.count(counter(CONNECTIONS_LOST, &[loss.index()]), 1),
+            Self::KeyRefused(reason) => sink.count(counter(KEYS_REFUSED, &[reason.index()]), 1),
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
             Self::CertificateRead(read) => sink.count(counter(CERTIFICATE_READS, &[read.index()]), 1),
@@ -347,9 +350,10 @@ const FORWARDED: usize = 21;
 const ADDRESS_CHANGES: usize = 22;
 const WITHHELD: usize = 23;
 const CERTIFICATE_READS: usize = 24;
+const KEYS_REFUSED: usize = 25;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 25] = [
+pub static COUNTERS: [Family; 26] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -478,6 +482,11 @@ pub static COUNTERS: [Family; 25] = [
         "tessera_server_certificate_reads_total",
         "Changes of the gateway's own certificate on disk; of those refused, the one before stays in use.",
         &[("result", CertificateRead::NAMES)],
+    ),
+    family(
+        "tessera_api_keys_refused_total",
+        "API keys refused because they are wrong, or not looked at because too many wrong ones came from the same network.",
+        &[("reason", KeyRefusal::NAMES)],
     ),
 ];
 

@@ -342,6 +342,16 @@ label! {
 }
 
 label! {
+    /// Why an API key was refused.
+    KeyRefusal {
+        /// It is unknown, revoked or expired.
+        Wrong = "wrong",
+        /// Too many wrong ones had come from the same network.
+        NotLookedAt = "not_looked_at",
+    }
+}
+
+label! {
     /// What the store was asked to do when it failed.
     StoreOperation {
         Commit = "commit",

@@ -18,8 +18,8 @@ mod tally;
 pub use event::{GatewayEvent, MetricName, REQUEST_SAMPLE, metric_names};
 pub use labels::{
     BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult,
-    NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd,
-    StoreOperation, TimelineLoss,
+    KeyRefusal, NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security,
+    SessionEnd, StoreOperation, TimelineLoss,
 };
 pub use logging::{LogFormat, LogOptions, LoggingError, init_tracing};
 pub use metrics::{MetricsHandle, emit, install_metrics};
