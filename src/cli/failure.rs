@@ -38,6 +38,8 @@ pub enum Failure {
         url: String,
         /// What is strange.
         what: String,
+        /// The HTTP status that came with it.
+        status: u16,
     },
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]
@@ -50,6 +52,12 @@ pub enum Failure {
     /// A command of several parts failed in one of them.
     #[error("{0}")]
     Failed(String),
+    /// A rollout failed, by what devices say or by the time that it took.
+    #[error("{0}")]
+    Rollout(String),
+    /// Somebody else's deployment came in between.
+    #[error("{0}")]
+    Superseded(String),
     /// The server could not start, or stopped.
     #[error(transparent)]
     Program(Box<dyn Error + Send + Sync>),
@@ -135,7 +143,25 @@ impl Failure {
         Self::Program(Box::new(error))
     }
 
-    /// 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict.
+    /// Whether the same may be answered in a while: nobody is there, or somebody says that it cannot be done right now.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(problem) => problem.status == 429 || problem.status >= 500,
+            // What stands before a gateway that is being started answers in its place.
+            Self::Strange { status, .. } => *status >= 500,
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::NotFound(_)
+            | Self::File { .. }
+            | Self::Failed(_)
+            | Self::Rollout(_)
+            | Self::Superseded(_)
+            | Self::Program(_) => false,
+        }
+    }
+
+    /// 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 rollout failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Config(_) => 2,
@@ -149,6 +175,8 @@ impl Failure {
                 409 => 5,
                 _ => 1,
             },
+            Self::Superseded(_) => 5,
+            Self::Rollout(_) => 6,
             Self::Unreachable { .. }
             | Self::Strange { .. }
             | Self::File { .. }
@@ -242,6 +270,33 @@ mod tests {
         let body = r#"{"type": "urn:tessera:problem:unknown-reference", "status": 422}"#;
         let problem: Problem = serde_json::from_str(body).expect("a problem");
         assert_eq!(Failure::Refused(Box::new(problem)).exit_code(), 3);
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        let refused = |status| {
+            Failure::Refused(Box::new(Problem {
+                status,
+                ..Problem::default()
+            }))
+        };
+        let strange = |status| Failure::Strange {
+            url: "http://127.0.0.1".to_owned(),
+            what: "a page".to_owned(),
+            status,
+        };
+        for passing in [refused(429), refused(503), refused(507), strange(502)] {
+            assert!(passing.may_pass(), "{passing:?}");
+        }
+        for lasting in [refused(401), refused(404), strange(200), strange(404)] {
+            assert!(!lasting.may_pass(), "{lasting:?}");
+        }
+    }
+
+    #[test]
+    fn a_rollout_that_failed_and_one_that_was_superseded_have_exit_codes_of_their_own() {
+        assert_eq!(Failure::Rollout("2 of 3 failed".to_owned()).exit_code(), 6);
+        assert_eq!(Failure::Superseded("by another".to_owned()).exit_code(), 5);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The command line: a noun, then a verb. One file per noun; the server and its client are the same binary.
 //!
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failure, 2 usage, 3 not found,
-//! 4 not allowed, 5 conflict.
+//! 4 not allowed, 5 conflict, 6 rollout failed.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -11,14 +11,18 @@ use clap::{Parser, Subcommand};
 mod ca;
 mod client;
 mod cohort;
+mod completions;
 mod config;
 mod demo;
 mod deploy;
+mod deployment;
 mod device;
 mod failure;
+mod interrupts;
 mod key;
 mod output;
 mod package;
+mod rollout;
 mod serve;
 mod session;
 mod settings;
@@ -80,9 +84,14 @@ enum Command {
     Session(session::SessionCommand),
     /// Deploy a set of package versions to a cohort
     Deploy(deploy::DeployArgs),
+    /// Deployments, and how far they have come
+    #[command(subcommand)]
+    Deployment(deployment::DeploymentCommand),
     /// API keys
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Print what makes a shell complete the words of this program
+    Completions(completions::CompletionsArgs),
 }
 
 impl Command {
@@ -97,7 +106,9 @@ impl Command {
             Self::Ca(command) => ca::run(command),
             Self::Session(command) => session::run(command),
             Self::Deploy(args) => deploy::run(args),
+            Self::Deployment(command) => deployment::run(command),
             Self::Key(command) => key::run(command),
+            Self::Completions(args) => completions::run(&args),
         }
     }
 }
@@ -156,6 +167,12 @@ mod tests {
             "device list --cohort lamps",
             "device show lamp-1 --api-key-file key",
             "deploy lamps --name first --package main@1.4.0 --package assets@7 --dry-run",
+            "deploy lamps -p main@1.4.0 --wait --timeout 30m --fail-if failed>2% --fail-if pending>=5",
+            "deployment watch lamps -o ndjson --timeout 1h30m",
+            "deployment watch dep_7 --fail-if failed>2%",
+            "deployment show dep_7 -o json",
+            "deployment list lamps",
+            "completions bash",
             "session list -o json",
             "session failures --reason wrongKey --identity lamp-1-id@default",
             "key create --role deploy",
@@ -189,6 +206,15 @@ mod tests {
             ("device list -o yaml", "ndjson"),
             ("config check --set coaps.max_sessions", "SECTION.KEY=VALUE"),
             ("rollout", "rollout"),
+            ("deploy lamps -p main@1 --wait --dry-run", "--dry-run"),
+            ("deploy lamps -p main@1 --wait --timeout 30", "1h30m"),
+            (
+                "deploy lamps -p main@1 --wait --fail-if broken>2%",
+                "downloading, downloaded",
+            ),
+            ("deployment watch", "ID|COHORT"),
+            ("deployment watch lamps --fail-if failed=2", ">, >=, <, <="),
+            ("completions tcsh", "fish"),
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -23,13 +23,13 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::drive::{Driver, Happened, Loss};
 use self::screen::{Screen, Share, Summary};
 use super::client::Client;
 use super::failure::Failure;
+use super::interrupts::Interrupts;
 use super::output::{field, print, say};
 use crate::app::Gateway;
 use crate::clock;
@@ -106,13 +106,6 @@ struct Seat {
     settled: bool,
     /// What it last did, for the summary if it stays behind.
     last: &'static str,
-}
-
-/// Ctrl-C, a closed terminal and a plain `kill`: each ends the demonstration, and the folder goes with it.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
 }
 
 /// What ended a wait.
@@ -460,26 +453,6 @@ impl<'r> Show<'r> {
             }
         }
         None
-    }
-}
-
-impl Interrupts {
-    fn new(runtime: &Runtime) -> Result<Self, Failure> {
-        let _context = runtime.enter();
-        let caught = |kind| signal(kind).map_err(Failure::program);
-        Ok(Self {
-            interrupt: caught(SignalKind::interrupt())?,
-            terminate: caught(SignalKind::terminate())?,
-            hangup: caught(SignalKind::hangup())?,
-        })
-    }
-
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
     }
 }
 
