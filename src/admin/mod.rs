@@ -5,12 +5,14 @@
 //! 3. [`body`] and [`query`]: what a call carries, read strictly; [`idempotency`]: whether it came before.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
+//! 6. [`console`]: the same in a browser.
 
 mod artifacts;
 mod auth;
 mod body;
 mod bulk;
 mod cohorts;
+mod console;
 mod deployments;
 mod device_cas;
 mod device_rows;
@@ -37,8 +39,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 
+pub use console::Console;
 pub use serve::serve;
 
 use crate::control::Control;
@@ -58,6 +62,8 @@ pub struct AdminState {
     pub max_artifact_bytes: u64,
     /// What `/readyz` answers.
     pub readiness: Readiness,
+    /// What the console remembers of its visitors.
+    pub console: Console,
 }
 
 /// Whether the gateway takes work: set once everything is bound and recovered, cleared when it drains.
@@ -151,6 +157,7 @@ pub fn router(state: AdminState) -> Router {
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
         .nest(PROJECT, project)
+        .merge(console::router())
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -161,12 +168,16 @@ pub fn router(state: AdminState) -> Router {
         .with_state(state)
 }
 
-async fn nothing_here(request: Request) -> Problem {
+async fn nothing_here(request: Request) -> Response {
+    if let Some(page) = console::missing(request.headers(), request.uri()) {
+        return page;
+    }
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
          cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, sessions, device-cas, keys",
         request.uri().path()
     ))
+    .into_response()
 }
 
 async fn wrong_method(request: Request) -> Problem {

@@ -114,6 +114,21 @@ impl Problem {
         }
     }
 
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What went wrong, in a sentence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What is wrong in which field.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// 400: the request cannot be read.
     pub fn malformed(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "malformed-request", detail)

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::{AdminState, Readiness, router};
+use super::{AdminState, Console, Readiness, router};
 use crate::control::{Control, Options, SessionFacts};
 use crate::fleet::{LogLine, TimelineEvent};
 use crate::store::Store;
@@ -1177,6 +1177,7 @@ impl Api {
         let readiness = Readiness::default();
         readiness.set(true);
         let router = router(AdminState {
+            console: Console::default(),
             control: control.clone(),
             metrics: install_metrics(),
             metrics_auth: true,
