@@ -57,6 +57,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["admin/"]),
     ("hyper", &["admin/"]),
     ("clap", &["cli/"]),
+    ("clap_complete", &["cli/completions.rs"]),
     ("ureq", &["cli/"]),
     ("indicatif", &["cli/"]),
     ("metrics", &["telemetry/"]),

@@ -8,9 +8,11 @@ mod support;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{CoapClient, Device, KEY, Server, eventually, noise, tessera};
+use support::{CoapClient, Device, KEY, PATIENCE, Server, eventually, noise, tessera};
 
 #[test]
 fn a_wait_goes_on_through_a_restart_of_the_gateway_and_ends_when_every_device_runs_it() {
@@ -30,7 +32,7 @@ fn a_wait_goes_on_through_a_restart_of_the_gateway_and_ends_when_every_device_ru
             "json",
         ],
     );
-    waiting.until_said("deployed as \"spring\" (dep_1, sequence 1)");
+    waiting.until_said("deployed as \"spring\" (dep_");
     waiting.until_said("0 of 2 devices done; 2 pending");
     report(&server, &lamps[0], &runs("1.1.0"));
     waiting.until_said("1 of 2 devices done; 1 pending");
@@ -49,7 +51,8 @@ fn a_wait_goes_on_through_a_restart_of_the_gateway_and_ends_when_every_device_ru
     let result: Value = serde_json::from_str(&ended.printed).unwrap();
     assert_eq!(result["outcome"], "done");
     assert_eq!(result["progress"]["done"], 2);
-    assert_eq!((&result["id"], &result["sequence"]), (&json!("dep_1"), &json!(1)));
+    let id = server.done("GET", "cohorts/lamps", Value::Null)["activeDeployment"]["id"].take();
+    assert_eq!((&result["id"], &result["sequence"]), (&id, &json!(1)));
 }
 
 #[test]
@@ -176,8 +179,8 @@ fn a_watch_prints_a_line_per_change_and_ctrl_c_ends_it_with_what_was_seen() {
     let server = server_with_versions(&["1.0.0"]);
     let lamp = server.device("lamp-1", "lamps");
     server.device("lamp-2", "lamps");
-    server.deploy("lamps", "spring", &[("main", "1.0.0")]);
-    let watching = Running::start(&server, &["deployment", "watch", "dep_1", "-o", "ndjson"]);
+    let id = id_of(&server.deploy("lamps", "spring", &[("main", "1.0.0")]));
+    let watching = Running::start(&server, &["deployment", "watch", &id, "-o", "ndjson"]);
     watching.until_printed("\"pending\":2");
     report(&server, &lamp, &runs("1.0.0"));
     watching.until_printed("\"done\":1");
@@ -209,7 +212,7 @@ fn a_watch_prints_a_line_per_change_and_ctrl_c_ends_it_with_what_was_seen() {
     assert!(
         lines
             .iter()
-            .all(|line| line["deployment"] == "dep_1" && line["sequence"] == 1)
+            .all(|line| line["deployment"] == *id && line["sequence"] == 1)
     );
 
     // A wait that is interrupted has not done what was asked, and says that the rest goes on.
@@ -218,8 +221,11 @@ fn a_watch_prints_a_line_per_change_and_ctrl_c_ends_it_with_what_was_seen() {
     waiting.interrupt();
     let ended = waiting.end();
     assert_eq!(ended.code, 1, "{}", ended.said);
+    let newer = id_of(&server.done("GET", "cohorts/lamps", Value::Null)["activeDeployment"]);
     assert!(
-        ended.said.contains("tessera deployment watch dep_2"),
+        ended
+            .said
+            .ends_with(&format!("goes on: tessera deployment watch {newer}\n")),
         "{}",
         ended.said
     );
@@ -229,8 +235,9 @@ fn a_watch_prints_a_line_per_change_and_ctrl_c_ends_it_with_what_was_seen() {
 fn what_was_deployed_is_shown_by_id_and_by_cohort_and_listed_newest_first() {
     let server = server_with_versions(&["1.0.0", "1.1.0"]);
     let lamp = server.device("lamp-1", "lamps");
-    server.deploy("lamps", "spring", &[("main", "1.1.0")]);
-    for number in 2..=11 {
+    let first = id_of(&server.deploy("lamps", "spring", &[("main", "1.1.0")]));
+    let second = id_of(&server.deploy("lamps", "number 2", &[("main", "1.0.0")]));
+    for number in 3..=11 {
         server.deploy("lamps", &format!("number {number}"), &[("main", "1.0.0")]);
     }
     server.upload("assets", "7", &noise(7, 700));
@@ -248,13 +255,13 @@ fn what_was_deployed_is_shown_by_id_and_by_cohort_and_listed_newest_first() {
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let shown = cli(&server, &["deployment", "show", "dep_1"]);
+    let shown = cli(&server, &["deployment", "show", &first]);
     assert!(
         shown.contains("superseded") && shown.contains("spring"),
         "{shown}"
     );
     let shown: Value =
-        serde_json::from_str(&cli(&server, &["deployment", "show", "dep_2", "-o", "json"])).unwrap();
+        serde_json::from_str(&cli(&server, &["deployment", "show", &second, "-o", "json"])).unwrap();
     assert_eq!(shown["artifacts"][0]["change"], "downgraded");
     assert_eq!(
         (&shown["cohortName"], &shown["progress"]["done"]),
@@ -381,6 +388,89 @@ fn bash_completes_what_the_completions_say() {
     }
 }
 
+#[test]
+fn the_fleet_of_the_demonstration_goes_on_updating_until_ctrl_c_and_leaves_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = tessera();
+    command
+        .args(["demo", "--devices", "4"])
+        .env("TMPDIR", temporary.path());
+    let demo = Running::spawn(command);
+    demo.until_said("  Console  http://127.0.0.1:");
+    demo.until_said("All 4 devices");
+    // The roll-out that is watched takes seconds by intent.
+    demo.until_said_within(4, "Ctrl-C ends it");
+    let said = demo.said();
+    let after = |label: &str| {
+        let line = said
+            .lines()
+            .rev()
+            .find_map(|line| line.trim_start().strip_prefix(label));
+        line.unwrap_or_else(|| panic!("{said}")).trim().to_owned()
+    };
+    let (link, key) = (after("Console"), after("API key"));
+    let (url, _) = link.split_once("/sign-in/").unwrap();
+
+    // The link signs a browser in, once.
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .build()
+        .into();
+    for (status, signs_in) in [(303, true), (422, false)] {
+        let answer = agent.get(&link).call().unwrap();
+        assert_eq!(answer.status().as_u16(), status);
+        assert_eq!(answer.headers().contains_key("set-cookie"), signs_in);
+    }
+
+    // What a visitor brings along is booted like what was prepared.
+    let api = format!("{url}/v1/projects/default");
+    let bearer = format!("Bearer {key}");
+    let put = agent
+        .put(format!("{api}/packages/main/artifacts/7.7.7"))
+        .header("Authorization", &bearer)
+        .header("Content-Type", "application/octet-stream")
+        .send(&noise(7, 5000)[..]);
+    assert_eq!(put.unwrap().status().as_u16(), 201);
+    for version in ["1.2.0", "7.7.7"] {
+        let order = json!({"name": version, "artifacts": [{"package": "main", "version": version}]});
+        let made = agent
+            .post(format!("{api}/cohorts/demo/deployments"))
+            .header("Authorization", &bearer)
+            .header("Content-Type", "application/json")
+            .send(order.to_string());
+        assert_eq!(made.unwrap().status().as_u16(), 201);
+        demo.until_said_within(4, &format!("main@{version}: 4 of 4"));
+    }
+
+    demo.interrupt();
+    let ended = demo.end();
+    assert_eq!(ended.code, 0, "{}", ended.said);
+    assert_eq!(
+        fs::read_dir(temporary.path()).unwrap().count(),
+        0,
+        "{}",
+        ended.said
+    );
+}
+
+#[test]
+fn a_demonstration_for_scripts_ends_by_itself_and_says_by_its_exit_code_how_it_went() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = tessera();
+    command
+        .args(["demo", "--devices", "2", "--once"])
+        .env("TMPDIR", temporary.path());
+    let ended = Running::spawn(command).end();
+    assert_eq!(ended.code, 0, "{}", ended.said);
+    assert!(
+        ended.printed.contains("updated               2\n"),
+        "{}",
+        ended.printed
+    );
+    assert!(!ended.said.contains("Console"), "{}", ended.said);
+}
+
 /// A gateway with versions of the package `main`.
 fn server_with_versions(versions: &[&str]) -> Server {
     let server = Server::start();
@@ -431,6 +521,10 @@ fn report(server: &Server, device: &Device, report: &[u8]) {
     });
 }
 
+fn id_of(made: &Value) -> String {
+    made["id"].as_str().unwrap().to_owned()
+}
+
 fn deployments(server: &Server) -> usize {
     let path = format!("cohorts/{}/deployments", server.cohort_id("lamps"));
     server.done("GET", &path, Value::Null)["items"]
@@ -475,9 +569,13 @@ struct Ended {
 
 impl Running {
     fn start(server: &Server, arguments: &[&str]) -> Running {
+        Running::spawn(command(server, arguments))
+    }
+
+    fn spawn(mut command: Command) -> Running {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| Stdio::from(File::create(folder.path().join(name)).unwrap());
-        let process = command(server, arguments)
+        let process = command
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .spawn()
@@ -487,6 +585,22 @@ impl Running {
 
     fn until_said(&self, what: &str) {
         self.until("stderr", what);
+    }
+
+    /// For what takes its time: so often as long as anything else.
+    fn until_said_within(&self, times: u32, what: &str) {
+        let is_said = || {
+            thread::sleep(Duration::from_millis(20));
+            self.said().contains(what)
+        };
+        let deadline = Instant::now() + PATIENCE * times;
+        while !is_said() {
+            assert!(Instant::now() < deadline, "not in time: {what}: {}", self.said());
+        }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.file("stderr")).unwrap()
     }
 
     fn until_printed(&self, what: &str) {

@@ -117,7 +117,9 @@ fn looks(
             }
             Err(failure) => return Err(failure),
         };
-        match runtime.block_on(until(interrupts, deadline, tokio::time::sleep(pause))) {
+        // Made where it is awaited: a timer belongs to the runtime around it.
+        let paused = async { tokio::time::sleep(pause).await };
+        match runtime.block_on(until(interrupts, deadline, paused)) {
             Woken::Interrupted => break Ending::Interrupted,
             Woken::Late => break timed_out(limits, silent_since),
             Woken::Ready(()) => {}
