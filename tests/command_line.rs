@@ -161,6 +161,7 @@ fn an_empty_cohort_is_done_at_once_and_a_cohort_that_is_not_there_is_not_found()
             ["deployment", "watch", "dep_99"],
             "neither a deployment nor a cohort \"dep_99\"",
         ),
+        (["device", "show", "nobody"], "tessera device list"),
         (
             ["deployment", "show", "empty"],
             "nothing was deployed to empty yet",

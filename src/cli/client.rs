@@ -117,7 +117,9 @@ impl Client {
         let mut page = self.get(&format!("{list}?name={}", segment(name)))?;
         match page["items"].get_mut(0) {
             Some(found) => Ok(found.take()),
-            None => Err(Failure::NotFound(format!("there is no {kind} {name:?}"))),
+            None => Err(Failure::NotFound(format!(
+                "there is no {kind} {name:?}; tessera {kind} list shows them"
+            ))),
         }
     }
 

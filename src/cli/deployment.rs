@@ -132,11 +132,10 @@ pub fn wait(
     let id = field(deployment, "/id");
     // Whoever is cut off from here on knows what to ask for.
     say(&format!("deployed as {called}; waiting for its devices"));
-    let followed = follow(client, deployment, cohort, limits, |_| {}).map_err(|failure| {
+    let followed = follow(client, deployment, cohort, limits, |_| {}).inspect_err(|_| {
         say(&format!(
             "the deployment was made and goes on: tessera deployment watch {id}"
         ));
-        failure
     })?;
     result(&followed, deployment, output);
     let told = followed

@@ -104,6 +104,9 @@ impl Problem {
         let mut text = match (self.title.as_str(), self.detail.as_str()) {
             (title, "") => title.to_owned(),
             ("", detail) => detail.to_owned(),
+            // The title says that there is no such thing, perhaps in a body that whoever typed the name knows nothing of. The
+            // detail says what there is not, and what there is.
+            (_, detail) if [NOT_FOUND, UNKNOWN_REFERENCE].contains(&self.kind.as_str()) => detail.to_owned(),
             (title, detail) => format!("{title}: {detail}"),
         };
         for error in self.errors.iter().filter(|error| error.adds_to(&self.detail)) {
@@ -203,6 +206,8 @@ impl Failure {
     }
 }
 
+/// The type of the problem of an address that leads nowhere.
+const NOT_FOUND: &str = "urn:tessera:problem:not-found";
 /// The type of the problem of a body that names a cohort or an artifact that does not exist.
 const UNKNOWN_REFERENCE: &str = "urn:tessera:problem:unknown-reference";
 
@@ -267,9 +272,12 @@ mod tests {
 
     #[test]
     fn a_name_in_the_body_that_nothing_has_is_not_found() {
-        let body = r#"{"type": "urn:tessera:problem:unknown-reference", "status": 422}"#;
+        let body = r#"{"type": "urn:tessera:problem:unknown-reference", "status": 422,
+            "title": "The body names something that does not exist", "detail": "there is no package \"a\""}"#;
         let problem: Problem = serde_json::from_str(body).expect("a problem");
-        assert_eq!(Failure::Refused(Box::new(problem)).exit_code(), 3);
+        let failure = Failure::Refused(Box::new(problem));
+        assert_eq!(failure.exit_code(), 3);
+        assert_eq!(failure.to_text(), "error: there is no package \"a\"");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Tessera: an OTA gateway for fleets of constrained devices.
 #[derive(Debug, Parser)]
-#[command(name = "tessera", version, disable_help_subcommand = true)]
+#[command(name = "tessera", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -112,6 +112,16 @@ impl Command {
         }
     }
 }
+
+const AFTER_HELP: &str = "\
+To begin: tessera demo, or tessera serve and then, with the key that it prints, from another terminal:
+  export TESSERA_URL=http://127.0.0.1:8080 TESSERA_API_KEY=…
+  tessera cohort create lamps
+  tessera device create lamp-1 --cohort lamps
+  tessera package upload main@1.0.0 FILE
+  tessera deploy lamps --package main@1.0.0 --wait
+
+Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 rollout failed.";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -219,6 +229,19 @@ mod tests {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains(named), "{line}: {error}");
+        }
+    }
+
+    /// Who reads the help types what it says.
+    #[test]
+    fn what_the_help_says_to_begin_with_is_understood() {
+        let lines: Vec<&str> = super::AFTER_HELP
+            .lines()
+            .filter_map(|line| line.strip_prefix("  tessera "))
+            .collect();
+        assert_eq!(lines.len(), 4);
+        for line in lines {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
     }
 

@@ -413,13 +413,18 @@ impl<'r> Show<'r> {
     fn invite(&self) {
         let Self { url, key, .. } = self;
         let program = std::env::args().next().unwrap_or_else(|| "tessera".to_owned());
+        // Where the command line looks by itself needs no words.
+        let at = match self.gateway.admin_addr.port() {
+            API_PORT => String::new(),
+            _ => format!("TESSERA_URL={url} "),
+        };
         say(
             "\nThe fleet stays up. The console's link signs one browser in; the key signs in as well, and later.",
         );
         self.tell_where();
         say(&format!(
             "Deploy {PACKAGE}@{NEXT} to cohort {COHORT} in the console and watch it arrive, or from another terminal:\n  \
-             TESSERA_URL={url} TESSERA_API_KEY={key} {program} deploy {COHORT} -p {PACKAGE}@{NEXT} --wait\n\
+             {at}TESSERA_API_KEY={key} {program} deploy {COHORT} -p {PACKAGE}@{NEXT} --wait\n\
              {PACKAGE}@{BAD} does not boot on every fifth device: they go back, and try again until something else is deployed.\n\
              Ctrl-C ends it and leaves nothing behind.",
         ));
