@@ -58,6 +58,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("hyper", &["admin/"]),
     ("utoipa", &["admin/"]),
     ("clap", &["cli/"]),
+    ("clap_complete", &["cli/completions.rs"]),
     ("ureq", &["cli/"]),
     ("indicatif", &["cli/"]),
     ("metrics", &["telemetry/"]),
