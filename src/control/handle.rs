@@ -23,7 +23,7 @@ use super::figures::{self, Figures};
 use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
-use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage};
+use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage, NoPackage};
 use super::pulse::Beats;
 use super::report::Report;
 use super::start::{first_steps, load};
@@ -337,6 +337,32 @@ impl Control {
             package,
             version,
             bytes,
+            no_package: NoPackage::Refuse,
+        })
+        .await
+    }
+
+    /// The same, and makes the package where there is none with this name: one step, of which either all is kept or nothing.
+    ///
+    /// # Errors
+    /// The bytes are not those declared, or the version exists with other bytes.
+    pub async fn add_artifact_and_package(
+        &self,
+        actor: &Actor,
+        project: ProjectId,
+        package: PackageName,
+        version: Version,
+        upload: ArtifactUpload,
+        declared: Option<Digest>,
+    ) -> Result<ArtifactOutcome, ControlError> {
+        let bytes = upload.finish(declared).await?;
+        self.order(AddArtifact {
+            actor: actor.clone(),
+            project,
+            package,
+            version,
+            bytes,
+            no_package: NoPackage::Make,
         })
         .await
     }

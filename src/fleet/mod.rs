@@ -15,6 +15,7 @@ mod compare;
 mod credential;
 mod device;
 mod difference;
+mod file_name;
 mod id;
 mod image;
 mod key;
@@ -26,6 +27,7 @@ mod refusal;
 mod rules;
 mod stage;
 mod timeline;
+mod uses;
 
 pub use certificate::{
     CaCertificate, CertificateFacts, CertificateSubject, DeviceCa, DeviceCertificate, NewCa,
@@ -34,10 +36,11 @@ pub use compare::compare_versions;
 pub use credential::{Proof, PskIdentity, PskSecret};
 pub use device::{Credential, CredentialKind, Device, DeviceState, PackageState, reason_str};
 pub use difference::{Change, Changed, Difference, Direction};
+pub use file_name::FileNameGuess;
 pub use id::{ArtifactId, CaId, CohortId, CredentialId, DeploymentId, DeviceId, KeyId, PackageId, ProjectId};
 pub use image::{IMAGE_HEAD_BYTES, ImageKind, ImageVersion};
 pub use key::{Actor, ApiKey, Role};
-pub use lint::{DeviceProfile, Finding, SequenceGoesBack, Severity, lint};
+pub use lint::{DeviceProfile, Finding, SequenceGoesBack, Severity, image_version_differs, lint};
 pub use model::{Artifact, Cohort, DeployedArtifact, Deployment, Fleet, FleetRecords, Package, Project};
 pub use name::{
     CaName, CohortName, DeploymentName, DeviceName, KeyName, PackageName, ProjectName, Tag, Version,
@@ -49,3 +52,4 @@ pub use rules::{
 };
 pub use stage::Stage;
 pub use timeline::{LogLine, Moment, Strand, TimelineEntry, TimelineEvent, TimelineKind, TimelinePlace};
+pub use uses::Uses;

@@ -39,6 +39,11 @@ impl Fields {
         Fields(form_urlencoded::parse(text).into_owned().collect())
     }
 
+    /// Adds a field.
+    pub fn push(&mut self, name: String, value: String) {
+        self.0.push((name, value));
+    }
+
     /// The field with this name without the white space around it; empty where there is none.
     pub fn text(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(key, _)| key == name);

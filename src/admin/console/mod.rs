@@ -13,16 +13,21 @@
 mod assets;
 mod form;
 mod overview;
+mod package;
+mod packages;
 mod page;
+mod parts;
 mod show;
 mod sign_in;
+mod upload;
 mod visitor;
+mod wrong;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{Redirect, Response};
@@ -105,7 +110,21 @@ impl Console {
 
 /// The console's routes.
 pub fn router() -> Router<AdminState> {
-    let project = Router::new().route("/", get(overview::show));
+    // Files go below bounds of their own.
+    let uploads = Router::new()
+        .route("/uploads", get(packages::show).post(upload::to_any))
+        .route("/packages/{package}", get(package::show).post(upload::to_package))
+        .layer(DefaultBodyLimit::disable());
+    let project = Router::new()
+        .route("/", get(overview::show))
+        .route("/packages", get(packages::show).post(packages::create))
+        .route("/packages/{package}/delete", post(package::delete))
+        .route(
+            "/packages/{package}/versions/{version}/delete",
+            post(package::delete_version),
+        )
+        .route("/uploads/look", get(upload::look))
+        .merge(uploads);
     Router::new()
         .route("/", get(home))
         .route("/sign-in", get(sign_in::form).post(sign_in::with_key))
@@ -153,3 +172,11 @@ const LINK_MS: i64 = 30 * 60 * 1000;
 const LINKS_MAX: usize = 16;
 /// Sessions with something to be told; past it all of it is forgotten, as whoever did not look will not look.
 const NOTICES_MAX: usize = 1000;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    mod desk;
+    mod packages;
+    mod uploads;
+}

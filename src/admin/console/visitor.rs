@@ -168,7 +168,7 @@ pub fn session_text(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Bound to the session, and of no use to find its text.
-fn csrf(session: &str) -> String {
+pub fn csrf(session: &str) -> String {
     Digest::of(format!("form {session}").as_bytes()).to_string()
 }
 

@@ -141,6 +141,8 @@
     source();
     tell();
     setInterval(tell, 1000);
+    // Something on the page itself has changed what the page shows.
+    document.addEventListener('tessera:moved', () => soon());
     // Rows that waited for the pointer to go, and a page that comes to the front again.
     document.addEventListener('pointerout', () => { if (wanted) soon(); });
     document.addEventListener('visibilitychange', () => { if (!document.hidden) soon(); });
