@@ -11,6 +11,8 @@
 //! again and puts the new part in place of the old one.
 
 mod assets;
+mod deploy;
+mod deployment;
 mod form;
 mod overview;
 mod page;
@@ -105,7 +107,18 @@ impl Console {
 
 /// The console's routes.
 pub fn router() -> Router<AdminState> {
-    let project = Router::new().route("/", get(overview::show));
+    let project = Router::new()
+        .route("/", get(overview::show))
+        .route("/cohorts/{cohort}/deploy", get(deploy::show).post(deploy::start))
+        .route("/deployments/{deployment}", get(deployment::show))
+        .route(
+            "/deployments/{deployment}/manifest.cbor",
+            get(deployment::manifest),
+        )
+        .route(
+            "/deployments/{deployment}/devices.csv",
+            get(deployment::devices_csv),
+        );
     Router::new()
         .route("/", get(home))
         .route("/sign-in", get(sign_in::form).post(sign_in::with_key))

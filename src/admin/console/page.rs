@@ -288,7 +288,8 @@ pub fn html_unprocessable(page: &impl Template) -> Response {
     html_with(StatusCode::UNPROCESSABLE_ENTITY, page)
 }
 
-fn html_with(status: StatusCode, page: &impl Template) -> Response {
+/// A page with a status of its own.
+pub fn html_with(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => (status, Html(text)).into_response(),
         Err(failure) => {
