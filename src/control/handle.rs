@@ -32,9 +32,9 @@ use super::upload::ArtifactUpload;
 use super::view::View;
 use super::writer::{self, Queues};
 use crate::fleet::{
-    Actor, ApiKey, Artifact, ArtifactOutcome, Cohort, CohortId, CohortName, CredentialId, Deployment,
-    DeploymentOrder, Device, DeviceId, DeviceProfile, Digest, KeyId, KeyName, NewPackage, Package,
-    PackageName, ProjectId, Refusal, Role, Version, lint,
+    Actor, ApiKey, Artifact, ArtifactOutcome, Caution, Cohort, CohortId, CohortName, CredentialId,
+    Deployment, DeploymentOrder, Device, DeviceId, DeviceProfile, Digest, KeyId, KeyName, NewPackage,
+    Package, PackageName, ProjectId, Refusal, Role, Version, lint,
 };
 use crate::store::{Blob, ReadSlot, ReadersBusy, Store};
 
@@ -483,10 +483,14 @@ impl Control {
         let view = self.shared.view.load_full();
         let (deployment, difference) = view.plan_deployment(project, order, "", crate::clock::unix_ms())?;
         let manifest = encode(&deployment)?;
-        let devices = view.in_project(project)?.require_cohort(order.cohort)?.devices;
+        let cohort = view.in_project(project)?.require_cohort(order.cohort)?;
+        let devices = cohort.devices;
         let bytes_per_device = difference.bytes_per_device();
+        let lint = lint(&deployment, &DeviceProfile::default());
         Ok(Preview {
-            lint: lint(&deployment, &DeviceProfile::default()),
+            cautions: Caution::of(&difference, &lint),
+            lint,
+            active: cohort.active().cloned(),
             manifest,
             devices,
             online: self.online_in(order.cohort),

@@ -10,6 +10,7 @@
 //! 4. [`lint()`]: what a stock device would choke on.
 //! 5. [`TimelineEvent`]: what is kept of a device's past.
 
+mod caution;
 mod certificate;
 mod compare;
 mod credential;
@@ -29,6 +30,7 @@ mod stage;
 mod timeline;
 mod uses;
 
+pub use caution::Caution;
 pub use certificate::{
     CaCertificate, CertificateFacts, CertificateSubject, DeviceCa, DeviceCertificate, NewCa,
 };

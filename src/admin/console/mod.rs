@@ -11,6 +11,8 @@
 //! again and puts the new part in place of the old one.
 
 mod assets;
+mod deploy;
+mod deployment;
 mod form;
 mod overview;
 mod package;
@@ -117,6 +119,16 @@ pub fn router() -> Router<AdminState> {
         .layer(DefaultBodyLimit::disable());
     let project = Router::new()
         .route("/", get(overview::show))
+        .route("/cohorts/{cohort}/deploy", get(deploy::show).post(deploy::start))
+        .route("/deployments/{deployment}", get(deployment::show))
+        .route(
+            "/deployments/{deployment}/manifest.cbor",
+            get(deployment::manifest),
+        )
+        .route(
+            "/deployments/{deployment}/devices.csv",
+            get(deployment::devices_csv),
+        )
         .route("/packages", get(packages::show).post(packages::create))
         .route("/packages/{package}/delete", post(package::delete))
         .route(
