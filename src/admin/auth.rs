@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::AdminState;
+use super::console::session_key;
 use super::guesses::Wait;
 use super::problem::Problem;
 use super::seats::Holder;

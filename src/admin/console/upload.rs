@@ -368,10 +368,12 @@ fn version_in(head: &[u8]) -> Result<Version, Problem> {
 fn answer(visitor: &Visitor, state: &AdminState, json: bool, stored: &Stored) -> Response {
     let href = visitor.path(&format!("/packages/{}", stored.artifact.package));
     if json {
-        let mut shape = shapes::artifact(&stored.artifact);
-        shape["said"] = json!(stored.sentence());
-        shape["warning"] = json!(stored.warning());
-        shape["href"] = json!(href);
+        let shape = json!({
+            "artifact": shapes::artifact(&stored.artifact),
+            "said": stored.sentence(),
+            "warning": stored.warning(),
+            "href": href,
+        });
         let status = if stored.before {
             StatusCode::OK
         } else {

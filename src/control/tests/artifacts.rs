@@ -2,7 +2,7 @@ use super::{Given, me};
 use crate::control::batch::Command;
 use crate::control::cohorts::CreateCohort;
 use crate::control::packages::{AddArtifact, NoPackage};
-use crate::control::{AuditFilter, ControlError, UploadError};
+use crate::control::{AuditFilter, AuditScope, ControlError, UploadError};
 use crate::fleet::{ArtifactOutcome, CohortName, Digest, Kind, PackageName, Refusal, Version};
 
 #[tokio::test]
@@ -154,8 +154,13 @@ async fn a_package_that_is_missing_is_made_with_its_first_artifact_in_one_step()
         limit: 10,
         ..AuditFilter::default()
     };
-    let audit = given.control.audit(given.project, &filter).await.unwrap();
+    let audit = given
+        .control
+        .audit(AuditScope::Project(given.project), &filter)
+        .await
+        .unwrap();
     let done: Vec<_> = audit
+        .records
         .iter()
         .map(|record| (record.action.as_str(), record.subject.as_str()))
         .collect();

@@ -125,7 +125,7 @@
     const done = (stored) => {
       const notice = element('p', '', 'notice done');
       const text = element('span', stored.said);
-      const link = element('a', `Open ${stored.package}`);
+      const link = element('a', `Open ${stored.artifact.package}`);
       link.href = stored.href;
       text.append(' ', link);
       notice.append(text);

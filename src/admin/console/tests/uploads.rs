@@ -482,7 +482,7 @@ async fn the_script_is_told_what_a_file_is_and_how_its_upload_went() {
     };
     let (status, stored) = sent("1", b"bytes").await;
     assert_eq!(status, 201);
-    assert_eq!(stored["sha256"], Digest::of(b"bytes").to_string());
+    assert_eq!(stored["artifact"]["sha256"], Digest::of(b"bytes").to_string());
     assert_eq!(stored["href"], "/projects/default/packages/main");
     let (status, again) = sent("1", b"bytes").await;
     assert!(
