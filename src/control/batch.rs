@@ -289,7 +289,7 @@ impl BeforeAfter {
 }
 
 /// Every action that the audit tells of.
-pub const AUDIT_ACTIONS: [&str; 18] = [
+pub const AUDIT_ACTIONS: [&str; 20] = [
     "package.create",
     "package.delete",
     "artifact.create",
@@ -308,6 +308,8 @@ pub const AUDIT_ACTIONS: [&str; 18] = [
     "device-ca.delete",
     "key.create",
     "key.revoke",
+    "session.open",
+    "session.close",
 ];
 
 /// A command in the queue, whatever its answer is.
