@@ -11,11 +11,13 @@
 //! again and puts the new part in place of the old one.
 
 mod assets;
+mod chart;
 mod form;
 mod overview;
 mod page;
 mod show;
 mod sign_in;
+mod traffic;
 mod visitor;
 
 use std::collections::HashMap;
@@ -105,7 +107,9 @@ impl Console {
 
 /// The console's routes.
 pub fn router() -> Router<AdminState> {
-    let project = Router::new().route("/", get(overview::show));
+    let project = Router::new()
+        .route("/", get(overview::show))
+        .route("/traffic", get(traffic::show));
     Router::new()
         .route("/", get(home))
         .route("/sign-in", get(sign_in::form).post(sign_in::with_key))
