@@ -22,5 +22,5 @@ pub use labels::{
     Route, Security, SessionEnd, StageLabel, StoreOperation, TimelineLoss,
 };
 pub use logging::{LogFormat, LogOptions, LoggingError, init_tracing};
-pub use metrics::{MetricsHandle, emit, install_metrics};
+pub use metrics::{MetricsHandle, Totals, emit, install_metrics};
 pub use tally::Tally;

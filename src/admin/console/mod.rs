@@ -11,6 +11,7 @@
 //! again and puts the new part in place of the old one.
 
 mod assets;
+mod chart;
 mod deploy;
 mod deployment;
 mod form;
@@ -21,6 +22,7 @@ mod page;
 mod parts;
 mod show;
 mod sign_in;
+mod traffic;
 mod upload;
 mod visitor;
 mod wrong;
@@ -119,6 +121,7 @@ pub fn router() -> Router<AdminState> {
         .layer(DefaultBodyLimit::disable());
     let project = Router::new()
         .route("/", get(overview::show))
+        .route("/traffic", get(traffic::show))
         .route("/cohorts/{cohort}/deploy", get(deploy::show).post(deploy::start))
         .route("/deployments/{deployment}", get(deployment::show))
         .route(

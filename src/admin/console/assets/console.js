@@ -134,9 +134,8 @@
         setTimeout(source, 3000);
         soon();
       };
-      const moved = () => soon();
-      stream.onmessage = moved;
-      for (const name of (document.body.dataset.eventNames || 'fleet change').split(' ')) stream.addEventListener(name, moved);
+      // Two a second at most, whatever has moved.
+      stream.addEventListener('fleet', soon);
     };
     source();
     tell();
