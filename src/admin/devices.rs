@@ -16,8 +16,8 @@ use crate::control::{
     NewPsk,
 };
 use crate::fleet::{
-    CohortId, CredentialId, DeviceCertificate, DeviceId, DeviceName, Digest, Invalid, Project, ProjectId,
-    PskIdentity, PskSecret, Tag,
+    CohortId, CredentialId, DeviceCertificate, DeviceId, DeviceName, Digest, Invalid, PackageName, Project,
+    ProjectId, PskIdentity, PskSecret, Tag, Version,
 };
 
 /// `POST /devices`.
@@ -106,6 +106,8 @@ pub struct Filter {
     tag: Option<String>,
     search: Option<String>,
     online: Option<String>,
+    state: Option<String>,
+    version: Option<String>,
 }
 
 pub async fn create(
@@ -338,6 +340,8 @@ impl Filter {
             cohort,
             tag: parsed("tag", self.tag, Tag::parse)?,
             online: flag("online", self.online.as_deref())?,
+            stage: parsed("state", self.state, str::parse)?,
+            running: self.version.as_deref().map(running).transpose()?,
             ..DeviceQuery::default()
         })
     }
@@ -460,6 +464,23 @@ fn parsed<T>(
 ) -> Result<Option<T>, Problem> {
     text.map(|text| parse(&text).map_err(|invalid| Problem::invalid(field, &invalid)))
         .transpose()
+}
+
+/// `package@version`, as devices are asked for that run it. Neither name has an `@`.
+fn running(text: &str) -> Result<(PackageName, Version), Problem> {
+    let Some((package, version)) = text.split_once('@') else {
+        return Err(Problem::fields(vec![FieldError {
+            field: "version".into(),
+            detail: "it names no package and version".into(),
+            value: Some(text.into()),
+            accepted: Some("package@version, for example main@1.4.0".into()),
+        }]));
+    };
+    let invalid = |invalid: Invalid| Problem::invalid("version", &invalid);
+    Ok((
+        PackageName::parse(package).map_err(invalid)?,
+        Version::parse(version).map_err(invalid)?,
+    ))
 }
 
 /// A credential just made; a secret that was made with it is shown this once.

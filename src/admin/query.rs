@@ -28,13 +28,25 @@ const ACCEPTED: &[(Method, &str, &[&str])] = &[
     (
         Method::GET,
         "/devices",
-        &["name", "cohort", "tag", "search", "online", "limit", "pageToken"],
+        &[
+            "name",
+            "cohort",
+            "tag",
+            "search",
+            "online",
+            "state",
+            "version",
+            "limit",
+            "pageToken",
+        ],
     ),
     (Method::POST, "/devices:import", &["update", "allowSequenceBack"]),
     (
         Method::GET,
         "/devices:export",
-        &["format", "name", "cohort", "tag", "search", "online"],
+        &[
+            "format", "name", "cohort", "tag", "search", "online", "state", "version",
+        ],
     ),
     (
         Method::GET,

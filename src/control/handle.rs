@@ -19,6 +19,7 @@ use super::devices::{
 use super::directory::{DeviceEntry, Directory};
 use super::error::ControlError;
 use super::failures::Failures;
+use super::figures::{self, Figures};
 use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub stop: watch::Sender<bool>,
     /// Never locked by a shard, and not across anything that waits.
     pub failures: Mutex<Failures>,
+    pub figures: Figures,
+    counter: Mutex<Option<JoinHandle<()>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
     checked: Arc<tokio::sync::Mutex<Option<Checked>>>,
@@ -125,6 +128,8 @@ impl Control {
             moments,
             stop,
             failures: Mutex::default(),
+            figures: Figures::default(),
+            counter: Mutex::new(None),
             writer: Mutex::new(None),
             checked: Arc::default(),
             under_way: UnderWay::default(),
@@ -139,6 +144,8 @@ impl Control {
         };
         let writer = tokio::spawn(writer::run(Arc::clone(&shared), queues));
         *shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        let counter = tokio::spawn(figures::count(Arc::clone(&shared)));
+        *shared.counter.lock().unwrap_or_else(PoisonError::into_inner) = Some(counter);
         Ok(Started {
             control: Self { shared },
             first_admin_key,

@@ -24,6 +24,7 @@ mod name;
 mod number;
 mod refusal;
 mod rules;
+mod stage;
 mod timeline;
 
 pub use certificate::{
@@ -31,7 +32,7 @@ pub use certificate::{
 };
 pub use compare::compare_versions;
 pub use credential::{Proof, PskIdentity, PskSecret};
-pub use device::{Credential, CredentialKind, Device, DeviceState, PackageState};
+pub use device::{Credential, CredentialKind, Device, DeviceState, PackageState, reason_str};
 pub use difference::{Change, Changed, Difference, Direction};
 pub use id::{ArtifactId, CaId, CohortId, CredentialId, DeploymentId, DeviceId, KeyId, PackageId, ProjectId};
 pub use image::{IMAGE_HEAD_BYTES, ImageKind, ImageVersion};
@@ -46,4 +47,5 @@ pub use refusal::{Differing, Invalid, Kind, Refusal, RefusalClass};
 pub use rules::{
     ArtifactOutcome, ArtifactRef, CaOutcome, DeploymentOrder, MANIFEST_LIMIT, NewArtifact, NewPackage,
 };
+pub use stage::Stage;
 pub use timeline::{LogLine, Moment, Strand, TimelineEntry, TimelineEvent, TimelineKind, TimelinePlace};
