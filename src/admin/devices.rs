@@ -39,12 +39,12 @@ pub struct Create {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Credential {
     #[serde(rename = "type")]
-    kind: CredentialKind,
-    identity: Option<String>,
-    secret: Option<String>,
-    secret_hex: Option<String>,
-    pem: Option<String>,
-    sha256: Option<String>,
+    pub kind: CredentialKind,
+    pub identity: Option<String>,
+    pub secret: Option<String>,
+    pub secret_hex: Option<String>,
+    pub pem: Option<String>,
+    pub sha256: Option<String>,
 }
 
 impl std::fmt::Debug for Credential {
@@ -55,9 +55,10 @@ impl std::fmt::Debug for Credential {
     }
 }
 
+/// The kinds of credentials that a device can be given.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-enum CredentialKind {
+pub enum CredentialKind {
     Psk,
     Certificate,
     RawPublicKey,
@@ -99,15 +100,15 @@ pub struct Update {
 }
 
 /// Which devices are listed, or exported.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 pub struct Filter {
-    name: Option<String>,
-    cohort: Option<String>,
-    tag: Option<String>,
-    search: Option<String>,
-    online: Option<String>,
-    state: Option<String>,
-    version: Option<String>,
+    pub name: Option<String>,
+    pub cohort: Option<String>,
+    pub tag: Option<String>,
+    pub search: Option<String>,
+    pub online: Option<String>,
+    pub state: Option<String>,
+    pub version: Option<String>,
 }
 
 pub async fn create(
