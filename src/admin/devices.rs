@@ -56,7 +56,7 @@ impl std::fmt::Debug for Credential {
 }
 
 /// The kinds of credentials that a device can be given.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
 pub enum CredentialKind {
     Psk,
@@ -349,6 +349,18 @@ impl Filter {
 }
 
 impl Credential {
+    /// Of this kind, with nothing said about it yet.
+    pub fn of_kind(kind: CredentialKind) -> Credential {
+        Credential {
+            kind,
+            identity: None,
+            secret: None,
+            secret_hex: None,
+            pem: None,
+            sha256: None,
+        }
+    }
+
     /// The credential to be made, if its values can be. `at` is where it stands in the body.
     pub fn checked(self, at: &str) -> Result<NewCredential, Problem> {
         let (own, members): (&[&str], &str) = match self.kind {

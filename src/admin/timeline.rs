@@ -55,10 +55,9 @@ pub async fn list(
 /// An entry: `id`, `at`, `type` and `text` of all of them; `count` and `lastAt` of what happened several times in a row; and
 /// what its type says.
 fn shape(device: DeviceId, entry: &TimelineEntry) -> Value {
-    let TimelinePlace { at_ms, strand, seq } = entry.place;
     let mut shape = facts(&entry.event);
-    shape["id"] = json!(format!("evt_{}{}{seq}", device.get(), letter(strand)));
-    shape["at"] = json!(shapes::time(at_ms));
+    shape["id"] = json!(event_id(device, entry.place));
+    shape["at"] = json!(shapes::time(entry.place.at_ms));
     shape["type"] = json!(entry.event.kind().as_str());
     shape["text"] = json!(entry.event.to_string());
     if entry.count > 1 {
@@ -66,6 +65,11 @@ fn shape(device: DeviceId, entry: &TimelineEntry) -> Value {
         shape["lastAt"] = json!(shapes::time(entry.last_ms));
     }
     shape
+}
+
+/// What an entry is called.
+pub fn event_id(device: DeviceId, place: TimelinePlace) -> String {
+    format!("evt_{}{}{}", device.get(), letter(place.strand), place.seq)
 }
 
 fn facts(event: &TimelineEvent) -> Value {
@@ -108,11 +112,12 @@ fn facts(event: &TimelineEvent) -> Value {
 }
 
 /// A page's token: the place of its last entry. Whatever is added or trimmed meanwhile, the next page goes on after it.
-fn token(TimelinePlace { at_ms, strand, seq }: TimelinePlace) -> String {
+pub fn token(TimelinePlace { at_ms, strand, seq }: TimelinePlace) -> String {
     format!("{at_ms}{}{seq}", letter(strand))
 }
 
-fn place(token: &str) -> Option<TimelinePlace> {
+/// The place that a token says.
+pub fn place(token: &str) -> Option<TimelinePlace> {
     let strand = Strand::ALL
         .into_iter()
         .find(|strand| token.contains(letter(*strand)))?;

@@ -11,6 +11,7 @@
 //! again and puts the new part in place of the old one.
 
 mod assets;
+mod devices;
 mod form;
 mod overview;
 mod page;
@@ -45,6 +46,7 @@ struct Remembered {
     /// What is said once, at the top of the next page, by session.
     notices: HashMap<Digest, Vec<page::Notice>>,
     links: Vec<Link>,
+    devices: devices::Kept,
 }
 
 /// A link that signs a browser in.
@@ -105,7 +107,9 @@ impl Console {
 
 /// The console's routes.
 pub fn router() -> Router<AdminState> {
-    let project = Router::new().route("/", get(overview::show));
+    let project = Router::new()
+        .route("/", get(overview::show))
+        .merge(devices::routes());
     Router::new()
         .route("/", get(home))
         .route("/sign-in", get(sign_in::form).post(sign_in::with_key))
