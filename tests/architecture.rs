@@ -56,6 +56,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("x509_parser", &["dtls/certificate/", "fleet/certificate.rs"]),
     ("axum", &["admin/"]),
     ("hyper", &["admin/"]),
+    ("utoipa", &["admin/"]),
     ("clap", &["cli/"]),
     ("ureq", &["cli/"]),
     ("indicatif", &["cli/"]),

@@ -5,9 +5,10 @@
 //! 3. [`body`] and [`query`]: what a call carries, read strictly; [`idempotency`]: whether it came before.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
-//! 6. [`console`]: the same in a browser.
+//! 6. [`openapi`]: all of that, described; [`console`]: the same in a browser.
 
 mod artifacts;
+mod audit;
 mod auth;
 mod body;
 mod bulk;
@@ -17,11 +18,13 @@ mod deployments;
 mod device_cas;
 mod device_rows;
 mod devices;
+mod events;
 mod export;
 mod health;
 mod idempotency;
 mod import;
 mod keys;
+mod openapi;
 mod pace;
 mod packages;
 mod problem;
@@ -37,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Extension, Request};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -139,6 +142,10 @@ pub fn router(state: AdminState) -> Router {
             "/devices/{device}/credentials/{credential}",
             delete(devices::remove_credential),
         )
+        .route(
+            "/events",
+            get(events::stream).layer(Extension(events::Places::default())),
+        )
         .route("/sessions", get(sessions::list))
         .route("/sessions/failures", get(sessions::failures))
         .route("/device-cas", get(device_cas::list).post(device_cas::create))
@@ -157,6 +164,7 @@ pub fn router(state: AdminState) -> Router {
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
         .nest(PROJECT, project)
+        .route("/v1/openapi.json", get(openapi::show))
         .merge(console::router())
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
@@ -174,7 +182,7 @@ async fn nothing_here(request: Request) -> Response {
     }
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
-         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, sessions, device-cas, keys",
+         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, sessions, device-cas, keys",
         request.uri().path()
     ))
     .into_response()

@@ -12,7 +12,7 @@ use super::problem::{FieldError, Problem};
 
 /// What a call takes, by its method and its route as it is written in [`super::router`], below the project; every other
 /// call takes nothing.
-const ACCEPTED: &[(Method, &str, &[&str])] = &[
+pub const ACCEPTED: &[(Method, &str, &[&str])] = &[
     (Method::GET, "/packages", &["name", "limit", "pageToken"]),
     (
         Method::GET,
@@ -58,6 +58,7 @@ const ACCEPTED: &[(Method, &str, &[&str])] = &[
         "/devices/{device}/credentials",
         &["limit", "pageToken"],
     ),
+    (Method::GET, "/events", &["lastEventId"]),
     (Method::GET, "/sessions", &["limit", "pageToken"]),
     (
         Method::GET,
