@@ -45,21 +45,21 @@ pub struct Create {
 #[schema(as = NewCredential)]
 pub struct Credential {
     #[serde(rename = "type")]
-    kind: CredentialKind,
+    pub kind: CredentialKind,
     /// Of a PSK, up to 64 bytes of UTF-8; absent: one is made of the device's name.
     #[schema(min_length = 1, max_length = 64)]
-    identity: Option<String>,
+    pub identity: Option<String>,
     /// Of a PSK, up to 32 bytes of UTF-8; absent, and no `secretHex`: one is made, and shown in the answer.
     #[schema(min_length = 1, max_length = 32)]
-    secret: Option<String>,
+    pub secret: Option<String>,
     /// The same in hexadecimal.
     #[schema(min_length = 2, max_length = 64, pattern = "^([0-9A-Fa-f]{2})+$")]
-    secret_hex: Option<String>,
+    pub secret_hex: Option<String>,
     /// One certificate.
-    pem: Option<String>,
+    pub pem: Option<String>,
     /// Of a certificate's DER, or of a public key's SubjectPublicKeyInfo.
     #[schema(value_type = Option<Digest>)]
-    sha256: Option<String>,
+    pub sha256: Option<String>,
 }
 
 impl std::fmt::Debug for Credential {
@@ -71,10 +71,10 @@ impl std::fmt::Debug for Credential {
 }
 
 /// What a credential can be.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(try_from = "String", rename_all = "camelCase")]
 #[schema(as = CredentialType)]
-enum CredentialKind {
+pub enum CredentialKind {
     Psk,
     Certificate,
     RawPublicKey,
@@ -121,15 +121,15 @@ pub struct Update {
 }
 
 /// Which devices are listed, or exported.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 pub struct Filter {
-    name: Option<String>,
-    cohort: Option<String>,
-    tag: Option<String>,
-    search: Option<String>,
-    online: Option<String>,
-    state: Option<String>,
-    version: Option<String>,
+    pub name: Option<String>,
+    pub cohort: Option<String>,
+    pub tag: Option<String>,
+    pub search: Option<String>,
+    pub online: Option<String>,
+    pub state: Option<String>,
+    pub version: Option<String>,
 }
 
 /// Everything that is known of a device.
@@ -447,6 +447,18 @@ impl Filter {
 }
 
 impl Credential {
+    /// Of this kind, with nothing said about it yet.
+    pub fn of_kind(kind: CredentialKind) -> Credential {
+        Credential {
+            kind,
+            identity: None,
+            secret: None,
+            secret_hex: None,
+            pem: None,
+            sha256: None,
+        }
+    }
+
     /// The credential to be made, if its values can be. `at` is where it stands in the body.
     pub fn checked(self, at: &str) -> Result<NewCredential, Problem> {
         let (own, members): (&[&str], &str) = match self.kind {

@@ -14,6 +14,7 @@ mod assets;
 mod chart;
 mod deploy;
 mod deployment;
+mod devices;
 mod form;
 mod overview;
 mod package;
@@ -54,6 +55,7 @@ struct Remembered {
     /// What is said once, at the top of the next page, by session.
     notices: HashMap<Digest, Vec<page::Notice>>,
     links: Vec<Link>,
+    devices: devices::Kept,
 }
 
 /// A link that signs a browser in.
@@ -138,6 +140,7 @@ pub fn router() -> Router<AdminState> {
             "/packages/{package}/versions/{version}/delete",
             post(package::delete_version),
         )
+        .merge(devices::routes())
         .route("/uploads/look", get(upload::look))
         .merge(uploads);
     Router::new()

@@ -194,6 +194,8 @@ pub enum Refused {
     },
     /// Something is wrong.
     Problem(Problem),
+    /// Something is wrong, and the page that says so is made.
+    Page(Box<Response>),
 }
 
 impl From<Problem> for Refused {
@@ -233,6 +235,7 @@ impl IntoResponse for Refused {
                 "you are not signed in, or no longer; sign in and try again. Nothing was changed",
             )),
             Refused::Problem(problem) => refused(&problem),
+            Refused::Page(page) => *page,
         }
     }
 }

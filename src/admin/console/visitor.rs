@@ -99,6 +99,11 @@ impl Visitor {
         &self.session
     }
 
+    /// Whether the page is read again by the script, and nobody looks at what is not live.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
     fn session_hash(&self) -> Digest {
         Digest::of(self.session.as_bytes())
     }
