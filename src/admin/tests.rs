@@ -28,7 +28,8 @@ use crate::fleet::{LogLine, TimelineEvent};
 use crate::store::Store;
 use crate::telemetry::install_metrics;
 
-const KEY: &str = "a-bootstrap-key-for-tests";
+/// The key that administers from the first start on.
+pub const KEY: &str = "a-bootstrap-key-for-tests";
 
 #[tokio::test]
 async fn a_package_is_created_once_shown_and_deleted() {
@@ -1161,9 +1162,10 @@ async fn probes_are_open_and_metrics_want_a_key() {
 }
 
 /// A router over a folder of its own.
-struct Api {
-    router: Router,
-    control: Control,
+pub struct Api {
+    pub router: Router,
+    pub control: Control,
+    pub console: Console,
     readiness: Readiness,
     folder: TempDir,
 }
@@ -1172,8 +1174,21 @@ struct Api {
 const LIMIT: usize = 512 * 1024;
 
 impl Api {
-    async fn start() -> Api {
+    pub async fn start() -> Api {
         Api::over(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Ends, and starts again on the same folder.
+    pub async fn restart(self) -> Api {
+        let Api {
+            router,
+            control,
+            folder,
+            ..
+        } = self;
+        control.close().await;
+        drop((router, control));
+        Api::over(folder).await
     }
 
     /// A gateway that is started over what another one left.
@@ -1185,8 +1200,9 @@ impl Api {
         let control = Control::start(store, options).await.unwrap().control;
         let readiness = Readiness::default();
         readiness.set(true);
+        let console = Console::default();
         let router = router(AdminState {
-            console: Console::default(),
+            console: console.clone(),
             control: control.clone(),
             metrics: install_metrics(),
             metrics_auth: true,
@@ -1197,12 +1213,13 @@ impl Api {
         Api {
             router,
             control,
+            console,
             readiness,
             folder,
         }
     }
 
-    async fn artifact(&self, package: &str, version: &str, size: usize) {
+    pub async fn artifact(&self, package: &str, version: &str, size: usize) {
         // Exists already where an earlier version was uploaded.
         self.post("packages", &json!({"name": package})).await;
         let bytes = noise(size);
@@ -1211,11 +1228,11 @@ impl Api {
             .expect(201);
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], Body::empty()).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(
             "POST",
             path,
@@ -1225,7 +1242,7 @@ impl Api {
         .await
     }
 
-    async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send(
             "PATCH",
             path,
@@ -1235,7 +1252,7 @@ impl Api {
         .await
     }
 
-    async fn delete(&self, path: &str) -> Answer {
+    pub async fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], Body::empty()).await
     }
 
@@ -1246,7 +1263,7 @@ impl Api {
             .await
     }
 
-    async fn send(
+    pub async fn send(
         &self,
         method: &str,
         path: &str,
@@ -1262,7 +1279,12 @@ impl Api {
         .await
     }
 
-    fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+    pub fn request(
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Request<Body> {
         let mut request = Request::builder().method(method).uri(uri);
         if !headers.iter().any(|(name, _)| *name == "authorization") {
             request = request.header("authorization", format!("Bearer {KEY}"));
@@ -1273,7 +1295,7 @@ impl Api {
         request.body(body.into()).unwrap()
     }
 
-    async fn call(&self, request: Request<Body>) -> Answer {
+    pub async fn call(&self, request: Request<Body>) -> Answer {
         let asked = format!("{} {}", request.method(), request.uri());
         let answer = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = answer.into_parts();
@@ -1303,25 +1325,25 @@ impl Api {
     }
 }
 
-struct Answer {
+pub struct Answer {
     asked: String,
-    status: u16,
-    headers: HeaderMap,
+    pub status: u16,
+    pub headers: HeaderMap,
     body: Bytes,
 }
 
 impl Answer {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    fn expect(&self, status: u16) -> Value {
+    pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}: {}", self.asked, self.text());
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
     /// Problem details with this status and this stable name.
-    fn problem(&self, status: u16, name: &str) -> Value {
+    pub fn problem(&self, status: u16, name: &str) -> Value {
         let problem = self.problem_of(status);
         assert_eq!(
             problem["type"],

@@ -7,8 +7,9 @@
 //! 1. [`Invalid`]: text becomes a name, a version, a digest, a secret, once, at the edge.
 //! 2. [`Fleet`]: the small part of the state (projects, packages, cohorts, deployments) and the rules over it.
 //! 3. [`Difference`]: what a deployment would change for the devices of its cohort.
-//! 4. [`lint()`]: what a stock device would choke on.
-//! 5. [`TimelineEvent`]: what is kept of a device's past.
+//! 4. [`History`]: what was deployed to a cohort, as a table.
+//! 5. [`lint()`]: what a stock device would choke on.
+//! 6. [`TimelineEvent`]: what is kept of a device's past.
 
 mod caution;
 mod certificate;
@@ -17,6 +18,7 @@ mod credential;
 mod device;
 mod difference;
 mod file_name;
+mod history;
 mod id;
 mod image;
 mod key;
@@ -39,6 +41,7 @@ pub use credential::{Proof, PskIdentity, PskSecret};
 pub use device::{Credential, CredentialKind, Device, DeviceState, PackageState, reason_str};
 pub use difference::{Change, Changed, Difference, Direction};
 pub use file_name::FileNameGuess;
+pub use history::{HISTORY_COLUMNS_FROM, History, HistoryCell, HistoryRow};
 pub use id::{ArtifactId, CaId, CohortId, CredentialId, DeploymentId, DeviceId, KeyId, PackageId, ProjectId};
 pub use image::{IMAGE_HEAD_BYTES, ImageKind, ImageVersion};
 pub use key::{Actor, ApiKey, Role};

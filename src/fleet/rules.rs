@@ -280,6 +280,16 @@ impl Fleet {
     /// # Errors
     /// It is not there, or it has devices or deployments.
     pub fn delete_cohort(&mut self, project: ProjectId, id: CohortId) -> Result<Arc<Cohort>, Refusal> {
+        let cohort = self.may_delete_cohort(project, id)?;
+        self.change(project)?.cohorts.remove(&id);
+        Ok(cohort)
+    }
+
+    /// Whether a cohort can be removed.
+    ///
+    /// # Errors
+    /// It is not there, or it has devices or deployments.
+    pub fn may_delete_cohort(&self, project: ProjectId, id: CohortId) -> Result<Arc<Cohort>, Refusal> {
         let cohort = Arc::clone(self.in_project(project)?.require_cohort(id)?);
         let devices = match cohort.devices {
             0 => None,
@@ -296,7 +306,6 @@ impl Fleet {
             .map(|ca| format!("device CA {:?}", ca.name));
         let by = devices.into_iter().chain(deployments).chain(cas);
         refuse_if_needed(Kind::Cohort, &cohort.name, by)?;
-        self.change(project)?.cohorts.remove(&id);
         Ok(cohort)
     }
 

@@ -87,6 +87,14 @@ impl Fields {
         query.extend_pairs(changes.iter().filter(|(_, value)| !value.is_empty()));
         query.finish()
     }
+
+    /// The address `path` with that query.
+    pub fn link(&self, path: &str, changes: &[(&str, &str)]) -> String {
+        match self.with(changes) {
+            query if query.is_empty() => path.to_owned(),
+            query => format!("{path}?{query}"),
+        }
+    }
 }
 
 /// Reads a form that a page of this address sent.
@@ -141,6 +149,11 @@ mod tests {
             fields.with(&[("page", ""), ("state", "done")]),
             "tag=a%26b&state=done"
         );
+        assert_eq!(
+            fields.link("/x", &[("page", "2")]),
+            "/x?state=failed&tag=a%26b&page=2"
+        );
+        assert_eq!(Fields::parse(b"page=2").link("/x", &[("page", "")]), "/x");
     }
 
     #[test]

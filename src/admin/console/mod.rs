@@ -12,6 +12,9 @@
 
 mod assets;
 mod chart;
+mod cohort;
+mod cohort_devices;
+mod cohorts;
 mod deploy;
 mod deployment;
 mod devices;
@@ -33,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
@@ -43,7 +46,6 @@ use super::AdminState;
 use crate::clock;
 use crate::fleet::{Digest, KeyId};
 
-pub use page::missing;
 pub use visitor::session_key;
 
 /// What the console remembers of its visitors beside their sessions. Nothing of it outlives the process.
@@ -123,6 +125,21 @@ pub fn router() -> Router<AdminState> {
         .layer(DefaultBodyLimit::disable());
     let project = Router::new()
         .route("/", get(overview::show))
+        .route("/cohorts", get(cohorts::list).post(cohorts::create))
+        .route("/cohorts/{cohort}", get(cohort::deployments))
+        .route("/cohorts/{cohort}/progress", get(cohort::progress))
+        .route(
+            "/cohorts/{cohort}/devices",
+            get(cohort_devices::list).post(cohort_devices::remove),
+        )
+        .route(
+            "/cohorts/{cohort}/devices/add",
+            get(cohort_devices::add_form).post(cohort_devices::add),
+        )
+        .route(
+            "/cohorts/{cohort}/settings",
+            get(cohort::settings).post(cohort::delete),
+        )
         .route("/traffic", get(traffic::show))
         .route("/cohorts/{cohort}/deploy", get(deploy::show).post(deploy::start))
         .route("/deployments/{deployment}", get(deployment::show))
@@ -153,6 +170,11 @@ pub fn router() -> Router<AdminState> {
         .layer(middleware::from_fn(guard))
 }
 
+/// What a browser is shown where there is nothing. `None` for what is no browser.
+pub fn missing(headers: &HeaderMap, uri: &Uri) -> Option<Response> {
+    page::missing(headers, uri).map(guarded)
+}
+
 /// The address of a project's first page.
 async fn home(State(state): State<AdminState>) -> Redirect {
     Redirect::to(&format!(
@@ -162,8 +184,13 @@ async fn home(State(state): State<AdminState>) -> Redirect {
 }
 
 /// What every answer of the console says to the browser: nothing from elsewhere, nothing inline, in nobody's frame.
-async fn guard(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+async fn guard(mut request: Request, next: Next) -> Response {
+    let asked = visitor::Asked(request.uri().clone());
+    request.extensions_mut().insert(asked);
+    guarded(next.run(request).await)
+}
+
+fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
@@ -193,8 +220,4 @@ const NOTICES_MAX: usize = 1000;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    mod desk;
-    mod packages;
-    mod uploads;
-}
+mod tests;

@@ -138,7 +138,7 @@ pub fn shares(progress: &Progress) -> [Share; 7] {
 }
 
 /// A bar of shares: done first, so that what is reached grows from the left; failed last.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bar {
     /// The parts that are not empty, each with where it begins and how wide it is, in thousandths.
     pub parts: Vec<BarPart>,

@@ -36,8 +36,7 @@ impl std::fmt::Debug for Made {
 }
 
 /// A pre-shared key just given to a device.
-#[derive(Clone)]
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MadeKey {
     /// The identity.
     pub identity: String,
