@@ -55,6 +55,8 @@ const DOORS: &[(&str, &[&str])] = &[
     // Who vouches for a device is the domain's to say, and what an operator uploads is looked at before it is believed.
     ("x509_parser", &["dtls/certificate/", "fleet/certificate.rs"]),
     ("axum", &["admin/"]),
+    // TLS for operators; its client half is what the command line's HTTP library is built on.
+    ("tokio_rustls", &["admin/tls.rs", "cli/client.rs"]),
     ("hyper", &["admin/"]),
     ("clap", &["cli/"]),
     ("ureq", &["cli/"]),
