@@ -24,11 +24,12 @@ use zeroize::Zeroizing;
 use certificate::{CertificateFileError, CertificateFiles};
 use tls::{TlsFileError, TlsFiles};
 
-use crate::admin::{self, AdminState, Readiness, Tls};
+use crate::admin::{self, AdminState, Console, Readiness, Tls};
 use crate::clock;
 use crate::config::{Config, LogFormat, MetricsAuth};
 use crate::control::{Change, Control, ControlError, CreatedKey, DeviceEntry, Options};
 use crate::device_api::{DeviceApi, Keys, credential_key, device_key};
+use crate::fleet::Role;
 use crate::store::{SessionLog, Store, StoreError};
 use crate::telemetry::{self, LogOptions};
 use crate::transport::{
@@ -99,6 +100,7 @@ pub struct Gateway {
     admin: JoinHandle<io::Result<()>>,
     followers: Vec<JoinHandle<()>>,
     stopping: watch::Sender<bool>,
+    console: Console,
     /// Where operators find it.
     pub admin_addr: SocketAddr,
     /// Where devices find it: DTLS first, then plain.
@@ -166,7 +168,9 @@ impl Gateway {
         }
 
         let readiness = Readiness::default();
+        let console = Console::default();
         let state = AdminState {
+            console: console.clone(),
             control: control.clone(),
             metrics,
             metrics_auth: config.admin.metrics_auth == MetricsAuth::Key,
@@ -194,6 +198,7 @@ impl Gateway {
             admin,
             followers,
             stopping,
+            console,
             admin_addr,
             device_addrs,
             first_admin_key: started.first_admin_key,
@@ -204,6 +209,22 @@ impl Gateway {
     #[must_use]
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// An address of the console that signs one browser in with the first key that administers: once, and not for long.
+    /// `None` if the gateway has no such key.
+    #[must_use]
+    pub fn sign_in_link(&self) -> Option<String> {
+        let now = clock::unix_ms();
+        let keys = self.control.view().keys();
+        let key = keys
+            .iter()
+            .find(|key| key.role == Role::Admin && key.is_live(now))?;
+        Some(format!(
+            "http://{}{}",
+            self.admin_addr,
+            self.console.sign_in_path(key.id)
+        ))
     }
 
     /// Returns when a part of the gateway has ended that should not have.

@@ -58,7 +58,9 @@ const DOORS: &[(&str, &[&str])] = &[
     // TLS for operators; its client half is what the command line's HTTP library is built on.
     ("tokio_rustls", &["admin/tls.rs", "cli/client.rs"]),
     ("hyper", &["admin/"]),
+    ("utoipa", &["admin/"]),
     ("clap", &["cli/"]),
+    ("clap_complete", &["cli/completions.rs"]),
     ("ureq", &["cli/"]),
     ("indicatif", &["cli/"]),
     ("metrics", &["telemetry/"]),

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::AdminState;
+use super::console::session_key;
 use super::guesses::Wait;
 use super::problem::Problem;
 use super::seats::Holder;
@@ -113,9 +114,17 @@ impl FromRequestParts<AdminState> for Admin {
 /// The key of a request outside of any project, with at least `role`.
 pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc<ApiKey>, Problem> {
     let mut named = parts.headers.get_all(header::AUTHORIZATION).iter();
-    let header = named
-        .next()
-        .ok_or_else(|| Problem::unauthenticated("no API key; accepted: Authorization: Bearer KEY"))?;
+    let header = named.next();
+    // A page of the console reads along with its cookie. It changes nothing with it: its forms go to the console, which
+    // wants more than a cookie for that.
+    let session = (header.is_none() && parts.method.is_safe())
+        .then(|| session_key(&parts.headers, state))
+        .flatten();
+    if let Some(key) = session {
+        return with_role(key, parts, role);
+    }
+    let header =
+        header.ok_or_else(|| Problem::unauthenticated("no API key; accepted: Authorization: Bearer KEY"))?;
     if named.next().is_some() {
         // A proxy may have looked at another one than would be looked at here.
         return Err(Problem::malformed(
@@ -132,7 +141,11 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc
         })?;
     let holder = parts.extensions.get::<Holder>();
     let key = key_of(state, holder.map(Holder::address), secret)?;
-    if let Some(holder) = holder {
+    with_role(key, parts, role)
+}
+
+fn with_role(key: Arc<ApiKey>, parts: &Parts, role: Role) -> Result<Arc<ApiKey>, Problem> {
+    if let Some(holder) = parts.extensions.get::<Holder>() {
         holder.known();
     }
     if key.role < role {

@@ -7,40 +7,110 @@
 
 use std::collections::HashSet;
 
-use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Body, present};
 use super::devices::cohort_in_body;
-use super::problem::{FieldError, Problem};
-use super::{AdminState, shapes};
+use super::problem::{FieldError, Problem, ProblemMember};
+use super::shapes::{self, Answer};
 use crate::control::{BACK_SHOWN, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
-use crate::fleet::{DeviceId, DeviceName, ProjectId, Tag};
+use crate::fleet::{DeploymentId, DeploymentName, DeviceId, DeviceName, ProjectId, Tag};
 
 /// The body of both.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = BulkUpdate)]
 pub struct Update {
     /// These, by id or name.
+    #[schema(max_items = 1000)]
     devices: Option<Vec<String>>,
     /// Those with this tag.
     tag: Option<Tag>,
     /// Those of this cohort, by id or name; null: those of none.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     from_cohort: Option<Option<String>>,
     /// The cohort to be in; null takes them out of theirs.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     cohort: Option<Option<String>>,
     #[serde(default)]
     add_tags: Vec<Tag>,
     #[serde(default)]
     remove_tags: Vec<Tag>,
     enabled: Option<bool>,
+    /// A move to a cohort whose deployment is older than what a device was sent is meant.
     #[serde(default)]
     allow_sequence_back: bool,
+}
+
+/// What would follow.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = BulkUpdatePreview)]
+pub struct Preview {
+    /// How many devices were looked at.
+    devices: u64,
+    /// Would join the cohort.
+    joining: u64,
+    /// Would be in no cohort any more.
+    leaving: u64,
+    /// Are there already.
+    unchanged: u64,
+    /// Would join, and are connected: their update starts at once.
+    online: u64,
+    /// Where they would go.
+    #[schema(required)]
+    cohort: Option<shapes::CohortRef>,
+    /// What it deploys.
+    #[schema(required)]
+    deployment: Option<DeploymentRef>,
+    /// The most that one of those that would join has to download.
+    bytes_per_device: u64,
+    /// What all of them have to download.
+    bytes_total: u64,
+    /// The first few that would see the sequence number fall.
+    lint: Vec<shapes::SequenceBack>,
+    more_lint: u64,
+}
+
+/// A deployment by its id, name and number.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeploymentRef {
+    id: DeploymentId,
+    name: DeploymentName,
+    sequence: u32,
+}
+
+/// What became of the devices.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = BulkUpdated)]
+pub struct Updated {
+    devices: u64,
+    changed: u64,
+    unchanged: u64,
+    joined: u64,
+    /// Joined, and are connected: their update has started.
+    online: u64,
+    /// The first few that see the sequence number fall.
+    lint: Vec<shapes::SequenceBack>,
+    more_lint: u64,
+    /// The first few that were left as they are.
+    refused: Vec<RefusedDevice>,
+    more_refused: u64,
+}
+
+/// A device that was left as it is, and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefusedDevice {
+    device: DeviceId,
+    #[serde(flatten)]
+    problem: ProblemMember,
 }
 
 /// What will follow, without anything being changed.
@@ -48,17 +118,17 @@ pub async fn preview(
     State(state): State<AdminState>,
     reader: Reader,
     Body(body): Body<Update>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<Preview>, Problem> {
     let order = Order::read(&state, reader.project, body)?;
     let (preview, _) = order.look(&state).await?;
-    Ok(Json(shape(&preview)))
+    Ok(Answer(shape(&preview)))
 }
 
 pub async fn update(
     State(state): State<AdminState>,
     deployer: Deployer,
     Body(body): Body<Update>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<Updated>, Problem> {
     let order = Order::read(&state, deployer.project, body)?;
     let (preview, ids) = order.look(&state).await?;
     if !preview.back.is_empty() && !order.patch.allow_sequence_back {
@@ -93,25 +163,26 @@ pub async fn update(
                 }
                 Err(_) if refused.len() >= REFUSED_SHOWN => more_refused += 1,
                 Err(refusal) => {
-                    let mut line = Problem::from(refusal).member();
-                    line["device"] = json!(id);
-                    refused.push(line);
+                    refused.push(RefusedDevice {
+                        device: *id,
+                        problem: Problem::from(refusal).member(),
+                    });
                 }
             }
         }
     }
     let devices = ids.len() as u64;
-    Ok(Json(json!({
-        "devices": devices,
-        "changed": changed,
-        "unchanged": devices - changed - refused.len() as u64 - more_refused,
-        "joined": joined,
-        "online": online,
-        "lint": lint,
-        "moreLint": more_lint,
-        "refused": refused,
-        "moreRefused": more_refused,
-    })))
+    Ok(Answer(Updated {
+        devices,
+        changed,
+        unchanged: devices - changed - refused.len() as u64 - more_refused,
+        joined,
+        online,
+        lint,
+        more_lint,
+        refused,
+        more_refused,
+    }))
 }
 
 /// Which devices, and what to do with them.
@@ -290,27 +361,24 @@ async fn named(
     }
 }
 
-fn shape(preview: &MovePreview) -> Value {
-    let deployment = preview.deployment().map(|deployment| {
-        json!({
-            "id": deployment.id,
-            "name": deployment.name.as_str(),
-            "sequence": deployment.sequence.get(),
-        })
-    });
-    json!({
-        "devices": preview.devices,
-        "joining": preview.joining,
-        "leaving": preview.leaving,
-        "unchanged": preview.unchanged,
-        "online": preview.online,
-        "cohort": preview.to.as_ref().map(|cohort| json!({"id": cohort.id, "name": cohort.name.as_str()})),
-        "deployment": deployment,
-        "bytesPerDevice": preview.bytes_per_device,
-        "bytesTotal": preview.bytes_total,
-        "lint": preview.back.iter().map(shapes::sequence_back).collect::<Vec<_>>(),
-        "moreLint": preview.more_back,
-    })
+fn shape(preview: &MovePreview) -> Preview {
+    Preview {
+        devices: preview.devices,
+        joining: preview.joining,
+        leaving: preview.leaving,
+        unchanged: preview.unchanged,
+        online: preview.online,
+        cohort: preview.to.as_deref().map(shapes::cohort_ref),
+        deployment: preview.deployment().map(|deployment| DeploymentRef {
+            id: deployment.id,
+            name: deployment.name.clone(),
+            sequence: deployment.sequence.get(),
+        }),
+        bytes_per_device: preview.bytes_per_device,
+        bytes_total: preview.bytes_total,
+        lint: preview.back.iter().map(shapes::sequence_back).collect(),
+        more_lint: preview.more_back,
+    }
 }
 
 /// Devices of a commit: what the writer does in some ten milliseconds, so that nobody else waits for longer.

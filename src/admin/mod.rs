@@ -5,6 +5,7 @@
 //! 3. [`body`] and [`query`]: what a call carries, read strictly; [`idempotency`]: whether it came before.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
+//! 6. [`openapi`]: all of that, described; [`console`]: the same in a browser.
 
 mod artifacts;
 mod audit;
@@ -12,6 +13,7 @@ mod auth;
 mod body;
 mod bulk;
 mod cohorts;
+mod console;
 mod deployments;
 mod device_cas;
 mod device_rows;
@@ -23,6 +25,7 @@ mod health;
 mod idempotency;
 mod import;
 mod keys;
+mod openapi;
 mod pace;
 mod packages;
 mod problem;
@@ -41,8 +44,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Extension, Request};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 
+pub use console::Console;
 pub use guesses::Guard;
 pub use serve::serve;
 pub use tls::{Tls, TlsIdentity, TlsIdentityError};
@@ -64,6 +69,8 @@ pub struct AdminState {
     pub max_artifact_bytes: u64,
     /// What `/readyz` answers.
     pub readiness: Readiness,
+    /// What the console remembers of its visitors.
+    pub console: Console,
     /// Who has guessed keys.
     pub guard: Guard,
 }
@@ -164,6 +171,8 @@ pub fn router(state: AdminState) -> Router {
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
         .nest(PROJECT, project)
+        .route("/v1/openapi.json", get(openapi::show))
+        .merge(console::router())
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -174,12 +183,16 @@ pub fn router(state: AdminState) -> Router {
         .with_state(state)
 }
 
-async fn nothing_here(request: Request) -> Problem {
+async fn nothing_here(request: Request) -> Response {
+    if let Some(page) = console::missing(request.headers(), request.uri()) {
+        return page;
+    }
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
          cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, audit, sessions, device-cas, keys",
         request.uri().path()
     ))
+    .into_response()
 }
 
 async fn wrong_method(request: Request) -> Problem {

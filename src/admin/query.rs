@@ -12,7 +12,7 @@ use super::problem::{FieldError, Problem};
 
 /// What a call takes, by its method and its route as it is written in [`super::router`], below the project; every other
 /// call takes nothing.
-const ACCEPTED: &[(Method, &str, &[&str])] = &[
+pub const ACCEPTED: &[(Method, &str, &[&str])] = &[
     (Method::GET, "/packages", &["name", "limit", "pageToken"]),
     (
         Method::GET,
@@ -28,13 +28,25 @@ const ACCEPTED: &[(Method, &str, &[&str])] = &[
     (
         Method::GET,
         "/devices",
-        &["name", "cohort", "tag", "search", "online", "limit", "pageToken"],
+        &[
+            "name",
+            "cohort",
+            "tag",
+            "search",
+            "online",
+            "state",
+            "version",
+            "limit",
+            "pageToken",
+        ],
     ),
     (Method::POST, "/devices:import", &["update", "allowSequenceBack"]),
     (
         Method::GET,
         "/devices:export",
-        &["format", "name", "cohort", "tag", "search", "online"],
+        &[
+            "format", "name", "cohort", "tag", "search", "online", "state", "version",
+        ],
     ),
     (
         Method::GET,

@@ -2,6 +2,7 @@
 //! worth an answer of its own.
 
 mod audit;
+mod description;
 mod device_cas;
 mod devices;
 mod events;
@@ -20,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::{AdminState, Guard, Readiness, router};
+use super::{AdminState, Console, Guard, Readiness, router};
 use crate::control::{Control, Options, SessionFacts};
 use crate::fleet::{LogLine, TimelineEvent};
 use crate::store::Store;
@@ -1184,6 +1185,7 @@ impl Api {
         let readiness = Readiness::default();
         readiness.set(true);
         let router = router(AdminState {
+            console: Console::default(),
             control: control.clone(),
             metrics: install_metrics(),
             metrics_auth: true,

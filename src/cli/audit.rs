@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::client::{Client, ServerArgs, segment};
 use super::failure::Failure;
-use super::output::{Column, Output, escaped, field, say};
+use super::output::{Column, escaped, field};
 
 /// Verbs of `tessera audit`.
 #[derive(Debug, Subcommand)]
@@ -75,10 +75,7 @@ pub fn run(command: AuditCommand) -> Result<(), Failure> {
             Some(_) | None => break,
         }
     }
-    match rows.is_empty() && server.output == Output::Table {
-        true => say("nothing like that was done"),
-        false => server.output.list(&rows, LINE),
-    }
+    server.output.list(&rows, LINE, "nothing like that was done");
     Ok(())
 }
 

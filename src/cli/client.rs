@@ -122,7 +122,7 @@ impl Client {
             let mut page = self.get(&next)?;
             match page["items"].take() {
                 Value::Array(more) => items.extend(more),
-                other => return Err(self.strange(&next, &format!("a list without items ({other})"))),
+                other => return Err(self.strange(&next, OK, &format!("a list without items ({other})"))),
             }
             match page["nextPageToken"].as_str() {
                 Some(token) => next = format!("{path}{separator}limit={PAGE}&pageToken={}", segment(token)),
@@ -136,7 +136,26 @@ impl Client {
         let mut page = self.get(&format!("{list}?name={}", segment(name)))?;
         match page["items"].get_mut(0) {
             Some(found) => Ok(found.take()),
-            None => Err(Failure::NotFound(format!("there is no {kind} {name:?}"))),
+            None => Err(Failure::NotFound(format!(
+                "there is no {kind} {name:?}; tessera {kind} list shows them"
+            ))),
+        }
+    }
+
+    /// The cohort of this name or id. A name goes before an id: nothing keeps a cohort from being called as another's id.
+    pub fn cohort(&self, named: &str) -> Result<Value, Failure> {
+        let not_found = match self.named("cohort", "cohorts", named) {
+            Err(Failure::NotFound(_)) => Failure::NotFound(format!(
+                "there is no cohort {named:?}; tessera cohort list shows them"
+            )),
+            answer => return answer,
+        };
+        if !named.starts_with("coh_") {
+            return Err(not_found);
+        }
+        match self.get(&format!("cohorts/{}", segment(named))) {
+            Err(Failure::Refused(problem)) if problem.status == 404 => Err(not_found),
+            answer => answer,
         }
     }
 
@@ -198,13 +217,14 @@ impl Client {
     pub fn post_lines(&self, path: &str, content_type: &str, bytes: &[u8]) -> Result<Vec<Value>, Failure> {
         let mut answer = self.call("POST", path, &[("Content-Type", content_type)], bytes)?;
         let text = self.text(&mut answer)?;
-        if !answer.status().is_success() {
-            return Err(self.refused(path, answer.status().as_u16(), &text));
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(self.refused(path, status.as_u16(), &text));
         }
         let lines = text.lines().map(serde_json::from_str);
         lines
             .collect::<Result<_, _>>()
-            .map_err(|error| self.strange(path, &error.to_string()))
+            .map_err(|error| self.strange(path, status.as_u16(), &error.to_string()))
     }
 
     /// Reads a file, to be copied from the reader.
@@ -244,7 +264,8 @@ impl Client {
         if text.is_empty() {
             return Ok((status.as_u16(), Value::Null));
         }
-        let body = serde_json::from_str(&text).map_err(|error| self.strange(path, &error.to_string()))?;
+        let body = serde_json::from_str(&text)
+            .map_err(|error| self.strange(path, status.as_u16(), &error.to_string()))?;
         Ok((status.as_u16(), body))
     }
 
@@ -288,14 +309,16 @@ impl Client {
     fn refused(&self, path: &str, status: u16, text: &str) -> Failure {
         match serde_json::from_str::<Problem>(text) {
             Ok(problem) => Failure::Refused(Box::new(Problem { status, ..problem })),
-            Err(_) => self.strange(path, &format!("status {status}")),
+            Err(_) => self.strange(path, status, &format!("status {status}")),
         }
     }
 
-    fn strange(&self, path: &str, what: &str) -> Failure {
+    /// What to say of an answer that is none of Tessera's.
+    pub fn strange(&self, path: &str, status: u16, what: &str) -> Failure {
         Failure::Strange {
             url: format!("{}/{path}", self.base),
             what: what.to_owned(),
+            status,
         }
     }
 }
@@ -388,7 +411,8 @@ const SYSTEM_ROOTS: [&str; 2] = [
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
 
-/// RFC 9110 section 15.3.2.
+/// RFC 9110 sections 15.3.1 and 15.3.2.
+pub const OK: u16 = 200;
 const CREATED: u16 = 201;
 /// How often a request is sent that must not be lost: a server that is started again is back in between.
 const ATTEMPTS: u32 = 3;

@@ -185,10 +185,6 @@ impl Control {
         Ok(gone.collect())
     }
 
-    pub(super) fn is_online(&self, id: DeviceId) -> bool {
-        self.entry(id).is_some_and(|entry| entry.session().is_some())
-    }
-
     /// See the directory for why this cannot miss a change.
     pub(super) async fn enter(
         &self,

@@ -19,10 +19,11 @@ use super::devices::{
 use super::directory::{DeviceEntry, Directory};
 use super::error::ControlError;
 use super::failures::Failures;
+use super::figures::{self, Figures};
 use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
-use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage};
+use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage, NoPackage};
 use super::pulse::Beats;
 use super::report::Report;
 use super::start::{first_steps, load};
@@ -31,9 +32,9 @@ use super::upload::ArtifactUpload;
 use super::view::View;
 use super::writer::{self, Queues};
 use crate::fleet::{
-    Actor, ApiKey, Artifact, ArtifactOutcome, Cohort, CohortId, CohortName, CredentialId, Deployment,
-    DeploymentOrder, Device, DeviceId, DeviceProfile, Digest, KeyId, KeyName, NewPackage, Package,
-    PackageName, ProjectId, Refusal, Role, Version, lint,
+    Actor, ApiKey, Artifact, ArtifactOutcome, Caution, Cohort, CohortId, CohortName, CredentialId,
+    Deployment, DeploymentOrder, Device, DeviceId, DeviceProfile, Digest, KeyId, KeyName, NewPackage,
+    Package, PackageName, ProjectId, Refusal, Role, Version, lint,
 };
 use crate::store::{Blob, ReadSlot, ReadersBusy, Store};
 
@@ -59,6 +60,8 @@ pub struct Shared {
     pub stop: watch::Sender<bool>,
     /// Never locked by a shard, and not across anything that waits.
     pub failures: Mutex<Failures>,
+    pub figures: Figures,
+    counter: Mutex<Option<JoinHandle<()>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
     checked: Arc<tokio::sync::Mutex<Option<Checked>>>,
@@ -132,6 +135,8 @@ impl Control {
             moments,
             stop,
             failures: Mutex::default(),
+            figures: Figures::default(),
+            counter: Mutex::new(None),
             writer: Mutex::new(None),
             checked: Arc::default(),
             under_way: UnderWay::default(),
@@ -146,6 +151,8 @@ impl Control {
         };
         let writer = tokio::spawn(writer::run(Arc::clone(&shared), queues));
         *shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        let counter = tokio::spawn(figures::count(Arc::clone(&shared)));
+        *shared.counter.lock().unwrap_or_else(PoisonError::into_inner) = Some(counter);
         Ok(Started {
             control: Self { shared },
             first_admin_key,
@@ -330,6 +337,32 @@ impl Control {
             package,
             version,
             bytes,
+            no_package: NoPackage::Refuse,
+        })
+        .await
+    }
+
+    /// The same, and makes the package where there is none with this name: one step, of which either all is kept or nothing.
+    ///
+    /// # Errors
+    /// The bytes are not those declared, or the version exists with other bytes.
+    pub async fn add_artifact_and_package(
+        &self,
+        actor: &Actor,
+        project: ProjectId,
+        package: PackageName,
+        version: Version,
+        upload: ArtifactUpload,
+        declared: Option<Digest>,
+    ) -> Result<ArtifactOutcome, ControlError> {
+        let bytes = upload.finish(declared).await?;
+        self.order(AddArtifact {
+            actor: actor.clone(),
+            project,
+            package,
+            version,
+            bytes,
+            no_package: NoPackage::Make,
         })
         .await
     }
@@ -450,10 +483,14 @@ impl Control {
         let view = self.shared.view.load_full();
         let (deployment, difference) = view.plan_deployment(project, order, "", crate::clock::unix_ms())?;
         let manifest = encode(&deployment)?;
-        let devices = view.in_project(project)?.require_cohort(order.cohort)?.devices;
+        let cohort = view.in_project(project)?.require_cohort(order.cohort)?;
+        let devices = cohort.devices;
         let bytes_per_device = difference.bytes_per_device();
+        let lint = lint(&deployment, &DeviceProfile::default());
         Ok(Preview {
-            lint: lint(&deployment, &DeviceProfile::default()),
+            cautions: Caution::of(&difference, &lint),
+            lint,
+            active: cohort.active().cloned(),
             manifest,
             devices,
             online: self.online_in(order.cohort),

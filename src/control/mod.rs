@@ -11,12 +11,15 @@ mod batch;
 mod certificates;
 mod change;
 mod cohorts;
+mod console;
 mod deployments;
 mod devices;
 mod directory;
 mod error;
 mod failures;
+mod figures;
 mod handle;
+mod history;
 mod import;
 mod keys;
 mod moves;
@@ -35,6 +38,7 @@ pub use access::DeviceAccess;
 pub use batch::AUDIT_ACTIONS;
 pub use certificates::{CertificateAccess, CertificateRefusal, PresentedCertificate, RemovedCa};
 pub use change::Change;
+pub use console::OpenedSession;
 pub use deployments::Preview;
 pub use devices::{
     CREDENTIALS_OF_A_DEVICE, CreatedCredential, CreatedDevice, DevicePatch, DeviceUpdate, NewCredential,
@@ -43,7 +47,9 @@ pub use devices::{
 pub use directory::{DeviceEntry, SessionFacts};
 pub use error::ControlError;
 pub use failures::{FailedDevice, FailedHandshake, FailureCause, FailureRecord, Offered};
+pub use figures::{CohortFigures, FailureShare, FleetFigures, VersionShare};
 pub use handle::{Control, Options, Started};
+pub use history::{DeploymentHistory, FleetHistory, FleetPoint, ProgressPoint, Span};
 pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;
 pub use moves::{BACK_SHOWN, MovePreview};

@@ -16,6 +16,7 @@
 
 mod blobs;
 mod certificates;
+mod console;
 mod devices;
 mod disk;
 mod error;
@@ -34,6 +35,7 @@ mod timeline;
 
 pub use blobs::{Blob, BlockRead, ReadDone, ReadSlot, StoredBlob, Upload, UploadError};
 pub use certificates::{CertificateHolder, RevokedCertificate};
+pub use console::ConsoleSessionRow;
 pub use devices::{DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting};
 pub use error::StoreError;
 pub use facts::{AuditFilter, AuditPage, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};
