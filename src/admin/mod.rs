@@ -20,6 +20,7 @@ mod device_rows;
 mod devices;
 mod events;
 mod export;
+mod figures;
 mod guesses;
 mod health;
 mod idempotency;
@@ -128,6 +129,12 @@ pub fn router(state: AdminState) -> Router {
                 .delete(deployments::immutable),
         )
         .route("/deployments/{deployment}/progress", get(deployments::progress))
+        .route(
+            "/deployments/{deployment}/progress/history",
+            get(figures::deployment_history),
+        )
+        .route("/figures", get(figures::show))
+        .route("/figures/history", get(figures::history))
         .route("/devices", get(devices::list).post(devices::create))
         .route("/devices:export", get(export::export))
         .route("/devices:update", post(bulk::update))

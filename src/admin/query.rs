@@ -59,6 +59,7 @@ pub const ACCEPTED: &[(Method, &str, &[&str])] = &[
         &["limit", "pageToken"],
     ),
     (Method::GET, "/events", &["lastEventId"]),
+    (Method::GET, "/figures/history", &["span"]),
     (
         Method::GET,
         "/audit",

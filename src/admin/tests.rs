@@ -7,6 +7,7 @@ mod device_cas;
 mod devices;
 mod events;
 mod failures;
+mod figures;
 mod guesses;
 mod once;
 mod strict;

@@ -69,6 +69,8 @@ pub struct Batch {
     view: Arc<View>,
     /// The devices that were changed, newest last.
     pub devices: Vec<Device>,
+    /// The devices that were made.
+    pub created: Vec<DeviceId>,
     /// To be published after the commit.
     pub changes: Vec<Change>,
     /// Identities that are no longer valid, and whose they were.
@@ -101,6 +103,7 @@ impl Batch {
             directory: Arc::clone(directory),
             view,
             devices: Vec::new(),
+            created: Vec::new(),
             changes: Vec::new(),
             retired: Vec::new(),
             events: Vec::new(),
@@ -188,6 +191,7 @@ impl Batch {
             view: self.view,
             audited,
             devices: self.devices,
+            created: self.created,
             changes: self.changes,
             retired: self.retired,
             events: self.events,
@@ -205,6 +209,8 @@ pub struct Committed {
     pub audited: Option<i64>,
     /// The devices that were changed, newest last.
     pub devices: Vec<Device>,
+    /// The devices that were made.
+    pub created: Vec<DeviceId>,
     /// To be published.
     pub changes: Vec<Change>,
     /// Identities that are no longer valid.
@@ -289,7 +295,7 @@ impl BeforeAfter {
 }
 
 /// Every action that the audit tells of.
-pub const AUDIT_ACTIONS: [&str; 18] = [
+pub const AUDIT_ACTIONS: [&str; 20] = [
     "package.create",
     "package.delete",
     "artifact.create",
@@ -308,6 +314,8 @@ pub const AUDIT_ACTIONS: [&str; 18] = [
     "device-ca.delete",
     "key.create",
     "key.revoke",
+    "session.open",
+    "session.close",
 ];
 
 /// A command in the queue, whatever its answer is.

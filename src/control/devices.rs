@@ -253,6 +253,7 @@ impl Intake {
     /// Writes what has come in.
     pub async fn insert(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
         batch.tx.insert_devices(&self.devices).await?;
+        batch.created.extend(self.devices.iter().map(|device| device.id));
         batch
             .tx
             .insert_credentials(self.project, &self.credentials)

@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use super::labels::{
-    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult,
-    KeyRefusal, NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security,
-    SessionEnd, StoreOperation, TimelineLoss,
+    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, FleetState,
+    HandshakeResult, KeyRefusal, NotificationResult, Rejection, ReportReason, ReportState, Retransmitter,
+    Route, Security, SessionEnd, StageLabel, StoreOperation, TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
@@ -62,6 +62,20 @@ pub enum GatewayEvent {
     },
     /// A request was refused.
     RequestRejected(Rejection),
+    /// So many more devices on record are in this state than when they were last counted.
+    DevicesCounted {
+        /// The state.
+        state: FleetState,
+        /// How many more.
+        by: i64,
+    },
+    /// So many more devices stand here with their cohorts' active deployments than when they were last counted.
+    ProgressCounted {
+        /// Where.
+        stage: StageLabel,
+        /// How many more.
+        by: i64,
+    },
     /// A relation was registered.
     ObserverAdded,
     /// A relation ended.
@@ -189,6 +203,10 @@ impl GatewayEvent {
                 sink.sample(histogram(REQUEST_TIME, &[route.index()]), took.as_secs_f64());
             }
             Self::RequestRejected(reason) => sink.count(counter(REJECTIONS, &[reason.index()]), 1),
+            Self::DevicesCounted { state, by } => sink.shift(gauge(DEVICES, &[state.index()]), by),
+            Self::ProgressCounted { stage, by } => {
+                sink.shift(gauge(DEPLOYMENT_DEVICES, &[stage.index()]), by);
+            }
             Self::ObserverAdded => sink.shift(gauge(OBSERVERS, &[]), 1),
             Self::ObserverRemoved => sink.shift(gauge(OBSERVERS, &[]), -1),
             Self::NotificationSent => sink.count(counter(NOTIFICATIONS_SENT, &[]), 1),
@@ -492,15 +510,27 @@ pub static COUNTERS: [Family; 26] = [
 
 const SESSIONS: usize = 0;
 const OBSERVERS: usize = 1;
+const DEVICES: usize = 2;
+const DEPLOYMENT_DEVICES: usize = 3;
 
 /// Every gauge, in the order of the constants above.
-pub static GAUGES: [Family; 2] = [
+pub static GAUGES: [Family; 4] = [
     family(
         "tessera_sessions",
         "Live sessions.",
         &[("security", Security::NAMES)],
     ),
     family("tessera_observers", "Live observe relations.", &[]),
+    family(
+        "tessera_devices",
+        "Devices on record, as last counted.",
+        &[("state", FleetState::NAMES)],
+    ),
+    family(
+        "tessera_deployment_devices",
+        "Devices by where they stand with their cohorts' active deployments, as last counted.",
+        &[("state", StageLabel::NAMES)],
+    ),
 ];
 
 const HANDSHAKE_TIME: usize = 0;

@@ -46,6 +46,29 @@ label! {
 }
 
 label! {
+    /// What the gateway knows of a device on record.
+    FleetState {
+        Online = "online",
+        Offline = "offline",
+        /// May not connect.
+        Disabled = "disabled",
+    }
+}
+
+label! {
+    /// Where a device stands with its cohort's active deployment.
+    StageLabel {
+        Pending = "pending",
+        Notified = "notified",
+        Downloading = "downloading",
+        Downloaded = "downloaded",
+        Updating = "updating",
+        Done = "done",
+        Failed = "failed",
+    }
+}
+
+label! {
     /// How a handshake ended.
     HandshakeResult {
         Established = "established",

@@ -5,10 +5,12 @@ use utoipa::openapi::Object;
 use super::call::{Call, binary, flag};
 use super::values::{text, words};
 use crate::admin::device_rows::JsonRow;
-use crate::admin::{bulk, cohorts, deployments, device_cas, devices, export, import, keys, packages};
+use crate::admin::{
+    bulk, cohorts, deployments, device_cas, devices, export, figures, import, keys, packages,
+};
 use crate::admin::{sessions, shapes, timeline};
-use crate::control::FailureCause;
-use crate::fleet::{DeviceName, Role, Tag};
+use crate::control::{FailureCause, Span};
+use crate::fleet::{DeviceName, Role, Stage, Tag};
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Call> {
@@ -17,6 +19,7 @@ pub fn all() -> impl Iterator<Item = Call> {
         ("Artifacts", artifacts()),
         ("Cohorts", cohorts()),
         ("Deployments", deployments()),
+        ("Figures", figures()),
         ("Devices", devices()),
         ("Many devices", many_devices()),
         ("Credentials", credentials()),
@@ -174,7 +177,43 @@ fn deployments() -> Vec<Call> {
         )
         .needs(Role::Read)
         .reads_the_store()
-        .answers::<deployments::Progress>(200, "Its devices, by what is known of each."),
+        .answers::<deployments::CountedProgress>(200, "Its devices, by what is known of each."),
+        Call::get(
+            "/deployments/{deployment}/progress/history",
+            "getDeploymentHistory",
+            "Says how a deployment came along.",
+        )
+        .needs(Role::Read)
+        .reads_the_store()
+        .answers::<figures::DeploymentHistory>(200, "A few hundred points at most, oldest first."),
+    ]
+}
+
+fn figures() -> Vec<Call> {
+    vec![
+        Call::get(
+            "/figures",
+            "getFigures",
+            "Says what the fleet is doing, as last counted.",
+        )
+        .needs(Role::Read)
+        .answers::<figures::Figures>(200, "The figures."),
+        Call::get(
+            "/figures/history",
+            "getFiguresHistory",
+            "Says what the fleet did over time.",
+        )
+        .needs(Role::Read)
+        .reads_the_store()
+        .filter(
+            "span",
+            words(
+                "How far back; absent: `hour`. A day and a week are a little more than that.",
+                Span::ALL.map(Span::as_str),
+            ),
+        )
+        .answers::<figures::FleetHistory>(200, "A few hundred points at most, oldest first.")
+        .refuses(422, "There is no such span."),
     ]
 }
 
@@ -188,6 +227,19 @@ fn of_devices(call: Call) -> Call {
         .filter_by::<Tag>("tag")
         .filter("search", text("Those whose name begins with this."))
         .filter("online", flag("Those that are connected, or those that are not."))
+        .filter(
+            "state",
+            words(
+                "Those that stand so with their cohort's active deployment. Where few of many do, a page may be short and still have \
+                 a next one.",
+                Stage::ALL.map(Stage::as_str),
+            ),
+        )
+        .filter(
+            "version",
+            text("Those that run this: `package@version`. As for `state`.")
+                .pattern(Some("^[A-Za-z0-9][A-Za-z0-9._+-]{0,62}@[A-Za-z0-9][A-Za-z0-9._+-]{0,62}$")),
+        )
         .refuses(404, "There is no such project or cohort.")
 }
 

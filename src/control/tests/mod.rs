@@ -6,9 +6,11 @@ mod certificates;
 mod deployments;
 mod devices;
 mod durability;
+mod figures;
 mod import;
 mod keys;
 mod log;
+mod million;
 mod reports;
 mod timeline;
 
