@@ -2,13 +2,15 @@
 //! project, which is API keys, is shown to who administers it.
 
 use axum::extract::{Query, State};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::Onlooker;
 use super::body::Page;
 use super::problem::{FieldError, Problem};
-use super::{AdminState, shapes};
+use super::shapes::{self, Listed, Time};
 use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditRecord};
 
 #[derive(Debug, Deserialize)]
@@ -27,7 +29,7 @@ pub async fn list(
     onlooker: Onlooker,
     page: Page,
     Query(filter): Query<Filter>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<AuditLine>, Problem> {
     let before = match &page.token {
         None => None,
         Some(token) => Some(token.parse().map_err(|_| Page::unknown_token(token))?),
@@ -54,20 +56,39 @@ pub async fn list(
     };
     let found = state.control.audit(onlooker.audit_scope(), &filter).await?;
     let rows = found.records.iter().map(shape).collect();
-    Ok(shapes::Listed::new(rows, found.next.map(|next| next.to_string())))
+    Ok(Listed::new(rows, found.next.map(|next| next.to_string())))
 }
 
-/// A line of the audit. `before` is null of what was made, `after` of what is gone.
-pub fn shape(record: &AuditRecord) -> Value {
-    json!({
-        "id": record.id.to_string(),
-        "at": shapes::time(record.at_ms),
-        "actor": record.actor,
-        "action": record.action,
-        "subject": record.subject,
-        "before": record.before,
-        "after": record.after,
-    })
+/// What somebody did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditLine {
+    /// Rises with time.
+    id: String,
+    at: Time,
+    /// The name of an API key, or `system`.
+    actor: String,
+    action: String,
+    /// An id such as `coh_12`, or a name such as `main@1.4.0`.
+    subject: String,
+    /// Null of what was made.
+    #[schema(required)]
+    before: Option<Value>,
+    /// Null of what is gone.
+    #[schema(required)]
+    after: Option<Value>,
+}
+
+/// A line of the audit as it is shown.
+pub fn shape(record: &AuditRecord) -> AuditLine {
+    AuditLine {
+        id: record.id.to_string(),
+        at: Time(record.at_ms),
+        actor: record.actor.clone(),
+        action: record.action.clone(),
+        subject: record.subject.clone(),
+        before: record.before.clone(),
+        after: record.after.clone(),
+    }
 }
 
 fn moment(name: &str, text: &str) -> Result<i64, Problem> {

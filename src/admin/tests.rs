@@ -1070,7 +1070,7 @@ async fn a_key_opens_what_its_role_allows_and_nothing_else() {
 async fn what_is_nowhere_or_not_possible_is_a_problem_too() {
     let api = Api::start().await;
     for path in [
-        "/",
+        "/nothing",
         "/v1",
         "/v2/projects",
         "/v1/projects/default/nothing",

@@ -1,15 +1,15 @@
 //! Every call, in the order of the router: what it takes, what it answers, what is particular about its errors.
 
-use utoipa::openapi::Object;
+use utoipa::openapi::{KnownFormat, Object, SchemaFormat};
 
 use super::call::{Call, binary, flag};
 use super::values::{text, words};
 use crate::admin::device_rows::JsonRow;
 use crate::admin::{
-    bulk, cohorts, deployments, device_cas, devices, export, figures, import, keys, packages,
+    audit, bulk, cohorts, deployments, device_cas, devices, export, figures, import, keys, packages,
 };
 use crate::admin::{sessions, shapes, timeline};
-use crate::control::{FailureCause, Span};
+use crate::control::{AUDIT_ACTIONS, FailureCause, Span};
 use crate::fleet::{DeviceName, Role, Stage, Tag};
 
 /// All of them.
@@ -24,6 +24,7 @@ pub fn all() -> impl Iterator<Item = Call> {
         ("Many devices", many_devices()),
         ("Credentials", credentials()),
         ("Sessions", sessions()),
+        ("Audit", audit()),
         ("Device CAs", device_cas()),
         ("API keys", keys()),
         ("Gateway", gateway()),
@@ -394,6 +395,34 @@ fn sessions() -> Vec<Call> {
             text("What was offered: an identity, or the SHA-256 of a certificate or key."),
         )
         .lists::<sessions::HandshakeFailure>(),
+    ]
+}
+
+fn audit() -> Vec<Call> {
+    vec![
+        Call::get("/audit", "listAudit", "Lists who did what, newest first.")
+            .explained(
+                "What concerns the installation and no project, such as API keys, is listed for who administers it. A page may hold \
+                 less than was asked for, though there is more.",
+            )
+            .needs(Role::Read)
+            .reads_the_store()
+            .filter("actor", text("Who did it: the name of an API key, or `system`."))
+            .filter("action", words("What was done.", AUDIT_ACTIONS))
+            .filter("subject", text("To what it was done: an id, or a name such as `main@1.4.0`."))
+            .filter("since", text("Not before this time, in RFC 3339.").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
+            .filter("until", text("Before this time, in RFC 3339.").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
+            .lists::<audit::AuditLine>(),
+        Call::get("/events", "streamEvents", "Tells what happens, as it happens.")
+            .explained(
+                "Server-sent events. Those with an `id` are the lines of the audit, named by their action. `fleet`, at most twice a \
+                 second, says that something moved. `Last-Event-ID` resumes exactly after the line of that number.",
+            )
+            .needs(Role::Read)
+            .filter("lastEventId", text("As the header, for tools that cannot set it.").pattern(Some("^[0-9]{1,18}$")))
+            .header("Last-Event-ID", text("The number of the last line received.").pattern(Some("^[0-9]{1,18}$")))
+            .answers_as(200, "The events.", "text/event-stream", text("As the HTML standard has them."))
+            .refuses(503, "As many streams are open as there may be."),
     ]
 }
 

@@ -10,7 +10,6 @@ mod figures;
 mod import;
 mod keys;
 mod log;
-mod million;
 mod reports;
 mod timeline;
 

@@ -342,7 +342,7 @@ fn hex_dump(bytes: &[u8]) -> String {
                 _ => '.',
             })
             .collect();
-        let _ = writeln!(dump, "{:04x} {hex:<49}  {text}", line * 16);
+        let _ = writeln!(dump, "{:04x} {hex:<50}  {text}", line * 16);
     }
     dump
 }
