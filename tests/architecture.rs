@@ -62,6 +62,8 @@ const DOORS: &[(&str, &[&str])] = &[
     ("askama", &["admin/console/", "picture/draw.rs"]),
     ("cookie", &["admin/console/"]),
     ("axum", &["admin/"]),
+    // TLS for operators; its client half is what the command line's HTTP library is built on.
+    ("tokio_rustls", &["admin/tls.rs", "cli/client.rs"]),
     ("hyper", &["admin/"]),
     ("utoipa", &["admin/"]),
     ("clap", &["cli/"]),

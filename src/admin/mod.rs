@@ -37,6 +37,7 @@ mod serve;
 mod sessions;
 mod shapes;
 mod timeline;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +51,7 @@ use axum::routing::{delete, get, post, put};
 pub use console::Console;
 pub use guesses::Guard;
 pub use serve::serve;
+pub use tls::{Tls, TlsIdentity, TlsIdentityError};
 
 use crate::control::Control;
 use crate::telemetry::MetricsHandle;

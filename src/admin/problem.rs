@@ -495,6 +495,7 @@ impl Problem {
             "idempotency-key-in-use" => "The same request is under way",
             "idempotency-answer-lost" => "The request took effect before; its answer is gone",
             "idempotency-key-reused" => "The Idempotency-Key was used for something else",
+            "too-many-wrong-keys" => "Too many wrong API keys came from there",
             "too-slow" => "The body did not arrive in time",
             "too-large" => "The body is too large",
             "unsupported-media-type" => "The body is of another kind than is accepted",

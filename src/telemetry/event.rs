@@ -498,7 +498,7 @@ pub static COUNTERS: [Family; 26] = [
     ),
     family(
         "tessera_server_certificate_reads_total",
-        "Changes of the gateway's own certificate on disk; of those refused, the one before stays in use.",
+        "Changes of the gateway's own certificates on disk, for devices and for operators; of those refused, the one before stays in use.",
         &[("result", CertificateRead::NAMES)],
     ),
     family(
