@@ -186,8 +186,9 @@ async fn a_form_that_is_not_whole_or_goes_on_leaves_nothing_behind() {
             "one file, as the last field",
             Form::of(&browser)
                 .text("package", "main")
-                .file("a", &[1; 100])
                 .text("version", "1")
+                .file("a", &[1; 100])
+                .text("version", "2")
                 .end(),
         ),
         (
