@@ -11,6 +11,7 @@
 //! again and puts the new part in place of the old one.
 
 mod assets;
+mod audit;
 mod chart;
 mod cohort;
 mod cohort_devices;
@@ -24,6 +25,7 @@ mod package;
 mod packages;
 mod page;
 mod parts;
+mod settings;
 mod show;
 mod sign_in;
 mod traffic;
@@ -141,6 +143,15 @@ pub fn router() -> Router<AdminState> {
             get(cohort::settings).post(cohort::delete),
         )
         .route("/traffic", get(traffic::show))
+        .route("/audit", get(audit::show))
+        .route("/settings", get(settings::show))
+        .route("/settings/keys", post(settings::create_key))
+        .route(
+            "/settings/keys/{key}/revoke",
+            get(settings::ask_revoke).post(settings::revoke),
+        )
+        .route("/settings/device-cas", post(settings::create_ca))
+        .route("/settings/device-cas/{ca}/delete", post(settings::delete_ca))
         .route("/cohorts/{cohort}/deploy", get(deploy::show).post(deploy::start))
         .route("/deployments/{deployment}", get(deployment::show))
         .route(

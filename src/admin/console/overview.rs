@@ -97,7 +97,9 @@ pub async fn show(
     });
     let history = state.control.fleet_history(visitor.project, span).await?;
     let now_ms = frame.now_ms;
-    let from_ms = now_ms - span_ms(span);
+    // A gateway that has run for minutes has nothing to show of the hours before.
+    let begun_ms = history.points.first().map_or(now_ms, |point| point.at_ms);
+    let from_ms = (now_ms - span_ms(span)).max(begun_ms.min(now_ms - SPAN_LEAST_MS));
     let markers = markers(project, from_ms);
 
     let filter = AuditFilter {
@@ -230,6 +232,8 @@ fn span_ms(span: Span) -> i64 {
 
 /// Active deployments on the page; the cohorts' page has all.
 const ROLLOUTS_SHOWN: usize = 8;
+/// The shortest time that a picture shows.
+const SPAN_LEAST_MS: i64 = 5 * 60 * 1000;
 const EVENTS_SHOWN: usize = 8;
 /// Rows of versions and of failures.
 const SHARES_SHOWN: usize = 12;
