@@ -68,6 +68,7 @@ pub fn progress(history: &DeploymentHistory, begun_ms: i64) -> Chart {
     let drawn = match greatest {
         None | Some(0) => Vec::new(),
         Some(greatest) => drawn(
+            WHOLE,
             "Devices by state since the deployment was made",
             |size, narrow| {
                 let x = picture::time(0.0, last, if narrow { 4 } else { 8 });
@@ -215,7 +216,7 @@ fn lines(mut chart: Chart, lines: &Lines<'_>) -> Chart {
         .collect();
     chart.marked = markers.iter().map(|marker| marker.words.clone()).collect();
     let label = chart.title;
-    chart.drawn = drawn(label, |size, narrow| {
+    chart.drawn = drawn(HALF, label, |size, narrow| {
         let mut x = picture::time(seconds(lines.from_ms), 0.0, if narrow { 3 } else { 6 });
         for (at, words) in &mut x.ticks {
             if *at == 0.0 {
@@ -259,9 +260,10 @@ fn flags(markers: &[&Marker], x: &Axis, size: Size, seconds: &dyn Fn(i64) -> f64
     shapes
 }
 
-fn drawn(label: &str, of: impl Fn(Size, bool) -> (Size, Axis, Axis, Vec<Shape>)) -> Vec<String> {
-    const SIZES: [(&str, u32, u32); 2] = [("wide", 620, 220), ("narrow", 330, 210)];
-    let each = SIZES.iter().map(|(class, width, height)| {
+/// For a wide page, `wide` CSS pixels of it, and for a narrow one.
+fn drawn(wide: u32, label: &str, of: impl Fn(Size, bool) -> (Size, Axis, Axis, Vec<Shape>)) -> Vec<String> {
+    let sizes = [("wide", wide, 220), ("narrow", 330, 210)];
+    let each = sizes.iter().map(|(class, width, height)| {
         let size = Size {
             width: *width,
             height: *height,
@@ -309,6 +311,9 @@ fn table<T>(points: &[T], row: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {
     points.iter().rev().step_by(step).map(row).collect()
 }
 
+/// The whole width of a page, and half of it, in CSS pixels.
+const WHOLE: u32 = 1160;
+const HALF: u32 = 560;
 /// Rows of a picture's table: to be read aloud, not to be computed with; the API has all of them.
 const ROWS_MAX: usize = 24;
 /// Flags nearer than this would run into each other.

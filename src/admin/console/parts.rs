@@ -189,6 +189,8 @@ struct TooMuchBetween;
 struct Bounded {
     body: Body,
     untaken: Arc<AtomicUsize>,
+    /// How many bytes the last frame had.
+    last: usize,
     handed: bool,
 }
 
@@ -197,6 +199,7 @@ impl Bounded {
         Body::new(Bounded {
             body,
             untaken,
+            last: 0,
             handed: false,
         })
     }
@@ -214,13 +217,15 @@ impl HttpBody for Bounded {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if self.untaken.load(Ordering::Relaxed) > BETWEEN_BYTES {
+        // The last frame may be larger than the bound, and hold all that the parser needs: it has not been asked about it.
+        if self.untaken.load(Ordering::Relaxed).saturating_sub(self.last) > BETWEEN_BYTES {
             return Poll::Ready(Some(Err(TooMuchBetween.into())));
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
             self.untaken.fetch_add(bytes, Ordering::Relaxed);
+            self.last = bytes;
             self.handed = true;
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
