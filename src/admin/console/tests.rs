@@ -3,6 +3,7 @@
 mod desk;
 mod html;
 mod packages;
+mod pages;
 mod sign_in;
 mod uploads;
 
