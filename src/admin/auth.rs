@@ -1,6 +1,7 @@
 //! Who asks. A call names its key as `Authorization: Bearer KEY`; the key has a role, and each role includes the ones
 //! below it. A handler takes [`Reader`], [`Deployer`] or [`Admin`] as an argument and cannot run without it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -9,9 +10,12 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::AdminState;
+use super::console::session_key;
+use super::guesses::Wait;
 use super::problem::Problem;
 use super::seats::Holder;
 use crate::clock;
+use crate::control::AuditScope;
 use crate::fleet::{Actor, ApiKey, ProjectId, Role};
 
 /// May look at everything of the project.
@@ -19,6 +23,32 @@ use crate::fleet::{Actor, ApiKey, ProjectId, Role};
 pub struct Reader {
     /// The project named in the address.
     pub project: ProjectId,
+}
+
+/// May look at everything of the project, and with which key: for what goes on for longer than a call, or shows more to some.
+#[derive(Debug)]
+pub struct Onlooker {
+    /// The project named in the address.
+    pub project: ProjectId,
+    /// The key it asks with.
+    pub key: Arc<ApiKey>,
+}
+
+impl Onlooker {
+    /// Whose lines of the audit it may read. What concerns the installation is for who administers it.
+    pub fn audit_scope(&self) -> AuditScope {
+        match self.key.role {
+            Role::Read | Role::Deploy => AuditScope::Project(self.project),
+            Role::Admin => AuditScope::Installation(self.project),
+        }
+    }
+
+    /// Whether its key is still good.
+    pub fn may_stay(&self, state: &AdminState) -> bool {
+        let view = state.control.view();
+        view.key(self.key.id)
+            .is_some_and(|key| key.is_live(clock::unix_ms()))
+    }
 }
 
 /// May upload, deploy, and manage cohorts and devices.
@@ -45,6 +75,15 @@ impl FromRequestParts<AdminState> for Reader {
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
         let (project, _) = admit(parts, state, Role::Read).await?;
         Ok(Reader { project })
+    }
+}
+
+impl FromRequestParts<AdminState> for Onlooker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let (project, key) = admit(parts, state, Role::Read).await?;
+        Ok(Onlooker { project, key })
     }
 }
 
@@ -75,9 +114,17 @@ impl FromRequestParts<AdminState> for Admin {
 /// The key of a request outside of any project, with at least `role`.
 pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc<ApiKey>, Problem> {
     let mut named = parts.headers.get_all(header::AUTHORIZATION).iter();
-    let header = named
-        .next()
-        .ok_or_else(|| Problem::unauthenticated("no API key; accepted: Authorization: Bearer KEY"))?;
+    let header = named.next();
+    // A page of the console reads along with its cookie. It changes nothing with it: its forms go to the console, which
+    // wants more than a cookie for that.
+    let session = (header.is_none() && parts.method.is_safe())
+        .then(|| session_key(&parts.headers, state))
+        .flatten();
+    if let Some(key) = session {
+        return with_role(key, parts, role);
+    }
+    let header =
+        header.ok_or_else(|| Problem::unauthenticated("no API key; accepted: Authorization: Bearer KEY"))?;
     if named.next().is_some() {
         // A proxy may have looked at another one than would be looked at here.
         return Err(Problem::malformed(
@@ -92,10 +139,12 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc
         .ok_or_else(|| {
             Problem::unauthenticated("the Authorization header is not understood; accepted: Bearer KEY")
         })?;
-    let key = state
-        .control
-        .authenticate(secret, clock::unix_ms())
-        .ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))?;
+    let holder = parts.extensions.get::<Holder>();
+    let key = key_of(state, holder.map(Holder::address), secret)?;
+    with_role(key, parts, role)
+}
+
+fn with_role(key: Arc<ApiKey>, parts: &Parts, role: Role) -> Result<Arc<ApiKey>, Problem> {
     if let Some(holder) = parts.extensions.get::<Holder>() {
         holder.known();
     }
@@ -107,6 +156,18 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc
         )));
     }
     Ok(key)
+}
+
+/// The key that `secret` is, for whoever has it from a peer: wrong ones from its `address` are counted, and slowed.
+pub fn key_of(state: &AdminState, address: Option<IpAddr>, secret: &str) -> Result<Arc<ApiKey>, Problem> {
+    let found = state.control.authenticate(secret, clock::unix_ms());
+    if let Some(address) = address {
+        let judged = state
+            .guard
+            .judge(address, secret, found.as_ref().map(|key| key.id));
+        judged.map_err(|Wait(wait)| Problem::too_many_guesses(wait))?;
+    }
+    found.ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))
 }
 
 /// The one parameter of the address that every call below a project has.

@@ -34,7 +34,7 @@ pub async fn create(
         .control
         .create_cohort(&deployer.actor, deployer.project, body.name)
         .await?;
-    Ok((StatusCode::CREATED, Answer(shapes::cohort(&made))))
+    Ok((StatusCode::CREATED, Answer(shapes::cohort(&made, None))))
 }
 
 pub async fn list(
@@ -52,7 +52,9 @@ pub async fn list(
             .is_none_or(|wanted| wanted == name.as_str())
     };
     let rows = project.cohorts.values().filter(|cohort| wanted(&cohort.name));
-    let (rows, next) = page.cut(rows.map(|cohort| shapes::cohort(cohort)))?;
+    let counted = state.control.figures(reader.project);
+    let rows = rows.map(|cohort| shapes::cohort(cohort, counted.cohorts.get(&cohort.id)));
+    let (rows, next) = page.cut(rows)?;
     Ok(Listed::new(rows, next))
 }
 
@@ -63,7 +65,8 @@ pub async fn show(
 ) -> Result<Answer<shapes::Cohort>, Problem> {
     let view = state.control.view();
     let cohort = view.in_project(reader.project)?.require_cohort_named(&cohort)?;
-    Ok(Answer(shapes::cohort(cohort)))
+    let counted = state.control.figures(reader.project);
+    Ok(Answer(shapes::cohort(cohort, counted.cohorts.get(&cohort.id))))
 }
 
 pub async fn delete(

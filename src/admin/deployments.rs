@@ -9,7 +9,7 @@ use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Body, Object, Page, present};
 use super::problem::Problem;
-use super::shapes::{self, Answer, Listed};
+use super::shapes::{self, Answer, Listed, Time};
 use crate::control::ControlError;
 use crate::fleet::{
     ArtifactRef, DeploymentId, DeploymentName, DeploymentOrder, PackageName, ProjectId, Version,
@@ -57,26 +57,14 @@ pub struct Preview {
     lint: Vec<shapes::Finding>,
 }
 
-/// The devices of a deployment's cohort, by how far each has come; each is counted once.
+/// How far a deployment has come, and when that was counted.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// Not heard of it yet.
-    pending: u64,
-    /// Acknowledged the manifest, or a later one.
-    notified: u64,
-    /// Reported that they download.
-    downloading: u64,
-    /// Reported that they have it.
-    downloaded: u64,
-    /// Reported that they write or boot it.
-    updating: u64,
-    /// Run the wanted version of every package of it that they report on.
-    done: u64,
-    /// Reported a failure.
-    failed: u64,
-    /// Bytes of its artifacts served to devices of the cohort since the gateway started.
-    bytes_served: u64,
+pub struct CountedProgress {
+    #[serde(flatten)]
+    progress: shapes::Progress,
+    /// Of a large cohort that has another deployment by now: when that was made.
+    counted_at: Time,
 }
 
 pub async fn create(
@@ -139,7 +127,7 @@ pub async fn show(
     reader: Reader,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Answer<shapes::Deployment>, Problem> {
-    let id: DeploymentId = id.parse().map_err(|_| unknown(&id))?;
+    let id = parse(&id)?;
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
     let (cohort, deployment) = project.deployment(id).ok_or_else(|| unknown(&id.to_string()))?;
@@ -152,18 +140,12 @@ pub async fn progress(
     State(state): State<AdminState>,
     reader: Reader,
     Path((_, id)): Path<(String, String)>,
-) -> Result<Answer<Progress>, Problem> {
-    let id: DeploymentId = id.parse().map_err(|_| unknown(&id))?;
-    let progress = state.control.progress(reader.project, id).await?;
-    Ok(Answer(Progress {
-        pending: progress.pending,
-        notified: progress.notified,
-        downloading: progress.downloading,
-        downloaded: progress.downloaded,
-        updating: progress.updating,
-        done: progress.done,
-        failed: progress.failed,
-        bytes_served: progress.bytes_served,
+) -> Result<Answer<CountedProgress>, Problem> {
+    let id = parse(&id)?;
+    let (progress, counted_ms) = state.control.counted_progress(reader.project, id).await?;
+    Ok(Answer(CountedProgress {
+        progress: shapes::progress(&progress),
+        counted_at: Time(counted_ms),
     }))
 }
 
@@ -202,6 +184,11 @@ fn about_artifacts(error: ControlError) -> Problem {
         ControlError::Refused(refusal) => Problem::in_body(&refusal, "/artifacts"),
         other => other.into(),
     }
+}
+
+/// The id of a deployment, as it stands in an address.
+pub fn parse(id: &str) -> Result<DeploymentId, Problem> {
+    id.parse().map_err(|_| unknown(id))
 }
 
 fn unknown(id: &str) -> Problem {

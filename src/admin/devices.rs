@@ -17,7 +17,7 @@ use crate::control::{
 };
 use crate::fleet::{
     CohortId, CredentialId, DeviceCertificate, DeviceId, DeviceName, DeviceState, Digest, Invalid,
-    PackageState, Project, ProjectId, PskIdentity, PskSecret, Tag, Version,
+    PackageName, PackageState, Project, ProjectId, PskIdentity, PskSecret, Tag, Version,
 };
 
 /// `POST /devices`.
@@ -45,21 +45,21 @@ pub struct Create {
 #[schema(as = NewCredential)]
 pub struct Credential {
     #[serde(rename = "type")]
-    kind: CredentialKind,
+    pub kind: CredentialKind,
     /// Of a PSK, up to 64 bytes of UTF-8; absent: one is made of the device's name.
     #[schema(min_length = 1, max_length = 64)]
-    identity: Option<String>,
+    pub identity: Option<String>,
     /// Of a PSK, up to 32 bytes of UTF-8; absent, and no `secretHex`: one is made, and shown in the answer.
     #[schema(min_length = 1, max_length = 32)]
-    secret: Option<String>,
+    pub secret: Option<String>,
     /// The same in hexadecimal.
     #[schema(min_length = 2, max_length = 64, pattern = "^([0-9A-Fa-f]{2})+$")]
-    secret_hex: Option<String>,
+    pub secret_hex: Option<String>,
     /// One certificate.
-    pem: Option<String>,
+    pub pem: Option<String>,
     /// Of a certificate's DER, or of a public key's SubjectPublicKeyInfo.
     #[schema(value_type = Option<Digest>)]
-    sha256: Option<String>,
+    pub sha256: Option<String>,
 }
 
 impl std::fmt::Debug for Credential {
@@ -71,10 +71,10 @@ impl std::fmt::Debug for Credential {
 }
 
 /// What a credential can be.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(try_from = "String", rename_all = "camelCase")]
 #[schema(as = CredentialType)]
-enum CredentialKind {
+pub enum CredentialKind {
     Psk,
     Certificate,
     RawPublicKey,
@@ -121,13 +121,15 @@ pub struct Update {
 }
 
 /// Which devices are listed, or exported.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 pub struct Filter {
-    name: Option<String>,
-    cohort: Option<String>,
-    tag: Option<String>,
-    search: Option<String>,
-    online: Option<String>,
+    pub name: Option<String>,
+    pub cohort: Option<String>,
+    pub tag: Option<String>,
+    pub search: Option<String>,
+    pub online: Option<String>,
+    pub state: Option<String>,
+    pub version: Option<String>,
 }
 
 /// Everything that is known of a device.
@@ -437,12 +439,26 @@ impl Filter {
             cohort,
             tag: parsed("tag", self.tag, Tag::parse)?,
             online: flag("online", self.online.as_deref())?,
+            stage: parsed("state", self.state, str::parse)?,
+            running: self.version.as_deref().map(running).transpose()?,
             ..DeviceQuery::default()
         })
     }
 }
 
 impl Credential {
+    /// Of this kind, with nothing said about it yet.
+    pub fn of_kind(kind: CredentialKind) -> Credential {
+        Credential {
+            kind,
+            identity: None,
+            secret: None,
+            secret_hex: None,
+            pem: None,
+            sha256: None,
+        }
+    }
+
     /// The credential to be made, if its values can be. `at` is where it stands in the body.
     pub fn checked(self, at: &str) -> Result<NewCredential, Problem> {
         let (own, members): (&[&str], &str) = match self.kind {
@@ -559,6 +575,23 @@ fn parsed<T>(
 ) -> Result<Option<T>, Problem> {
     text.map(|text| parse(&text).map_err(|invalid| Problem::invalid(field, &invalid)))
         .transpose()
+}
+
+/// `package@version`, as devices are asked for that run it. Neither name has an `@`.
+fn running(text: &str) -> Result<(PackageName, Version), Problem> {
+    let Some((package, version)) = text.split_once('@') else {
+        return Err(Problem::fields(vec![FieldError {
+            field: "version".into(),
+            detail: "it names no package and version".into(),
+            value: Some(text.into()),
+            accepted: Some("package@version, for example main@1.4.0".into()),
+        }]));
+    };
+    let invalid = |invalid: Invalid| Problem::invalid("version", &invalid);
+    Ok((
+        PackageName::parse(package).map_err(invalid)?,
+        Version::parse(version).map_err(invalid)?,
+    ))
 }
 
 /// A credential just made; a secret that was made with it is shown this once.

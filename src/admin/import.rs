@@ -70,6 +70,27 @@ pub async fn import(
     if announced(&headers).is_some_and(|bytes| bytes > FILE_BYTES) {
         return Err(Problem::too_large("the file", FILE_BYTES));
     }
+    let answer = begin(
+        &state.control,
+        deployer.actor,
+        deployer.project,
+        rules,
+        format,
+        file,
+    )
+    .await?;
+    Ok(([(header::CONTENT_TYPE, Format::Ndjson.media_type())], answer).into_response())
+}
+
+/// Begins to import a file. The answer is what becomes of its rows, line by line.
+pub async fn begin(
+    control: &Control,
+    actor: Actor,
+    project: ProjectId,
+    rules: ImportRules,
+    format: Format,
+    file: Stream,
+) -> Result<Stream, Problem> {
     let Ok(Ok(turn)) = tokio::time::timeout(TURN, IMPORTS.acquire()).await else {
         return Err(Problem::unavailable(format!(
             "{IMPORTS_AT_ONCE} imports are under way already; nothing was done"
@@ -99,9 +120,9 @@ pub async fn import(
     };
     let (lines, answer) = lines();
     let import = Import {
-        control: state.control,
-        actor: deployer.actor,
-        project: deployer.project,
+        control: control.clone(),
+        actor,
+        project,
         rules,
         columns,
         upload,
@@ -109,7 +130,7 @@ pub async fn import(
         counts: Counts::default(),
     };
     tokio::spawn(import.run(turn));
-    Ok(([(header::CONTENT_TYPE, Format::Ndjson.media_type())], answer).into_response())
+    Ok(answer)
 }
 
 /// The file on its way.

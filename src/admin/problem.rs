@@ -3,6 +3,8 @@
 //! `type` is a URN with a stable last word; `errors[]` holds a line for each field that is wrong: where it is, what is
 //! wrong with which value, and what would be accepted.
 
+use std::time::Duration;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -191,6 +193,21 @@ impl Problem {
         }
     }
 
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What went wrong, in a sentence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What is wrong in which field.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.errors
+    }
+
     /// 400: the request cannot be read.
     pub fn malformed(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "malformed-request", detail)
@@ -275,6 +292,18 @@ impl Problem {
         problem
     }
 
+    /// 429: too many wrong keys came from where this one comes from.
+    pub fn too_many_guesses(wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!(
+            "too many wrong API keys have come from this address; this one was not looked at, accepted: another attempt in \
+             {seconds} s, or a key that was good from here within a day"
+        );
+        let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-wrong-keys", detail);
+        problem.headers.push((header::RETRY_AFTER, seconds.into()));
+        problem
+    }
+
     /// 422: an `Idempotency-Key` that was used for something else.
     pub fn other_request(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
@@ -326,6 +355,13 @@ impl Problem {
             ),
         );
         problem.members.lint = Some(back.iter().map(shapes::sequence_back).collect());
+        problem
+    }
+
+    /// 400 for one value that says how the call is to be carried out.
+    pub fn unreadable(error: FieldError) -> Problem {
+        let mut problem = Problem::malformed(format!("{}: {}", error.field, error.detail));
+        problem.errors = vec![error];
         problem
     }
 
@@ -459,6 +495,7 @@ impl Problem {
             "idempotency-key-in-use" => "The same request is under way",
             "idempotency-answer-lost" => "The request took effect before; its answer is gone",
             "idempotency-key-reused" => "The Idempotency-Key was used for something else",
+            "too-many-wrong-keys" => "Too many wrong API keys came from there",
             "too-slow" => "The body did not arrive in time",
             "too-large" => "The body is too large",
             "unsupported-media-type" => "The body is of another kind than is accepted",

@@ -28,13 +28,25 @@ pub const ACCEPTED: &[(Method, &str, &[&str])] = &[
     (
         Method::GET,
         "/devices",
-        &["name", "cohort", "tag", "search", "online", "limit", "pageToken"],
+        &[
+            "name",
+            "cohort",
+            "tag",
+            "search",
+            "online",
+            "state",
+            "version",
+            "limit",
+            "pageToken",
+        ],
     ),
     (Method::POST, "/devices:import", &["update", "allowSequenceBack"]),
     (
         Method::GET,
         "/devices:export",
-        &["format", "name", "cohort", "tag", "search", "online"],
+        &[
+            "format", "name", "cohort", "tag", "search", "online", "state", "version",
+        ],
     ),
     (
         Method::GET,
@@ -45,6 +57,21 @@ pub const ACCEPTED: &[(Method, &str, &[&str])] = &[
         Method::GET,
         "/devices/{device}/credentials",
         &["limit", "pageToken"],
+    ),
+    (Method::GET, "/events", &["lastEventId"]),
+    (Method::GET, "/figures/history", &["span"]),
+    (
+        Method::GET,
+        "/audit",
+        &[
+            "actor",
+            "action",
+            "subject",
+            "since",
+            "until",
+            "limit",
+            "pageToken",
+        ],
     ),
     (Method::GET, "/sessions", &["limit", "pageToken"]),
     (

@@ -1,17 +1,20 @@
 //! The HTTP listener and its end: connections with bounds, closed in order.
 //!
-//! 1. A connection takes a seat (see [`super::seats`]); where there is none, it is told so and closed.
+//! 1. A connection takes a seat (see [`super::seats`]); where there is none, it is told so and closed. With [`Tls`] it shakes hands
+//!    then, as nobody yet.
 //! 2. The head of a request has [`HEADER_TIMEOUT`], counted from the moment it is waited for and not from its last byte,
 //!    and bounds on its bytes, its headers and its address.
 //! 3. Bodies and answers keep a pace (see [`super::pace`]).
-//! 4. A connection that ends with something unread lingers for a moment, so that its last answer is not lost.
+//! 4. When the listener ends, calls under way are finished. What has no end is told so ([`Ending`]), and cut off a moment later
+//!    if its reader does not take that.
+//! 5. A connection that ends with something unread lingers for a moment, so that its last answer is not lost.
 //!
 //! What cannot be parsed at all, the library answers with a bare status and closes.
 //!
 //! What a connection can hold in memory is bounded: [`BUFFER_BYTES`] each for what comes and what goes, beside what a
 //! handler holds.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -32,14 +35,16 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::pace::{PacedBody, PacedStream};
 use super::problem::Problem;
 use super::seats::{Holder, Seat, Seats};
+use super::tls::{NoHandshake, Tls};
 use crate::telemetry::{self, ConnectionLoss, GatewayEvent};
 
-/// Serves `router` on `listener`, `max_connections` at a time, until `shutdown` ends; calls under way are finished first.
+/// Serves `router` on `listener`, with `tls` if there is one, `max_connections` at a time, until `shutdown` ends; calls under way are finished first.
 ///
 /// # Errors
 /// The listener fails for good.
@@ -47,6 +52,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     max_connections: usize,
+    tls: Option<Tls>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
@@ -65,7 +71,7 @@ pub async fn serve(
                 // which devices and the store may need as well.
                 warn!(%error, "a connection could not be accepted");
                 seats.make_room();
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
@@ -74,9 +80,9 @@ pub async fn serve(
         }
         match seats.take(address.ip()) {
             Some(seat) => {
-                tokio::spawn(converse(stream, router.clone(), seat, end.clone()));
+                tokio::spawn(converse(stream, tls.clone(), router.clone(), seat, end.clone()));
             }
-            None => turn_away(&stream, address.ip()),
+            None => turn_away(&stream, address.ip(), tls.is_some()),
         }
     }
     drop(listener);
@@ -87,13 +93,32 @@ pub async fn serve(
 }
 
 /// Says that there is no room, as far as that can be said without waiting.
-fn turn_away(stream: &TcpStream, address: IpAddr) {
+fn turn_away(stream: &TcpStream, address: IpAddr, tls: bool) {
     warn!(%address, "every connection is in use: one was turned away");
     telemetry::emit(GatewayEvent::ConnectionLost(ConnectionLoss::TurnedAway));
-    let _ = stream.try_write(NO_ROOM);
+    if !tls {
+        let _ = stream.try_write(NO_ROOM);
+    }
 }
 
-async fn converse<T>(stream: T, router: Router, seat: Seat, mut end: watch::Receiver<()>)
+/// Whether the listener is ending, for answers that would go on for ever.
+#[derive(Debug, Clone)]
+pub struct Ending(watch::Receiver<()>);
+
+impl Ending {
+    /// Whether it is.
+    pub fn has_come(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+
+    /// Returns when it is.
+    pub async fn comes(&mut self) {
+        // An error means that the listener is gone altogether.
+        let _ = self.0.changed().await;
+    }
+}
+
+async fn converse<T>(stream: T, tls: Option<Tls>, router: Router, seat: Seat, mut end: watch::Receiver<()>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -108,10 +133,53 @@ where
             }
         }
     });
+    let Some(tls) = tls else {
+        return talk(stream, router, seat, end, answered).await;
+    };
+    // The pace is that of what goes over the wire, so it is below the encryption.
+    let shaken = tokio::select! {
+        shaken = tls.accept(stream) => shaken,
+        () = seat.lost() => {
+            telemetry::emit(GatewayEvent::ConnectionLost(ConnectionLoss::GaveWay));
+            return;
+        }
+        _ = end.changed() => return,
+    };
+    match shaken {
+        Ok(stream) => talk(stream, router, seat, end, answered).await,
+        Err(NoHandshake::Failed(error)) => debug!(%error, "a TLS handshake failed"),
+        Err(NoHandshake::Plain(mut stream)) => {
+            let told = async {
+                stream.write_all(SPEAK_TLS).await?;
+                linger(&mut stream).await;
+                io::Result::Ok(())
+            };
+            tokio::select! {
+                _ = told => {}
+                () = seat.lost() => {}
+                _ = end.changed() => {}
+            }
+        }
+    }
+}
+
+/// Requests and their answers, as long as there are any. `answered` tells who watches the stream that an answer is whole.
+async fn talk<T>(
+    stream: T,
+    router: Router,
+    seat: Seat,
+    mut end: watch::Receiver<()>,
+    answered: Arc<AtomicBool>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let holder = seat.holder();
     let router = TowerToHyperService::new(router);
     let service = service_fn({
-        let holder = holder.clone();
-        move |request| {
+        let (holder, ending) = (holder.clone(), Ending(end.clone()));
+        move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(holder.clone());
+            request.extensions_mut().insert(ending.clone());
             Box::pin(answer(
                 request,
                 router.clone(),
@@ -128,6 +196,7 @@ where
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut ending = false;
+    let mut cut_off = None;
     let ended = loop {
         tokio::select! {
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
@@ -136,11 +205,20 @@ where
                 debug!("a connection gave way to another one");
                 return;
             }
+            () = async {
+                match &mut cut_off {
+                    Some(sleep) => sleep.await,
+                    None => pending().await,
+                }
+            } => return,
             _ = end.changed(), if !ending => {
                 if !holder.is_busy() {
                     return;
                 }
                 ending = true;
+                if holder.is_following() {
+                    cut_off = Some(Box::pin(sleep(FAREWELL)));
+                }
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
@@ -176,12 +254,9 @@ async fn answer(
 ) -> Result<Response<Body>, std::convert::Infallible> {
     holder.busy();
     let under_way = UnderWay(answered);
-    let mut request = request.map(|body| PacedBody::watch(Body::new(body)));
+    let request = request.map(|body| PacedBody::watch(Body::new(body)));
     let mut answer = match acceptable(&request) {
-        Ok(()) => {
-            request.extensions_mut().insert(holder);
-            router.call(request).await?
-        }
+        Ok(()) => router.call(request).await?,
         Err(problem) => problem.into_response(),
     };
     let headers = answer.headers_mut();
@@ -275,6 +350,9 @@ const BUFFER_BYTES: usize = 2 * MAX_HEAD_BYTES;
 /// After a failed accept: file descriptors take a moment to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long who follows what happens may take to take the end of it, when the listener ends.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How long a peer may take to stop speaking after its last answer, and how much it may say: what was under way.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 1024 * 1024;
@@ -288,6 +366,15 @@ const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     \r\n\
     {\"type\":\"urn:tessera:problem:unavailable\",\"title\":\"The gateway cannot do this at the moment\",\
     \"status\":503,\"detail\":\"every connection is in use (admin.max_connections)\"}";
+
+/// For who speaks plain HTTP where TLS is spoken.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: application/problem+json\r\n\
+    Connection: close\r\n\
+    Content-Length: 164\r\n\
+    \r\n\
+    {\"type\":\"urn:tessera:problem:malformed-request\",\"title\":\"The request cannot be read\",\
+    \"status\":400,\"detail\":\"TLS is spoken here; accepted: an address with https://\"}";
 
 #[cfg(test)]
 #[path = "serve_tests.rs"]

@@ -18,10 +18,13 @@ pub async fn list(
     reader: Reader,
     page: Page,
 ) -> Result<Listed<SessionOfDevice>, Problem> {
-    let mut sessions = state.control.sessions();
-    sessions.retain(|(device, _)| device.project() == reader.project);
-    sessions.sort_by_key(|(device, _)| device.id());
-    let (sessions, next) = page.cut(sessions.into_iter())?;
+    let after = page.token.as_deref().map(|token| {
+        let id = token.parse::<DeviceId>();
+        id.map_err(|_| Page::unknown_token(token))
+    });
+    let (sessions, next) = state
+        .control
+        .sessions_after(reader.project, after.transpose()?, page.limit);
     let devices: Vec<_> = sessions.iter().map(|(device, _)| device.id()).collect();
     let seen = state.control.last_seen(&devices).await?;
     let credentials: Vec<_> = sessions
@@ -38,7 +41,7 @@ pub async fn list(
         credential_type: session.credential.and_then(|id| kinds.get(&id).copied()),
         last_seen_at: seen.get(&device.id()).copied().map(Time),
     });
-    Ok(Listed::new(rows.collect(), next))
+    Ok(Listed::new(rows.collect(), next.map(|id| id.to_string())))
 }
 
 /// A session as it is shown with its device.

@@ -8,9 +8,11 @@ use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 use utoipa::ToSchema;
 
+use crate::control::{self, CohortFigures};
 use crate::fleet::{
     self, ArtifactId, CaId, CohortId, CohortName, CredentialId, DeploymentId, DeploymentName, DeviceName,
     Digest, KeyId, KeyName, PackageId, PackageName, Role, Version,
@@ -43,6 +45,12 @@ pub fn time(unix_ms: i64) -> String {
         .ok()
         .and_then(|time| time.format(&MILLISECONDS).ok())
         .unwrap_or_else(|| unix_ms.to_string())
+}
+
+/// A time in RFC 3339 as milliseconds of Unix time.
+pub fn unix_ms(text: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
 }
 
 /// A page of a list: `{"items": […], "nextPageToken"?: …}`. The `Link: rel="next"` header (RFC 8288) is added by
@@ -203,16 +211,64 @@ pub struct Cohort {
     /// Null where nothing was deployed yet.
     #[schema(required)]
     active_deployment: Option<Deployment>,
+    /// How many of its devices are connected, as last counted; null until they have been.
+    #[schema(required)]
+    online_count: Option<u64>,
+    /// How far the active deployment had come when its devices were last counted.
+    #[schema(required)]
+    progress: Option<Progress>,
     created_at: Time,
 }
 
-pub fn cohort(cohort: &fleet::Cohort) -> Cohort {
+/// A cohort, with what was last counted of it.
+pub fn cohort(cohort: &fleet::Cohort, counted: Option<&CohortFigures>) -> Cohort {
+    let active = cohort.active().map(|active| active.id);
+    let of_active = counted
+        .and_then(|counted| counted.progress)
+        .filter(|(of, _)| Some(*of) == active);
     Cohort {
         id: cohort.id,
         name: cohort.name.clone(),
         device_count: cohort.devices,
         active_deployment: cohort.active().map(|active| deployment(active, true)),
+        online_count: counted.map(|counted| counted.online),
+        progress: of_active.map(|(_, counted)| progress(&counted)),
         created_at: Time(cohort.created_ms),
+    }
+}
+
+/// The devices of a deployment's cohort, by how far each has come; each is counted once.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Not heard of it yet.
+    pending: u64,
+    /// Acknowledged the manifest, or a later one.
+    notified: u64,
+    /// Reported that they download.
+    downloading: u64,
+    /// Reported that they have it.
+    downloaded: u64,
+    /// Reported that they write or boot it.
+    updating: u64,
+    /// Run the wanted version of every package of it that they report on.
+    done: u64,
+    /// Reported a failure.
+    failed: u64,
+    /// Bytes of its artifacts served to devices of the cohort since the gateway started.
+    bytes_served: u64,
+}
+
+pub fn progress(counted: &control::Progress) -> Progress {
+    Progress {
+        pending: counted.pending,
+        notified: counted.notified,
+        downloading: counted.downloading,
+        downloaded: counted.downloaded,
+        updating: counted.updating,
+        done: counted.done,
+        failed: counted.failed,
+        bytes_served: counted.bytes_served,
     }
 }
 

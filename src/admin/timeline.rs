@@ -156,16 +156,20 @@ pub struct LogLine {
 }
 
 fn shape(device: DeviceId, entry: &TimelineEntry) -> Entry {
-    let TimelinePlace { at_ms, strand, seq } = entry.place;
     let again = entry.count > 1;
     Entry {
-        id: format!("evt_{}{}{seq}", device.get(), letter(strand)),
-        at: Time(at_ms),
+        id: event_id(device, entry.place),
+        at: Time(entry.place.at_ms),
         text: entry.event.to_string(),
         count: again.then_some(entry.count),
         last_at: again.then_some(Time(entry.last_ms)),
         event: facts(&entry.event),
     }
+}
+
+/// What an entry is called.
+pub fn event_id(device: DeviceId, place: TimelinePlace) -> String {
+    format!("evt_{}{}{}", device.get(), letter(place.strand), place.seq)
 }
 
 fn facts(event: &TimelineEvent) -> Event {
@@ -228,11 +232,12 @@ fn facts(event: &TimelineEvent) -> Event {
 }
 
 /// A page's token: the place of its last entry. Whatever is added or trimmed meanwhile, the next page goes on after it.
-fn token(TimelinePlace { at_ms, strand, seq }: TimelinePlace) -> String {
+pub fn token(TimelinePlace { at_ms, strand, seq }: TimelinePlace) -> String {
     format!("{at_ms}{}{seq}", letter(strand))
 }
 
-fn place(token: &str) -> Option<TimelinePlace> {
+/// The place that a token says.
+pub fn place(token: &str) -> Option<TimelinePlace> {
     let strand = Strand::ALL
         .into_iter()
         .find(|strand| token.contains(letter(*strand)))?;

@@ -7,8 +7,8 @@ use serde_json::json;
 use super::batch::{Batch, BeforeAfter, Decision, Done, Stop};
 use super::change::Change;
 use crate::fleet::{
-    Actor, DeployedArtifact, Deployment, DeploymentOrder, Difference, Finding, MANIFEST_LIMIT, ProjectId,
-    Refusal,
+    Actor, Caution, DeployedArtifact, Deployment, DeploymentOrder, Difference, Finding, MANIFEST_LIMIT,
+    ProjectId, Refusal,
 };
 use crate::manifest::Manifest;
 
@@ -17,6 +17,8 @@ use crate::manifest::Manifest;
 pub struct Preview {
     /// The deployment it would be. Its id and sequence number are those of the moment.
     pub deployment: Deployment,
+    /// What is active at that moment: what a review is of, and what its order expects.
+    pub active: Option<Arc<Deployment>>,
     /// What it changes against what is active.
     pub difference: Difference,
     /// What devices would be sent.
@@ -31,6 +33,8 @@ pub struct Preview {
     pub bytes_total: u64,
     /// What a stock device would choke on.
     pub lint: Vec<Finding>,
+    /// What is to be confirmed before it starts.
+    pub cautions: Vec<Caution>,
 }
 
 /// Makes a deployment.

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::batch::{Batch, Command, Decision, Job, Stop};
 use super::change::Change;
 use super::cohorts::{CreateCohort, DeleteCohort};
+use super::counter::{self, Counting};
 use super::deployments::{CreateDeployment, Preview, encode};
 use super::devices::{
     AddCredential, CreateDevices, CreatedCredential, CreatedDevice, DeleteDevice, DevicePatch, DeviceUpdate,
@@ -19,10 +20,13 @@ use super::devices::{
 use super::directory::{DeviceEntry, Directory};
 use super::error::ControlError;
 use super::failures::Failures;
+use super::figures::Figures;
+use super::history::History;
 use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
-use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage};
+use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage, NoPackage};
+use super::pulse::Beats;
 use super::report::Report;
 use super::start::{first_steps, load};
 use super::timeline::{MomentSenders, moment_queues};
@@ -30,9 +34,9 @@ use super::upload::ArtifactUpload;
 use super::view::View;
 use super::writer::{self, Queues};
 use crate::fleet::{
-    Actor, ApiKey, Artifact, ArtifactOutcome, Cohort, CohortId, CohortName, CredentialId, Deployment,
-    DeploymentOrder, Device, DeviceId, DeviceProfile, Digest, KeyId, KeyName, NewPackage, Package,
-    PackageName, ProjectId, Refusal, Role, Version, lint,
+    Actor, ApiKey, Artifact, ArtifactOutcome, Caution, Cohort, CohortId, CohortName, CredentialId,
+    Deployment, DeploymentOrder, Device, DeviceId, DeviceProfile, Digest, KeyId, KeyName, NewPackage,
+    Package, PackageName, ProjectId, Refusal, Role, Version, lint,
 };
 use crate::store::{Blob, ReadSlot, ReadersBusy, Store};
 
@@ -48,6 +52,9 @@ pub struct Shared {
     pub view: ArcSwap<View>,
     pub directory: Arc<Directory>,
     pub changes: broadcast::Sender<Change>,
+    /// The number of the last line of the audit that was committed.
+    pub audited: watch::Sender<i64>,
+    pub beats: Beats,
     pub jobs: mpsc::Sender<Box<dyn Job>>,
     pub reports: mpsc::Sender<Report>,
     pub sightings: mpsc::UnboundedSender<Arc<DeviceEntry>>,
@@ -55,6 +62,10 @@ pub struct Shared {
     pub stop: watch::Sender<bool>,
     /// Never locked by a shard, and not across anything that waits.
     pub failures: Mutex<Failures>,
+    pub figures: Figures,
+    pub counting: Counting,
+    pub history: History,
+    counter: Mutex<Option<JoinHandle<()>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
     checked: Arc<tokio::sync::Mutex<Option<Checked>>>,
@@ -109,6 +120,7 @@ impl Control {
     /// The store fails, or what it holds makes no sense.
     pub async fn start(store: Store, options: Options) -> Result<Started, ControlError> {
         let (view, first_admin_key) = first_steps(&store, load(&store).await?, options).await?;
+        let audited = store.last_audit().await?;
         let (jobs, job_queue) = mpsc::channel(JOBS_QUEUED);
         let (reports, report_queue) = mpsc::channel(REPORTS_QUEUED);
         let (sightings, sighting_queue) = mpsc::unbounded_channel();
@@ -119,12 +131,18 @@ impl Control {
             view: ArcSwap::new(view),
             directory: Arc::default(),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            audited: watch::Sender::new(audited),
+            beats: Beats::default(),
             jobs,
             reports,
             sightings,
             moments,
             stop,
             failures: Mutex::default(),
+            figures: Figures::default(),
+            counting: Counting::default(),
+            history: History::default(),
+            counter: Mutex::new(None),
             writer: Mutex::new(None),
             checked: Arc::default(),
             under_way: UnderWay::default(),
@@ -139,6 +157,8 @@ impl Control {
         };
         let writer = tokio::spawn(writer::run(Arc::clone(&shared), queues));
         *shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+        let counter = tokio::spawn(counter::run(Arc::clone(&shared)));
+        *shared.counter.lock().unwrap_or_else(PoisonError::into_inner) = Some(counter);
         Ok(Started {
             control: Self { shared },
             first_admin_key,
@@ -148,6 +168,17 @@ impl Control {
     /// Ends the writer: what is queued is still decided and committed, what comes later is refused. The data folder
     /// stays locked until the last handle is dropped.
     pub async fn close(&self) {
+        // Before the writer, through which it keeps what it has counted.
+        self.shared.counting.stop();
+        let counter = self
+            .shared
+            .counter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Err(error)) = futures_util::future::OptionFuture::from(counter).await {
+            tracing::error!(%error, "the counter has failed");
+        }
         self.shared.stop.send_replace(true);
         let writer = self
             .shared
@@ -174,6 +205,12 @@ impl Control {
     /// Changes from here on, each sent after its commit. A receiver that lags behind must assume that everything changed.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.shared.changes.subscribe()
+    }
+
+    /// The number of the last line of the audit, and a word whenever it has become another one. It wakes a reader early; what
+    /// there is to read is in the store.
+    pub fn audited(&self) -> watch::Receiver<i64> {
+        self.shared.audited.subscribe()
     }
 
     /// Whether the store takes writes, as of [`CHECK_KEPT`] ago at most: for readiness, which anybody may ask for and
@@ -317,6 +354,32 @@ impl Control {
             package,
             version,
             bytes,
+            no_package: NoPackage::Refuse,
+        })
+        .await
+    }
+
+    /// The same, and makes the package where there is none with this name: one step, of which either all is kept or nothing.
+    ///
+    /// # Errors
+    /// The bytes are not those declared, or the version exists with other bytes.
+    pub async fn add_artifact_and_package(
+        &self,
+        actor: &Actor,
+        project: ProjectId,
+        package: PackageName,
+        version: Version,
+        upload: ArtifactUpload,
+        declared: Option<Digest>,
+    ) -> Result<ArtifactOutcome, ControlError> {
+        let bytes = upload.finish(declared).await?;
+        self.order(AddArtifact {
+            actor: actor.clone(),
+            project,
+            package,
+            version,
+            bytes,
+            no_package: NoPackage::Make,
         })
         .await
     }
@@ -437,10 +500,14 @@ impl Control {
         let view = self.shared.view.load_full();
         let (deployment, difference) = view.plan_deployment(project, order, "", crate::clock::unix_ms())?;
         let manifest = encode(&deployment)?;
-        let devices = view.in_project(project)?.require_cohort(order.cohort)?.devices;
+        let cohort = view.in_project(project)?.require_cohort(order.cohort)?;
+        let devices = cohort.devices;
         let bytes_per_device = difference.bytes_per_device();
+        let lint = lint(&deployment, &DeviceProfile::default());
         Ok(Preview {
-            lint: lint(&deployment, &DeviceProfile::default()),
+            cautions: Caution::of(&difference, &lint),
+            lint,
+            active: cohort.active().cloned(),
             manifest,
             devices,
             online: self.online_in(order.cohort),

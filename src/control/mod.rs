@@ -11,19 +11,26 @@ mod batch;
 mod certificates;
 mod change;
 mod cohorts;
+mod console;
+mod counter;
 mod deployments;
 mod devices;
 mod directory;
 mod error;
 mod failures;
+mod figures;
 mod handle;
+mod history;
 mod import;
 mod keys;
+mod ledger;
 mod moves;
 mod once;
 mod packages;
+mod pulse;
 mod reads;
 mod report;
+mod series;
 mod start;
 mod timeline;
 mod upload;
@@ -31,8 +38,10 @@ mod view;
 mod writer;
 
 pub use access::DeviceAccess;
+pub use batch::AUDIT_ACTIONS;
 pub use certificates::{CertificateAccess, CertificateRefusal, PresentedCertificate, RemovedCa};
 pub use change::Change;
+pub use console::OpenedSession;
 pub use deployments::Preview;
 pub use devices::{
     CREDENTIALS_OF_A_DEVICE, CreatedCredential, CreatedDevice, DevicePatch, DeviceUpdate, NewCredential,
@@ -41,11 +50,14 @@ pub use devices::{
 pub use directory::{DeviceEntry, SessionFacts};
 pub use error::ControlError;
 pub use failures::{FailedDevice, FailedHandshake, FailureCause, FailureRecord, Offered};
+pub use figures::{CohortFigures, FailureShare, FleetFigures, VersionShare};
 pub use handle::{Control, Options, Started};
+pub use history::{DeploymentHistory, FleetHistory, FleetPoint, ProgressPoint, Span};
 pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;
 pub use moves::{BACK_SHOWN, MovePreview};
 pub use once::{Before, Claim};
+pub use pulse::Pulse;
 pub use reads::{DevicePage, DeviceQuery, DeviceRecord, Progress};
 pub use report::{QueueFull, Report, ReportDone, ReportSlot};
 pub use upload::ArtifactUpload;
@@ -53,8 +65,8 @@ pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditRecord, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot, ReadersBusy, Sighting,
-    TimelineFilter, UploadError,
+    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot,
+    ReadersBusy, Sighting, TimelineFilter, UploadError,
 };
 
 #[cfg(test)]

@@ -5,11 +5,15 @@ use std::collections::HashMap;
 use super::directory::SessionFacts;
 use super::error::ControlError;
 use super::handle::Control;
+use super::history::no_deployment;
+use super::ledger::Facts;
+use super::view::View;
+use crate::clock;
 use crate::fleet::{
-    CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, Kind, PackageState,
-    ProjectId, Refusal, Tag,
+    CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, PackageName,
+    PackageState, ProjectId, Stage, Tag, Version,
 };
-use crate::store::{AuditFilter, AuditRecord, DeviceFilter, Sighting};
+use crate::store::{AuditFilter, AuditPage, AuditRecord, AuditScope, DeviceFilter, Sighting};
 
 /// Which devices to list.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +28,10 @@ pub struct DeviceQuery {
     pub tag: Option<Tag>,
     /// Only those that are connected, or that are not.
     pub online: Option<bool>,
+    /// Only those that stand here with the active deployment of their cohort.
+    pub stage: Option<Stage>,
+    /// Only those that run this version of this package.
+    pub running: Option<(PackageName, Version)>,
     /// Only these.
     pub among: Option<Vec<DeviceId>>,
     /// Only those with one of these names.
@@ -32,6 +40,61 @@ pub struct DeviceQuery {
     pub after: Option<DeviceId>,
     /// How many at most; 1 to 1000.
     pub limit: usize,
+}
+
+impl DeviceQuery {
+    /// Whether it asks for something that the store alone cannot tell.
+    fn is_sifted(&self) -> bool {
+        self.online.is_some() || self.stage.is_some() || self.running.is_some()
+    }
+
+    /// Whether a device of which this is known may be what is asked for.
+    fn may_be(&self, project: ProjectId, facts: &Facts) -> bool {
+        let stage = facts.standing.map(|(_, stage)| stage);
+        let runs = self.running.as_ref().is_none_or(|(package, version)| {
+            let wanted = |(of, runs): &(String, Option<String>)| {
+                of == package.as_str() && runs.as_deref() == Some(version.as_str())
+            };
+            facts.coarse || facts.runs.iter().any(wanted)
+        });
+        runs && facts.project == project
+            && self.cohort.is_none_or(|cohort| cohort == facts.cohort)
+            && (self.stage.is_none() || self.stage == stage)
+    }
+
+    /// Whether a device is what is asked for, as far as the store cannot tell.
+    fn admits(&self, view: &View, record: &DeviceRecord) -> bool {
+        let online = self
+            .online
+            .is_none_or(|online| online == record.session.is_some());
+        let runs = self.running.as_ref().is_none_or(|(package, version)| {
+            record.packages.iter().any(|state| {
+                state.package == package.as_str() && state.version.as_deref() == Some(version.as_str())
+            })
+        });
+        online && runs && self.stage.is_none_or(|stage| record.stage(view) == Some(stage))
+    }
+}
+
+impl DeviceRecord {
+    /// Where it stands with the active deployment of its cohort, if there is one.
+    #[must_use]
+    pub fn stage(&self, view: &View) -> Option<Stage> {
+        let project = view.project(self.device.project)?;
+        let active = project.cohort(self.device.cohort?)?.active()?;
+        Some(Stage::of(
+            active,
+            self.sighting.manifest_acknowledged,
+            &self.packages,
+        ))
+    }
+}
+
+/// Devices that may be among those asked for.
+struct Chunk {
+    devices: Vec<Device>,
+    /// The last one looked at, unless it is the last of all.
+    last: Option<DeviceId>,
 }
 
 /// Some devices.
@@ -58,7 +121,7 @@ pub struct DeviceRecord {
     pub session: Option<SessionFacts>,
 }
 
-/// How far a deployment has come. The devices of the cohort are each in one of the first seven.
+/// How far a deployment has come. The devices of the cohort are each in one of the first seven: see [`Stage`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Not heard of it yet.
@@ -79,6 +142,38 @@ pub struct Progress {
     pub bytes_served: u64,
 }
 
+impl Progress {
+    /// So many devices at each stage, in the order of [`Stage::ALL`].
+    #[must_use]
+    pub fn of(stages: [u64; 7], bytes_served: u64) -> Self {
+        let [pending, notified, downloading, downloaded, updating, done, failed] = stages;
+        Self {
+            pending,
+            notified,
+            downloading,
+            downloaded,
+            updating,
+            done,
+            failed,
+            bytes_served,
+        }
+    }
+
+    /// How many devices are at each stage, in the order of [`Stage::ALL`].
+    #[must_use]
+    pub fn stages(&self) -> [u64; 7] {
+        [
+            self.pending,
+            self.notified,
+            self.downloading,
+            self.downloaded,
+            self.updating,
+            self.done,
+            self.failed,
+        ]
+    }
+}
+
 impl Control {
     /// The device with this id and what is known about it.
     ///
@@ -97,13 +192,17 @@ impl Control {
         Ok(self.records(found).await?.pop())
     }
 
-    /// Some devices, by rising id; by name if a prefix is asked for.
+    /// Some devices, by rising id; by name if a prefix is asked for and nothing that only the gateway knows (whether they are
+    /// connected, where they stand, what they run).
+    ///
+    /// A page costs no more than [`CHUNKS_OF_A_PAGE`] times [`PAGE`] devices looked at, however many there are: where few of many
+    /// are asked for it may be short, and even empty, and yet have a next one.
     ///
     /// # Errors
     /// The store fails.
     pub async fn devices(&self, project: ProjectId, query: &DeviceQuery) -> Result<DevicePage, ControlError> {
         let limit = query.limit.clamp(1, PAGE);
-        let mut filter = DeviceFilter {
+        let filter = DeviceFilter {
             name: query.name.clone(),
             prefix: query.prefix.clone(),
             cohort: query.cohort,
@@ -111,42 +210,13 @@ impl Control {
             among: query.among.clone(),
             named: query.named.clone(),
             after: query.after,
-            by_name: query.prefix.is_some() && query.online.is_none(),
+            by_name: query.prefix.is_some() && !query.is_sifted(),
             limit: limit + 1,
         };
-        let mut found = match query.online {
-            None => self.shared.store.devices(project, &filter).await?,
-            Some(true) => {
-                // Who is connected is known here and not in the store, which is asked about them some at a time.
-                let mut online: Vec<_> = self.sessions().iter().map(|(entry, _)| entry.id()).collect();
-                online.retain(|&id| query.after.is_none_or(|after| id > after));
-                online.retain(|id| query.among.as_ref().is_none_or(|among| among.contains(id)));
-                online.sort_unstable();
-                let mut found = Vec::new();
-                for among in online.chunks(PAGE) {
-                    filter.among = Some(among.to_vec());
-                    found.extend(self.shared.store.devices(project, &filter).await?);
-                    if found.len() > limit {
-                        break;
-                    }
-                }
-                found
-            }
-            Some(false) => {
-                let mut found = Vec::new();
-                loop {
-                    let some = self.shared.store.devices(project, &filter).await?;
-                    let last = some.last().map(|device| device.id);
-                    let at_end = some.len() < filter.limit;
-                    found.extend(some.into_iter().filter(|device| !self.is_online(device.id)));
-                    if at_end || found.len() > limit {
-                        break found;
-                    }
-                    filter.after = last;
-                    filter.limit = PAGE;
-                }
-            }
-        };
+        if query.is_sifted() {
+            return self.sifted(project, query, filter, limit).await;
+        }
+        let mut found = self.shared.store.devices(project, &filter).await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().map(|device| device.id).filter(|_| more);
@@ -154,6 +224,75 @@ impl Control {
             devices: self.records(found).await?,
             next,
         })
+    }
+
+    /// Some devices of those that the store alone cannot tell from others: looked at a chunk at a time.
+    async fn sifted(
+        &self,
+        project: ProjectId,
+        query: &DeviceQuery,
+        mut filter: DeviceFilter,
+        limit: usize,
+    ) -> Result<DevicePage, ControlError> {
+        let view = self.shared.view.load_full();
+        let mut page = DevicePage::default();
+        for _ in 0..CHUNKS_OF_A_PAGE {
+            let chunk = self.candidates(project, query, &mut filter).await?;
+            let records = self.records(chunk.devices).await?;
+            for record in records {
+                if query.admits(&view, &record) {
+                    page.devices.push(record);
+                }
+            }
+            filter.after = chunk.last.or(filter.after);
+            if page.devices.len() > limit {
+                page.devices.truncate(limit);
+                page.next = page.devices.last().map(|record| record.device.id);
+                return Ok(page);
+            }
+            if chunk.last.is_none() {
+                return Ok(page);
+            }
+        }
+        page.next = filter.after;
+        Ok(page)
+    }
+
+    /// The next devices that may be among those asked for, and the last one looked at if there are more after it.
+    async fn candidates(
+        &self,
+        project: ProjectId,
+        query: &DeviceQuery,
+        filter: &mut DeviceFilter,
+    ) -> Result<Chunk, ControlError> {
+        filter.limit = PAGE;
+        let few = query.name.is_some() || query.named.is_some() || query.among.is_some();
+        let is_counted = (query.stage.is_some() || query.running.is_some())
+            && self.catch_up().await.is_ok()
+            && self.shared.counting.is_loaded();
+        if few || !(is_counted || query.online == Some(true)) {
+            let devices = self.shared.store.devices(project, filter).await?;
+            let last = devices.last().map(|device| device.id);
+            return Ok(Chunk {
+                last: last.filter(|_| devices.len() == PAGE),
+                devices,
+            });
+        }
+        // Who is connected, or stands where, is known here and not in the store.
+        let ids = match is_counted {
+            true => {
+                let wanted = |facts: &Facts| query.may_be(project, facts);
+                self.shared.counting.matching(filter.after, PAGE, wanted)
+            }
+            false => {
+                let directory = &self.shared.directory;
+                directory.connected_after(project, filter.after, PAGE)
+            }
+        };
+        let last = ids.last().copied().filter(|_| ids.len() == PAGE);
+        filter.among = Some(ids);
+        let devices = self.shared.store.devices(project, filter).await?;
+        Ok(Chunk { devices, last })
     }
 
     /// When some devices were last heard, in milliseconds of Unix time.
@@ -186,43 +325,72 @@ impl Control {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn audit(
-        &self,
-        project: ProjectId,
-        filter: &AuditFilter,
-    ) -> Result<Vec<AuditRecord>, ControlError> {
-        Ok(self.shared.store.audit(project, filter).await?)
+    pub async fn audit(&self, scope: AuditScope, filter: &AuditFilter) -> Result<AuditPage, ControlError> {
+        Ok(self.shared.store.audit(scope, filter).await?)
     }
 
-    /// How far a deployment has come. Looks at every device of its cohort.
+    /// What follows in the audit after a record, oldest first, `limit` at most.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn audit_after(
+        &self,
+        scope: AuditScope,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>, ControlError> {
+        Ok(self.shared.store.audit_after(scope, after, limit).await?)
+    }
+
+    /// How far a deployment has come, see [`Self::counted_progress`].
     ///
     /// # Errors
     /// It is not there.
     pub async fn progress(&self, project: ProjectId, id: DeploymentId) -> Result<Progress, ControlError> {
+        let counted = self.counted_progress(project, id).await;
+        counted.map(|(progress, _)| progress)
+    }
+
+    /// How far a deployment has come, and when that was counted, in milliseconds of Unix time.
+    ///
+    /// Of an active deployment it is what the counter knows, with what was committed a moment ago if that is little; until the
+    /// counter knows of every device, and of a deployment that is active no more, every device of the cohort is looked at. Where
+    /// these are more than [`COUNTED_AT_ONCE`], it is how far it had come when it was superseded.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub async fn counted_progress(
+        &self,
+        project: ProjectId,
+        id: DeploymentId,
+    ) -> Result<(Progress, i64), ControlError> {
         let view = self.shared.view.load_full();
         let Some((cohort, deployment)) = view.in_project(project)?.deployment(id) else {
-            let accepted = "the id of a deployment of this project".to_owned();
-            return Err(Refusal::Unknown {
-                kind: Kind::Deployment,
-                value: id.to_string(),
-                accepted,
-            }
-            .into());
+            return Err(no_deployment(id).into());
         };
-        let counts = self.shared.store.progress(deployment).await?;
-        let [pending, notified, downloading, downloaded, updating, done, failed] = counts.buckets;
         let artifacts: Vec<_> = deployment.artifacts.iter().map(|artifact| artifact.id).collect();
-        let bytes_served = self.shared.directory.bytes_served(cohort.id, &artifacts);
-        Ok(Progress {
-            pending,
-            notified,
-            downloading,
-            downloaded,
-            updating,
-            done,
-            failed,
-            bytes_served,
-        })
+        let bytes_served = match self.online() > COUNTED_AT_ONCE {
+            true => self.shared.counting.presence().served_of(deployment),
+            false => self.shared.directory.bytes_served(cohort.id, &artifacts),
+        };
+        let is_active = cohort.active().is_some_and(|active| active.id == id);
+        let counting = &self.shared.counting;
+        if is_active && counting.is_loaded() {
+            let counted_ms = match self.catch_up().await? {
+                true => clock::unix_ms(),
+                false => self.figures(project).counted_ms,
+            };
+            let stages = counting.stages(cohort.id, id);
+            return Ok((Progress::of(stages, bytes_served), counted_ms));
+        }
+        if !is_active && usize::try_from(cohort.devices).is_ok_and(|devices| devices > COUNTED_AT_ONCE) {
+            let history = self.deployment_history(project, id).await?;
+            if let Some(last) = history.points.last() {
+                return Ok((last.progress, last.at_ms));
+            }
+        }
+        let counts = self.shared.store.progress(deployment).await?;
+        Ok((Progress::of(counts.buckets, bytes_served), clock::unix_ms()))
     }
 
     async fn records(&self, devices: Vec<Device>) -> Result<Vec<DeviceRecord>, ControlError> {
@@ -266,5 +434,9 @@ impl Control {
     }
 }
 
+/// Devices that may be looked at one by one in answer to a question: some hundred milliseconds of the store.
+const COUNTED_AT_ONCE: usize = 10_000;
 /// The most devices of a page.
 const PAGE: usize = 1000;
+/// How many times as many devices are looked at for a page that sifts them: some hundred milliseconds of the store.
+const CHUNKS_OF_A_PAGE: usize = 10;

@@ -26,8 +26,10 @@ pub async fn load(store: &Store) -> Result<View, StoreError> {
         .into_iter()
         .filter(|row| row.revoked_ms.is_none())
         .map(|row| (row.hash, Arc::new(row.key)));
+    let sessions = store.console_sessions().await?;
     Ok(View {
         manifests,
+        console_sessions: Arc::new(sessions.into_iter().map(|row| (row.hash, row)).collect()),
         keys: keys.collect(),
         fleet,
     })

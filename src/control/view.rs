@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::console::ConsoleSessions;
 use crate::fleet::{ApiKey, CohortId, Digest, Fleet, KeyId, Project};
 use crate::manifest::Manifest;
 use crate::store::KeyHash;
@@ -14,6 +15,7 @@ pub struct View {
     pub(super) fleet: Fleet,
     pub(super) manifests: HashMap<CohortId, Arc<Manifest>>,
     pub(super) keys: HashMap<KeyHash, Arc<ApiKey>>,
+    pub(super) console_sessions: Arc<ConsoleSessions>,
 }
 
 impl View {

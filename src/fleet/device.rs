@@ -143,26 +143,32 @@ impl PackageState {
     /// The words for the reason; `other` where there are none.
     #[must_use]
     pub fn reason_str(&self) -> &'static str {
-        match self.reason {
-            0 => "none",
-            1 => "firmware-updated",
-            2 => "not-enough-flash",
-            3 => "out-of-ram",
-            4 => "connection-lost",
-            5 => "integrity-check-failure",
-            6 => "unsupported-package-type",
-            7 => "invalid-uri",
-            8 => "firmware-update-failed",
-            9 => "unsupported-protocol",
-            10 => "io-error",
-            11 => "awaiting-retry",
-            _ => "other",
-        }
+        reason_str(self.reason)
     }
 
     /// Whether the reason says that an attempt failed.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         matches!(self.reason, 2..=11)
+    }
+}
+
+/// The words for the reason with this number; `other` where there are none.
+#[must_use]
+pub fn reason_str(reason: u64) -> &'static str {
+    match reason {
+        0 => "none",
+        1 => "firmware-updated",
+        2 => "not-enough-flash",
+        3 => "out-of-ram",
+        4 => "connection-lost",
+        5 => "integrity-check-failure",
+        6 => "unsupported-package-type",
+        7 => "invalid-uri",
+        8 => "firmware-update-failed",
+        9 => "unsupported-protocol",
+        10 => "io-error",
+        11 => "awaiting-retry",
+        _ => "other",
     }
 }

@@ -549,7 +549,10 @@ mod tests {
             forget(&blobs.path(&digest));
             !blobs.read_now(&digest, 6, &mut block)
         });
-        assert!(not_there, "it is open, its bytes were dropped, and they were waited for");
+        assert!(
+            not_there,
+            "it is open, its bytes were dropped, and they were waited for"
+        );
         assert_eq!(read(&blobs, digest, 6).unwrap(), &b"6789"[..]);
         let there = blobs.read_now(&digest, 6, &mut block);
         assert_eq!(there, can_tell(data.path()));

@@ -1,14 +1,16 @@
 //! Every call, in the order of the router: what it takes, what it answers, what is particular about its errors.
 
-use utoipa::openapi::Object;
+use utoipa::openapi::{KnownFormat, Object, SchemaFormat};
 
 use super::call::{Call, binary, flag};
 use super::values::{text, words};
 use crate::admin::device_rows::JsonRow;
-use crate::admin::{bulk, cohorts, deployments, device_cas, devices, export, import, keys, packages};
+use crate::admin::{
+    audit, bulk, cohorts, deployments, device_cas, devices, export, figures, import, keys, packages,
+};
 use crate::admin::{sessions, shapes, timeline};
-use crate::control::FailureCause;
-use crate::fleet::{DeviceName, Role, Tag};
+use crate::control::{AUDIT_ACTIONS, FailureCause, Span};
+use crate::fleet::{DeviceName, Role, Stage, Tag};
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = Call> {
@@ -17,10 +19,12 @@ pub fn all() -> impl Iterator<Item = Call> {
         ("Artifacts", artifacts()),
         ("Cohorts", cohorts()),
         ("Deployments", deployments()),
+        ("Figures", figures()),
         ("Devices", devices()),
         ("Many devices", many_devices()),
         ("Credentials", credentials()),
         ("Sessions", sessions()),
+        ("Audit", audit()),
         ("Device CAs", device_cas()),
         ("API keys", keys()),
         ("Gateway", gateway()),
@@ -174,7 +178,43 @@ fn deployments() -> Vec<Call> {
         )
         .needs(Role::Read)
         .reads_the_store()
-        .answers::<deployments::Progress>(200, "Its devices, by what is known of each."),
+        .answers::<deployments::CountedProgress>(200, "Its devices, by what is known of each."),
+        Call::get(
+            "/deployments/{deployment}/progress/history",
+            "getDeploymentHistory",
+            "Says how a deployment came along.",
+        )
+        .needs(Role::Read)
+        .reads_the_store()
+        .answers::<figures::DeploymentHistory>(200, "A few hundred points at most, oldest first."),
+    ]
+}
+
+fn figures() -> Vec<Call> {
+    vec![
+        Call::get(
+            "/figures",
+            "getFigures",
+            "Says what the fleet is doing, as last counted.",
+        )
+        .needs(Role::Read)
+        .answers::<figures::Figures>(200, "The figures."),
+        Call::get(
+            "/figures/history",
+            "getFiguresHistory",
+            "Says what the fleet did over time.",
+        )
+        .needs(Role::Read)
+        .reads_the_store()
+        .filter(
+            "span",
+            words(
+                "How far back; absent: `hour`. A day and a week are a little more than that.",
+                Span::ALL.map(Span::as_str),
+            ),
+        )
+        .answers::<figures::FleetHistory>(200, "A few hundred points at most, oldest first.")
+        .refuses(422, "There is no such span."),
     ]
 }
 
@@ -188,6 +228,19 @@ fn of_devices(call: Call) -> Call {
         .filter_by::<Tag>("tag")
         .filter("search", text("Those whose name begins with this."))
         .filter("online", flag("Those that are connected, or those that are not."))
+        .filter(
+            "state",
+            words(
+                "Those that stand so with their cohort's active deployment. Where few of many do, a page may be short and still have \
+                 a next one.",
+                Stage::ALL.map(Stage::as_str),
+            ),
+        )
+        .filter(
+            "version",
+            text("Those that run this: `package@version`. As for `state`.")
+                .pattern(Some("^[A-Za-z0-9][A-Za-z0-9._+-]{0,62}@[A-Za-z0-9][A-Za-z0-9._+-]{0,62}$")),
+        )
         .refuses(404, "There is no such project or cohort.")
 }
 
@@ -349,6 +402,34 @@ fn sessions() -> Vec<Call> {
             text("What was offered: an identity, or the SHA-256 of a certificate or key."),
         )
         .lists::<sessions::HandshakeFailure>(),
+    ]
+}
+
+fn audit() -> Vec<Call> {
+    vec![
+        Call::get("/audit", "listAudit", "Lists who did what, newest first.")
+            .explained(
+                "What concerns the installation and no project, such as API keys, is listed for who administers it. A page may hold \
+                 less than was asked for, though there is more.",
+            )
+            .needs(Role::Read)
+            .reads_the_store()
+            .filter("actor", text("Who did it: the name of an API key, or `system`."))
+            .filter("action", words("What was done.", AUDIT_ACTIONS))
+            .filter("subject", text("To what it was done: an id, or a name such as `main@1.4.0`."))
+            .filter("since", text("Not before this time, in RFC 3339.").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
+            .filter("until", text("Before this time, in RFC 3339.").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
+            .lists::<audit::AuditLine>(),
+        Call::get("/events", "streamEvents", "Tells what happens, as it happens.")
+            .explained(
+                "Server-sent events. Those with an `id` are the lines of the audit, named by their action. `fleet`, at most twice a \
+                 second, says that something moved. `Last-Event-ID` resumes exactly after the line of that number.",
+            )
+            .needs(Role::Read)
+            .filter("lastEventId", text("As the header, for tools that cannot set it.").pattern(Some("^[0-9]{1,18}$")))
+            .header("Last-Event-ID", text("The number of the last line received.").pattern(Some("^[0-9]{1,18}$")))
+            .answers_as(200, "The events.", "text/event-stream", text("As the HTML standard has them."))
+            .refuses(503, "As many streams are open as there may be."),
     ]
 }
 

@@ -1,0 +1,309 @@
+//! The frame around every page, what is answered instead of a page, and the page of an error.
+
+use askama::Template;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use tracing::error;
+
+use super::assets;
+use super::show::{Bytes, Count, Time, counted};
+use crate::admin::problem::{FieldError, Problem};
+use crate::control::ControlError;
+use crate::fleet::{Invalid, Refusal, Role};
+
+/// What every page of somebody who is signed in has around it.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// What the page is.
+    pub title: String,
+    /// Where it is in the navigation.
+    pub section: Option<Section>,
+    /// The project's name.
+    pub project: String,
+    /// The name of the key.
+    pub who: String,
+    /// What the key allows.
+    pub role: Role,
+    /// What forms hold.
+    pub csrf: String,
+    /// What is said once.
+    pub notices: Vec<Notice>,
+    /// When the page was made, in milliseconds of Unix time.
+    pub now_ms: i64,
+}
+
+impl Frame {
+    /// Whether to show what changes something.
+    pub fn deploys(&self) -> bool {
+        self.role >= Role::Deploy
+    }
+
+    /// Whether to show what manages keys and settings.
+    pub fn administers(&self) -> bool {
+        self.role >= Role::Admin
+    }
+
+    /// The address of a page of the project.
+    pub fn path(&self, below: &str) -> String {
+        format!("/projects/{}{below}", self.project)
+    }
+
+    /// A time as it is shown.
+    pub fn time(&self, unix_ms: &i64) -> Time {
+        Time {
+            unix_ms: *unix_ms,
+            now_ms: self.now_ms,
+        }
+    }
+
+    /// A count as it is shown.
+    pub fn count(&self, count: &u64) -> Count {
+        Count(*count)
+    }
+
+    /// So many devices.
+    pub fn devices(&self, count: &u64) -> String {
+        counted(*count, "device", "devices")
+    }
+
+    /// A size as it is shown.
+    pub fn bytes(&self, bytes: &u64) -> Bytes {
+        Bytes(*bytes)
+    }
+
+    /// Whether the page belongs there.
+    pub fn is_in(&self, section: &Section) -> bool {
+        self.section == Some(*section)
+    }
+
+    /// The address of a file that comes with the program.
+    pub fn asset(&self, name: &str) -> &'static str {
+        assets::address(name)
+    }
+
+    /// The navigation.
+    pub fn sections(&self) -> &'static [Section] {
+        &Section::ALL
+    }
+}
+
+/// A place of the navigation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// What the fleet is doing.
+    Overview,
+    /// Cohorts and their deployments.
+    Cohorts,
+    /// Packages and their artifacts.
+    Packages,
+    /// Devices.
+    Devices,
+    /// Sessions, requests, failures.
+    Traffic,
+    /// Who did what.
+    Audit,
+    /// Keys, CAs, limits.
+    Settings,
+}
+
+impl Section {
+    const ALL: [Section; 7] = [
+        Section::Overview,
+        Section::Cohorts,
+        Section::Packages,
+        Section::Devices,
+        Section::Traffic,
+        Section::Audit,
+        Section::Settings,
+    ];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Cohorts => "Cohorts",
+            Self::Packages => "Packages",
+            Self::Devices => "Devices",
+            Self::Traffic => "Live traffic",
+            Self::Audit => "Audit",
+            Self::Settings => "Settings",
+        }
+    }
+
+    /// Its address, below the project's.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "",
+            Self::Cohorts => "/cohorts",
+            Self::Packages => "/packages",
+            Self::Devices => "/devices",
+            Self::Traffic => "/traffic",
+            Self::Audit => "/audit",
+            Self::Settings => "/settings",
+        }
+    }
+
+    /// Its icon, by the name in `icons.svg`.
+    pub fn icon(self) -> &'static str {
+        match self {
+            Self::Overview => "gauge",
+            Self::Cohorts => "layers",
+            Self::Packages => "box",
+            Self::Devices => "chip",
+            Self::Traffic => "pulse",
+            Self::Audit => "list",
+            Self::Settings => "sliders",
+        }
+    }
+}
+
+/// Something that is said once, at the top of a page.
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// Whether something went wrong.
+    pub wrong: bool,
+    /// What is said.
+    pub text: String,
+}
+
+impl Notice {
+    /// What was asked for is done.
+    pub fn done(text: impl Into<String>) -> Notice {
+        Notice {
+            wrong: false,
+            text: text.into(),
+        }
+    }
+
+    /// What was asked for is not done.
+    pub fn wrong(text: impl Into<String>) -> Notice {
+        Notice {
+            wrong: true,
+            text: text.into(),
+        }
+    }
+}
+
+/// What is answered instead of a page.
+#[derive(Debug)]
+pub enum Refused {
+    /// Nobody is signed in; afterwards on to `next`.
+    SignIn {
+        /// The address that was asked for, where it can be asked for again.
+        next: Option<String>,
+    },
+    /// Something is wrong.
+    Problem(Problem),
+    /// Something is wrong, and the page that says so is made.
+    Page(Box<Response>),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Refused::Problem(problem)
+    }
+}
+
+impl From<ControlError> for Refused {
+    fn from(error: ControlError) -> Self {
+        Refused::Problem(error.into())
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Refused::Problem(refusal.into())
+    }
+}
+
+impl From<Invalid> for Refused {
+    fn from(invalid: Invalid) -> Self {
+        Refused::Problem(Refusal::from(invalid).into())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Refused::SignIn { next: Some(next) } => {
+                let query = form_urlencoded::Serializer::new(String::new())
+                    .append_pair("next", &next)
+                    .finish();
+                Redirect::to(&format!("/sign-in?{query}")).into_response()
+            }
+            Refused::SignIn { next: None } => refused(&Problem::unauthenticated(
+                "you are not signed in, or no longer; sign in and try again. Nothing was changed",
+            )),
+            Refused::Problem(problem) => refused(&problem),
+            Refused::Page(page) => *page,
+        }
+    }
+}
+
+/// A page of somebody who need not be signed in.
+#[derive(Template)]
+#[template(path = "refused.html", config = "src/admin/console/askama.toml")]
+struct RefusedPage<'a> {
+    status: u16,
+    title: &'a str,
+    detail: &'a str,
+    errors: &'a [FieldError],
+    signed_out: bool,
+}
+
+impl RefusedPage<'_> {
+    fn asset(&self, name: &str) -> &'static str {
+        assets::address(name)
+    }
+}
+
+fn refused(problem: &Problem) -> Response {
+    let status = problem.status();
+    let page = RefusedPage {
+        status: status.as_u16(),
+        title: status.canonical_reason().unwrap_or("Not done"),
+        detail: problem.detail(),
+        errors: problem.errors(),
+        signed_out: status == StatusCode::UNAUTHORIZED,
+    };
+    html_with(status, &page)
+}
+
+/// What a browser is shown where there is nothing. `None` for what is no browser.
+pub fn missing(headers: &HeaderMap, uri: &Uri) -> Option<Response> {
+    let accepted = headers.get(header::ACCEPT)?.to_str().ok()?;
+    if !accepted.contains("text/html") || uri.path().starts_with("/v1/") {
+        return None;
+    }
+    Some(refused(&Problem::not_found(format!(
+        "there is no page {}",
+        uri.path()
+    ))))
+}
+
+/// A page, answered.
+pub fn html(page: &impl Template) -> Response {
+    html_with(StatusCode::OK, page)
+}
+
+/// A page that says what is wrong with what was sent.
+pub fn html_unprocessable(page: &impl Template) -> Response {
+    html_with(StatusCode::UNPROCESSABLE_ENTITY, page)
+}
+
+/// A page, answered with this status.
+pub fn html_with(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(text) => (status, Html(text)).into_response(),
+        Err(failure) => {
+            error!(error = %failure, "a page could not be written");
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                [(header::CONTENT_TYPE, plain)],
+                "The page could not be written; the log says why.",
+            )
+                .into_response()
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Who looks at a page: a session, by its cookie, and the API key it was opened with.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri, header};
+use cookie::Cookie;
+
+use super::page::{Frame, Notice, Refused, Section};
+use crate::admin::AdminState;
+use crate::admin::problem::Problem;
+use crate::clock;
+use crate::fleet::{Actor, ApiKey, Digest, ProjectId, Role};
+
+/// Somebody who is signed in, at an address of a project that exists.
+#[derive(Debug)]
+pub struct Visitor {
+    /// The key of the session.
+    pub key: Arc<ApiKey>,
+    /// The project of the address.
+    pub project: ProjectId,
+    /// Its name, as it stands in addresses.
+    pub project_name: String,
+    session: String,
+    /// The page is read again by the script: what is said once is not for it.
+    live: bool,
+}
+
+impl Visitor {
+    /// Who is named in the audit, if the key allows that much.
+    ///
+    /// # Errors
+    /// It does not: a page that says so.
+    pub fn may(&self, role: Role) -> Result<Actor, Refused> {
+        if self.key.role < role {
+            return Err(Problem::forbidden(format!(
+                "the key {:?} has the role {}; this needs {role}",
+                self.key.name.as_str(),
+                self.key.role
+            ))
+            .into());
+        }
+        Ok(Actor::named(&self.key.name))
+    }
+
+    /// The frame of a page.
+    pub fn frame(&self, state: &AdminState, section: Section, title: impl Into<String>) -> Frame {
+        let notices = if self.live {
+            Vec::new()
+        } else {
+            state.console.notices(&self.session_hash())
+        };
+        Frame {
+            title: title.into(),
+            section: Some(section),
+            project: self.project_name.clone(),
+            who: self.key.name.to_string(),
+            role: self.key.role,
+            csrf: self.csrf(),
+            notices,
+            now_ms: clock::unix_ms(),
+        }
+    }
+
+    /// Says something at the top of the next page.
+    pub fn notify(&self, state: &AdminState, notice: Notice) {
+        state.console.notify(self.session_hash(), notice);
+    }
+
+    /// What the forms of this session hold.
+    pub fn csrf(&self) -> String {
+        csrf(&self.session)
+    }
+
+    /// Whether a form is one of this session's.
+    ///
+    /// # Errors
+    /// It is not: it was sent by another site, or is older than the session.
+    pub fn check_csrf(&self, given: &str) -> Result<(), Refused> {
+        // Both are hashes of 256 random bits: how long the comparison takes tells nothing that helps to guess them.
+        if Digest::of(given.as_bytes()) == Digest::of(self.csrf().as_bytes()) {
+            return Ok(());
+        }
+        Err(Problem::forbidden(
+            "the form was not one of this session's: it was opened before you signed in, or sent by another site; \
+             nothing was changed. Go back, reload the page, and send it again",
+        )
+        .into())
+    }
+
+    /// The address of a page of the project.
+    pub fn path(&self, below: &str) -> String {
+        format!("/projects/{}{below}", self.project_name)
+    }
+
+    /// What the browser holds.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Whether the page is read again by the script, and nobody looks at what is not live.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
+    fn session_hash(&self) -> Digest {
+        Digest::of(self.session.as_bytes())
+    }
+}
+
+impl FromRequestParts<AdminState> for Visitor {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Refused> {
+        let live = parts.headers.contains_key(LIVE);
+        let target = parts
+            .extensions
+            .get::<Asked>()
+            .map_or(&parts.uri, |Asked(uri)| uri)
+            .path_and_query()
+            .map_or("/", |target| target.as_str())
+            .to_owned();
+        let session = session_text(&parts.headers);
+        let signed_in = session.and_then(|text| {
+            let key = state.control.console_session(&text, clock::unix_ms())?;
+            Some((text, key))
+        });
+        let Some((session, key)) = signed_in else {
+            let safe = parts.method.is_safe() && !live;
+            return Err(Refused::SignIn {
+                next: safe.then_some(target),
+            });
+        };
+        let parameters = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::malformed(format!("the address cannot be read: {error}")))?;
+        let named = parameters
+            .iter()
+            .find_map(|(name, value)| (name == "project").then(|| value.to_owned()));
+        let view = state.control.view();
+        let project = match &named {
+            None => view.default_project(),
+            Some(name) => view
+                .find_project(name)
+                .ok_or_else(|| Problem::not_found(format!("there is no project {name:?}")))?,
+        };
+        Ok(Visitor {
+            key,
+            project: project.id,
+            project_name: project.name.to_string(),
+            session,
+            live,
+        })
+    }
+}
+
+/// What was asked for: a nested route is shown only what comes after the project, and whoever signs in comes back to all of
+/// it.
+#[derive(Debug, Clone)]
+pub struct Asked(pub Uri);
+
+/// The key of the session whose cookie a request holds.
+pub fn session_key(headers: &HeaderMap, state: &AdminState) -> Option<Arc<ApiKey>> {
+    state
+        .control
+        .console_session(&session_text(headers)?, clock::unix_ms())
+}
+
+/// What the console's cookie of a request holds.
+pub fn session_text(headers: &HeaderMap) -> Option<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .find(|cookie| cookie.name() == COOKIE)
+        .map(|cookie| cookie.value().to_owned())
+}
+
+/// Bound to the session, and of no use to find its text.
+pub fn csrf(session: &str) -> String {
+    Digest::of(format!("form {session}").as_bytes()).to_string()
+}
+
+/// The name of the cookie.
+pub const COOKIE: &str = "tessera_session";
+/// The header by which the script says that it reads a page again.
+const LIVE: &str = "x-live";
