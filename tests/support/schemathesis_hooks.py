@@ -1,6 +1,7 @@
 """What schemathesis does otherwise than by itself when it tries the API (tests/openapi.rs)."""
 
 import itertools
+import json
 
 import schemathesis
 
@@ -19,3 +20,9 @@ def before_call(context, case, kwargs):
     if isinstance(key, str) and 1 <= len(key) <= 200 and key.isascii() and key.isprintable() and " " not in key:
         if number % 5:
             case.headers["Idempotency-Key"] = f"{key}-{number}"
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(context, value):
+    """A file of lines is text."""
+    return (value if isinstance(value, str) else json.dumps(value)).encode(errors="ignore")

@@ -343,13 +343,13 @@ impl Call {
         also(&[400, 414, 503]);
         match self.access {
             Access::Project(role) => {
-                also(&[401, 404]);
+                also(&[401, 404, 429]);
                 if role > Role::Read {
                     also(&[403]);
                 }
             }
             Access::Open => {}
-            Access::Configured => also(&[401]),
+            Access::Configured => also(&[401, 429]),
         }
         if self.body.is_some() {
             also(&[408, 413, 415, 422]);
@@ -435,7 +435,7 @@ fn problem(status: u16, description: &str) -> Response {
     let response = match status {
         401 => response.header("WWW-Authenticate", header("`Bearer`")),
         405 => response.header("Allow", header("The methods that there are.")),
-        503 => response.header("Retry-After", header("In how many seconds to try again.")),
+        429 | 503 => response.header("Retry-After", header("In how many seconds to try again.")),
         _ => response,
     };
     response.build()
@@ -508,6 +508,11 @@ const COMMON: &[(u16, &str, &str)] = &[
         422,
         "Invalid",
         "A value is not accepted; `errors` says which and why. Or the `Idempotency-Key` was used for another request.",
+    ),
+    (
+        429,
+        "TooManyGuesses",
+        "Too many wrong API keys came from where this call comes from.",
     ),
     (500, "StoreFailed", "The disk or the database failed."),
     (503, "Unavailable", "The gateway cannot do this at the moment."),

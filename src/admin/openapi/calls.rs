@@ -1,6 +1,6 @@
 //! Every call, in the order of the router: what it takes, what it answers, what is particular about its errors.
 
-use utoipa::openapi::{KnownFormat, Object, SchemaFormat};
+use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, SchemaFormat};
 
 use super::call::{Call, binary, flag};
 use super::values::{text, words};
@@ -405,6 +405,21 @@ fn sessions() -> Vec<Call> {
     ]
 }
 
+/// A server-sent event, as the HTML standard has it.
+fn one_event() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .description(Some("An event; they come one after the other."))
+        .property("id", text("The number of the line of the audit; none of what is not in it."))
+        .property("event", text("The action of the line, or `fleet`."))
+        .required("event")
+        .property(
+            "data",
+            text("The line as `AuditLine` describes it; of `fleet`: `at`, `reports` since the one before, and how many devices are `online`.")
+                .content_media_type("application/json"),
+        )
+        .required("data")
+}
+
 fn audit() -> Vec<Call> {
     vec![
         Call::get("/audit", "listAudit", "Lists who did what, newest first.")
@@ -428,7 +443,7 @@ fn audit() -> Vec<Call> {
             .needs(Role::Read)
             .filter("lastEventId", text("As the header, for tools that cannot set it.").pattern(Some("^[0-9]{1,18}$")))
             .header("Last-Event-ID", text("The number of the last line received.").pattern(Some("^[0-9]{1,18}$")))
-            .answers_as(200, "The events.", "text/event-stream", text("As the HTML standard has them."))
+            .answers_as(200, "The events.", "text/event-stream", one_event())
             .refuses(503, "As many streams are open as there may be."),
     ]
 }
