@@ -83,19 +83,23 @@ pub async fn stream(
 }
 
 /// The number of the last line that the client was sent. The header counts where both are given: a browser that comes back
-/// sends it to the address that it was opened with.
+/// sends it to the address that it was opened with. Both have to be readable all the same.
 fn last_event_id(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<i64>, Problem> {
-    let (field, text) = match (headers.get(LAST_EVENT_ID), parameter) {
-        (Some(header), _) => ("Last-Event-ID", String::from_utf8_lossy(header.as_bytes())),
-        (None, Some(text)) => ("lastEventId", text.into()),
-        (None, None) => return Ok(None),
-    };
+    let header = headers
+        .get(LAST_EVENT_ID)
+        .map(|header| String::from_utf8_lossy(header.as_bytes()));
+    let header = header.map(|text| number_of("Last-Event-ID", &text)).transpose()?;
+    let parameter = parameter.map(|text| number_of("lastEventId", text)).transpose()?;
+    Ok(header.or(parameter))
+}
+
+fn number_of(field: &str, text: &str) -> Result<i64, Problem> {
     let number = text.parse().ok().filter(|&number: &i64| number >= 0);
-    number.map(Some).ok_or_else(|| {
+    number.ok_or_else(|| {
         Problem::unreadable(FieldError {
             field: field.into(),
             detail: "it is not the id of an event".into(),
-            value: Some(text.into_owned()),
+            value: Some(text.into()),
             accepted: Some("the id of the last event received, or 0 for all that is in the audit, or none for what happens from now on".into()),
         })
     })

@@ -17,7 +17,10 @@ use utoipa::openapi::{
 
 use super::values::text;
 use crate::admin::problem::ProblemDetails;
-use crate::fleet::{CredentialId, DeploymentId, KeyId, PackageName, ProjectName, Role, Version};
+use crate::fleet::{
+    CaName, CohortName, CredentialId, DeploymentId, DeviceName, KeyId, PackageName, ProjectName, Role,
+    Version,
+};
 
 /// A call, as it is described.
 pub struct Call {
@@ -179,10 +182,10 @@ impl Call {
         }
     }
 
-    /// A body of this kind, of which `T` is a part that the description names.
-    pub fn takes_described<T: ToSchema>(mut self, media_type: &str, description: &str) -> Self {
+    /// A file of lines of this kind, each of which `T` describes.
+    pub fn takes_lines<T: ToSchema>(mut self, media_type: &str, description: &str, example: &str) -> Self {
         self.named::<T>();
-        self.takes_as(media_type, text(description))
+        self.takes_as(media_type, text(description).examples([example]))
     }
 
     /// A JSON answer.
@@ -206,8 +209,8 @@ impl Call {
         self
     }
 
-    /// An answer of this kind, of which `T` is a part that the description names.
-    pub fn answers_described<T: ToSchema>(
+    /// An answer of lines of this kind, each of which `T` describes.
+    pub fn answers_lines<T: ToSchema>(
         mut self,
         status: u16,
         description: &str,
@@ -340,13 +343,13 @@ impl Call {
         also(&[400, 414, 503]);
         match self.access {
             Access::Project(role) => {
-                also(&[401, 404]);
+                also(&[401, 404, 429]);
                 if role > Role::Read {
                     also(&[403]);
                 }
             }
             Access::Open => {}
-            Access::Configured => also(&[401]),
+            Access::Configured => also(&[401, 429]),
         }
         if self.body.is_some() {
             also(&[408, 413, 415, 422]);
@@ -371,16 +374,22 @@ impl Call {
         let names = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
         names
             .map(|name| {
-                let schema = match name {
-                    "project" => self.named::<ProjectName>(),
-                    "package" => self.named::<PackageName>(),
-                    "version" => self.named::<Version>(),
-                    "deployment" => self.named::<DeploymentId>(),
-                    "credential" => self.named::<CredentialId>(),
-                    "key" => self.named::<KeyId>(),
-                    _ => text("Its id or its name.").min_length(Some(1)).into(),
+                let by_either = Some("Its id or its name.");
+                let (schema, description) = match name {
+                    "project" => (self.named::<ProjectName>(), None),
+                    "package" => (self.named::<PackageName>(), None),
+                    "version" => (self.named::<Version>(), None),
+                    "cohort" => (self.named::<CohortName>(), by_either),
+                    "deployment" => (self.named::<DeploymentId>(), None),
+                    "device" => (self.named::<DeviceName>(), by_either),
+                    "credential" => (self.named::<CredentialId>(), None),
+                    "ca" => (self.named::<CaName>(), by_either),
+                    "key" => (self.named::<KeyId>(), None),
+                    other => panic!("{other} of {path} is no parameter that is known here"),
                 };
-                parameter(ParameterIn::Path, name, schema, Required::True)
+                let mut parameter = parameter(ParameterIn::Path, name, schema, Required::True);
+                parameter.description = description.map(str::to_owned);
+                parameter
             })
             .collect()
     }
@@ -426,7 +435,7 @@ fn problem(status: u16, description: &str) -> Response {
     let response = match status {
         401 => response.header("WWW-Authenticate", header("`Bearer`")),
         405 => response.header("Allow", header("The methods that there are.")),
-        503 => response.header("Retry-After", header("In how many seconds to try again.")),
+        429 | 503 => response.header("Retry-After", header("In how many seconds to try again.")),
         _ => response,
     };
     response.build()
@@ -499,6 +508,11 @@ const COMMON: &[(u16, &str, &str)] = &[
         422,
         "Invalid",
         "A value is not accepted; `errors` says which and why. Or the `Idempotency-Key` was used for another request.",
+    ),
+    (
+        429,
+        "TooManyGuesses",
+        "Too many wrong API keys came from where this call comes from.",
     ),
     (500, "StoreFailed", "The disk or the database failed."),
     (503, "Unavailable", "The gateway cannot do this at the moment."),

@@ -1,6 +1,6 @@
 //! Every call, in the order of the router: what it takes, what it answers, what is particular about its errors.
 
-use utoipa::openapi::{KnownFormat, Object, SchemaFormat};
+use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, SchemaFormat};
 
 use super::call::{Call, binary, flag};
 use super::values::{text, words};
@@ -300,9 +300,16 @@ fn many_devices() -> Vec<Call> {
             .never_once()
             .filter("update", flag("Devices that are there are made to be as their row says; otherwise such a row is refused."))
             .filter("allowSequenceBack", flag("Devices may be moved although they would see the sequence number fall."))
-            .takes_as("text/csv", text("The file."))
-            .takes_described::<JsonRow>("application/x-ndjson", "The file: in each line, a JSON object as `DeviceRow` describes it.")
-            .answers_described::<import::ImportLine>(
+            .takes_as(
+                "text/csv",
+                text("The file.").examples(["name,cohort,tags\nlamp-7,,north;street\n"]),
+            )
+            .takes_lines::<JsonRow>(
+                "application/x-ndjson",
+                "The file: in each line, a JSON object as `DeviceRow` describes it.",
+                "{\"name\": \"lamp-8\", \"tags\": [\"north\"]}\n",
+            )
+            .answers_lines::<import::ImportLine>(
                 200,
                 "What becomes of the rows.",
                 "application/x-ndjson",
@@ -314,7 +321,7 @@ fn many_devices() -> Vec<Call> {
             .reads_the_store()
             .filter("format", words("Absent: `csv`.", ["csv", "ndjson"]))
             .answers_as(200, "The file.", "text/csv", text("With a line of column names first."))
-            .answers_described::<export::ExportedDevice>(
+            .answers_lines::<export::ExportedDevice>(
                 200,
                 "The file.",
                 "application/x-ndjson",
@@ -398,6 +405,21 @@ fn sessions() -> Vec<Call> {
     ]
 }
 
+/// A server-sent event, as the HTML standard has it.
+fn one_event() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .description(Some("An event; they come one after the other."))
+        .property("id", text("The number of the line of the audit; none of what is not in it."))
+        .property("event", text("The action of the line, or `fleet`."))
+        .required("event")
+        .property(
+            "data",
+            text("The line as `AuditLine` describes it; of `fleet`: `at`, `reports` since the one before, and how many devices are `online`.")
+                .content_media_type("application/json"),
+        )
+        .required("data")
+}
+
 fn audit() -> Vec<Call> {
     vec![
         Call::get("/audit", "listAudit", "Lists who did what, newest first.")
@@ -421,7 +443,7 @@ fn audit() -> Vec<Call> {
             .needs(Role::Read)
             .filter("lastEventId", text("As the header, for tools that cannot set it.").pattern(Some("^[0-9]{1,18}$")))
             .header("Last-Event-ID", text("The number of the last line received.").pattern(Some("^[0-9]{1,18}$")))
-            .answers_as(200, "The events.", "text/event-stream", text("As the HTML standard has them."))
+            .answers_as(200, "The events.", "text/event-stream", one_event())
             .refuses(503, "As many streams are open as there may be."),
     ]
 }

@@ -109,6 +109,17 @@ async fn an_id_that_is_none_is_a_400_and_one_of_another_past_has_everything_read
         .await
         .problem(400, "malformed-request");
     assert_eq!(problem["errors"][0]["field"], "lastEventId");
+    // A header that counts is no reason not to look at the parameter.
+    let problem = api
+        .send(
+            "GET",
+            "events?lastEventId=x",
+            &[("last-event-id", "0")],
+            Body::empty(),
+        )
+        .await
+        .problem(400, "malformed-request");
+    assert_eq!(problem["errors"][0]["field"], "lastEventId");
 
     let end = api.last_audited();
     let mut events = api
