@@ -13,6 +13,7 @@ use super::console::session_key;
 use super::problem::Problem;
 use super::seats::Holder;
 use crate::clock;
+use crate::control::AuditScope;
 use crate::fleet::{Actor, ApiKey, ProjectId, Role};
 
 /// May look at everything of the project.
@@ -20,6 +21,32 @@ use crate::fleet::{Actor, ApiKey, ProjectId, Role};
 pub struct Reader {
     /// The project named in the address.
     pub project: ProjectId,
+}
+
+/// May look at everything of the project, and with which key: for what goes on for longer than a call, or shows more to some.
+#[derive(Debug)]
+pub struct Onlooker {
+    /// The project named in the address.
+    pub project: ProjectId,
+    /// The key it asks with.
+    pub key: Arc<ApiKey>,
+}
+
+impl Onlooker {
+    /// Whose lines of the audit it may read. What concerns the installation is for who administers it.
+    pub fn audit_scope(&self) -> AuditScope {
+        match self.key.role {
+            Role::Read | Role::Deploy => AuditScope::Project(self.project),
+            Role::Admin => AuditScope::Installation(self.project),
+        }
+    }
+
+    /// Whether its key is still good.
+    pub fn may_stay(&self, state: &AdminState) -> bool {
+        let view = state.control.view();
+        view.key(self.key.id)
+            .is_some_and(|key| key.is_live(clock::unix_ms()))
+    }
 }
 
 /// May upload, deploy, and manage cohorts and devices.
@@ -46,6 +73,15 @@ impl FromRequestParts<AdminState> for Reader {
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
         let (project, _) = admit(parts, state, Role::Read).await?;
         Ok(Reader { project })
+    }
+}
+
+impl FromRequestParts<AdminState> for Onlooker {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
+        let (project, key) = admit(parts, state, Role::Read).await?;
+        Ok(Onlooker { project, key })
     }
 }
 

@@ -8,6 +8,7 @@
 //! 6. [`console`]: the same in a browser.
 
 mod artifacts;
+mod audit;
 mod auth;
 mod body;
 mod bulk;
@@ -17,6 +18,7 @@ mod deployments;
 mod device_cas;
 mod device_rows;
 mod devices;
+mod events;
 mod export;
 mod health;
 mod idempotency;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Extension, Request};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -139,6 +141,10 @@ pub fn router(state: AdminState) -> Router {
             "/devices/{device}/credentials/{credential}",
             delete(devices::remove_credential),
         )
+        .route(
+            "/events",
+            get(events::stream).layer(Extension(events::Places::default())),
+        )
         .route("/sessions", get(sessions::list))
         .route("/sessions/failures", get(sessions::failures))
         .route("/device-cas", get(device_cas::list).post(device_cas::create))
@@ -174,7 +180,7 @@ async fn nothing_here(request: Request) -> Response {
     }
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
-         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, sessions, device-cas, keys",
+         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, sessions, device-cas, keys",
         request.uri().path()
     ))
     .into_response()

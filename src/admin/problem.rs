@@ -268,6 +268,13 @@ impl Problem {
         problem
     }
 
+    /// 400 for one value that says how the call is to be carried out.
+    pub fn unreadable(error: FieldError) -> Problem {
+        let mut problem = Problem::malformed(format!("{}: {}", error.field, error.detail));
+        problem.errors = vec![error];
+        problem
+    }
+
     /// 422: the body names things that do not exist.
     pub fn unknown_references(errors: Vec<FieldError>) -> Problem {
         let mut problem = Problem::fields(errors);

@@ -58,6 +58,7 @@ const ACCEPTED: &[(Method, &str, &[&str])] = &[
         "/devices/{device}/credentials",
         &["limit", "pageToken"],
     ),
+    (Method::GET, "/events", &["lastEventId"]),
     (Method::GET, "/sessions", &["limit", "pageToken"]),
     (
         Method::GET,

@@ -45,6 +45,8 @@ enum Claim {
     BusyStranger,
     /// It has shown a good key before, and is between requests.
     IdleKnown,
+    /// It has shown a good key, and follows what happens: it resumes elsewhere where it was, and nothing is lost.
+    Following,
     /// It has shown a good key, and is being answered. It stays.
     BusyKnown,
 }
@@ -91,11 +93,15 @@ impl Seats {
         })
     }
 
-    /// Has the connection go that has the weakest claim of those that wait for a request. For when the process has run
+    /// Has the connection go that has the weakest claim of those that wait, for a request or for what happens. For when the process has run
     /// out of something that a connection holds.
     pub fn make_room(&self) {
-        self.lock()
-            .dismiss(|taken| matches!(taken.claim, Claim::IdleStranger | Claim::IdleKnown));
+        self.lock().dismiss(|taken| {
+            matches!(
+                taken.claim,
+                Claim::IdleStranger | Claim::IdleKnown | Claim::Following
+            )
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -162,7 +168,7 @@ impl Holder {
     pub fn busy(&self) {
         self.change(|claim| match claim {
             Claim::IdleStranger | Claim::BusyStranger => Claim::BusyStranger,
-            Claim::IdleKnown | Claim::BusyKnown => Claim::BusyKnown,
+            Claim::IdleKnown | Claim::Following | Claim::BusyKnown => Claim::BusyKnown,
         });
     }
 
@@ -170,7 +176,7 @@ impl Holder {
     pub fn idle(&self) {
         self.change(|claim| match claim {
             Claim::IdleStranger | Claim::BusyStranger => Claim::IdleStranger,
-            Claim::IdleKnown | Claim::BusyKnown => Claim::IdleKnown,
+            Claim::IdleKnown | Claim::Following | Claim::BusyKnown => Claim::IdleKnown,
         });
     }
 
@@ -179,14 +185,34 @@ impl Holder {
         self.change(|claim| match claim {
             Claim::IdleStranger | Claim::IdleKnown => Claim::IdleKnown,
             Claim::BusyStranger | Claim::BusyKnown => Claim::BusyKnown,
+            Claim::Following => Claim::Following,
+        });
+    }
+
+    /// What it is being answered has no end, and can be resumed.
+    pub fn follows(&self) {
+        self.change(|claim| match claim {
+            Claim::IdleKnown | Claim::Following | Claim::BusyKnown => Claim::Following,
+            stranger @ (Claim::IdleStranger | Claim::BusyStranger) => stranger,
         });
     }
 
     /// Whether a request is under way.
     pub fn is_busy(&self) -> bool {
+        matches!(
+            self.claim(),
+            Some(Claim::BusyStranger | Claim::Following | Claim::BusyKnown)
+        )
+    }
+
+    /// Whether the request under way is one that follows what happens.
+    pub fn is_following(&self) -> bool {
+        self.claim() == Some(Claim::Following)
+    }
+
+    fn claim(&self) -> Option<Claim> {
         let table = self.seats.lock();
-        let claim = table.taken.get(&self.number).map(|taken| taken.claim);
-        matches!(claim, Some(Claim::BusyStranger | Claim::BusyKnown))
+        table.taken.get(&self.number).map(|taken| taken.claim)
     }
 
     fn change(&self, change: impl FnOnce(Claim) -> Claim) {
@@ -294,6 +320,28 @@ mod tests {
         assert!(lost(&waiting) && !lost(&asking));
         seats.make_room();
         assert!(!lost(&asking));
+    }
+
+    #[test]
+    fn who_follows_makes_room_after_who_is_idle_and_before_nobody_is_left() {
+        let seats = Seats::new(3);
+        let [follows, idle, served] = [1, 2, 3].map(|n| seats.take(peer(n)).unwrap());
+        for seat in [&follows, &idle, &served] {
+            seat.holder().busy();
+            seat.holder().known();
+        }
+        follows.holder().follows();
+        idle.holder().idle();
+        assert!(follows.holder().is_busy() && follows.holder().is_following());
+        let [first, second] = [(); 2].map(|()| {
+            let seat = seats.take(peer(9)).unwrap();
+            seat.holder().busy();
+            seat.holder().known();
+            seat
+        });
+        assert!(lost(&idle) && lost(&follows) && !lost(&served));
+        assert!(!lost(&first) && !lost(&second));
+        assert!(seats.take(peer(9)).is_none(), "everybody here is being served");
     }
 
     fn peer(n: u8) -> IpAddr {

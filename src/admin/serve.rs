@@ -4,14 +4,16 @@
 //! 2. The head of a request has [`HEADER_TIMEOUT`], counted from the moment it is waited for and not from its last byte,
 //!    and bounds on its bytes, its headers and its address.
 //! 3. Bodies and answers keep a pace (see [`super::pace`]).
-//! 4. A connection that ends with something unread lingers for a moment, so that its last answer is not lost.
+//! 4. When the listener ends, calls under way are finished. What has no end is told so ([`Ending`]), and cut off a moment later
+//!    if its reader does not take that.
+//! 5. A connection that ends with something unread lingers for a moment, so that its last answer is not lost.
 //!
 //! What cannot be parsed at all, the library answers with a bare status and closes.
 //!
 //! What a connection can hold in memory is bounded: [`BUFFER_BYTES`] each for what comes and what goes, beside what a
 //! handler holds.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -32,6 +34,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::pace::{PacedBody, PacedStream};
@@ -65,7 +68,7 @@ pub async fn serve(
                 // which devices and the store may need as well.
                 warn!(%error, "a connection could not be accepted");
                 seats.make_room();
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
@@ -93,6 +96,23 @@ fn turn_away(stream: &TcpStream, address: IpAddr) {
     let _ = stream.try_write(NO_ROOM);
 }
 
+/// Whether the listener is ending, for answers that would go on for ever.
+#[derive(Debug, Clone)]
+pub struct Ending(watch::Receiver<()>);
+
+impl Ending {
+    /// Whether it is.
+    pub fn has_come(&self) -> bool {
+        self.0.has_changed().unwrap_or(true)
+    }
+
+    /// Returns when it is.
+    pub async fn comes(&mut self) {
+        // An error means that the listener is gone altogether.
+        let _ = self.0.changed().await;
+    }
+}
+
 async fn converse<T>(stream: T, router: Router, seat: Seat, mut end: watch::Receiver<()>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -110,8 +130,10 @@ where
     });
     let router = TowerToHyperService::new(router);
     let service = service_fn({
-        let holder = holder.clone();
-        move |request| {
+        let (holder, ending) = (holder.clone(), Ending(end.clone()));
+        move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(holder.clone());
+            request.extensions_mut().insert(ending.clone());
             Box::pin(answer(
                 request,
                 router.clone(),
@@ -128,6 +150,7 @@ where
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut ending = false;
+    let mut cut_off = None;
     let ended = loop {
         tokio::select! {
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break ended,
@@ -136,11 +159,20 @@ where
                 debug!("a connection gave way to another one");
                 return;
             }
+            () = async {
+                match &mut cut_off {
+                    Some(sleep) => sleep.await,
+                    None => pending().await,
+                }
+            } => return,
             _ = end.changed(), if !ending => {
                 if !holder.is_busy() {
                     return;
                 }
                 ending = true;
+                if holder.is_following() {
+                    cut_off = Some(Box::pin(sleep(FAREWELL)));
+                }
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
@@ -176,12 +208,9 @@ async fn answer(
 ) -> Result<Response<Body>, std::convert::Infallible> {
     holder.busy();
     let under_way = UnderWay(answered);
-    let mut request = request.map(|body| PacedBody::watch(Body::new(body)));
+    let request = request.map(|body| PacedBody::watch(Body::new(body)));
     let mut answer = match acceptable(&request) {
-        Ok(()) => {
-            request.extensions_mut().insert(holder);
-            router.call(request).await?
-        }
+        Ok(()) => router.call(request).await?,
         Err(problem) => problem.into_response(),
     };
     let headers = answer.headers_mut();
@@ -274,6 +303,9 @@ const BUFFER_BYTES: usize = 2 * MAX_HEAD_BYTES;
 
 /// After a failed accept: file descriptors take a moment to come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long who follows what happens may take to take the end of it, when the listener ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long a peer may take to stop speaking after its last answer, and how much it may say: what was under way.
 const LINGER: Duration = Duration::from_secs(1);

@@ -1,12 +1,13 @@
 //! Connections over pipes, on a clock of the test's own; the listener and its end over loopback.
 
 use axum::body::to_bytes;
-use axum::extract::Request as Call;
+use axum::extract::{Extension, Path, Request as Call};
 use axum::routing::{get, post};
+use futures_util::stream;
 use tokio::io::{DuplexStream, duplex};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::super::body::broken_off;
 use super::super::pace::{PACE_BYTES, PACE_WITHIN};
@@ -262,12 +263,101 @@ async fn the_words_for_no_room_are_those_of_a_problem() {
     assert_eq!(read(body.as_bytes()), read(&same));
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_follows_is_left_alone_however_little_there_is_to_say() {
+    let (mut peer, _ended) = conversation();
+    peer.write_all(b"GET /follow/2/15 HTTP/1.1\r\nHost: t\r\n\r\n")
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let mut read = String::new();
+    while begun.elapsed() < Duration::from_secs(3600) {
+        let mut piece = [0; 512];
+        let length = peer.read(&mut piece).await.unwrap();
+        assert!(length > 0, "ended after {:?}", begun.elapsed());
+        read.push_str(std::str::from_utf8(&piece[..length]).unwrap());
+    }
+    assert_eq!(read.matches("\r\nxx\r\n").count(), 3600 / 15, "each at its time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_hears_the_end_of_the_listener_and_who_does_not_take_it_is_cut_off() {
+    // One that reads: the answer ends as it should.
+    let (mut peer, ended, ending) = conversation_to_its_end(a_seat());
+    peer.write_all(b"GET /follow/2/15 HTTP/1.1\r\nHost: t\r\n\r\n")
+        .await
+        .unwrap();
+    sleep(Duration::from_secs(20)).await;
+    let begun = Instant::now();
+    drop(ending);
+    let answer = read_all(&mut peer).await;
+    assert!(answer.ends_with("xx\r\n0\r\n\r\n"), "{answer}");
+    ended.await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+
+    // One that does not, and more has been said than goes into its buffer.
+    let (mut peer, ended, ending) = conversation_to_its_end(a_seat());
+    peer.write_all(b"GET /follow/65536/1 HTTP/1.1\r\nHost: t\r\n\r\n")
+        .await
+        .unwrap();
+    sleep(Duration::from_secs(5)).await;
+    let begun = Instant::now();
+    drop(ending);
+    ended.await.unwrap();
+    assert_eq!(begun.elapsed(), FAREWELL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_and_does_not_read_is_let_go() {
+    let (mut peer, ended) = conversation();
+    peer.write_all(b"GET /follow/65536/1 HTTP/1.1\r\nHost: t\r\n\r\n")
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    ended.await.unwrap();
+    let waited = begun.elapsed();
+    assert!(
+        (PACE_WITHIN..PACE_WITHIN + 4 * LINGER).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+/// So many bytes every so many seconds, until the listener ends.
+async fn follow(
+    Path((bytes, seconds)): Path<(usize, u64)>,
+    Extension(holder): Extension<Holder>,
+    Extension(ending): Extension<Ending>,
+) -> Body {
+    holder.known();
+    holder.follows();
+    Body::from_stream(stream::unfold(ending, move |mut ending| async move {
+        tokio::select! {
+            () = ending.comes() => None,
+            () = sleep(Duration::from_secs(seconds)) => Some((Ok::<_, io::Error>(vec![b'x'; bytes]), ending)),
+        }
+    }))
+}
+
 /// A connection with a seat of its own, and when it has ended.
 fn conversation() -> (DuplexStream, JoinHandle<()>) {
-    conversation_on(Seats::new(1).take(IpAddr::from([192, 0, 2, 1])).unwrap())
+    conversation_on(a_seat())
+}
+
+fn a_seat() -> Seat {
+    Seats::new(1).take(IpAddr::from([192, 0, 2, 1])).unwrap()
 }
 
 fn conversation_on(seat: Seat) -> (DuplexStream, JoinHandle<()>) {
+    let (peer, ended, ending) = conversation_to_its_end(seat);
+    let ended = tokio::spawn(async move {
+        ended.await.unwrap();
+        drop(ending);
+    });
+    (peer, ended)
+}
+
+/// With what is dropped when the listener ends.
+fn conversation_to_its_end(seat: Seat) -> (DuplexStream, JoinHandle<()>, watch::Sender<()>) {
     let router = Router::new()
         .route(
             "/body",
@@ -278,14 +368,12 @@ fn conversation_on(seat: Seat) -> (DuplexStream, JoinHandle<()>) {
                 },
             ),
         )
-        .route("/large", get(async || vec![b'x'; LARGE]));
+        .route("/large", get(async || vec![b'x'; LARGE]))
+        .route("/follow/{bytes}/{seconds}", get(follow));
     let (peer, ours) = duplex(16 * 1024);
     let (ending, end) = watch::channel(());
-    let ended = tokio::spawn(async move {
-        converse(ours, router, seat, end).await;
-        drop(ending);
-    });
-    (peer, ended)
+    let ended = tokio::spawn(converse(ours, router, seat, end));
+    (peer, ended, ending)
 }
 
 async fn read_until(stream: &mut TcpStream, end: &str) {

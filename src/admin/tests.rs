@@ -3,6 +3,7 @@
 
 mod device_cas;
 mod devices;
+mod events;
 mod failures;
 mod once;
 mod strict;
@@ -1168,7 +1169,11 @@ const LIMIT: usize = 512 * 1024;
 
 impl Api {
     async fn start() -> Api {
-        let folder = tempfile::tempdir().unwrap();
+        Api::over(tempfile::tempdir().unwrap()).await
+    }
+
+    /// A gateway that is started over what another one left.
+    async fn over(folder: TempDir) -> Api {
         let store = Store::open(folder.path()).await.unwrap();
         let options = Options {
             bootstrap_key: Some(KEY.to_owned()),

@@ -175,7 +175,7 @@ impl Batch {
     /// # Errors
     /// The store fails; nothing was kept then.
     pub async fn commit(mut self, published: &View) -> Result<Committed, StoreError> {
-        self.tx.insert_audit(&self.audit).await?;
+        let audited = self.tx.insert_audit(&self.audit).await?;
         // In the order of time, whichever queue it came through.
         self.moments.sort_by_key(|moment| moment.at_ms);
         self.tx.append_timeline(&self.moments).await?;
@@ -185,6 +185,7 @@ impl Batch {
         self.tx.commit().await?;
         Ok(Committed {
             view: self.view,
+            audited,
             devices: self.devices,
             changes: self.changes,
             retired: self.retired,
@@ -199,6 +200,8 @@ impl Batch {
 pub struct Committed {
     /// The view to publish.
     pub view: Arc<View>,
+    /// The number of the last line of the audit, if there was one.
+    pub audited: Option<i64>,
     /// The devices that were changed, newest last.
     pub devices: Vec<Device>,
     /// To be published.

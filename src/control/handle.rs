@@ -24,6 +24,7 @@ use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
 use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage};
+use super::pulse::Beats;
 use super::report::Report;
 use super::start::{first_steps, load};
 use super::timeline::{MomentSenders, moment_queues};
@@ -49,6 +50,9 @@ pub struct Shared {
     pub view: ArcSwap<View>,
     pub directory: Arc<Directory>,
     pub changes: broadcast::Sender<Change>,
+    /// The number of the last line of the audit that was committed.
+    pub audited: watch::Sender<i64>,
+    pub beats: Beats,
     pub jobs: mpsc::Sender<Box<dyn Job>>,
     pub reports: mpsc::Sender<Report>,
     pub sightings: mpsc::UnboundedSender<Arc<DeviceEntry>>,
@@ -112,6 +116,7 @@ impl Control {
     /// The store fails, or what it holds makes no sense.
     pub async fn start(store: Store, options: Options) -> Result<Started, ControlError> {
         let (view, first_admin_key) = first_steps(&store, load(&store).await?, options).await?;
+        let audited = store.last_audit().await?;
         let (jobs, job_queue) = mpsc::channel(JOBS_QUEUED);
         let (reports, report_queue) = mpsc::channel(REPORTS_QUEUED);
         let (sightings, sighting_queue) = mpsc::unbounded_channel();
@@ -122,6 +127,8 @@ impl Control {
             view: ArcSwap::new(view),
             directory: Arc::default(),
             changes: broadcast::channel(CHANGES_KEPT).0,
+            audited: watch::Sender::new(audited),
+            beats: Beats::default(),
             jobs,
             reports,
             sightings,
@@ -181,6 +188,12 @@ impl Control {
     /// Changes from here on, each sent after its commit. A receiver that lags behind must assume that everything changed.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.shared.changes.subscribe()
+    }
+
+    /// The number of the last line of the audit, and a word whenever it has become another one. It wakes a reader early; what
+    /// there is to read is in the store.
+    pub fn audited(&self) -> watch::Receiver<i64> {
+        self.shared.audited.subscribe()
     }
 
     /// Whether the store takes writes, as of [`CHECK_KEPT`] ago at most: for readiness, which anybody may ask for and

@@ -25,6 +25,7 @@ mod keys;
 mod moves;
 mod once;
 mod packages;
+mod pulse;
 mod reads;
 mod report;
 mod start;
@@ -52,6 +53,7 @@ pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;
 pub use moves::{BACK_SHOWN, MovePreview};
 pub use once::{Before, Claim};
+pub use pulse::Pulse;
 pub use reads::{DevicePage, DeviceQuery, DeviceRecord, Progress};
 pub use report::{QueueFull, Report, ReportDone, ReportSlot};
 pub use upload::ArtifactUpload;
@@ -59,8 +61,8 @@ pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditRecord, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot, ReadersBusy, Sighting,
-    TimelineFilter, UploadError,
+    AuditFilter, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot, ReadersBusy,
+    Sighting, TimelineFilter, UploadError,
 };
 
 #[cfg(test)]

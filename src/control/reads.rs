@@ -11,7 +11,7 @@ use crate::fleet::{
     CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, PackageName,
     PackageState, ProjectId, Stage, Tag, Version,
 };
-use crate::store::{AuditFilter, AuditRecord, DeviceFilter, Sighting};
+use crate::store::{AuditFilter, AuditRecord, AuditScope, DeviceFilter, Sighting};
 
 /// Which devices to list.
 #[derive(Debug, Clone, Default)]
@@ -270,10 +270,23 @@ impl Control {
     /// The store fails.
     pub async fn audit(
         &self,
-        project: ProjectId,
+        scope: AuditScope,
         filter: &AuditFilter,
     ) -> Result<Vec<AuditRecord>, ControlError> {
-        Ok(self.shared.store.audit(project, filter).await?)
+        Ok(self.shared.store.audit(scope, filter).await?)
+    }
+
+    /// What follows in the audit after a record, oldest first, `limit` at most.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn audit_after(
+        &self,
+        scope: AuditScope,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>, ControlError> {
+        Ok(self.shared.store.audit_after(scope, after, limit).await?)
     }
 
     /// How far a deployment has come. Looks at every device of its cohort.

@@ -140,6 +140,7 @@ impl Work {
         let end = match decide_and_commit(shared, &mut jobs, &rows, &sightings, moments).await {
             Ok(committed) => {
                 publish(shared, committed, reports.len());
+                shared.beats.stored(reports.len(), sightings.len());
                 Ok(())
             }
             Err(error) => {
@@ -196,6 +197,7 @@ async fn decide_and_commit(
 fn publish(shared: &Shared, committed: Committed, reports: usize) {
     let Committed {
         view,
+        audited,
         devices,
         changes,
         retired,
@@ -228,6 +230,9 @@ fn publish(shared: &Shared, committed: Committed, reports: usize) {
     for change in changes {
         // Nobody may be listening.
         let _ = shared.changes.send(change);
+    }
+    if let Some(audited) = audited {
+        shared.audited.send_replace(audited);
     }
     if let Ok(stored @ 1..) = u32::try_from(reports) {
         let _ = shared.changes.send(Change::ReportsStored(stored));

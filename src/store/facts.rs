@@ -58,6 +58,32 @@ pub struct AuditFilter {
     pub limit: usize,
 }
 
+/// Whose lines of the audit somebody may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditScope {
+    /// Those of the project.
+    Project(ProjectId),
+    /// Those of the project, and those of none: what concerns the installation, such as API keys.
+    Installation(ProjectId),
+}
+
+impl AuditScope {
+    /// The condition on a row. The plus keeps SQLite from looking for an index.
+    fn push_to(self, select: &mut QueryBuilder<Sqlite>) {
+        match self {
+            Self::Project(project) => {
+                select.push("+project_id = ").push_bind(project.get());
+            }
+            Self::Installation(project) => {
+                select
+                    .push("(+project_id = ")
+                    .push_bind(project.get())
+                    .push(" OR +project_id IS NULL)");
+            }
+        }
+    }
+}
+
 /// Who did what, when, and what it changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditRecord {
@@ -254,8 +280,9 @@ impl WriteTransaction {
         Ok(())
     }
 
-    /// Writes lines of the audit.
-    pub async fn insert_audit(&mut self, rows: &[AuditRow]) -> Result<(), StoreError> {
+    /// Writes lines of the audit, and returns the number of the last.
+    pub async fn insert_audit(&mut self, rows: &[AuditRow]) -> Result<Option<i64>, StoreError> {
+        let mut last = None;
         for rows in rows.chunks(AUDIT_ROWS) {
             let mut insert = QueryBuilder::<Sqlite>::new(
                 "INSERT INTO audit (project_id, at_ms, actor, action, subject, before, after) ",
@@ -271,13 +298,14 @@ impl WriteTransaction {
                     .push_bind(row.after.as_ref().map(Value::to_string));
             });
             let persistent = rows.len() == 1 || rows.len() == AUDIT_ROWS;
-            insert
+            let written = insert
                 .build()
                 .persistent(persistent)
                 .execute(self.connection())
                 .await?;
+            last = Some(written.last_insert_rowid());
         }
-        Ok(())
+        Ok(last)
     }
 }
 
@@ -363,13 +391,11 @@ impl Store {
     /// The database fails.
     pub async fn audit(
         &self,
-        project: ProjectId,
+        scope: AuditScope,
         filter: &AuditFilter,
     ) -> Result<Vec<AuditRecord>, StoreError> {
-        let mut select = QueryBuilder::<Sqlite>::new(
-            "SELECT id, project_id, at_ms, actor, action, subject, before, after FROM audit WHERE (+project_id = ",
-        );
-        select.push_bind(project.get()).push(" OR +project_id IS NULL)");
+        let mut select = QueryBuilder::<Sqlite>::new(AUDIT_COLUMNS);
+        scope.push_to(&mut select);
         if let Some(before) = filter.before {
             select.push(" AND id < ").push_bind(before);
         }
@@ -383,6 +409,36 @@ impl Store {
         select.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
         let rows = select.build().fetch_all(&self.inner.readers).await?;
         rows.iter().map(audit_record).collect()
+    }
+
+    /// Reads on in the audit, oldest first: at most `limit` records with a number above `after`.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn audit_after(
+        &self,
+        scope: AuditScope,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<AuditRecord>, StoreError> {
+        let mut select = QueryBuilder::<Sqlite>::new(AUDIT_COLUMNS);
+        scope.push_to(&mut select);
+        select.push(" AND id > ").push_bind(after);
+        let limit = i64::try_from(limit.clamp(1, 1000)).unwrap_or(1000);
+        select.push(" ORDER BY id LIMIT ").push_bind(limit);
+        let rows = select.build().fetch_all(&self.inner.readers).await?;
+        rows.iter().map(audit_record).collect()
+    }
+
+    /// The number of the last record of the audit; 0 where there is none.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn last_audit(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT coalesce(max(id), 0) FROM audit")
+            .fetch_one(&self.inner.readers)
+            .await?;
+        Ok(row.try_get(0)?)
     }
 }
 
@@ -478,6 +534,9 @@ fn audit_record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
         after: json(row.try_get(7)?)?,
     })
 }
+
+const AUDIT_COLUMNS: &str =
+    "SELECT id, project_id, at_ms, actor, action, subject, before, after FROM audit WHERE ";
 
 /// Rows of a statement: 7 values each, within SQLite's 32 766.
 const AUDIT_ROWS: usize = 500;

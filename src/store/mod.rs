@@ -38,7 +38,7 @@ pub use certificates::{CertificateHolder, RevokedCertificate};
 pub use console::ConsoleSessionRow;
 pub use devices::{DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting};
 pub use error::StoreError;
-pub use facts::{AuditFilter, AuditRecord, AuditRow, KeyHash, KeyRow};
+pub use facts::{AuditFilter, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};
 pub use first_answers::{FirstAnswer, KeptAnswer, OnceKey};
 pub use readers::ReadersBusy;
 pub use sessions::{SessionLog, SessionLogError};

@@ -132,7 +132,7 @@ pub fn router() -> Router<AdminState> {
 /// The address of a project's first page.
 async fn home(State(state): State<AdminState>) -> Redirect {
     Redirect::to(&format!(
-        "/projects/{}/",
+        "/projects/{}",
         state.control.view().default_project().name.as_str()
     ))
 }

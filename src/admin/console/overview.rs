@@ -30,7 +30,7 @@ struct Active {
     created_ms: i64,
 }
 
-/// `GET /projects/{project}/`.
+/// `GET /projects/{project}`.
 pub async fn show(visitor: Visitor, State(state): State<AdminState>) -> Result<Response, Refused> {
     let frame = visitor.frame(&state, Section::Overview, "Overview");
     let view = state.control.view();

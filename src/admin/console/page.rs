@@ -133,7 +133,7 @@ impl Section {
     /// Its address, below the project's.
     pub fn path(self) -> &'static str {
         match self {
-            Self::Overview => "/",
+            Self::Overview => "",
             Self::Cohorts => "/cohorts",
             Self::Packages => "/packages",
             Self::Devices => "/devices",

@@ -56,7 +56,7 @@ async fn a_file_is_imported_once_and_the_second_time_changes_nothing() {
     let stored = api.control.device_by_identity(b"two").await.unwrap().unwrap();
     assert_eq!(stored.secret.as_bytes(), [0x00, 0xff]);
 
-    let audit = api.control.view().default_project().id;
+    let audit = crate::control::AuditScope::Project(api.control.view().default_project().id);
     let noted = async || {
         let filter = crate::control::AuditFilter {
             limit: 1000,

@@ -5,7 +5,7 @@ use sqlx::Connection;
 
 use super::{Given, credential, me, new_device};
 use crate::control::batch::{Batch, Command, Decision, Stop};
-use crate::control::{AuditFilter, ControlError, DevicePatch, NewDevice};
+use crate::control::{AuditFilter, AuditScope, ControlError, DevicePatch, NewDevice};
 use crate::fleet::CohortName;
 use crate::store::{Store, StoreError};
 
@@ -118,11 +118,12 @@ async fn the_audit_says_who_did_what_to_what() {
     given.deploy(cohort, "b", &["main@9"]).await.unwrap_err();
 
     let given = given.killed().await;
+    let scope = AuditScope::Project(given.project);
     let filter = AuditFilter {
         limit: 2,
         ..AuditFilter::default()
     };
-    let records = given.control.audit(given.project, &filter).await.unwrap();
+    let records = given.control.audit(scope, &filter).await.unwrap();
     let actions: Vec<_> = records.iter().map(|record| record.action.as_str()).collect();
     assert_eq!(
         actions,
@@ -140,17 +141,14 @@ async fn the_audit_says_who_did_what_to_what() {
         before: Some(records[1].id),
         ..filter
     };
-    let records = given.control.audit(given.project, &filter).await.unwrap();
+    let records = given.control.audit(scope, &filter).await.unwrap();
     assert_eq!(records[0].action, "device.create");
     let filter = AuditFilter {
         subject: Some("main@1.0".to_owned()),
         limit: 9,
         ..AuditFilter::default()
     };
-    assert_eq!(
-        given.control.audit(given.project, &filter).await.unwrap().len(),
-        1
-    );
+    assert_eq!(given.control.audit(scope, &filter).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

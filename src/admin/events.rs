@@ -1,0 +1,298 @@
+//! `/events`: what happens to the fleet, as it happens (server-sent events of the HTML standard).
+//!
+//! 1. Lasting ones are the lines of the audit. Their `id` is the line's number, their `event` its action, their data the row
+//!    that `/audit` lists. `Last-Event-ID` resumes exactly after it, over a restart too.
+//! 2. Passing ones have no id: `fleet` says, at most twice a second, how much else has moved since the one before it. Who misses
+//!    one has missed nothing that the next one, or a look, would not show.
+//! 3. A reader follows the store by the number of the last line that it was sent, a page at a time; a notification only wakes it.
+//!    So a slow one costs a page and not a queue, and is told everything all the same.
+//! 4. It ends with the listener, with its key, and with its connection. A client comes back by itself and resumes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{FutureExt, stream};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::warn;
+
+use super::auth::Onlooker;
+use super::problem::{FieldError, Problem};
+use super::seats::Holder;
+use super::serve::Ending;
+use super::{AdminState, audit, shapes};
+use crate::clock;
+use crate::control::{AuditRecord, Pulse};
+
+/// A place for each stream.
+#[derive(Debug, Clone)]
+pub struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STREAMS_AT_ONCE)))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct From {
+    /// For tools that cannot set the header.
+    last_event_id: Option<String>,
+}
+
+pub async fn stream(
+    State(state): State<AdminState>,
+    onlooker: Onlooker,
+    Extension(places): Extension<Places>,
+    holder: Option<Extension<Holder>>,
+    ending: Option<Extension<Ending>>,
+    Query(from): Query<From>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let last = last_event_id(&headers, from.last_event_id.as_deref())?;
+    let place = places.0.try_acquire_owned().map_err(|_| {
+        Problem::unavailable(format!(
+            "{STREAMS_AT_ONCE} event streams are open, as many as there may be"
+        ))
+    })?;
+    if let Some(Extension(holder)) = holder {
+        holder.follows();
+    }
+    let feed = Feed::open(
+        state,
+        onlooker,
+        last,
+        ending.map(|Extension(ending)| ending),
+        place,
+    );
+    let events = stream::unfold(feed, |mut feed| async {
+        let event = feed.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(event), feed))
+    });
+    let mut response = Sse::new(events).into_response();
+    response.headers_mut().insert(UNBUFFERED.0, UNBUFFERED.1);
+    Ok(response)
+}
+
+/// The number of the last line that the client was sent. The header counts where both are given: a browser that comes back
+/// sends it to the address that it was opened with.
+fn last_event_id(headers: &HeaderMap, parameter: Option<&str>) -> Result<Option<i64>, Problem> {
+    let (field, text) = match (headers.get(LAST_EVENT_ID), parameter) {
+        (Some(header), _) => ("Last-Event-ID", String::from_utf8_lossy(header.as_bytes())),
+        (None, Some(text)) => ("lastEventId", text.into()),
+        (None, None) => return Ok(None),
+    };
+    let number = text.parse().ok().filter(|&number: &i64| number >= 0);
+    number.map(Some).ok_or_else(|| {
+        Problem::unreadable(FieldError {
+            field: field.into(),
+            detail: "it is not the id of an event".into(),
+            value: Some(text.into_owned()),
+            accepted: Some("the id of the last event received, or 0 for all that is in the audit, or none for what happens from now on".into()),
+        })
+    })
+}
+
+/// What one reader is sent.
+struct Feed {
+    state: AdminState,
+    onlooker: Onlooker,
+    /// The last line that was sent.
+    sent: i64,
+    opened: bool,
+    /// Read, and to be sent next.
+    page: VecDeque<AuditRecord>,
+    /// Wakes, and says how far the audit goes.
+    audited: watch::Receiver<i64>,
+    /// Whether to look at the store.
+    look: bool,
+    /// As it was at the last `fleet`; none where one is due whatever has moved.
+    told: Option<Pulse>,
+    tick: Interval,
+    beat: Interval,
+    ending: Option<Ending>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a reader waited for.
+enum Woken {
+    Audited,
+    Ticked,
+    Beat,
+    Over,
+}
+
+impl Feed {
+    fn open(
+        state: AdminState,
+        onlooker: Onlooker,
+        last: Option<i64>,
+        ending: Option<Ending>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let audited = state.control.audited();
+        let end = *audited.borrow();
+        // An id that is ahead is one of another past: the data folder was put back to what it was before. Nothing can be
+        // resumed then, and the first `fleet` has the client read everything anew.
+        let ahead = last.is_some_and(|last| last > end);
+        Self {
+            sent: last.filter(|_| !ahead).unwrap_or(end),
+            opened: false,
+            page: VecDeque::new(),
+            audited,
+            look: true,
+            told: Some(state.control.pulse()).filter(|_| !ahead),
+            tick: every(FLEET_AT_MOST_EVERY),
+            beat: every(HEARTBEAT),
+            ending,
+            state,
+            onlooker,
+            _place: place,
+        }
+    }
+
+    /// The next event; `None` at the end.
+    async fn next(&mut self) -> Option<Event> {
+        if !self.opened {
+            self.opened = true;
+            // An id without data is kept by the client and shown to nobody: who is cut off before the first line resumes here.
+            return Some(Event::default().retry(RETRY).id(self.sent.to_string()));
+        }
+        loop {
+            if self.tick.tick().now_or_never().is_some()
+                && let Some(event) = self.fleet()
+            {
+                return Some(event);
+            }
+            if let Some(record) = self.page.pop_front() {
+                self.sent = record.id;
+                self.beat.reset();
+                return Some(line(&record));
+            }
+            if self.ending.as_ref().is_some_and(Ending::has_come) || !self.onlooker.may_stay(&self.state) {
+                return None;
+            }
+            if std::mem::take(&mut self.look) {
+                self.read_on().await?;
+                continue;
+            }
+            match self.wake().await {
+                Woken::Audited => self.look = true,
+                Woken::Ticked => {
+                    if let Some(event) = self.fleet() {
+                        return Some(event);
+                    }
+                }
+                Woken::Beat => {
+                    self.look = true;
+                    if self.onlooker.may_stay(&self.state) {
+                        return Some(Event::default().comment(""));
+                    }
+                }
+                Woken::Over => return None,
+            }
+        }
+    }
+
+    async fn wake(&mut self) -> Woken {
+        let over = async {
+            match &mut self.ending {
+                Some(ending) => ending.comes().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = over => Woken::Over,
+            changed = self.audited.changed() => match changed {
+                Ok(()) => Woken::Audited,
+                Err(_) => Woken::Over,
+            },
+            _ = self.beat.tick() => Woken::Beat,
+            _ = self.tick.tick() => Woken::Ticked,
+        }
+    }
+
+    /// Reads a page. Where there was a whole one, there may be another.
+    async fn read_on(&mut self) -> Option<()> {
+        self.audited.borrow_and_update();
+        let scope = self.onlooker.audit_scope();
+        match self.state.control.audit_after(scope, self.sent, PAGE).await {
+            Ok(records) => {
+                self.look = records.len() == PAGE;
+                self.page = records.into();
+                Some(())
+            }
+            Err(error) => {
+                // The client comes back and resumes; perhaps the store has recovered by then.
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "an event stream was ended"
+                );
+                None
+            }
+        }
+    }
+
+    /// What else has moved since it was last told, if anything has.
+    fn fleet(&mut self) -> Option<Event> {
+        let pulse = self.state.control.pulse();
+        let told = self.told.replace(pulse);
+        if told == Some(pulse) {
+            return None;
+        }
+        let data = json!({
+            "at": shapes::time(clock::unix_ms()),
+            "reports": told.map_or(0, |told| pulse.reports - told.reports),
+            "online": self.state.control.online(),
+        });
+        self.beat.reset();
+        Some(Event::default().event("fleet").data(data.to_string()))
+    }
+}
+
+fn line(record: &AuditRecord) -> Event {
+    Event::default()
+        .id(record.id.to_string())
+        .event(&record.action)
+        .data(audit::shape(record).to_string())
+}
+
+/// From one period on, never faster.
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.reset();
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// Streams at a time. A guess: every operator of a large team with several pages open; each costs a page of the audit and two
+/// timers.
+pub const STREAMS_AT_ONCE: usize = 128;
+
+/// Lines read at a time: some tens of KiB.
+pub const PAGE: usize = 64;
+
+/// A page that shows what moves needs no more.
+pub const FLEET_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+
+/// Proxies give up on a connection that is silent for a minute as a rule.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a client is to wait before it comes back.
+const RETRY: Duration = Duration::from_millis(1500);
+
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// What nginx and its kin look at before they hold an answer back until it is whole.
+const UNBUFFERED: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderValue::from_static("no"),
+);
