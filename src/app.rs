@@ -6,6 +6,7 @@
 //! 3. [`Gateway::stop`] drains: not ready, no new handshakes, answer what is in flight, end.
 
 mod certificate;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,8 +22,9 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use certificate::{CertificateFileError, CertificateFiles};
+use tls::{TlsFileError, TlsFiles};
 
-use crate::admin::{self, AdminState, Console, Readiness};
+use crate::admin::{self, AdminState, Console, Readiness, Tls};
 use crate::clock;
 use crate::config::{Config, LogFormat, MetricsAuth};
 use crate::control::{Change, Control, ControlError, CreatedKey, DeviceEntry, Options};
@@ -53,6 +55,9 @@ pub enum Error {
     /// The gateway's own certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateFileError),
+    /// The operators' TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
     /// The operators' port.
     #[error("cannot listen on TCP port {} of {} (admin.listen)", address.port(), address.ip())]
     AdminBind {
@@ -115,6 +120,9 @@ impl Gateway {
         // Before they are read: a change from then on is noticed.
         let shown = files.as_ref().map(CertificateFiles::stamps);
         let certificate = files.as_ref().map(CertificateFiles::read).transpose()?;
+        let tls_files = TlsFiles::of(&config.admin);
+        let tls_shown = tls_files.as_ref().map(TlsFiles::stamps);
+        let tls = tls_files.as_ref().map(TlsFiles::read).transpose()?.map(Tls::new);
         let transport = transport_config(config, certificate);
         let dtls = transport.dtls.clone();
         // The folder's lock first, then every port, and only then anything that cannot be done twice, such as making the
@@ -155,6 +163,9 @@ impl Gateway {
         if let (Some(files), Some(shown)) = (files, shown) {
             followers.push(tokio::spawn(files.follow(shown, dtls, Arc::clone(&shards))));
         }
+        if let (Some(files), Some(shown), Some(tls)) = (tls_files, tls_shown, &tls) {
+            followers.push(tokio::spawn(files.follow(shown, tls.clone())));
+        }
 
         let readiness = Readiness::default();
         let console = Console::default();
@@ -165,6 +176,7 @@ impl Gateway {
             metrics_auth: config.admin.metrics_auth == MetricsAuth::Key,
             max_artifact_bytes: config.admin.max_artifact_bytes,
             readiness: readiness.clone(),
+            guard: admin::Guard::default(),
         };
         let (stopping, mut stopped) = watch::channel(false);
         let shutdown = async move {
@@ -175,6 +187,7 @@ impl Gateway {
             listener,
             admin::router(state),
             config.admin.max_connections,
+            tls,
             shutdown,
         ));
         readiness.set(true);
@@ -268,6 +281,9 @@ pub fn check_files(config: &Config) -> Result<(), Error> {
     if let Some(files) = CertificateFiles::of(&config.coaps) {
         files.read()?;
     }
+    if let Some(files) = TlsFiles::of(&config.admin) {
+        files.read()?;
+    }
     Ok(())
 }
 
@@ -312,7 +328,13 @@ async fn run(config: &Config) -> Result<(), Error> {
             }
         }
     }
-    info!(address = %gateway.admin_addr, folder = %config.data.dir.display(), "listening for operators");
+    let tls = config.admin.tls_cert_file.is_some();
+    info!(address = %gateway.admin_addr, tls, folder = %config.data.dir.display(), "listening for operators");
+    if !tls && !gateway.admin_addr.ip().to_canonical().is_loopback() {
+        warn!(
+            "the API speaks plain HTTP beyond this machine (admin.insecure_plaintext): API keys are readable on the way"
+        );
+    }
     if let Some(first) = &gateway.first_admin_key {
         // Not into the log, which is kept: to whoever started the program.
         eprintln!("\nThe first admin key, shown this once: {}\n", first.text);

@@ -16,6 +16,8 @@ pub mod transport;
 pub mod control;
 pub mod device_api;
 
+pub mod picture;
+
 pub mod admin;
 pub mod app;
 pub mod virtual_device;

@@ -15,6 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dtls", &[]),
     ("coap", &[]),
     ("fleet", &[]),
+    ("picture", &[]),
     ("manifest", &["fleet"]),
     ("store", &["fleet"]),
     ("transport", &["clock", "coap", "dtls", "telemetry"]),
@@ -24,7 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["coap", "control", "fleet", "manifest", "telemetry", "transport"],
     ),
     ("virtual_device", &["coap", "dtls"]),
-    ("admin", &["clock", "control", "fleet", "manifest", "telemetry"]),
+    (
+        "admin",
+        &["clock", "control", "fleet", "manifest", "picture", "telemetry"],
+    ),
     (
         "app",
         &[
@@ -45,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const DOORS: &[(&str, &[&str])] = &[
     ("serde_cbor", &["manifest/"]),
     ("minicbor", &["virtual_device/"]),
+    ("plotters", &["picture/draw.rs"]),
     ("sqlx", &["store/"]),
     ("ring", &["dtls/crypto.rs", "store/seal.rs"]),
     ("aes", &["dtls/crypto.rs"]),
@@ -54,9 +59,15 @@ const DOORS: &[(&str, &[&str])] = &[
     ("rustls_pki_types", &["dtls/certificate/", "dtls/tests/"]),
     // Who vouches for a device is the domain's to say, and what an operator uploads is looked at before it is believed.
     ("x509_parser", &["dtls/certificate/", "fleet/certificate.rs"]),
+    ("askama", &["admin/console/", "picture/draw.rs"]),
+    ("cookie", &["admin/console/"]),
     ("axum", &["admin/"]),
+    // TLS for operators; its client half is what the command line's HTTP library is built on.
+    ("tokio_rustls", &["admin/tls.rs", "cli/client.rs"]),
     ("hyper", &["admin/"]),
+    ("utoipa", &["admin/"]),
     ("clap", &["cli/"]),
+    ("clap_complete", &["cli/completions.rs"]),
     ("ureq", &["cli/"]),
     ("indicatif", &["cli/"]),
     ("metrics", &["telemetry/"]),
@@ -87,7 +98,14 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The cores that know neither the network, nor the disk, nor a runtime.
-const SANS_IO: &[&str] = &["coap/", "dtls/", "fleet/", "manifest/", "virtual_device/"];
+const SANS_IO: &[&str] = &[
+    "coap/",
+    "dtls/",
+    "fleet/",
+    "manifest/",
+    "picture/",
+    "virtual_device/",
+];
 const IO: &[&str] = &[
     "tokio",
     "std::net::UdpSocket",

@@ -533,6 +533,49 @@ fn tags_are_added_and_removed_on_the_command_line() {
     assert!(text(&wrong.stderr).contains("a b"), "{}", text(&wrong.stderr));
 }
 
+#[test]
+fn the_audit_is_listed_on_the_command_line_however_deep_it_lies() {
+    let server = Server::start();
+    server.call("POST", "cohorts", json!({"name": "lamps"}));
+    // More than one page looks at for an action.
+    let file: String = (0..51_000).map(|n| format!("lamp-{n}\n")).collect();
+    import(&server, format!("name\n{file}"));
+    let listed = cli(
+        &server,
+        &["audit", "list", "--action", "cohort.create", "-o", "json"],
+    );
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed:#}");
+    assert_eq!(listed[0]["after"]["name"], "lamps");
+    let shown = text(&cli(&server, &["audit", "list", "--actor", "bootstrap", "-n", "2"]).stdout);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 3, "{shown}");
+    assert!(
+        lines[0].starts_with("AT") && lines[0].contains("SUBJECT"),
+        "{shown}"
+    );
+    assert!(
+        lines[1].contains("device.create") && lines[1].contains("name: lamp-50999"),
+        "{shown}"
+    );
+    let since = listed[0]["at"].as_str().unwrap();
+    let none = cli(
+        &server,
+        &["audit", "list", "--until", since, "--action", "device.create"],
+    );
+    assert!(
+        none.stdout.is_empty() && text(&none.stderr).contains("nothing like that"),
+        "{none:?}"
+    );
+    let wrong = cli(&server, &["audit", "list", "--action", "cohort.explode"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        text(&wrong.stderr).contains("deployment.create"),
+        "{}",
+        text(&wrong.stderr)
+    );
+}
+
 fn is_online(server: &Server, device: &str) -> bool {
     server.done("GET", &format!("devices/{device}"), Value::Null)["online"] == true
 }

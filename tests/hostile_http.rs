@@ -7,11 +7,43 @@ mod support;
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{CoapClient, KEY, Server, eventually, noise};
+
+#[test]
+fn who_guesses_keys_is_slowed_and_nobody_elsewhere_is() {
+    let server = Server::start();
+    let ask = |from: &str, key: &str| {
+        let output = Command::new("curl")
+            .args([
+                "-sS",
+                "--interface",
+                from,
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+            ])
+            .args(["-H", &format!("Authorization: Bearer {key}")])
+            .arg(format!("{}/v1/projects/default/cohorts", server.url()))
+            .output();
+        let output = output.unwrap_or_else(|error| panic!("curl: {error}; tests/run installs it"));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(ask("127.0.0.1", KEY), "200");
+    // The first wait is a second: so many more that one of them falls into it, however slow the machine is.
+    let guesses: Vec<String> = (0..40).map(|n| ask("127.0.0.1", &format!("tsk_{n}"))).collect();
+    assert!(guesses[..11].iter().all(|status| status == "401"), "{guesses:?}");
+    assert!(guesses[11..].iter().any(|status| status == "429"), "{guesses:?}");
+    assert_eq!(ask("127.0.0.2", KEY), "200");
+    assert_eq!(ask("127.0.0.1", KEY), "200", "it was good from here before");
+    let refused = server.metric_where("tessera_api_keys_refused_total", "not_looked_at");
+    assert!(refused >= 1.0, "{refused}");
+}
 
 #[test]
 fn parallel_deployments_get_rising_numbers_one_each_and_every_device_ends_on_the_last() {
@@ -770,7 +802,7 @@ fn a_request_that_names_itself_has_one_effect_across_a_kill() {
                 let _ = server.try_send("POST", path, "application/json", &headers, &body);
             });
         }
-        let killed = std::process::Command::new("kill")
+        let killed = Command::new("kill")
             .args(["-9", &server.pid().to_string()])
             .status();
         assert!(killed.unwrap().success());

@@ -3,19 +3,18 @@
 //! An upload is hashed on its way to a temporary file. Only when all of it has arrived, fits the limit and has the declared
 //! digest does it become an artifact; in every other case nothing is left behind.
 
-use axum::Json;
 use axum::body::Body as Stream;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use serde_json::Value;
 
+use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Page, announced, broken_off, of_kind};
 use super::problem::{FieldError, Problem};
-use super::{AdminState, shapes};
+use super::shapes::{self, Answer, Listed};
 use crate::fleet::{ArtifactOutcome, Digest, PackageName, Version};
 
 /// `PUT`: 201 for a new artifact, 200 where the same bytes are there already, 409 where others are.
@@ -25,7 +24,7 @@ pub async fn upload(
     Path((_, package, version)): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Stream,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<shapes::Artifact>), Problem> {
     let (package, version) = names(&package, &version)?;
     of_kind(&headers, "application/octet-stream")?;
     let declared = declared_digest(&headers)?;
@@ -60,7 +59,7 @@ pub async fn upload(
         ArtifactOutcome::Added(_) => StatusCode::CREATED,
         ArtifactOutcome::Same(_) => StatusCode::OK,
     };
-    Ok((status, Json(shapes::artifact(outcome.artifact()))))
+    Ok((status, Answer(shapes::artifact(outcome.artifact()))))
 }
 
 pub async fn list(
@@ -68,25 +67,25 @@ pub async fn list(
     reader: Reader,
     page: Page,
     Path((_, package)): Path<(String, String)>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<shapes::Artifact>, Problem> {
     let view = state.control.view();
     let package = view.in_project(reader.project)?.require_package(&package)?;
     let mut artifacts: Vec<_> = package.artifacts.values().collect();
     artifacts.sort_by_key(|artifact| std::cmp::Reverse(artifact.id));
     let (rows, next) = page.cut(artifacts.into_iter().map(|artifact| shapes::artifact(artifact)))?;
-    Ok(shapes::Listed::new(rows, next))
+    Ok(Listed::new(rows, next))
 }
 
 pub async fn show(
     State(state): State<AdminState>,
     reader: Reader,
     Path((_, package, version)): Path<(String, String, String)>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<shapes::Artifact>, Problem> {
     let view = state.control.view();
     let artifact = view
         .in_project(reader.project)?
         .require_artifact(&package, &version)?;
-    Ok(Json(shapes::artifact(artifact)))
+    Ok(Answer(shapes::artifact(artifact)))
 }
 
 /// The bytes.

@@ -1,6 +1,7 @@
 //! Who asks. A call names its key as `Authorization: Bearer KEY`; the key has a role, and each role includes the ones
 //! below it. A handler takes [`Reader`], [`Deployer`] or [`Admin`] as an argument and cannot run without it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Path};
@@ -10,6 +11,7 @@ use serde::Deserialize;
 
 use super::AdminState;
 use super::console::session_key;
+use super::guesses::Wait;
 use super::problem::Problem;
 use super::seats::Holder;
 use crate::clock;
@@ -137,10 +139,8 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc
         .ok_or_else(|| {
             Problem::unauthenticated("the Authorization header is not understood; accepted: Bearer KEY")
         })?;
-    let key = state
-        .control
-        .authenticate(secret, clock::unix_ms())
-        .ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))?;
+    let holder = parts.extensions.get::<Holder>();
+    let key = key_of(state, holder.map(Holder::address), secret)?;
     with_role(key, parts, role)
 }
 
@@ -156,6 +156,18 @@ fn with_role(key: Arc<ApiKey>, parts: &Parts, role: Role) -> Result<Arc<ApiKey>,
         )));
     }
     Ok(key)
+}
+
+/// The key that `secret` is, for whoever has it from a peer: wrong ones from its `address` are counted, and slowed.
+pub fn key_of(state: &AdminState, address: Option<IpAddr>, secret: &str) -> Result<Arc<ApiKey>, Problem> {
+    let found = state.control.authenticate(secret, clock::unix_ms());
+    if let Some(address) = address {
+        let judged = state
+            .guard
+            .judge(address, secret, found.as_ref().map(|key| key.id));
+        judged.map_err(|Wait(wait)| Problem::too_many_guesses(wait))?;
+    }
+    found.ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))
 }
 
 /// The one parameter of the address that every call below a project has.

@@ -269,5 +269,5 @@ fn is_integer(text: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-const PAGE_DEFAULT: usize = 100;
-const PAGE_MAX: usize = 1000;
+pub const PAGE_DEFAULT: usize = 100;
+pub const PAGE_MAX: usize = 1000;

@@ -7,40 +7,112 @@
 
 use std::collections::HashSet;
 
-use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Body, present};
 use super::devices::cohort_in_body;
-use super::problem::{FieldError, Problem};
-use super::{AdminState, shapes};
+use super::problem::{FieldError, Problem, ProblemMember};
+use super::shapes::{self, Answer};
 use crate::control::{BACK_SHOWN, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
-use crate::fleet::{DeviceId, DeviceName, ProjectId, Tag};
+use crate::fleet::{
+    Actor, DeploymentId, DeploymentName, DeviceId, DeviceName, ProjectId, Refusal, SequenceGoesBack, Tag,
+};
 
 /// The body of both.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = BulkUpdate)]
 pub struct Update {
     /// These, by id or name.
+    #[schema(max_items = 1000)]
     devices: Option<Vec<String>>,
     /// Those with this tag.
     tag: Option<Tag>,
     /// Those of this cohort, by id or name; null: those of none.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     from_cohort: Option<Option<String>>,
     /// The cohort to be in; null takes them out of theirs.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     cohort: Option<Option<String>>,
     #[serde(default)]
     add_tags: Vec<Tag>,
     #[serde(default)]
     remove_tags: Vec<Tag>,
     enabled: Option<bool>,
+    /// A move to a cohort whose deployment is older than what a device was sent is meant.
     #[serde(default)]
     allow_sequence_back: bool,
+}
+
+/// What would follow.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = BulkUpdatePreview)]
+pub struct Preview {
+    /// How many devices were looked at.
+    devices: u64,
+    /// Would join the cohort.
+    joining: u64,
+    /// Would be in no cohort any more.
+    leaving: u64,
+    /// Are there already.
+    unchanged: u64,
+    /// Would join, and are connected: their update starts at once.
+    online: u64,
+    /// Where they would go.
+    #[schema(required)]
+    cohort: Option<shapes::CohortRef>,
+    /// What it deploys.
+    #[schema(required)]
+    deployment: Option<DeploymentRef>,
+    /// The most that one of those that would join has to download.
+    bytes_per_device: u64,
+    /// What all of them have to download.
+    bytes_total: u64,
+    /// The first few that would see the sequence number fall.
+    lint: Vec<shapes::SequenceBack>,
+    more_lint: u64,
+}
+
+/// A deployment by its id, name and number.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeploymentRef {
+    id: DeploymentId,
+    name: DeploymentName,
+    sequence: u32,
+}
+
+/// What became of the devices.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = BulkUpdated)]
+pub struct Updated {
+    devices: u64,
+    changed: u64,
+    unchanged: u64,
+    joined: u64,
+    /// Joined, and are connected: their update has started.
+    online: u64,
+    /// The first few that see the sequence number fall.
+    lint: Vec<shapes::SequenceBack>,
+    more_lint: u64,
+    /// The first few that were left as they are.
+    refused: Vec<RefusedDevice>,
+    more_refused: u64,
+}
+
+/// A device that was left as it is, and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefusedDevice {
+    device: DeviceId,
+    #[serde(flatten)]
+    problem: ProblemMember,
 }
 
 /// What will follow, without anything being changed.
@@ -48,82 +120,81 @@ pub async fn preview(
     State(state): State<AdminState>,
     reader: Reader,
     Body(body): Body<Update>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<Preview>, Problem> {
     let order = Order::read(&state, reader.project, body)?;
     let (preview, _) = order.look(&state).await?;
-    Ok(Json(shape(&preview)))
+    Ok(Answer(shape(&preview)))
 }
 
 pub async fn update(
     State(state): State<AdminState>,
     deployer: Deployer,
     Body(body): Body<Update>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<Updated>, Problem> {
     let order = Order::read(&state, deployer.project, body)?;
     let (preview, ids) = order.look(&state).await?;
     if !preview.back.is_empty() && !order.patch.allow_sequence_back {
         return Err(Problem::sequence_back(&preview.back, preview.more_back));
     }
-    let (mut changed, mut joined, mut online) = (0_u64, 0_u64, 0_u64);
-    let (mut lint, mut more_lint) = (Vec::new(), 0_u64);
-    let (mut refused, mut more_refused) = (Vec::new(), 0_u64);
-    for some in ids.chunks(DEVICES_AT_ONCE) {
-        let updates = state
-            .control
-            .update_devices(
-                &deployer.actor,
-                deployer.project,
-                some.to_vec(),
-                order.patch.clone(),
-            )
-            .await?;
-        for (id, update) in some.iter().zip(updates) {
-            match update {
-                Ok(update) => {
-                    changed += u64::from(update.changed);
-                    joined += u64::from(update.joined);
-                    let is_online = || state.control.entry(*id).is_some_and(|e| e.session().is_some());
-                    online += u64::from(update.joined && is_online());
-                    if let Some(back) = &update.back {
-                        match lint.len() < BACK_SHOWN {
-                            true => lint.push(shapes::sequence_back(back)),
-                            false => more_lint += 1,
-                        }
-                    }
-                }
-                Err(_) if refused.len() >= REFUSED_SHOWN => more_refused += 1,
-                Err(refusal) => {
-                    let mut line = Problem::from(refusal).member();
-                    line["device"] = json!(id);
-                    refused.push(line);
-                }
-            }
-        }
-    }
-    let devices = ids.len() as u64;
-    Ok(Json(json!({
-        "devices": devices,
-        "changed": changed,
-        "unchanged": devices - changed - refused.len() as u64 - more_refused,
-        "joined": joined,
-        "online": online,
-        "lint": lint,
-        "moreLint": more_lint,
-        "refused": refused,
-        "moreRefused": more_refused,
-    })))
+    let done = order.carry_out(&state, &deployer.actor, &ids).await?;
+    let refused = done.refused.into_iter().map(|(device, refusal)| RefusedDevice {
+        device,
+        problem: Problem::from(refusal).member(),
+    });
+    Ok(Answer(Updated {
+        devices: done.devices,
+        changed: done.changed,
+        unchanged: done.unchanged,
+        joined: done.joined,
+        online: done.online,
+        lint: done.back.iter().map(shapes::sequence_back).collect(),
+        more_lint: done.more_back,
+        refused: refused.collect(),
+        more_refused: done.more_refused,
+    }))
+}
+
+/// What became of some devices.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// How many they were.
+    pub devices: u64,
+    /// Are other than before.
+    pub changed: u64,
+    /// Were like that already.
+    pub unchanged: u64,
+    /// Joined a cohort.
+    pub joined: u64,
+    /// Joined, and are connected: their update has begun.
+    pub online: u64,
+    /// See the sequence number fall, which was allowed: the first few.
+    pub back: Vec<SequenceGoesBack>,
+    /// How many more do.
+    pub more_back: u64,
+    /// Were refused, and why: the first few.
+    pub refused: Vec<(DeviceId, Refusal)>,
+    /// How many more were.
+    pub more_refused: u64,
 }
 
 /// Which devices, and what to do with them.
-struct Order {
-    project: ProjectId,
-    devices: Devices,
-    patch: DevicePatch,
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Their project.
+    pub project: ProjectId,
+    /// Which.
+    pub devices: Devices,
+    /// What to do with each.
+    pub patch: DevicePatch,
 }
 
-enum Devices {
+/// Which devices.
+#[derive(Debug, Clone)]
+pub enum Devices {
+    /// These, by id or name.
     Named(Vec<String>),
-    Found(DeviceQuery),
+    /// Those that are like that.
+    Found(Box<DeviceQuery>),
 }
 
 impl Order {
@@ -155,12 +226,11 @@ impl Order {
                     Some(None) => Some(None),
                     Some(Some(named)) => Some(Some(cohort_in_body(tenant, "/fromCohort", &named)?)),
                 };
-                Devices::Found(DeviceQuery {
+                Devices::Found(Box::new(DeviceQuery {
                     tag,
                     cohort,
-                    limit: DEVICES_AT_ONCE,
                     ..DeviceQuery::default()
-                })
+                }))
             }
         };
         let cohort = match body.cohort {
@@ -199,40 +269,95 @@ impl Order {
     }
 
     /// Looks at each device once: what will follow, and which they are.
-    async fn look(&self, state: &AdminState) -> Result<(MovePreview, Vec<DeviceId>), Problem> {
-        let view = state.control.view();
+    pub async fn look(&self, state: &AdminState) -> Result<(MovePreview, Vec<DeviceId>), Problem> {
+        let (preview, ids, _) = self.look_at(state, usize::MAX).await?;
+        Ok((preview, ids))
+    }
+
+    /// Looks at no more devices than some hundred past `enough`. Says too whether there are more.
+    pub async fn look_at(
+        &self,
+        state: &AdminState,
+        enough: usize,
+    ) -> Result<(MovePreview, Vec<DeviceId>, bool), Problem> {
         let to = match self.patch.cohort.flatten() {
-            Some(id) => Some(view.in_project(self.project)?.require_cohort(id)?.clone()),
+            Some(id) => {
+                let view = state.control.view();
+                Some(view.in_project(self.project)?.require_cohort(id)?.clone())
+            }
             None => None,
         };
-        drop(view);
         let mut preview = MovePreview::new(to);
         let mut ids = Vec::new();
         let mut look = |records: &[DeviceRecord]| {
             for record in records {
-                // Where nobody is moved, everybody stays.
-                match self.patch.cohort {
-                    Some(_) => preview.add(record),
-                    None => preview.stays(),
-                }
+                preview.look(record, &self.patch);
                 ids.push(record.device.id);
             }
+            ids.len()
         };
+        let mut more = false;
         match &self.devices {
-            Devices::Named(names) => look(&named(state, self.project, names).await?),
+            Devices::Named(names) => {
+                look(&named(state, self.project, names).await?);
+            }
             Devices::Found(query) => {
-                let mut query = query.clone();
+                let mut query = DeviceQuery {
+                    after: None,
+                    limit: DEVICES_AT_ONCE,
+                    ..DeviceQuery::clone(query)
+                };
                 loop {
                     let page = state.control.devices(self.project, &query).await?;
-                    look(&page.devices);
-                    match page.next {
-                        Some(next) => query.after = Some(next),
-                        None => break,
+                    let seen = look(&page.devices);
+                    query.after = page.next;
+                    more = query.after.is_some();
+                    if !more || seen >= enough {
+                        break;
                     }
                 }
             }
         }
-        Ok((preview, ids))
+        Ok((preview, ids, more))
+    }
+
+    /// Changes these devices, some hundred in a commit.
+    pub async fn carry_out(
+        &self,
+        state: &AdminState,
+        actor: &Actor,
+        ids: &[DeviceId],
+    ) -> Result<Done, Problem> {
+        let mut done = Done {
+            devices: ids.len() as u64,
+            ..Done::default()
+        };
+        for some in ids.chunks(DEVICES_AT_ONCE) {
+            let updates = state
+                .control
+                .update_devices(actor, self.project, some.to_vec(), self.patch.clone())
+                .await?;
+            for (id, update) in some.iter().zip(updates) {
+                match update {
+                    Ok(update) => {
+                        done.changed += u64::from(update.changed);
+                        done.unchanged += u64::from(!update.changed);
+                        done.joined += u64::from(update.joined);
+                        let is_online = || state.control.entry(*id).is_some_and(|e| e.session().is_some());
+                        done.online += u64::from(update.joined && is_online());
+                        if let Some(back) = update.back {
+                            match done.back.len() < BACK_SHOWN {
+                                true => done.back.push(back),
+                                false => done.more_back += 1,
+                            }
+                        }
+                    }
+                    Err(_) if done.refused.len() >= REFUSED_SHOWN => done.more_refused += 1,
+                    Err(refusal) => done.refused.push((*id, refusal)),
+                }
+            }
+        }
+        Ok(done)
     }
 }
 
@@ -290,27 +415,24 @@ async fn named(
     }
 }
 
-fn shape(preview: &MovePreview) -> Value {
-    let deployment = preview.deployment().map(|deployment| {
-        json!({
-            "id": deployment.id,
-            "name": deployment.name.as_str(),
-            "sequence": deployment.sequence.get(),
-        })
-    });
-    json!({
-        "devices": preview.devices,
-        "joining": preview.joining,
-        "leaving": preview.leaving,
-        "unchanged": preview.unchanged,
-        "online": preview.online,
-        "cohort": preview.to.as_ref().map(|cohort| json!({"id": cohort.id, "name": cohort.name.as_str()})),
-        "deployment": deployment,
-        "bytesPerDevice": preview.bytes_per_device,
-        "bytesTotal": preview.bytes_total,
-        "lint": preview.back.iter().map(shapes::sequence_back).collect::<Vec<_>>(),
-        "moreLint": preview.more_back,
-    })
+fn shape(preview: &MovePreview) -> Preview {
+    Preview {
+        devices: preview.devices,
+        joining: preview.joining,
+        leaving: preview.leaving,
+        unchanged: preview.unchanged,
+        online: preview.online,
+        cohort: preview.to.as_deref().map(shapes::cohort_ref),
+        deployment: preview.deployment().map(|deployment| DeploymentRef {
+            id: deployment.id,
+            name: deployment.name.clone(),
+            sequence: deployment.sequence.get(),
+        }),
+        bytes_per_device: preview.bytes_per_device,
+        bytes_total: preview.bytes_total,
+        lint: preview.back.iter().map(shapes::sequence_back).collect(),
+        more_lint: preview.more_back,
+    }
 }
 
 /// Devices of a commit: what the writer does in some ten milliseconds, so that nobody else waits for longer.

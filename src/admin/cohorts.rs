@@ -1,20 +1,21 @@
 //! `/cohorts`: devices that should run the same set of packages.
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Body, Page};
 use super::problem::Problem;
-use super::{AdminState, shapes};
+use super::shapes::{self, Answer, Listed};
 use crate::fleet::CohortName;
 
 /// `POST /cohorts`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewCohort)]
 pub struct Create {
     name: CohortName,
 }
@@ -28,12 +29,12 @@ pub async fn create(
     State(state): State<AdminState>,
     deployer: Deployer,
     Body(body): Body<Create>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<shapes::Cohort>), Problem> {
     let made = state
         .control
         .create_cohort(&deployer.actor, deployer.project, body.name)
         .await?;
-    Ok((StatusCode::CREATED, Json(shapes::cohort(&made))))
+    Ok((StatusCode::CREATED, Answer(shapes::cohort(&made, None))))
 }
 
 pub async fn list(
@@ -41,7 +42,7 @@ pub async fn list(
     reader: Reader,
     page: Page,
     Query(filter): Query<Filter>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<shapes::Cohort>, Problem> {
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
     let wanted = |name: &CohortName| {
@@ -51,18 +52,21 @@ pub async fn list(
             .is_none_or(|wanted| wanted == name.as_str())
     };
     let rows = project.cohorts.values().filter(|cohort| wanted(&cohort.name));
-    let (rows, next) = page.cut(rows.map(|cohort| shapes::cohort(cohort)))?;
-    Ok(shapes::Listed::new(rows, next))
+    let counted = state.control.figures(reader.project);
+    let rows = rows.map(|cohort| shapes::cohort(cohort, counted.cohorts.get(&cohort.id)));
+    let (rows, next) = page.cut(rows)?;
+    Ok(Listed::new(rows, next))
 }
 
 pub async fn show(
     State(state): State<AdminState>,
     reader: Reader,
     Path((_, cohort)): Path<(String, String)>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<shapes::Cohort>, Problem> {
     let view = state.control.view();
     let cohort = view.in_project(reader.project)?.require_cohort_named(&cohort)?;
-    Ok(Json(shapes::cohort(cohort)))
+    let counted = state.control.figures(reader.project);
+    Ok(Answer(shapes::cohort(cohort, counted.cohorts.get(&cohort.id))))
 }
 
 pub async fn delete(

@@ -1,36 +1,70 @@
 //! `/cohorts/{cohort}/deployments` and `/deployments`: the immutable sets, newest first.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{Method, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Body, Object, Page, present};
 use super::problem::Problem;
-use super::{AdminState, shapes};
+use super::shapes::{self, Answer, Listed, Time};
 use crate::control::ControlError;
 use crate::fleet::{
     ArtifactRef, DeploymentId, DeploymentName, DeploymentOrder, PackageName, ProjectId, Version,
 };
 
 /// `POST …/deployments` and `POST …/deployments:preview`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewDeployment)]
 pub struct Create {
     name: DeploymentName,
+    #[schema(value_type = Vec<Named>, min_items = 1)]
     artifacts: Vec<Object<Named>>,
     /// Absent: the operator looked at nothing; null: at a cohort without a deployment.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<DeploymentId>)]
     expected_active_deployment_id: Option<Option<DeploymentId>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// A version of a package.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ArtifactName)]
 struct Named {
     package: PackageName,
     version: Version,
+}
+
+/// What a deployment would do.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DeploymentPreview)]
+pub struct Preview {
+    changes: shapes::Difference,
+    /// How many devices the cohort has.
+    devices: u64,
+    /// How many of them are connected.
+    online: u64,
+    /// What a device downloads that runs what is active.
+    bytes_per_device: u64,
+    /// The same for all devices.
+    bytes_total: u64,
+    /// The length of what devices would be sent.
+    manifest_bytes: usize,
+    lint: Vec<shapes::Finding>,
+}
+
+/// How far a deployment has come, and when that was counted.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CountedProgress {
+    #[serde(flatten)]
+    progress: shapes::Progress,
+    /// Of a large cohort that has another deployment by now: when that was made.
+    counted_at: Time,
 }
 
 pub async fn create(
@@ -38,14 +72,14 @@ pub async fn create(
     deployer: Deployer,
     Path((_, cohort)): Path<(String, String)>,
     Body(body): Body<Create>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<shapes::Deployment>), Problem> {
     let order = order(&state, deployer.project, &cohort, body)?;
     let made = state
         .control
         .create_deployment(&deployer.actor, deployer.project, order)
         .await
         .map_err(about_artifacts)?;
-    Ok((StatusCode::CREATED, Json(shapes::deployment(&made, true))))
+    Ok((StatusCode::CREATED, Answer(shapes::deployment(&made, true))))
 }
 
 /// What creating it would do, without doing it.
@@ -54,22 +88,22 @@ pub async fn preview(
     reader: Reader,
     Path((_, cohort)): Path<(String, String)>,
     Body(body): Body<Create>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<Preview>, Problem> {
     let order = order(&state, reader.project, &cohort, body)?;
     let preview = state
         .control
         .preview_deployment(reader.project, &order)
         .await
         .map_err(about_artifacts)?;
-    Ok(Json(json!({
-        "changes": shapes::difference(&preview.difference),
-        "devices": preview.devices,
-        "online": preview.online,
-        "bytesPerDevice": preview.bytes_per_device,
-        "bytesTotal": preview.bytes_total,
-        "manifestBytes": preview.manifest.cbor.len(),
-        "lint": preview.lint.iter().map(shapes::finding).collect::<Vec<_>>(),
-    })))
+    Ok(Answer(Preview {
+        changes: shapes::difference(&preview.difference),
+        devices: preview.devices,
+        online: preview.online,
+        bytes_per_device: preview.bytes_per_device,
+        bytes_total: preview.bytes_total,
+        manifest_bytes: preview.manifest.cbor.len(),
+        lint: preview.lint.iter().map(shapes::finding).collect(),
+    }))
 }
 
 pub async fn list(
@@ -77,7 +111,7 @@ pub async fn list(
     reader: Reader,
     page: Page,
     Path((_, cohort)): Path<(String, String)>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<shapes::Deployment>, Problem> {
     let view = state.control.view();
     let cohort = view.in_project(reader.project)?.require_cohort_named(&cohort)?;
     let active = cohort.active().map(|active| active.id);
@@ -85,20 +119,20 @@ pub async fn list(
         .newest_first()
         .map(|one| shapes::deployment(one, Some(one.id) == active));
     let (rows, next) = page.cut(rows)?;
-    Ok(shapes::Listed::new(rows, next))
+    Ok(Listed::new(rows, next))
 }
 
 pub async fn show(
     State(state): State<AdminState>,
     reader: Reader,
     Path((_, id)): Path<(String, String)>,
-) -> Result<Json<Value>, Problem> {
-    let id: DeploymentId = id.parse().map_err(|_| unknown(&id))?;
+) -> Result<Answer<shapes::Deployment>, Problem> {
+    let id = parse(&id)?;
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
     let (cohort, deployment) = project.deployment(id).ok_or_else(|| unknown(&id.to_string()))?;
     let active = cohort.active().is_some_and(|active| active.id == id);
-    Ok(Json(shapes::deployment(deployment, active)))
+    Ok(Answer(shapes::deployment(deployment, active)))
 }
 
 /// How far it has come: the devices of its cohort by what is known of each.
@@ -106,19 +140,13 @@ pub async fn progress(
     State(state): State<AdminState>,
     reader: Reader,
     Path((_, id)): Path<(String, String)>,
-) -> Result<Json<Value>, Problem> {
-    let id: DeploymentId = id.parse().map_err(|_| unknown(&id))?;
-    let progress = state.control.progress(reader.project, id).await?;
-    Ok(Json(json!({
-        "pending": progress.pending,
-        "notified": progress.notified,
-        "downloading": progress.downloading,
-        "downloaded": progress.downloaded,
-        "updating": progress.updating,
-        "done": progress.done,
-        "failed": progress.failed,
-        "bytesServed": progress.bytes_served,
-    })))
+) -> Result<Answer<CountedProgress>, Problem> {
+    let id = parse(&id)?;
+    let (progress, counted_ms) = state.control.counted_progress(reader.project, id).await?;
+    Ok(Answer(CountedProgress {
+        progress: shapes::progress(&progress),
+        counted_at: Time(counted_ms),
+    }))
 }
 
 /// `PUT`, `PATCH`, `DELETE`: never, whether it exists or not.
@@ -156,6 +184,11 @@ fn about_artifacts(error: ControlError) -> Problem {
         ControlError::Refused(refusal) => Problem::in_body(&refusal, "/artifacts"),
         other => other.into(),
     }
+}
+
+/// The id of a deployment, as it stands in an address.
+pub fn parse(id: &str) -> Result<DeploymentId, Problem> {
+    id.parse().map_err(|_| unknown(id))
 }
 
 fn unknown(id: &str) -> Problem {

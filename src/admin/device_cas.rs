@@ -1,23 +1,26 @@
 //! `/device-cas`: the CAs that are believed about the devices of a project.
 
-use axum::Json;
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::{Admin, Reader};
 use super::body::{Body, Page, not_packed, read};
 use super::devices::cohort_in_body;
 use super::problem::Problem;
-use super::{AdminState, shapes};
-use crate::fleet::{CaCertificate, CaName, CaOutcome, DeviceCa, NewCa, Project};
+use super::shapes::{self, Answer, Listed, Time};
+use crate::fleet::{self, CaCertificate, CaId, CaName, CaOutcome, Digest, NewCa, Project};
 
 /// `POST /device-cas`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewDeviceCa)]
 pub struct Create {
+    /// One certificate, of a CA.
     pem: String,
+    /// Absent: as its certificate calls it.
     name: Option<CaName>,
     /// Devices that nobody has named before are created when they come with its certificate.
     #[serde(default)]
@@ -63,11 +66,40 @@ pub struct Filter {
     name: Option<String>,
 }
 
+/// A CA that is believed about the devices of a project.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceCa {
+    id: CaId,
+    name: CaName,
+    subject: shapes::Subject,
+    /// Of its DER.
+    sha256: Digest,
+    not_before: Time,
+    not_after: Time,
+    /// Whether devices that nobody has named before are created.
+    zero_touch: bool,
+    /// Where they are put.
+    #[schema(required)]
+    cohort: Option<shapes::CohortRef>,
+    created_at: Time,
+}
+
+/// A CA that is believed no more.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RemovedDeviceCa)]
+pub struct Removed {
+    id: CaId,
+    name: CaName,
+    /// How many devices it had vouched for.
+    devices: usize,
+}
+
 pub async fn create(
     State(state): State<AdminState>,
     admin: Admin,
     Sent(body): Sent,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<DeviceCa>), Problem> {
     let certificate =
         CaCertificate::from_pem(&body.pem).map_err(|invalid| Problem::invalid("/pem", &invalid))?;
     let view = state.control.view();
@@ -91,7 +123,7 @@ pub async fn create(
         CaOutcome::Created(ca) => (StatusCode::CREATED, ca),
         CaOutcome::Existing(ca) => (StatusCode::OK, ca),
     };
-    Ok((status, Json(shape(project, ca))))
+    Ok((status, Answer(shape(project, ca))))
 }
 
 pub async fn list(
@@ -99,26 +131,26 @@ pub async fn list(
     reader: Reader,
     page: Page,
     Query(filter): Query<Filter>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<DeviceCa>, Problem> {
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
-    let wanted = |ca: &DeviceCa| {
+    let wanted = |ca: &fleet::DeviceCa| {
         let name = filter.name.as_deref();
         name.is_none_or(|name| name == ca.name.as_str())
     };
     let cas = view.device_cas_of(reader.project).filter(|ca| wanted(ca));
     let (rows, next) = page.cut(cas.map(|ca| shape(project, ca)))?;
-    Ok(shapes::Listed::new(rows, next))
+    Ok(Listed::new(rows, next))
 }
 
 pub async fn show(
     State(state): State<AdminState>,
     reader: Reader,
     Path((_, named)): Path<(String, String)>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<DeviceCa>, Problem> {
     let view = state.control.view();
     let ca = view.require_device_ca(reader.project, &named)?;
-    Ok(Json(shape(view.in_project(reader.project)?, ca)))
+    Ok(Answer(shape(view.in_project(reader.project)?, ca)))
 }
 
 /// Says how many devices it had vouched for: they have to come with something else from here on.
@@ -126,32 +158,32 @@ pub async fn delete(
     State(state): State<AdminState>,
     admin: Admin,
     Path((_, named)): Path<(String, String)>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<Removed>, Problem> {
     let id = state.control.view().require_device_ca(admin.project, &named)?.id;
     let removed = state
         .control
         .remove_device_ca(&admin.actor, admin.project, id)
         .await?;
-    Ok(Json(json!({
-        "id": removed.ca.id,
-        "name": removed.ca.name.as_str(),
-        "devices": removed.devices,
-    })))
+    Ok(Answer(Removed {
+        id: removed.ca.id,
+        name: removed.ca.name.clone(),
+        devices: removed.devices,
+    }))
 }
 
-fn shape(project: &Project, ca: &DeviceCa) -> Value {
+fn shape(project: &Project, ca: &fleet::DeviceCa) -> DeviceCa {
     let cohort = ca.cohort.and_then(|id| project.cohort(id));
-    json!({
-        "id": ca.id,
-        "name": ca.name.as_str(),
-        "subject": shapes::subject(ca.certificate.subject()),
-        "sha256": ca.certificate.sha256(),
-        "notBefore": shapes::time(ca.certificate.not_before_s() * 1000),
-        "notAfter": shapes::time(ca.certificate.not_after_s() * 1000),
-        "zeroTouch": ca.zero_touch,
-        "cohort": cohort.map(|cohort| json!({"id": cohort.id, "name": cohort.name.as_str()})),
-        "createdAt": shapes::time(ca.created_ms),
-    })
+    DeviceCa {
+        id: ca.id,
+        name: ca.name.clone(),
+        subject: shapes::subject(ca.certificate.subject()),
+        sha256: ca.certificate.sha256(),
+        not_before: Time(ca.certificate.not_before_s() * 1000),
+        not_after: Time(ca.certificate.not_after_s() * 1000),
+        zero_touch: ca.zero_touch,
+        cohort: cohort.map(|cohort| shapes::cohort_ref(cohort)),
+        created_at: Time(ca.created_ms),
+    }
 }
 
 /// What a PEM file is called: by custom, and by RFC 8555 section 9.1.

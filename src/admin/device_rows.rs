@@ -1,7 +1,7 @@
 //! What a row of a file says about a device: a CSV record by its columns, a line of NDJSON by its fields.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::body::{Object, parse, present};
 use super::devices::{Credential, cohort_in_body};
@@ -14,14 +14,19 @@ use crate::fleet::{DeviceName, Invalid, Project, PskIdentity, PskSecret, Tag};
 pub const COLUMNS: [&str; 5] = ["name", "cohort", "tags", "enabled", "identity"];
 
 /// A line of an NDJSON file: what `POST /devices` takes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = DeviceRow)]
 pub struct JsonRow {
     name: DeviceName,
+    /// Id or name; null: none.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     cohort: Option<Option<String>>,
+    #[schema(max_items = 32)]
     tags: Option<Vec<Tag>>,
     enabled: Option<bool>,
+    #[schema(value_type = Option<Vec<Credential>>, max_items = 8)]
     credentials: Option<Vec<Object<Credential>>>,
 }
 
@@ -111,10 +116,10 @@ impl Columns {
     }
 
     /// The name that a record gives, as far as it can be read.
-    pub fn name(&self, fields: &[Vec<u8>]) -> Value {
+    pub fn name(&self, fields: &[Vec<u8>]) -> Option<String> {
         let at = self.0.iter().position(|(_, column)| *column == Column::Name);
         let name = at.and_then(|at| fields.get(at));
-        json!(name.map(|name| shortened(&String::from_utf8_lossy(name))))
+        name.map(|name| shortened(&String::from_utf8_lossy(name)))
     }
 
     /// The device that a record describes; all that is wrong with it otherwise.

@@ -1,50 +1,65 @@
 //! `/devices`: who may connect, with which credentials, in which cohort, and what they last said.
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::auth::{Deployer, Reader};
 use super::body::{Body, Object, Page, present};
 use super::problem::{FieldError, Problem};
 use super::query::flag;
-use super::{AdminState, sessions, shapes};
+use super::shapes::{self, Answer, Listed, Time};
+use super::{AdminState, sessions};
 use crate::control::{
     CreatedCredential, DevicePatch, DeviceQuery, DeviceRecord, FailureRecord, NewCredential, NewDevice,
     NewPsk,
 };
 use crate::fleet::{
-    CohortId, CredentialId, DeviceCertificate, DeviceId, DeviceName, Digest, Invalid, PackageName, Project,
-    ProjectId, PskIdentity, PskSecret, Tag, Version,
+    CohortId, CredentialId, DeviceCertificate, DeviceId, DeviceName, DeviceState, Digest, Invalid,
+    PackageName, PackageState, Project, ProjectId, PskIdentity, PskSecret, Tag, Version,
 };
 
 /// `POST /devices`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewDevice)]
 pub struct Create {
     name: DeviceName,
+    /// Id or name.
     #[serde(default)]
     cohort: Option<String>,
     #[serde(default)]
+    #[schema(max_items = 32)]
     tags: Vec<Tag>,
+    /// Whether it may connect; absent: it may.
     enabled: Option<bool>,
     #[serde(default)]
+    #[schema(value_type = Vec<Credential>, max_items = 8)]
     credentials: Vec<Object<Credential>>,
 }
 
 /// `POST /devices/{device}/credentials`, and part of `POST /devices`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewCredential)]
 pub struct Credential {
     #[serde(rename = "type")]
-    kind: CredentialKind,
-    identity: Option<String>,
-    secret: Option<String>,
-    secret_hex: Option<String>,
-    pem: Option<String>,
-    sha256: Option<String>,
+    pub kind: CredentialKind,
+    /// Of a PSK, up to 64 bytes of UTF-8; absent: one is made of the device's name.
+    #[schema(min_length = 1, max_length = 64)]
+    pub identity: Option<String>,
+    /// Of a PSK, up to 32 bytes of UTF-8; absent, and no `secretHex`: one is made, and shown in the answer.
+    #[schema(min_length = 1, max_length = 32)]
+    pub secret: Option<String>,
+    /// The same in hexadecimal.
+    #[schema(min_length = 2, max_length = 64, pattern = "^([0-9A-Fa-f]{2})+$")]
+    pub secret_hex: Option<String>,
+    /// One certificate.
+    pub pem: Option<String>,
+    /// Of a certificate's DER, or of a public key's SubjectPublicKeyInfo.
+    #[schema(value_type = Option<Digest>)]
+    pub sha256: Option<String>,
 }
 
 impl std::fmt::Debug for Credential {
@@ -55,9 +70,11 @@ impl std::fmt::Debug for Credential {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-enum CredentialKind {
+/// What a credential can be.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(try_from = "String", rename_all = "camelCase")]
+#[schema(as = CredentialType)]
+pub enum CredentialKind {
     Psk,
     Certificate,
     RawPublicKey,
@@ -80,15 +97,20 @@ impl TryFrom<String> for CredentialKind {
 }
 
 /// `PATCH /devices/{device}`: what is absent stays as it is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = DeviceUpdate)]
 pub struct Update {
     /// Id or name; null takes the device out of its cohort.
     #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
     cohort: Option<Option<String>>,
+    /// All the tags to have; not with `addTags` or `removeTags`.
+    #[schema(max_items = 32)]
     tags: Option<Vec<Tag>>,
     /// In addition to the tags that it has when this is done.
     #[serde(default)]
+    #[schema(max_items = 32)]
     add_tags: Vec<Tag>,
     #[serde(default)]
     remove_tags: Vec<Tag>,
@@ -99,22 +121,102 @@ pub struct Update {
 }
 
 /// Which devices are listed, or exported.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Deserialize)]
 pub struct Filter {
-    name: Option<String>,
-    cohort: Option<String>,
-    tag: Option<String>,
-    search: Option<String>,
-    online: Option<String>,
-    state: Option<String>,
-    version: Option<String>,
+    pub name: Option<String>,
+    pub cohort: Option<String>,
+    pub tag: Option<String>,
+    pub search: Option<String>,
+    pub online: Option<String>,
+    pub state: Option<String>,
+    pub version: Option<String>,
+}
+
+/// Everything that is known of a device.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    id: DeviceId,
+    name: DeviceName,
+    #[schema(required)]
+    cohort: Option<shapes::CohortRef>,
+    tags: Vec<Tag>,
+    /// Whether it may connect.
+    enabled: bool,
+    online: bool,
+    #[schema(required)]
+    session: Option<sessions::Session>,
+    credentials: Vec<shapes::Credential>,
+    packages: Vec<DevicePackage>,
+    #[schema(required)]
+    last_seen_at: Option<Time>,
+    /// The highest sequence number that it was sent.
+    #[schema(required)]
+    manifest_sent: Option<u32>,
+    /// The highest sequence number that it acknowledged.
+    #[schema(required)]
+    manifest_acknowledged: Option<u32>,
+    created_at: Time,
+    /// The last one that is known, where one device is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    handshake_failure: Option<sessions::HandshakeFailure>,
+    /// What was allowed although it is warned of, where the device was moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    lint: Option<Vec<shapes::SequenceBack>>,
+}
+
+/// What a device should run of a package, and what it last said about it. Of a package that it never said anything about, only
+/// `package`, `want` and a `state` of null are there.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DevicePackage {
+    /// As the device named it; it need not exist here.
+    package: String,
+    /// What its cohort deploys.
+    #[schema(required)]
+    want: Option<Version>,
+    #[schema(required, value_type = Option<DeviceState>)]
+    state: Option<&'static str>,
+    /// The state as it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    state_number: Option<u64>,
+    /// The word for the reason; `other` where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason: Option<&'static str>,
+    /// The reason as it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reason_number: Option<u64>,
+    /// What it runs, if it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    version: Option<Option<String>>,
+    /// What it is on its way to, if it said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    target: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    at: Option<Time>,
+}
+
+/// A device that will be sent its manifest again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Pushed {
+    device: DeviceId,
+    /// Whether it is connected, and so sent it now.
+    online: bool,
 }
 
 pub async fn create(
     State(state): State<AdminState>,
     deployer: Deployer,
     Body(body): Body<Create>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<Device>), Problem> {
     let view = state.control.view();
     let project = view.in_project(deployer.project)?;
     let cohort = body
@@ -146,8 +248,8 @@ pub async fn create(
     };
     let view = state.control.view();
     let mut shape = device(view.in_project(deployer.project)?, &record);
-    shape["credentials"] = made.credentials.iter().map(created).collect();
-    Ok((StatusCode::CREATED, Json(shape)))
+    shape.credentials = made.credentials.iter().map(created).collect();
+    Ok((StatusCode::CREATED, Answer(shape)))
 }
 
 pub async fn list(
@@ -155,7 +257,7 @@ pub async fn list(
     reader: Reader,
     page: Page,
     Query(filter): Query<Filter>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<Device>, Problem> {
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
     let after = match &page.token {
@@ -177,14 +279,14 @@ pub async fn list(
         .iter()
         .map(|record| device(project, record))
         .collect();
-    Ok(shapes::Listed::new(rows, found.next.map(|id| id.to_string())))
+    Ok(Listed::new(rows, found.next.map(|id| id.to_string())))
 }
 
 pub async fn show(
     State(state): State<AdminState>,
     reader: Reader,
     Path((_, named)): Path<(String, String)>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<Device>, Problem> {
     let record = find(&state, reader.project, &named).await?;
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
@@ -197,9 +299,9 @@ pub async fn show(
             .is_some_and(|device| device.id == record.device.id)
     };
     if let Some(failure) = failures.iter().find(its) {
-        shown["handshakeFailure"] = sessions::failure(failure, project);
+        shown.handshake_failure = Some(sessions::failure(failure, project));
     }
-    Ok(Json(shown))
+    Ok(Answer(shown))
 }
 
 pub async fn update(
@@ -207,7 +309,7 @@ pub async fn update(
     deployer: Deployer,
     Path((_, named)): Path<(String, String)>,
     Body(body): Body<Update>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<Device>, Problem> {
     let id = find(&state, deployer.project, &named).await?.device.id;
     let view = state.control.view();
     let cohort = match body.cohort {
@@ -243,9 +345,9 @@ pub async fn update(
     let view = state.control.view();
     let mut shape = device(view.in_project(deployer.project)?, &record);
     if let Some(back) = &updated.back {
-        shape["lint"] = json!([shapes::sequence_back(back)]);
+        shape.lint = Some(vec![shapes::sequence_back(back)]);
     }
-    Ok(Json(shape))
+    Ok(Answer(shape))
 }
 
 pub async fn delete(
@@ -266,7 +368,7 @@ pub async fn act(
     State(state): State<AdminState>,
     deployer: Deployer,
     Path((_, named)): Path<(String, String)>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<Pushed>), Problem> {
     let Some((named, "push")) = named
         .rsplit_once(':')
         .map(|(named, verb)| (named.to_owned(), verb))
@@ -278,10 +380,7 @@ pub async fn act(
     };
     let id = find(&state, deployer.project, &named).await?.device.id;
     let online = state.control.push(&deployer.actor, deployer.project, id).await?;
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(json!({"device": id, "online": online})),
-    ))
+    Ok((StatusCode::ACCEPTED, Answer(Pushed { device: id, online })))
 }
 
 pub async fn credentials(
@@ -289,10 +388,10 @@ pub async fn credentials(
     reader: Reader,
     page: Page,
     Path((_, named)): Path<(String, String)>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<shapes::Credential>, Problem> {
     let record = find(&state, reader.project, &named).await?;
     let (rows, next) = page.cut(record.credentials.iter().map(shapes::credential))?;
-    Ok(shapes::Listed::new(rows, next))
+    Ok(Listed::new(rows, next))
 }
 
 pub async fn add_credential(
@@ -300,13 +399,13 @@ pub async fn add_credential(
     deployer: Deployer,
     Path((_, named)): Path<(String, String)>,
     Body(body): Body<Credential>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<shapes::Credential>), Problem> {
     let id = find(&state, deployer.project, &named).await?.device.id;
     let made = state
         .control
         .add_credential(&deployer.actor, deployer.project, id, body.checked("")?)
         .await?;
-    Ok((StatusCode::CREATED, Json(created(&made))))
+    Ok((StatusCode::CREATED, Answer(created(&made))))
 }
 
 pub async fn remove_credential(
@@ -348,6 +447,18 @@ impl Filter {
 }
 
 impl Credential {
+    /// Of this kind, with nothing said about it yet.
+    pub fn of_kind(kind: CredentialKind) -> Credential {
+        Credential {
+            kind,
+            identity: None,
+            secret: None,
+            secret_hex: None,
+            pem: None,
+            sha256: None,
+        }
+    }
+
     /// The credential to be made, if its values can be. `at` is where it stands in the body.
     pub fn checked(self, at: &str) -> Result<NewCredential, Problem> {
         let (own, members): (&[&str], &str) = match self.kind {
@@ -484,11 +595,10 @@ fn running(text: &str) -> Result<(PackageName, Version), Problem> {
 }
 
 /// A credential just made; a secret that was made with it is shown this once.
-pub fn created(made: &CreatedCredential) -> Value {
+pub fn created(made: &CreatedCredential) -> shapes::Credential {
     let mut shape = shapes::credential(&made.credential);
-    if let Some(secret) = &made.made {
-        shape["secret"] = json!(String::from_utf8_lossy(secret.as_bytes()));
-    }
+    let secret = made.made.as_ref();
+    shape.secret = secret.map(|secret| String::from_utf8_lossy(secret.as_bytes()).into_owned());
     shape
 }
 
@@ -507,45 +617,60 @@ pub fn cohort_in_body(project: &Project, field: &str, named: &str) -> Result<Coh
 }
 
 /// Everything that is known of a device.
-fn device(project: &Project, record: &DeviceRecord) -> Value {
+fn device(project: &Project, record: &DeviceRecord) -> Device {
     let device = &record.device;
     let cohort = device.cohort.and_then(|id| project.cohort(id));
     let wanted = cohort.and_then(|cohort| cohort.active());
-    let mut packages: Vec<Value> = record
-        .packages
-        .iter()
-        .map(|reported| {
-            let mut shape = shapes::package_state(reported);
-            shape["package"] = json!(reported.package);
-            shape["want"] = json!(
-                wanted
-                    .and_then(|w| w.artifact(&reported.package))
-                    .map(|a| a.version.as_str())
-            );
-            shape
-        })
+    let want = |package: &str| Some(wanted?.artifact(package)?.version.clone());
+    let reported = record.packages.iter();
+    let mut packages: Vec<DevicePackage> = reported
+        .map(|reported| reported_package(reported, want(&reported.package)))
         .collect();
     let silent = wanted.map_or(&[][..], |wanted| &wanted.artifacts).iter();
     for artifact in silent.filter(|a| record.packages.iter().all(|p| p.package != a.package.as_str())) {
-        packages.push(
-            json!({"package": artifact.package.as_str(), "want": artifact.version.as_str(), "state": null}),
-        );
+        packages.push(DevicePackage {
+            package: artifact.package.to_string(),
+            want: Some(artifact.version.clone()),
+            state: None,
+            state_number: None,
+            reason: None,
+            reason_number: None,
+            version: None,
+            target: None,
+            at: None,
+        });
     }
-    json!({
-        "id": device.id,
-        "name": device.name.as_str(),
-        "cohort": cohort.map(|cohort| json!({"id": cohort.id, "name": cohort.name.as_str()})),
-        "tags": device.tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
-        "enabled": device.enabled,
-        "online": record.session.is_some(),
-        "session": record.session.as_ref().map(sessions::shape),
-        "credentials": record.credentials.iter().map(shapes::credential).collect::<Vec<_>>(),
-        "packages": packages,
-        "lastSeenAt": record.sighting.last_seen_ms.map(shapes::time),
-        "manifestSent": some_number(record.sighting.manifest_sent),
-        "manifestAcknowledged": some_number(record.sighting.manifest_acknowledged),
-        "createdAt": shapes::time(device.created_ms),
-    })
+    Device {
+        id: device.id,
+        name: device.name.clone(),
+        cohort: cohort.map(|cohort| shapes::cohort_ref(cohort)),
+        tags: device.tags.clone(),
+        enabled: device.enabled,
+        online: record.session.is_some(),
+        session: record.session.as_ref().map(sessions::shape),
+        credentials: record.credentials.iter().map(shapes::credential).collect(),
+        packages,
+        last_seen_at: record.sighting.last_seen_ms.map(Time),
+        manifest_sent: some_number(record.sighting.manifest_sent),
+        manifest_acknowledged: some_number(record.sighting.manifest_acknowledged),
+        created_at: Time(device.created_ms),
+        handshake_failure: None,
+        lint: None,
+    }
+}
+
+fn reported_package(reported: &PackageState, want: Option<Version>) -> DevicePackage {
+    DevicePackage {
+        package: reported.package.clone(),
+        want,
+        state: Some(DeviceState::from_number(reported.state).as_str()),
+        state_number: Some(reported.state),
+        reason: Some(reported.reason_str()),
+        reason_number: Some(reported.reason),
+        version: Some(reported.version.clone()),
+        target: Some(reported.target.clone()),
+        at: Some(Time(reported.at_ms)),
+    }
 }
 
 /// A sequence number, if there is one.

@@ -2,7 +2,7 @@
 //!
 //! 1. Lasting ones are the lines of the audit. Their `id` is the line's number, their `event` its action, their data the row
 //!    that `/audit` lists. `Last-Event-ID` resumes exactly after it, over a restart too.
-//! 2. Passing ones have no id: `fleet` says, at most twice a second, how much else has moved since the one before it. Who misses
+//! 2. Passing ones have no id: `fleet` says, at most twice a second, that something has moved since the one before it. Who misses
 //!    one has missed nothing that the next one, or a look, would not show.
 //! 3. A reader follows the store by the number of the last line that it was sent, a page at a time; a notification only wakes it.
 //!    So a slow one costs a page and not a queue, and is told everything all the same.
@@ -115,7 +115,7 @@ struct Feed {
     /// Whether to look at the store.
     look: bool,
     /// As it was at the last `fleet`; none where one is due whatever has moved.
-    told: Option<Pulse>,
+    told: Option<(Pulse, i64)>,
     tick: Interval,
     beat: Interval,
     ending: Option<Ending>,
@@ -149,7 +149,7 @@ impl Feed {
             page: VecDeque::new(),
             audited,
             look: true,
-            told: Some(state.control.pulse()).filter(|_| !ahead),
+            told: Some((state.control.pulse(), end)).filter(|_| !ahead),
             tick: every(FLEET_AT_MOST_EVERY),
             beat: every(HEARTBEAT),
             ending,
@@ -244,13 +244,15 @@ impl Feed {
     /// What else has moved since it was last told, if anything has.
     fn fleet(&mut self) -> Option<Event> {
         let pulse = self.state.control.pulse();
-        let told = self.told.replace(pulse);
-        if told == Some(pulse) {
+        // What is in the audit has an event of its own; this one too, for who only wants to know when to look again.
+        let moved = (pulse, *self.audited.borrow());
+        let told = self.told.replace(moved);
+        if told == Some(moved) {
             return None;
         }
         let data = json!({
             "at": shapes::time(clock::unix_ms()),
-            "reports": told.map_or(0, |told| pulse.reports - told.reports),
+            "reports": told.map_or(0, |(told, _)| pulse.reports - told.reports),
             "online": self.state.control.online(),
         });
         self.beat.reset();
@@ -262,7 +264,8 @@ fn line(record: &AuditRecord) -> Event {
     Event::default()
         .id(record.id.to_string())
         .event(&record.action)
-        .data(audit::shape(record).to_string())
+        .json_data(audit::shape(record))
+        .expect("a line of the audit is JSON")
 }
 
 /// From one period on, never faster.

@@ -5,8 +5,9 @@ use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::AdminState;
 use super::auth::Reader;
@@ -15,11 +16,33 @@ use super::devices::Filter;
 use super::problem::{FieldError, Problem};
 use super::rows::{Format, write_record};
 use crate::control::{CREDENTIALS_OF_A_DEVICE, ControlError, DeviceQuery, DeviceRecord};
-use crate::fleet::{CohortId, Credential, Project, ProjectId, Proof, Tag};
+use crate::fleet::{CohortId, CohortName, Credential, DeviceName, Digest, Project, ProjectId, Proof, Tag};
 
 #[derive(Debug, Deserialize)]
 pub struct Form {
     format: Option<String>,
+}
+
+/// A line of the NDJSON form, which can be imported again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExportedDevice {
+    name: DeviceName,
+    #[schema(required)]
+    cohort: Option<CohortName>,
+    tags: Vec<Tag>,
+    enabled: bool,
+    /// Without their secrets. Not those that a CA vouches for, which come by themselves.
+    credentials: Vec<Exported>,
+}
+
+/// A credential without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "camelCase")]
+#[schema(as = ExportedCredential)]
+enum Exported {
+    Psk { identity: String },
+    Certificate { sha256: Digest },
+    RawPublicKey { sha256: Digest },
 }
 
 /// A page at a time, as fast as it is read.
@@ -111,7 +134,7 @@ fn write_csv(project: &Project, record: &DeviceRecord, out: &mut Vec<u8>) {
     let tags: Vec<&str> = device.tags.iter().map(Tag::as_str).collect();
     let mut fields = vec![
         device.name.to_string(),
-        cohort_name(project, device.cohort).unwrap_or_default().to_owned(),
+        cohort_name(project, device.cohort).map_or_else(String::new, ToString::to_string),
         tags.join(";"),
         device.enabled.to_string(),
     ];
@@ -132,26 +155,28 @@ fn write_ndjson(project: &Project, record: &DeviceRecord, out: &mut Vec<u8>) {
         .filter(|credential| credential.is_given());
     let credentials: Vec<_> = given
         .map(|credential| match credential.proof() {
-            Proof::Psk(identity) => json!({"type": "psk", "identity": identity.to_string()}),
-            Proof::Certificate(sha256) => json!({"type": "certificate", "sha256": sha256}),
-            Proof::RawPublicKey(sha256) => json!({"type": "rawPublicKey", "sha256": sha256}),
+            Proof::Psk(identity) => Exported::Psk {
+                identity: identity.to_string(),
+            },
+            Proof::Certificate(sha256) => Exported::Certificate { sha256 },
+            Proof::RawPublicKey(sha256) => Exported::RawPublicKey { sha256 },
         })
         .collect();
-    let line = json!({
-        "name": device.name.as_str(),
-        "cohort": cohort_name(project, device.cohort),
-        "tags": device.tags.iter().map(Tag::as_str).collect::<Vec<_>>(),
-        "enabled": device.enabled,
-        "credentials": credentials,
-    });
-    out.extend_from_slice(line.to_string().as_bytes());
+    let line = ExportedDevice {
+        name: device.name.clone(),
+        cohort: cohort_name(project, device.cohort).cloned(),
+        tags: device.tags.clone(),
+        enabled: device.enabled,
+        credentials,
+    };
+    out.extend_from_slice(json!(line).to_string().as_bytes());
     out.push(b'\n');
 }
 
-fn cohort_name(project: &Project, cohort: Option<CohortId>) -> Option<&str> {
+fn cohort_name(project: &Project, cohort: Option<CohortId>) -> Option<&CohortName> {
     cohort
         .and_then(|id| project.cohort(id))
-        .map(|cohort| cohort.name.as_str())
+        .map(|cohort| &cohort.name)
 }
 
 /// The columns after [`COLUMNS`]: as many identities as a device can have, so that the header is always the same.

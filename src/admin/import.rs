@@ -21,16 +21,17 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
+use utoipa::ToSchema;
 
 use super::auth::Deployer;
 use super::body::{announced, not_packed};
 use super::device_rows::{Columns, JsonRow, shortened};
 use super::devices::created;
 use super::pace::TooSlow;
-use super::problem::{FieldError, Problem};
+use super::problem::{FieldError, Problem, ProblemMember};
 use super::query::flag;
 use super::rows::{Content, Format, ROW_BYTES, Row, Rows};
 use super::{AdminState, idempotency, shapes};
@@ -69,6 +70,27 @@ pub async fn import(
     if announced(&headers).is_some_and(|bytes| bytes > FILE_BYTES) {
         return Err(Problem::too_large("the file", FILE_BYTES));
     }
+    let answer = begin(
+        &state.control,
+        deployer.actor,
+        deployer.project,
+        rules,
+        format,
+        file,
+    )
+    .await?;
+    Ok(([(header::CONTENT_TYPE, Format::Ndjson.media_type())], answer).into_response())
+}
+
+/// Begins to import a file. The answer is what becomes of its rows, line by line.
+pub async fn begin(
+    control: &Control,
+    actor: Actor,
+    project: ProjectId,
+    rules: ImportRules,
+    format: Format,
+    file: Stream,
+) -> Result<Stream, Problem> {
     let Ok(Ok(turn)) = tokio::time::timeout(TURN, IMPORTS.acquire()).await else {
         return Err(Problem::unavailable(format!(
             "{IMPORTS_AT_ONCE} imports are under way already; nothing was done"
@@ -98,9 +120,9 @@ pub async fn import(
     };
     let (lines, answer) = lines();
     let import = Import {
-        control: state.control,
-        actor: deployer.actor,
-        project: deployer.project,
+        control: control.clone(),
+        actor,
+        project,
         rules,
         columns,
         upload,
@@ -108,7 +130,7 @@ pub async fn import(
         counts: Counts::default(),
     };
     tokio::spawn(import.run(turn));
-    Ok(([(header::CONTENT_TYPE, Format::Ndjson.media_type())], answer).into_response())
+    Ok(answer)
 }
 
 /// The file on its way.
@@ -172,7 +194,94 @@ struct Import {
     counts: Counts,
 }
 
-#[derive(Debug, Default)]
+/// A line of the answer.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+#[allow(
+    dead_code,
+    reason = "each is written by itself; this is what they are together, for the description"
+)]
+pub enum ImportLine {
+    Told(Told),
+    SoFar(SoFar),
+    Last(Last),
+}
+
+/// What became of a row that was refused, or has something to show.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ImportedRow)]
+pub struct Told {
+    /// The line at which the row starts; the first is 1.
+    line: u64,
+    /// As far as it can be read.
+    #[schema(required)]
+    name: Option<String>,
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    problem: Option<ProblemMember>,
+    /// Those whose secret was made, and is shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    credentials: Option<Vec<shapes::Credential>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    lint: Option<Vec<shapes::SequenceBack>>,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ImportOutcome)]
+enum Outcome {
+    Created,
+    Updated,
+    Refused,
+}
+
+impl Told {
+    fn of(outcome: Outcome) -> Self {
+        Self {
+            line: 0,
+            name: None,
+            outcome,
+            problem: None,
+            credentials: None,
+            lint: None,
+        }
+    }
+}
+
+/// How far the import is: all of it is on disk.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ImportProgress)]
+pub struct SoFar {
+    progress: Counts,
+    /// Where the last row of these starts.
+    line: u64,
+}
+
+/// The last line.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ImportSummary)]
+pub struct Last {
+    summary: Counts,
+    /// Whether the file was read to its end.
+    complete: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    problem: Option<ProblemMember>,
+    /// Where the row starts that did not arrive whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    broken_line: Option<u64>,
+}
+
+/// Rows, by what became of them.
+#[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
+#[schema(as = ImportCounts)]
 struct Counts {
     rows: u64,
     created: u64,
@@ -202,15 +311,18 @@ impl Import {
             Err(Stopped::For(problem)) => Some(problem),
             Err(Stopped::Gone) => return,
         };
-        let mut last = json!({"summary": self.counts.shape(), "complete": stopped.is_none()});
+        let mut last = Last {
+            summary: self.counts,
+            complete: stopped.is_none(),
+            problem: None,
+            broken_line: None,
+        };
         if let Some(problem) = stopped {
             self.upload.pass_over().await;
-            last["problem"] = problem.member();
-            if let Some(line) = self.upload.rows.begun() {
-                last["brokenLine"] = json!(line);
-            }
+            last.problem = Some(problem.member());
+            last.broken_line = self.upload.rows.begun();
         }
-        self.lines.last(&last);
+        self.lines.last(&json!(last));
     }
 
     async fn read_all(&mut self) -> Result<(), Stopped> {
@@ -251,7 +363,7 @@ impl Import {
         else {
             return Ok(());
         };
-        let mut told: Vec<(u64, Value, Result<(), Problem>)> = Vec::new();
+        let mut told: Vec<(u64, Option<String>, Result<(), Problem>)> = Vec::new();
         let (mut places, mut devices) = (Vec::new(), Vec::new());
         {
             let view = self.control.view();
@@ -275,10 +387,10 @@ impl Import {
             .await;
         let outcomes = outcomes.map_err(|error| {
             let mut problem = Problem::from(error);
-            problem.add("line", json!(first));
+            problem.members.line = Some(first);
             problem
         })?;
-        let mut shown: Vec<Option<Value>> = told.iter().map(|_| None).collect();
+        let mut shown: Vec<Option<Told>> = told.iter().map(|_| None).collect();
         for (place, outcome) in places.into_iter().zip(outcomes) {
             match outcome {
                 Ok(outcome) => shown[place] = self.counts.count(&outcome),
@@ -291,26 +403,30 @@ impl Import {
             let told = match (result, shown) {
                 (Err(problem), _) => {
                     self.counts.refused += 1;
-                    json!({"line": line, "name": name, "outcome": "refused", "problem": problem.member()})
+                    Told {
+                        line,
+                        name,
+                        problem: Some(problem.member()),
+                        ..Told::of(Outcome::Refused)
+                    }
                 }
-                (Ok(()), Some(mut shown)) => {
-                    shown["line"] = json!(line);
-                    shown["name"] = name;
-                    shown
-                }
+                (Ok(()), Some(shown)) => Told { line, name, ..shown },
                 (Ok(()), None) => continue,
             };
-            out.extend_from_slice(told.to_string().as_bytes());
+            out.extend_from_slice(json!(told).to_string().as_bytes());
             out.push(b'\n');
         }
-        let so_far = json!({"progress": self.counts.shape(), "line": last});
-        out.extend_from_slice(so_far.to_string().as_bytes());
+        let so_far = SoFar {
+            progress: self.counts,
+            line: last,
+        };
+        out.extend_from_slice(json!(so_far).to_string().as_bytes());
         out.push(b'\n');
         self.lines.send(Bytes::from(out)).await
     }
 
     /// What a row says, and of which device, as far as that can be read.
-    fn read_row(&self, project: &Project, row: Row) -> (Value, Result<DeviceRow, Problem>) {
+    fn read_row(&self, project: &Project, row: Row) -> (Option<String>, Result<DeviceRow, Problem>) {
         match (row.content, &self.columns) {
             (Content::Fields(fields), Some(columns)) => {
                 (columns.name(&fields), columns.device(project, &fields))
@@ -318,14 +434,14 @@ impl Import {
             (Content::Line(bytes), _) => {
                 let named = serde_json::from_slice::<Value>(&bytes).ok();
                 let name = named.as_ref().and_then(|line| line["name"].as_str());
-                (json!(name.map(shortened)), JsonRow::device(project, &bytes))
+                (name.map(shortened), JsonRow::device(project, &bytes))
             }
             (Content::Fields(_), None) | (Content::TooLong, _) => {
                 let detail = format!(
                     "the row has more than {ROW_BYTES} bytes, or more fields than there are columns; is a quotation mark left open?"
                 );
                 (
-                    Value::Null,
+                    None,
                     Err(Problem::fields(vec![FieldError::other("the row", detail)])),
                 )
             }
@@ -334,29 +450,19 @@ impl Import {
 }
 
 impl Counts {
-    fn shape(&self) -> Value {
-        json!({
-            "rows": self.rows,
-            "created": self.created,
-            "updated": self.updated,
-            "unchanged": self.unchanged,
-            "refused": self.refused,
-        })
-    }
-
     /// Counts a row that was not refused, and returns what is to be shown of it: secrets that were made, this once, and what was
     /// warned of.
-    fn count(&mut self, outcome: &RowOutcome) -> Option<Value> {
+    fn count(&mut self, outcome: &RowOutcome) -> Option<Told> {
         let (word, credentials, back) = match outcome {
             RowOutcome::Created(made) => {
                 self.created += 1;
-                ("created", &made.credentials, None)
+                (Outcome::Created, &made.credentials, None)
             }
             RowOutcome::Updated {
                 credentials, back, ..
             } => {
                 self.updated += 1;
-                ("updated", credentials, back.as_ref())
+                (Outcome::Updated, credentials, back.as_ref())
             }
             RowOutcome::Unchanged => {
                 self.unchanged += 1;
@@ -364,18 +470,15 @@ impl Counts {
             }
         };
         let made = credentials.iter().filter(|made| made.made.is_some());
-        let made: Vec<Value> = made.map(created).collect();
+        let made: Vec<_> = made.map(created).collect();
         if made.is_empty() && back.is_none() {
             return None;
         }
-        let mut shown = json!({"outcome": word});
-        if !made.is_empty() {
-            shown["credentials"] = json!(made);
-        }
-        if let Some(back) = back {
-            shown["lint"] = json!([shapes::sequence_back(back)]);
-        }
-        Some(shown)
+        Some(Told {
+            credentials: Some(made).filter(|made| !made.is_empty()),
+            lint: back.map(|back| vec![shapes::sequence_back(back)]),
+            ..Told::of(word)
+        })
     }
 }
 

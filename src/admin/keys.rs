@@ -1,27 +1,29 @@
 //! `/keys`: who may use the API. A key is shown once, when it is made; only its hash is kept.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::Admin;
 use super::body::{Body, Page};
 use super::problem::{FieldError, Problem};
-use super::{AdminState, shapes};
+use super::shapes::{self, Answer, Listed};
 use crate::clock;
 use crate::fleet::{KeyId, KeyName, Role};
 
 /// `POST /keys`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = NewApiKey)]
 pub struct Create {
     name: KeyName,
     role: Role,
-    /// RFC 3339; absent: never.
+    /// A time to come; absent: never.
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
 
@@ -29,21 +31,25 @@ pub async fn create(
     State(state): State<AdminState>,
     admin: Admin,
     Body(body): Body<Create>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<shapes::ApiKey>), Problem> {
     let expires_ms = body.expires_at.as_deref().map(expiry).transpose()?;
     let made = state
         .control
         .create_key(&admin.actor, body.name, body.role, expires_ms)
         .await?;
     let mut shape = shapes::api_key(&made.key);
-    shape["key"] = json!(made.text);
-    Ok((StatusCode::CREATED, Json(shape)))
+    shape.key = Some(made.text);
+    Ok((StatusCode::CREATED, Answer(shape)))
 }
 
-pub async fn list(State(state): State<AdminState>, _: Admin, page: Page) -> Result<shapes::Listed, Problem> {
+pub async fn list(
+    State(state): State<AdminState>,
+    _: Admin,
+    page: Page,
+) -> Result<Listed<shapes::ApiKey>, Problem> {
     let keys = state.control.view().keys();
     let (rows, next) = page.cut(keys.iter().map(|key| shapes::api_key(key)))?;
-    Ok(shapes::Listed::new(rows, next))
+    Ok(Listed::new(rows, next))
 }
 
 pub async fn revoke(

@@ -1,11 +1,11 @@
 //! The operator's HTTP API: one file per resource, everything decided in `control` and `fleet`.
 //!
 //! 1. [`serve`](serve()): connections, within the bounds of [`seats`] and [`pace`].
-//! 2. [`auth`]: who asks, and whether the key's role allows it.
+//! 2. [`auth`]: who asks, and whether the key's role allows it; [`guesses`]: who only guesses.
 //! 3. [`body`] and [`query`]: what a call carries, read strictly; [`idempotency`]: whether it came before.
 //! 4. One file per resource, in the order in which an operator meets them.
 //! 5. [`shapes`]: what is answered; [`problem`]: what is answered when it is not done.
-//! 6. [`console`]: the same in a browser.
+//! 6. [`openapi`]: all of that, described; [`console`]: the same in a browser.
 
 mod artifacts;
 mod audit;
@@ -20,10 +20,13 @@ mod device_rows;
 mod devices;
 mod events;
 mod export;
+mod figures;
+mod guesses;
 mod health;
 mod idempotency;
 mod import;
 mod keys;
+mod openapi;
 mod pace;
 mod packages;
 mod problem;
@@ -34,6 +37,7 @@ mod serve;
 mod sessions;
 mod shapes;
 mod timeline;
+mod tls;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,7 +49,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 
 pub use console::Console;
+pub use guesses::Guard;
 pub use serve::serve;
+pub use tls::{Tls, TlsIdentity, TlsIdentityError};
 
 use crate::control::Control;
 use crate::telemetry::MetricsHandle;
@@ -66,6 +72,8 @@ pub struct AdminState {
     pub readiness: Readiness,
     /// What the console remembers of its visitors.
     pub console: Console,
+    /// Who has guessed keys.
+    pub guard: Guard,
 }
 
 /// Whether the gateway takes work: set once everything is bound and recovered, cleared when it drains.
@@ -121,6 +129,12 @@ pub fn router(state: AdminState) -> Router {
                 .delete(deployments::immutable),
         )
         .route("/deployments/{deployment}/progress", get(deployments::progress))
+        .route(
+            "/deployments/{deployment}/progress/history",
+            get(figures::deployment_history),
+        )
+        .route("/figures", get(figures::show))
+        .route("/figures/history", get(figures::history))
         .route("/devices", get(devices::list).post(devices::create))
         .route("/devices:export", get(export::export))
         .route("/devices:update", post(bulk::update))
@@ -145,6 +159,7 @@ pub fn router(state: AdminState) -> Router {
             "/events",
             get(events::stream).layer(Extension(events::Places::default())),
         )
+        .route("/audit", get(audit::list))
         .route("/sessions", get(sessions::list))
         .route("/sessions/failures", get(sessions::failures))
         .route("/device-cas", get(device_cas::list).post(device_cas::create))
@@ -163,6 +178,7 @@ pub fn router(state: AdminState) -> Router {
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
         .nest(PROJECT, project)
+        .route("/v1/openapi.json", get(openapi::show))
         .merge(console::router())
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
@@ -180,7 +196,7 @@ async fn nothing_here(request: Request) -> Response {
     }
     Problem::not_found(format!(
         "nothing is at {}; the API is below /v1/projects/{{project}}/: packages, cohorts, \
-         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, sessions, device-cas, keys",
+         cohorts/{{cohort}}/deployments, deployments/{{deployment}}, devices, events, audit, sessions, device-cas, keys",
         request.uri().path()
     ))
     .into_response()

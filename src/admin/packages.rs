@@ -1,25 +1,30 @@
 //! `/packages`: the named things that devices run or store.
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Body, Page};
 use super::problem::Problem;
-use super::{AdminState, shapes};
+use super::shapes::{self, Answer, Listed};
 use crate::fleet::{NewPackage, PackageName};
 
 /// `POST /packages`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewPackage)]
 pub struct Create {
     name: PackageName,
     #[serde(default)]
+    #[schema(max_length = 1000)]
     description: String,
+    /// The operator's own: up to 4096 bytes of JSON.
     #[serde(default)]
+    #[schema(value_type = Object)]
     metadata: serde_json::Map<String, Value>,
 }
 
@@ -32,7 +37,7 @@ pub async fn create(
     State(state): State<AdminState>,
     deployer: Deployer,
     Body(body): Body<Create>,
-) -> Result<(StatusCode, Json<Value>), Problem> {
+) -> Result<(StatusCode, Answer<shapes::Package>), Problem> {
     let order = NewPackage {
         name: body.name,
         description: body.description,
@@ -42,7 +47,7 @@ pub async fn create(
         .control
         .create_package(&deployer.actor, deployer.project, order)
         .await?;
-    Ok((StatusCode::CREATED, Json(shapes::package(&made))))
+    Ok((StatusCode::CREATED, Answer(shapes::package(&made))))
 }
 
 pub async fn list(
@@ -50,7 +55,7 @@ pub async fn list(
     reader: Reader,
     page: Page,
     Query(filter): Query<Filter>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<shapes::Package>, Problem> {
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
     let wanted = |name: &PackageName| {
@@ -61,17 +66,17 @@ pub async fn list(
     };
     let rows = project.packages.values().filter(|package| wanted(&package.name));
     let (rows, next) = page.cut(rows.map(|package| shapes::package(package)))?;
-    Ok(shapes::Listed::new(rows, next))
+    Ok(Listed::new(rows, next))
 }
 
 pub async fn show(
     State(state): State<AdminState>,
     reader: Reader,
     Path((_, name)): Path<(String, String)>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Answer<shapes::Package>, Problem> {
     let view = state.control.view();
     let package = view.in_project(reader.project)?.require_package(&name)?;
-    Ok(Json(shapes::package(package)))
+    Ok(Answer(shapes::package(package)))
 }
 
 pub async fn delete(

@@ -3,16 +3,17 @@
 //! `type` is a URN with a stable last word; `errors[]` holds a line for each field that is wrong: where it is, what is
 //! wrong with which value, and what would be accepted.
 
-use axum::Json;
+use std::time::Duration;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Map, Value, json};
 use tracing::error;
+use utoipa::ToSchema;
 
-use super::shapes;
+use super::shapes::{self, Answer, Difference, SequenceBack};
 use crate::control::{ControlError, UploadError};
-use crate::fleet::{Differing, Invalid, Refusal, RefusalClass, SequenceGoesBack};
+use crate::fleet::{DeploymentId, Differing, Digest, Invalid, Refusal, RefusalClass, SequenceGoesBack};
 
 /// What a call is answered when it is refused or fails.
 #[derive(Debug)]
@@ -22,12 +23,88 @@ pub struct Problem {
     name: &'static str,
     detail: String,
     errors: Vec<FieldError>,
-    members: Map<String, Value>,
+    /// What it says beyond that, each in problems of some kinds.
+    pub members: Box<Members>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
+/// What problems of some kinds say beyond what all of them say.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ProblemMembers)]
+pub struct Members {
+    /// `too-large`, `address-too-long`, `manifest-too-large`: how many bytes are accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    limit_bytes: Option<u64>,
+    /// `manifest-too-large`: how many there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    bytes: Option<u64>,
+    /// `sequence-goes-back`: the first few devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    lint: Option<Vec<SequenceBack>>,
+    /// `stale-review`: what is active; null: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DeploymentId>)]
+    active_deployment_id: Option<Option<DeploymentId>>,
+    /// `stale-review`: what the deployment would change against that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    changes: Option<Difference>,
+    /// `in-use`: who needs it, the first few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    needed_by: Option<Vec<String>>,
+    /// `in-use`: how many more do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    more: Option<u64>,
+    /// `other-bytes`: of the artifact that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    stored_sha256: Option<Digest>,
+    /// `other-bytes`: of what was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    given_sha256: Option<Digest>,
+    /// In an import: the first row that was not committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub line: Option<u64>,
+}
+
+/// Why a call was refused or failed (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemDetails {
+    /// The same for all problems of a kind.
+    title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    #[serde(flatten)]
+    member: ProblemMember,
+}
+
+/// A problem as a part of a larger answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemMember {
+    /// A URN whose last word is stable, for programs.
+    #[serde(rename = "type")]
+    #[schema(pattern = "^urn:tessera:problem:[a-z-]+$")]
+    kind: String,
+    /// What was wrong, with which value, and what would be accepted.
+    detail: String,
+    /// A line for each field that is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError>,
+    #[serde(flatten)]
+    members: Box<Members>,
+}
+
 /// One thing that is wrong with a request.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct FieldError {
     /// A JSON pointer into the body (RFC 6901), or the name of a path or query parameter or header.
     pub field: String,
@@ -35,9 +112,11 @@ pub struct FieldError {
     pub detail: String,
     /// The value given, where it is not a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub value: Option<String>,
     /// What would be accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub accepted: Option<String>,
 }
 
@@ -109,7 +188,7 @@ impl Problem {
             name,
             detail: detail.into(),
             errors: Vec::new(),
-            members: Map::new(),
+            members: Box::default(),
             headers: Vec::new(),
         }
     }
@@ -209,7 +288,19 @@ impl Problem {
     pub fn address_too_long(bytes: usize, limit_bytes: usize) -> Problem {
         let detail = format!("the address has {bytes} bytes; accepted: {limit_bytes}");
         let mut problem = Problem::new(StatusCode::URI_TOO_LONG, "address-too-long", detail).closing();
-        problem.members.insert("limitBytes".into(), json!(limit_bytes));
+        problem.members.limit_bytes = Some(limit_bytes as u64);
+        problem
+    }
+
+    /// 429: too many wrong keys came from where this one comes from.
+    pub fn too_many_guesses(wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!(
+            "too many wrong API keys have come from this address; this one was not looked at, accepted: another attempt in \
+             {seconds} s, or a key that was good from here within a day"
+        );
+        let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-wrong-keys", detail);
+        problem.headers.push((header::RETRY_AFTER, seconds.into()));
         problem
     }
 
@@ -233,7 +324,7 @@ impl Problem {
             format!("{what} is larger than the {limit_bytes} bytes that are accepted"),
         )
         .closing();
-        problem.members.insert("limitBytes".into(), json!(limit_bytes));
+        problem.members.limit_bytes = Some(limit_bytes);
         problem
     }
 
@@ -263,8 +354,7 @@ impl Problem {
                  allowSequenceBack; nothing was changed"
             ),
         );
-        let lint: Vec<Value> = back.iter().map(shapes::sequence_back).collect();
-        problem.members.insert("lint".into(), json!(lint));
+        problem.members.lint = Some(back.iter().map(shapes::sequence_back).collect());
         problem
     }
 
@@ -282,20 +372,14 @@ impl Problem {
         problem
     }
 
-    /// With a member of its own kind.
-    pub fn add(&mut self, name: &str, value: Value) {
-        self.members.insert(name.into(), value);
-    }
-
     /// As a part of a larger answer.
-    pub fn member(self) -> Value {
-        let mut body = self.members;
-        body.insert("type".into(), json!(format!("urn:tessera:problem:{}", self.name)));
-        body.insert("detail".into(), json!(self.detail));
-        if !self.errors.is_empty() {
-            body.insert("errors".into(), json!(self.errors));
+    pub fn member(self) -> ProblemMember {
+        ProblemMember {
+            kind: format!("urn:tessera:problem:{}", self.name),
+            detail: self.detail,
+            errors: self.errors,
+            members: self.members,
         }
-        Value::Object(body)
     }
 
     /// 503: try again later.
@@ -337,30 +421,23 @@ impl Problem {
             Refusal::Stale {
                 active, difference, ..
             } => {
-                problem.members.insert("activeDeploymentId".into(), json!(active));
-                problem
-                    .members
-                    .insert("changes".into(), shapes::difference(difference));
+                problem.members.active_deployment_id = Some(*active);
+                problem.members.changes = Some(shapes::difference(difference));
             }
             Refusal::InUse { by, more, .. } => {
-                problem.members.insert("neededBy".into(), json!(by));
-                problem.members.insert("more".into(), json!(more));
+                problem.members.needed_by = Some(by.clone());
+                problem.members.more = Some(*more);
             }
             Refusal::OtherBytes { stored, given, .. } => {
-                problem
-                    .members
-                    .insert("storedSha256".into(), json!(stored.to_string()));
-                problem
-                    .members
-                    .insert("givenSha256".into(), json!(given.to_string()));
+                problem.members.stored_sha256 = Some(*stored);
+                problem.members.given_sha256 = Some(*given);
             }
             Refusal::ManifestTooLarge { bytes, limit } => {
-                problem.members.insert("bytes".into(), json!(bytes));
-                problem.members.insert("limitBytes".into(), json!(limit));
+                problem.members.bytes = Some(*bytes as u64);
+                problem.members.limit_bytes = Some(*limit as u64);
             }
             Refusal::SequenceGoesBack(back) => {
-                let found = shapes::sequence_back(back);
-                problem.members.insert("lint".into(), json!([found]));
+                problem.members.lint = Some(vec![shapes::sequence_back(back)]);
             }
             Refusal::DeviceDiffers { differences, .. } => {
                 problem.errors = differences.iter().map(FieldError::differs).collect();
@@ -418,6 +495,7 @@ impl Problem {
             "idempotency-key-in-use" => "The same request is under way",
             "idempotency-answer-lost" => "The request took effect before; its answer is gone",
             "idempotency-key-reused" => "The Idempotency-Key was used for something else",
+            "too-many-wrong-keys" => "Too many wrong API keys came from there",
             "too-slow" => "The body did not arrive in time",
             "too-large" => "The body is too large",
             "unsupported-media-type" => "The body is of another kind than is accepted",
@@ -503,17 +581,17 @@ impl From<ControlError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let title = self.title();
-        let mut body = self.members;
-        body.insert("type".into(), json!(format!("urn:tessera:problem:{}", self.name)));
-        body.insert("title".into(), json!(title));
-        body.insert("status".into(), json!(self.status.as_u16()));
-        body.insert("detail".into(), json!(shown(&self.detail, DETAIL_CHARS)));
-        if !self.errors.is_empty() {
-            let errors: Vec<FieldError> = self.errors.iter().map(FieldError::shown).collect();
-            body.insert("errors".into(), json!(errors));
-        }
-        let mut response = (self.status, Json(Value::Object(body))).into_response();
+        let details = ProblemDetails {
+            title: self.title(),
+            status: self.status.as_u16(),
+            member: ProblemMember {
+                kind: format!("urn:tessera:problem:{}", self.name),
+                detail: shown(&self.detail, DETAIL_CHARS),
+                errors: self.errors.iter().map(FieldError::shown).collect(),
+                members: self.members,
+            },
+        };
+        let mut response = (self.status, Answer(details)).into_response();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,

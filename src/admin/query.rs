@@ -12,7 +12,7 @@ use super::problem::{FieldError, Problem};
 
 /// What a call takes, by its method and its route as it is written in [`super::router`], below the project; every other
 /// call takes nothing.
-const ACCEPTED: &[(Method, &str, &[&str])] = &[
+pub const ACCEPTED: &[(Method, &str, &[&str])] = &[
     (Method::GET, "/packages", &["name", "limit", "pageToken"]),
     (
         Method::GET,
@@ -59,6 +59,20 @@ const ACCEPTED: &[(Method, &str, &[&str])] = &[
         &["limit", "pageToken"],
     ),
     (Method::GET, "/events", &["lastEventId"]),
+    (Method::GET, "/figures/history", &["span"]),
+    (
+        Method::GET,
+        "/audit",
+        &[
+            "actor",
+            "action",
+            "subject",
+            "since",
+            "until",
+            "limit",
+            "pageToken",
+        ],
+    ),
     (Method::GET, "/sessions", &["limit", "pageToken"]),
     (
         Method::GET,

@@ -86,6 +86,7 @@ impl Seats {
         table.taken.insert(number, taken);
         Some(Seat {
             holder: Holder {
+                address,
                 seats: Arc::clone(self),
                 number,
             },
@@ -159,6 +160,7 @@ impl Drop for Seat {
 /// What a connection's claim is changed through; outlives its seat without keeping it.
 #[derive(Debug, Clone)]
 pub struct Holder {
+    address: IpAddr,
     seats: Arc<Seats>,
     number: u64,
 }
@@ -178,6 +180,11 @@ impl Holder {
             Claim::IdleStranger | Claim::BusyStranger => Claim::IdleStranger,
             Claim::IdleKnown | Claim::Following | Claim::BusyKnown => Claim::IdleKnown,
         });
+    }
+
+    /// Where it comes from.
+    pub fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// It had a good key.
@@ -226,7 +233,7 @@ impl Holder {
 }
 
 /// What counts as one peer: an IPv4 address, or the /64 that one IPv6 subscriber is given.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

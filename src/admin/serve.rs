@@ -1,6 +1,7 @@
 //! The HTTP listener and its end: connections with bounds, closed in order.
 //!
-//! 1. A connection takes a seat (see [`super::seats`]); where there is none, it is told so and closed.
+//! 1. A connection takes a seat (see [`super::seats`]); where there is none, it is told so and closed. With [`Tls`] it shakes hands
+//!    then, as nobody yet.
 //! 2. The head of a request has [`HEADER_TIMEOUT`], counted from the moment it is waited for and not from its last byte,
 //!    and bounds on its bytes, its headers and its address.
 //! 3. Bodies and answers keep a pace (see [`super::pace`]).
@@ -40,9 +41,10 @@ use tracing::{debug, warn};
 use super::pace::{PacedBody, PacedStream};
 use super::problem::Problem;
 use super::seats::{Holder, Seat, Seats};
+use super::tls::{NoHandshake, Tls};
 use crate::telemetry::{self, ConnectionLoss, GatewayEvent};
 
-/// Serves `router` on `listener`, `max_connections` at a time, until `shutdown` ends; calls under way are finished first.
+/// Serves `router` on `listener`, with `tls` if there is one, `max_connections` at a time, until `shutdown` ends; calls under way are finished first.
 ///
 /// # Errors
 /// The listener fails for good.
@@ -50,6 +52,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     max_connections: usize,
+    tls: Option<Tls>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
@@ -77,9 +80,9 @@ pub async fn serve(
         }
         match seats.take(address.ip()) {
             Some(seat) => {
-                tokio::spawn(converse(stream, router.clone(), seat, end.clone()));
+                tokio::spawn(converse(stream, tls.clone(), router.clone(), seat, end.clone()));
             }
-            None => turn_away(&stream, address.ip()),
+            None => turn_away(&stream, address.ip(), tls.is_some()),
         }
     }
     drop(listener);
@@ -90,10 +93,12 @@ pub async fn serve(
 }
 
 /// Says that there is no room, as far as that can be said without waiting.
-fn turn_away(stream: &TcpStream, address: IpAddr) {
+fn turn_away(stream: &TcpStream, address: IpAddr, tls: bool) {
     warn!(%address, "every connection is in use: one was turned away");
     telemetry::emit(GatewayEvent::ConnectionLost(ConnectionLoss::TurnedAway));
-    let _ = stream.try_write(NO_ROOM);
+    if !tls {
+        let _ = stream.try_write(NO_ROOM);
+    }
 }
 
 /// Whether the listener is ending, for answers that would go on for ever.
@@ -113,7 +118,7 @@ impl Ending {
     }
 }
 
-async fn converse<T>(stream: T, router: Router, seat: Seat, mut end: watch::Receiver<()>)
+async fn converse<T>(stream: T, tls: Option<Tls>, router: Router, seat: Seat, mut end: watch::Receiver<()>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -128,6 +133,47 @@ where
             }
         }
     });
+    let Some(tls) = tls else {
+        return talk(stream, router, seat, end, answered).await;
+    };
+    // The pace is that of what goes over the wire, so it is below the encryption.
+    let shaken = tokio::select! {
+        shaken = tls.accept(stream) => shaken,
+        () = seat.lost() => {
+            telemetry::emit(GatewayEvent::ConnectionLost(ConnectionLoss::GaveWay));
+            return;
+        }
+        _ = end.changed() => return,
+    };
+    match shaken {
+        Ok(stream) => talk(stream, router, seat, end, answered).await,
+        Err(NoHandshake::Failed(error)) => debug!(%error, "a TLS handshake failed"),
+        Err(NoHandshake::Plain(mut stream)) => {
+            let told = async {
+                stream.write_all(SPEAK_TLS).await?;
+                linger(&mut stream).await;
+                io::Result::Ok(())
+            };
+            tokio::select! {
+                _ = told => {}
+                () = seat.lost() => {}
+                _ = end.changed() => {}
+            }
+        }
+    }
+}
+
+/// Requests and their answers, as long as there are any. `answered` tells who watches the stream that an answer is whole.
+async fn talk<T>(
+    stream: T,
+    router: Router,
+    seat: Seat,
+    mut end: watch::Receiver<()>,
+    answered: Arc<AtomicBool>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let holder = seat.holder();
     let router = TowerToHyperService::new(router);
     let service = service_fn({
         let (holder, ending) = (holder.clone(), Ending(end.clone()));
@@ -320,6 +366,15 @@ const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     \r\n\
     {\"type\":\"urn:tessera:problem:unavailable\",\"title\":\"The gateway cannot do this at the moment\",\
     \"status\":503,\"detail\":\"every connection is in use (admin.max_connections)\"}";
+
+/// For who speaks plain HTTP where TLS is spoken.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: application/problem+json\r\n\
+    Connection: close\r\n\
+    Content-Length: 164\r\n\
+    \r\n\
+    {\"type\":\"urn:tessera:problem:malformed-request\",\"title\":\"The request cannot be read\",\
+    \"status\":400,\"detail\":\"TLS is spoken here; accepted: an address with https://\"}";
 
 #[cfg(test)]
 #[path = "serve_tests.rs"]

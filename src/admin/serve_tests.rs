@@ -19,7 +19,7 @@ async fn a_call_under_way_is_finished_and_an_idle_connection_ends() {
     let address = listener.local_addr().unwrap();
     let (end, ended) = oneshot::channel::<()>();
     let echo = Router::new().route("/", post(async |body: Bytes| body));
-    let serving = tokio::spawn(serve(listener, echo, 8, async {
+    let serving = tokio::spawn(serve(listener, echo, 8, None, async {
         ended.await.unwrap();
     }));
 
@@ -322,6 +322,22 @@ async fn who_follows_and_does_not_read_is_let_go() {
     );
 }
 
+#[tokio::test]
+async fn the_words_for_speaking_without_tls_are_those_of_a_problem() {
+    let told = std::str::from_utf8(SPEAK_TLS).unwrap();
+    let (head, body) = told.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.ends_with(&format!("Content-Length: {}", body.len())),
+        "{} bytes: {told}",
+        body.len()
+    );
+    let problem =
+        Problem::malformed("TLS is spoken here; accepted: an address with https://").into_response();
+    let same = to_bytes(problem.into_body(), usize::MAX).await.unwrap();
+    let read = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
+    assert_eq!(read(body.as_bytes()), read(&same));
+}
+
 /// So many bytes every so many seconds, until the listener ends.
 async fn follow(
     Path((bytes, seconds)): Path<(usize, u64)>,
@@ -372,7 +388,7 @@ fn conversation_to_its_end(seat: Seat) -> (DuplexStream, JoinHandle<()>, watch::
         .route("/follow/{bytes}/{seconds}", get(follow));
     let (peer, ours) = duplex(16 * 1024);
     let (ending, end) = watch::channel(());
-    let ended = tokio::spawn(converse(ours, router, seat, end));
+    let ended = tokio::spawn(converse(ours, None, router, seat, end));
     (peer, ended, ending)
 }
 

@@ -2,25 +2,29 @@
 
 use axum::extract::{Query, State};
 use data_encoding::HEXLOWER;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::AdminState;
 use super::auth::Reader;
 use super::body::Page;
 use super::problem::Problem;
-use super::{AdminState, shapes};
+use super::shapes::{self, Listed, Time};
 use crate::control::{FailureCause, FailureRecord, Offered, SessionFacts};
-use crate::fleet::{Project, PskIdentity};
+use crate::fleet::{CredentialId, DeviceId, DeviceName, Digest, Project, PskIdentity};
 
 pub async fn list(
     State(state): State<AdminState>,
     reader: Reader,
     page: Page,
-) -> Result<shapes::Listed, Problem> {
-    let mut sessions = state.control.sessions();
-    sessions.retain(|(device, _)| device.project() == reader.project);
-    sessions.sort_by_key(|(device, _)| device.id());
-    let (sessions, next) = page.cut(sessions.into_iter())?;
+) -> Result<Listed<SessionOfDevice>, Problem> {
+    let after = page.token.as_deref().map(|token| {
+        let id = token.parse::<DeviceId>();
+        id.map_err(|_| Page::unknown_token(token))
+    });
+    let (sessions, next) = state
+        .control
+        .sessions_after(reader.project, after.transpose()?, page.limit);
     let devices: Vec<_> = sessions.iter().map(|(device, _)| device.id()).collect();
     let seen = state.control.last_seen(&devices).await?;
     let credentials: Vec<_> = sessions
@@ -28,25 +32,110 @@ pub async fn list(
         .filter_map(|(_, session)| session.credential)
         .collect();
     let kinds = state.control.credential_kinds(&credentials).await?;
-    let rows = sessions.iter().map(|(device, session)| {
-        let mut row = shape(session);
-        row["device"] = json!({"id": device.id(), "name": device.name().as_str()});
-        row["credentialType"] = json!(session.credential.and_then(|id| kinds.get(&id)));
-        row["lastSeenAt"] = json!(seen.get(&device.id()).copied().map(shapes::time));
-        row
+    let rows = sessions.iter().map(|(device, session)| SessionOfDevice {
+        session: shape(session),
+        device: DeviceRef {
+            id: device.id(),
+            name: device.name().clone(),
+        },
+        credential_type: session.credential.and_then(|id| kinds.get(&id).copied()),
+        last_seen_at: seen.get(&device.id()).copied().map(Time),
     });
-    Ok(shapes::Listed::new(rows.collect(), next))
+    Ok(Listed::new(rows.collect(), next.map(|id| id.to_string())))
 }
 
 /// A session as it is shown with its device.
-pub fn shape(session: &SessionFacts) -> Value {
-    json!({
-        "address": session.peer.to_string(),
-        "cipherSuite": session.suite,
-        "connectionId": session.connection_id.map(|id| HEXLOWER.encode(&id)),
-        "credential": session.credential,
-        "since": shapes::time(session.since_ms),
-    })
+pub fn shape(session: &SessionFacts) -> Session {
+    Session {
+        address: session.peer.to_string(),
+        cipher_suite: session.suite,
+        connection_id: session.connection_id.map(|id| HEXLOWER.encode(&id)),
+        credential: session.credential,
+        since: Time(session.since_ms),
+    }
+}
+
+/// How a device is connected.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// Where the device is: an IP address and a port.
+    address: String,
+    /// `none` for CoAP without security.
+    cipher_suite: &'static str,
+    /// In hexadecimal; null where none was agreed on.
+    #[schema(required)]
+    connection_id: Option<String>,
+    /// What the device proved; null for CoAP without security.
+    #[schema(required)]
+    credential: Option<CredentialId>,
+    since: Time,
+}
+
+/// A device by its id and name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeviceRef {
+    id: DeviceId,
+    name: DeviceName,
+}
+
+/// A session, and whose it is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionOfDevice {
+    #[serde(flatten)]
+    session: Session,
+    device: DeviceRef,
+    /// `psk`, `certificate` or `rawPublicKey`; null for CoAP without security, and where the credential is gone.
+    #[schema(required)]
+    credential_type: Option<&'static str>,
+    #[schema(required)]
+    last_seen_at: Option<Time>,
+}
+
+/// Handshakes that failed, all of the same kind.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HandshakeFailure {
+    #[schema(value_type = FailureCause)]
+    reason: &'static str,
+    /// What happened and what to do, in a sentence.
+    text: String,
+    /// As text, with what is not UTF-8 replaced.
+    #[schema(required)]
+    identity: Option<String>,
+    /// The identity in hexadecimal, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    identity_hex: Option<String>,
+    /// Whom the identity or the certificate names.
+    #[schema(required)]
+    device: Option<DeviceRef>,
+    /// Where it last came from: an IP address and a port.
+    address: String,
+    count: u64,
+    first_at: Time,
+    last_at: Time,
+    /// What was shown, where it was a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    certificate: Option<ShownCertificate>,
+    /// What was shown, where it was a public key: the SHA-256 of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    raw_public_key: Option<Digest>,
+    /// What the device said, where it was the device that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    alert: Option<String>,
+}
+
+/// A certificate that somebody showed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShownCertificate {
+    #[serde(flatten)]
+    subject: shapes::Subject,
+    sha256: Digest,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,7 +149,7 @@ pub async fn failures(
     reader: Reader,
     page: Page,
     Query(filter): Query<Filter>,
-) -> Result<shapes::Listed, Problem> {
+) -> Result<Listed<HandshakeFailure>, Problem> {
     if let Some(reason) = &filter.reason {
         FailureCause::check_name(reason).map_err(|invalid| Problem::invalid("reason", &invalid))?;
     }
@@ -90,38 +179,42 @@ pub async fn failures(
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
     let shown = records.iter().map(|record| failure(record, project)).collect();
-    Ok(shapes::Listed::new(shown, next))
+    Ok(Listed::new(shown, next))
 }
 
 /// A failed handshake as it is shown. The identity is what a stranger sent: as text with what is not UTF-8 replaced, and
 /// then in hexadecimal too.
-pub fn failure(record: &FailureRecord, project: &Project) -> Value {
+pub fn failure(record: &FailureRecord, project: &Project) -> HandshakeFailure {
     let identity = record.offered.as_ref().and_then(Offered::identity);
-    let mut shape = json!({
-        "reason": record.cause.as_str(),
-        "text": record.text(project),
-        "identity": identity.map(PskIdentity::to_string),
-        "device": record.device.as_ref().map(|device| json!({"id": device.id, "name": device.name.as_str()})),
-        "address": record.peer.to_string(),
-        "count": record.count,
-        "firstAt": shapes::time(record.first_ms),
-        "lastAt": shapes::time(record.last_ms),
-    });
-    match &record.offered {
+    let (certificate, raw_public_key) = match &record.offered {
         Some(Offered::Certificate { sha256, subject, .. }) => {
-            shape["certificate"] = shapes::subject(subject);
-            shape["certificate"]["sha256"] = json!(sha256);
+            let shown = ShownCertificate {
+                subject: shapes::subject(subject),
+                sha256: *sha256,
+            };
+            (Some(shown), None)
         }
-        Some(Offered::RawPublicKey(sha256)) => shape["rawPublicKey"] = json!(sha256),
-        Some(Offered::Psk(_)) | None => {}
+        Some(Offered::RawPublicKey(sha256)) => (None, Some(*sha256)),
+        Some(Offered::Psk(_)) | None => (None, None),
+    };
+    HandshakeFailure {
+        reason: record.cause.as_str(),
+        text: record.text(project),
+        identity: identity.map(PskIdentity::to_string),
+        identity_hex: identity
+            .map(PskIdentity::as_bytes)
+            .filter(|bytes| str::from_utf8(bytes).is_err())
+            .map(|bytes| HEXLOWER.encode(bytes)),
+        device: record.device.as_ref().map(|device| DeviceRef {
+            id: device.id,
+            name: device.name.clone(),
+        }),
+        address: record.peer.to_string(),
+        count: record.count,
+        first_at: Time(record.first_ms),
+        last_at: Time(record.last_ms),
+        certificate,
+        raw_public_key,
+        alert: record.cause.alert(),
     }
-    if let Some(identity) = identity
-        && str::from_utf8(identity.as_bytes()).is_err()
-    {
-        shape["identityHex"] = json!(HEXLOWER.encode(identity.as_bytes()));
-    }
-    if let Some(alert) = record.cause.alert() {
-        shape["alert"] = json!(alert);
-    }
-    shape
 }

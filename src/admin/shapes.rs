@@ -1,17 +1,43 @@
-//! The JSON that the API answers with: opaque string ids, camelCase, times in RFC 3339 UTC.
+//! The JSON that the API answers with: opaque string ids, camelCase, times in RFC 3339 UTC. What is answered is a type, so that
+//! [`super::openapi`] describes what is sent.
 
 use std::num::NonZeroU8;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
+use utoipa::ToSchema;
 
+use crate::control::{self, CohortFigures};
 use crate::fleet::{
-    ApiKey, Artifact, CertificateSubject, Changed, Cohort, Credential, CredentialKind, DeployedArtifact,
-    Deployment, DeviceState, Difference, Finding, Package, PackageState, SequenceGoesBack,
+    self, ArtifactId, CaId, CohortId, CohortName, CredentialId, DeploymentId, DeploymentName, DeviceName,
+    Digest, KeyId, KeyName, PackageId, PackageName, Role, Version,
 };
+
+/// What is answered: the members of an object in the order of their names, wherever it comes from.
+#[derive(Debug)]
+pub struct Answer<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Answer<T> {
+    fn into_response(self) -> Response {
+        let value = serde_json::to_value(self.0).expect("a shape has text for keys");
+        Json(value).into_response()
+    }
+}
+
+/// A time: RFC 3339 in UTC with three digits of a second.
+#[derive(Debug, Clone, Copy)]
+pub struct Time(pub i64);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time(self.0))
+    }
+}
 
 /// Milliseconds of Unix time as RFC 3339, in UTC, always with three digits of a second: sorted as text, times are in order.
 pub fn time(unix_ms: i64) -> String {
@@ -21,32 +47,38 @@ pub fn time(unix_ms: i64) -> String {
         .unwrap_or_else(|| unix_ms.to_string())
 }
 
+/// A time in RFC 3339 as milliseconds of Unix time.
+pub fn unix_ms(text: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
 /// A page of a list: `{"items": […], "nextPageToken"?: …}`. The `Link: rel="next"` header (RFC 8288) is added by
 /// [`super::body::link_next`], which knows the address.
-#[derive(Debug)]
-pub struct Listed {
-    items: Vec<Value>,
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed<T = Value> {
+    items: Vec<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     next_page_token: Option<String>,
 }
 
-impl Listed {
-    pub fn new(items: Vec<Value>, next_page_token: Option<String>) -> Listed {
-        Listed {
+impl<T> Listed<T> {
+    pub fn new(items: Vec<T>, next_page_token: Option<String>) -> Self {
+        Self {
             items,
             next_page_token,
         }
     }
 }
 
-impl IntoResponse for Listed {
+impl<T: Serialize> IntoResponse for Listed<T> {
     fn into_response(self) -> Response {
-        let mut page = json!({"items": self.items});
-        let Some(token) = self.next_page_token else {
-            return Json(page).into_response();
-        };
-        page["nextPageToken"] = json!(token);
-        let mut response = Json(page).into_response();
-        response.extensions_mut().insert(NextPage(token));
+        let next = self.next_page_token.clone().map(NextPage);
+        let mut response = Answer(self).into_response();
+        if let Some(next) = next {
+            response.extensions_mut().insert(next);
+        }
         response
     }
 }
@@ -55,150 +87,463 @@ impl IntoResponse for Listed {
 #[derive(Debug, Clone)]
 pub struct NextPage(pub String);
 
-pub fn package(package: &Package) -> Value {
-    json!({
-        "id": package.id,
-        "name": package.name.as_str(),
-        "description": package.description,
-        "metadata": package.metadata,
-        "artifacts": package.artifacts.len(),
-        "createdAt": time(package.created_ms),
-    })
+/// A named thing that devices run or store.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Package {
+    id: PackageId,
+    name: PackageName,
+    description: String,
+    /// The operator's own.
+    #[schema(value_type = Object)]
+    metadata: Map<String, Value>,
+    /// How many versions there are.
+    artifacts: usize,
+    created_at: Time,
 }
 
-pub fn artifact(artifact: &Artifact) -> Value {
-    let mut shape = json!({
-        "id": artifact.id,
-        "package": artifact.package.as_str(),
-        "version": artifact.version.as_str(),
-        "size": artifact.size.get(),
-        "sha256": artifact.digest.to_string(),
-        "type": artifact.kind.as_str(),
-        "createdAt": time(artifact.created_ms),
-    });
-    if let Some(version) = &artifact.image_version {
-        shape["imageVersion"] = json!(version.to_string());
+pub fn package(package: &fleet::Package) -> Package {
+    Package {
+        id: package.id,
+        name: package.name.clone(),
+        description: package.description.clone(),
+        metadata: package.metadata.clone(),
+        artifacts: package.artifacts.len(),
+        created_at: Time(package.created_ms),
     }
-    shape
 }
 
-pub fn deployed(artifact: &DeployedArtifact) -> Value {
-    json!({
-        "package": artifact.package.as_str(),
-        "version": artifact.version.as_str(),
-        "size": artifact.size.get(),
-        "sha256": artifact.digest.to_string(),
-        "change": artifact.change.as_str(),
-    })
+/// A version of a package: bytes that never change.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Artifact {
+    id: ArtifactId,
+    package: PackageName,
+    version: Version,
+    /// In bytes.
+    #[schema(minimum = 1)]
+    size: u64,
+    sha256: Digest,
+    /// What its first bytes say it is.
+    #[serde(rename = "type")]
+    #[schema(value_type = fleet::ImageKind)]
+    kind: &'static str,
+    created_at: Time,
+    /// The version in the header of the image, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    image_version: Option<String>,
 }
 
-pub fn deployment(deployment: &Deployment, active: bool) -> Value {
-    json!({
-        "id": deployment.id,
-        "cohort": deployment.cohort,
-        "name": deployment.name.as_str(),
-        "sequence": deployment.sequence.get(),
-        "active": active,
-        "artifacts": deployment.artifacts.iter().map(deployed).collect::<Vec<_>>(),
-        "author": deployment.author,
-        "createdAt": time(deployment.created_ms),
-    })
+pub fn artifact(artifact: &fleet::Artifact) -> Artifact {
+    Artifact {
+        id: artifact.id,
+        package: artifact.package.clone(),
+        version: artifact.version.clone(),
+        size: artifact.size.get(),
+        sha256: artifact.digest,
+        kind: artifact.kind.as_str(),
+        created_at: Time(artifact.created_ms),
+        image_version: artifact.image_version.as_ref().map(ToString::to_string),
+    }
 }
 
-pub fn cohort(cohort: &Cohort) -> Value {
-    json!({
-        "id": cohort.id,
-        "name": cohort.name.as_str(),
-        "deviceCount": cohort.devices,
-        "activeDeployment": cohort.active().map(|active| deployment(active, true)),
-        "createdAt": time(cohort.created_ms),
-    })
+/// An artifact as part of a deployment.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeployedArtifact {
+    package: PackageName,
+    version: Version,
+    /// In bytes.
+    #[schema(minimum = 1)]
+    size: u64,
+    sha256: Digest,
+    /// Against the deployment before.
+    #[schema(value_type = fleet::Change)]
+    change: &'static str,
 }
 
-pub fn difference(difference: &Difference) -> Value {
-    let plain = |artifacts: &[DeployedArtifact]| -> Vec<Value> {
+/// The immutable set of package versions of a cohort.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Deployment {
+    id: DeploymentId,
+    cohort: CohortId,
+    name: DeploymentName,
+    /// Its place in the project's history.
+    #[schema(minimum = 1, maximum = 2147483647)]
+    sequence: u32,
+    /// Whether it is the newest of its cohort.
+    active: bool,
+    artifacts: Vec<DeployedArtifact>,
+    /// The name of the key that made it.
+    author: String,
+    created_at: Time,
+}
+
+pub fn deployment(deployment: &fleet::Deployment, active: bool) -> Deployment {
+    let deployed = |artifact: &fleet::DeployedArtifact| DeployedArtifact {
+        package: artifact.package.clone(),
+        version: artifact.version.clone(),
+        size: artifact.size.get(),
+        sha256: artifact.digest,
+        change: artifact.change.as_str(),
+    };
+    Deployment {
+        id: deployment.id,
+        cohort: deployment.cohort,
+        name: deployment.name.clone(),
+        sequence: deployment.sequence.get(),
+        active,
+        artifacts: deployment.artifacts.iter().map(deployed).collect(),
+        author: deployment.author.clone(),
+        created_at: Time(deployment.created_ms),
+    }
+}
+
+/// Devices that should run the same set of packages.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cohort {
+    id: CohortId,
+    name: CohortName,
+    device_count: u64,
+    /// Null where nothing was deployed yet.
+    #[schema(required)]
+    active_deployment: Option<Deployment>,
+    /// How many of its devices are connected, as last counted; null until they have been.
+    #[schema(required)]
+    online_count: Option<u64>,
+    /// How far the active deployment had come when its devices were last counted.
+    #[schema(required)]
+    progress: Option<Progress>,
+    created_at: Time,
+}
+
+/// A cohort, with what was last counted of it.
+pub fn cohort(cohort: &fleet::Cohort, counted: Option<&CohortFigures>) -> Cohort {
+    let active = cohort.active().map(|active| active.id);
+    let of_active = counted
+        .and_then(|counted| counted.progress)
+        .filter(|(of, _)| Some(*of) == active);
+    Cohort {
+        id: cohort.id,
+        name: cohort.name.clone(),
+        device_count: cohort.devices,
+        active_deployment: cohort.active().map(|active| deployment(active, true)),
+        online_count: counted.map(|counted| counted.online),
+        progress: of_active.map(|(_, counted)| progress(&counted)),
+        created_at: Time(cohort.created_ms),
+    }
+}
+
+/// The devices of a deployment's cohort, by how far each has come; each is counted once.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Not heard of it yet.
+    pending: u64,
+    /// Acknowledged the manifest, or a later one.
+    notified: u64,
+    /// Reported that they download.
+    downloading: u64,
+    /// Reported that they have it.
+    downloaded: u64,
+    /// Reported that they write or boot it.
+    updating: u64,
+    /// Run the wanted version of every package of it that they report on.
+    done: u64,
+    /// Reported a failure.
+    failed: u64,
+    /// Bytes of its artifacts served to devices of the cohort since the gateway started.
+    bytes_served: u64,
+}
+
+pub fn progress(counted: &control::Progress) -> Progress {
+    Progress {
+        pending: counted.pending,
+        notified: counted.notified,
+        downloading: counted.downloading,
+        downloaded: counted.downloaded,
+        updating: counted.updating,
+        done: counted.done,
+        failed: counted.failed,
+        bytes_served: counted.bytes_served,
+    }
+}
+
+/// A cohort by its id and name.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CohortRef {
+    id: CohortId,
+    name: CohortName,
+}
+
+pub fn cohort_ref(cohort: &fleet::Cohort) -> CohortRef {
+    CohortRef {
+        id: cohort.id,
+        name: cohort.name.clone(),
+    }
+}
+
+/// What a deployment would change for the devices of its cohort.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Difference {
+    added: Vec<PackageVersion>,
+    changed: Vec<ChangedPackage>,
+    removed: Vec<PackageVersion>,
+    unchanged: Vec<PackageVersion>,
+}
+
+/// A version of a package, and how large it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PackageVersion {
+    package: PackageName,
+    version: Version,
+    /// In bytes.
+    #[schema(minimum = 1)]
+    size: u64,
+}
+
+/// A package that changes its version.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangedPackage {
+    package: PackageName,
+    from: Version,
+    to: Version,
+    #[schema(value_type = fleet::Change)]
+    change: &'static str,
+    /// Of the version that it changes to, in bytes.
+    #[schema(minimum = 1)]
+    size: u64,
+}
+
+pub fn difference(difference: &fleet::Difference) -> Difference {
+    let plain = |artifacts: &[fleet::DeployedArtifact]| -> Vec<PackageVersion> {
         artifacts
             .iter()
-            .map(|a| json!({"package": a.package.as_str(), "version": a.version.as_str(), "size": a.size.get()}))
+            .map(|artifact| PackageVersion {
+                package: artifact.package.clone(),
+                version: artifact.version.clone(),
+                size: artifact.size.get(),
+            })
             .collect()
     };
-    let changed = |changed: &Changed| {
-        json!({
-            "package": changed.to.package.as_str(),
-            "from": changed.from.version.as_str(),
-            "to": changed.to.version.as_str(),
-            "change": changed.to.change.as_str(),
-            "size": changed.to.size.get(),
-        })
+    let changed = |changed: &fleet::Changed| ChangedPackage {
+        package: changed.to.package.clone(),
+        from: changed.from.version.clone(),
+        to: changed.to.version.clone(),
+        change: changed.to.change.as_str(),
+        size: changed.to.size.get(),
     };
-    json!({
-        "added": plain(&difference.added),
-        "changed": difference.changed.iter().map(changed).collect::<Vec<_>>(),
-        "removed": plain(&difference.removed),
-        "unchanged": plain(&difference.unchanged),
-    })
-}
-
-pub fn finding(finding: &Finding) -> Value {
-    json!({"rule": finding.rule, "severity": finding.severity.as_str(), "message": finding.message})
-}
-
-pub fn sequence_back(back: &SequenceGoesBack) -> Value {
-    let mut shape = finding(&back.finding());
-    shape["device"] = json!(back.device.as_str());
-    shape["sent"] = json!(back.sent);
-    shape["sequence"] = json!(back.sequence.get());
-    shape
-}
-
-pub fn package_state(state: &PackageState) -> Value {
-    json!({
-        "state": DeviceState::from_number(state.state).as_str(),
-        "stateNumber": state.state,
-        "reason": state.reason_str(),
-        "reasonNumber": state.reason,
-        "version": state.version,
-        "target": state.target,
-        "at": time(state.at_ms),
-    })
-}
-
-pub fn credential(credential: &Credential) -> Value {
-    let mut shape = json!({
-        "id": credential.id,
-        "type": credential.proof().kind(),
-        "createdAt": time(credential.created_ms),
-    });
-    match &credential.kind {
-        CredentialKind::Psk(identity) => shape["identity"] = json!(identity.to_string()),
-        CredentialKind::RawPublicKey(sha256) => shape["sha256"] = json!(sha256),
-        CredentialKind::Certificate(certificate) => {
-            let facts = certificate.facts.as_ref();
-            shape["sha256"] = json!(certificate.sha256);
-            shape["subject"] = json!(facts.map(|facts| subject(&facts.subject)));
-            shape["serial"] = json!(facts.map(|facts| &facts.serial));
-            shape["notBefore"] = json!(facts.map(|facts| time(facts.not_before_s * 1000)));
-            shape["notAfter"] = json!(facts.map(|facts| time(facts.not_after_s * 1000)));
-            shape["ca"] = json!(certificate.ca);
-            shape["pinned"] = json!(certificate.pinned);
-            shape["firstSeenAt"] = json!(certificate.first_seen_ms.map(time));
-        }
+    Difference {
+        added: plain(&difference.added),
+        changed: difference.changed.iter().map(changed).collect(),
+        removed: plain(&difference.removed),
+        unchanged: plain(&difference.unchanged),
     }
-    shape
 }
 
-pub fn subject(subject: &CertificateSubject) -> Value {
-    json!({"organization": subject.organization, "commonName": subject.common_name})
+/// One thing that a device would choke on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Finding {
+    /// A stable word for the rule.
+    rule: &'static str,
+    #[schema(value_type = fleet::Severity)]
+    severity: &'static str,
+    /// The number and the limit, in a sentence.
+    message: String,
 }
 
-pub fn api_key(key: &ApiKey) -> Value {
-    json!({
-        "id": key.id,
-        "name": key.name.as_str(),
-        "role": key.role,
-        "createdAt": time(key.created_ms),
-        "expiresAt": key.expires_ms.map(time),
-    })
+pub fn finding(finding: &fleet::Finding) -> Finding {
+    Finding {
+        rule: finding.rule,
+        severity: finding.severity.as_str(),
+        message: finding.message.clone(),
+    }
+}
+
+/// A device that would see the sequence number fall.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SequenceBack {
+    #[serde(flatten)]
+    finding: Finding,
+    device: DeviceName,
+    /// The highest number that it was sent.
+    sent: u32,
+    /// The number of what its cohort deploys.
+    sequence: u32,
+}
+
+pub fn sequence_back(back: &fleet::SequenceGoesBack) -> SequenceBack {
+    SequenceBack {
+        finding: finding(&back.finding()),
+        device: back.device.clone(),
+        sent: back.sent,
+        sequence: back.sequence.get(),
+    }
+}
+
+/// What a device last reported for a package.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PackageState {
+    #[schema(value_type = fleet::DeviceState)]
+    state: &'static str,
+    /// As it came.
+    state_number: u64,
+    /// The word for the reason; `other` where there is none.
+    reason: &'static str,
+    /// As it came.
+    reason_number: u64,
+    /// What it runs, if it said so.
+    #[schema(required)]
+    version: Option<String>,
+    /// What it is on its way to, if it said so.
+    #[schema(required)]
+    target: Option<String>,
+    at: Time,
+}
+
+pub fn package_state(state: &fleet::PackageState) -> PackageState {
+    PackageState {
+        state: fleet::DeviceState::from_number(state.state).as_str(),
+        state_number: state.state,
+        reason: state.reason_str(),
+        reason_number: state.reason,
+        version: state.version.clone(),
+        target: state.target.clone(),
+        at: Time(state.at_ms),
+    }
+}
+
+/// A credential of a device. A secret that was made with it is shown once, in the answer to the call that made it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Credential {
+    id: CredentialId,
+    created_at: Time,
+    #[serde(flatten)]
+    kind: CredentialKind,
+    /// Shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub secret: Option<String>,
+}
+
+/// What a credential is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "camelCase")]
+enum CredentialKind {
+    /// A pre-shared key.
+    Psk {
+        /// What the device calls itself.
+        identity: String,
+    },
+    /// A public key without a certificate.
+    RawPublicKey {
+        /// Of its SubjectPublicKeyInfo in DER.
+        sha256: Digest,
+    },
+    /// A certificate. What it says is null until it is used, where only its digest was given.
+    Certificate(CertificateFacts),
+}
+
+/// What is known of a device's certificate.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateFacts {
+    /// Of its DER.
+    sha256: Digest,
+    #[schema(required)]
+    subject: Option<Subject>,
+    /// In hexadecimal.
+    #[schema(required)]
+    serial: Option<String>,
+    #[schema(required)]
+    not_before: Option<Time>,
+    #[schema(required)]
+    not_after: Option<Time>,
+    /// The CA that vouched for it when it was last used.
+    #[schema(required)]
+    ca: Option<CaId>,
+    /// Whether somebody said that it is this device's, whatever its subject says.
+    pinned: bool,
+    #[schema(required)]
+    first_seen_at: Option<Time>,
+}
+
+pub fn credential(credential: &fleet::Credential) -> Credential {
+    let kind = match &credential.kind {
+        fleet::CredentialKind::Psk(identity) => CredentialKind::Psk {
+            identity: identity.to_string(),
+        },
+        fleet::CredentialKind::RawPublicKey(sha256) => CredentialKind::RawPublicKey { sha256: *sha256 },
+        fleet::CredentialKind::Certificate(certificate) => {
+            let facts = certificate.facts.as_ref();
+            CredentialKind::Certificate(CertificateFacts {
+                sha256: certificate.sha256,
+                subject: facts.map(|facts| subject(&facts.subject)),
+                serial: facts.map(|facts| facts.serial.clone()),
+                not_before: facts.map(|facts| Time(facts.not_before_s * 1000)),
+                not_after: facts.map(|facts| Time(facts.not_after_s * 1000)),
+                ca: certificate.ca,
+                pinned: certificate.pinned,
+                first_seen_at: certificate.first_seen_ms.map(Time),
+            })
+        }
+    };
+    Credential {
+        id: credential.id,
+        created_at: Time(credential.created_ms),
+        kind,
+        secret: None,
+    }
+}
+
+/// Whom a certificate is for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Subject {
+    #[schema(required)]
+    organization: Option<String>,
+    #[schema(required)]
+    common_name: Option<String>,
+}
+
+pub fn subject(subject: &fleet::CertificateSubject) -> Subject {
+    Subject {
+        organization: subject.organization.clone(),
+        common_name: subject.common_name.clone(),
+    }
+}
+
+/// A key of this API. The key itself is shown once, in the answer to the call that made it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKey {
+    id: KeyId,
+    name: KeyName,
+    role: Role,
+    created_at: Time,
+    /// Null: never.
+    #[schema(required)]
+    expires_at: Option<Time>,
+    /// Shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub key: Option<String>,
+}
+
+pub fn api_key(key: &fleet::ApiKey) -> ApiKey {
+    ApiKey {
+        id: key.id,
+        name: key.name.clone(),
+        role: key.role,
+        created_at: Time(key.created_ms),
+        expires_at: key.expires_ms.map(Time),
+        key: None,
+    }
 }
 
 /// The profile of ISO 8601 that RFC 3339 is, with a fixed number of digits.

@@ -1,10 +1,14 @@
 //! The router in this process over a real `Control` on a folder of its own: every call, and every bad input that is
 //! worth an answer of its own.
 
+mod audit;
+mod description;
 mod device_cas;
 mod devices;
 mod events;
 mod failures;
+mod figures;
+mod guesses;
 mod once;
 mod strict;
 
@@ -18,13 +22,14 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::{AdminState, Console, Readiness, router};
+use super::{AdminState, Console, Guard, Readiness, router};
 use crate::control::{Control, Options, SessionFacts};
 use crate::fleet::{LogLine, TimelineEvent};
 use crate::store::Store;
 use crate::telemetry::install_metrics;
 
-const KEY: &str = "a-bootstrap-key-for-tests";
+/// The key that administers from the first start on.
+pub const KEY: &str = "a-bootstrap-key-for-tests";
 
 #[tokio::test]
 async fn a_package_is_created_once_shown_and_deleted() {
@@ -1066,7 +1071,7 @@ async fn a_key_opens_what_its_role_allows_and_nothing_else() {
 async fn what_is_nowhere_or_not_possible_is_a_problem_too() {
     let api = Api::start().await;
     for path in [
-        "/",
+        "/nothing",
         "/v1",
         "/v2/projects",
         "/v1/projects/default/nothing",
@@ -1157,9 +1162,10 @@ async fn probes_are_open_and_metrics_want_a_key() {
 }
 
 /// A router over a folder of its own.
-struct Api {
-    router: Router,
-    control: Control,
+pub struct Api {
+    pub router: Router,
+    pub control: Control,
+    pub console: Console,
     readiness: Readiness,
     folder: TempDir,
 }
@@ -1168,8 +1174,21 @@ struct Api {
 const LIMIT: usize = 512 * 1024;
 
 impl Api {
-    async fn start() -> Api {
+    pub async fn start() -> Api {
         Api::over(tempfile::tempdir().unwrap()).await
+    }
+
+    /// Ends, and starts again on the same folder.
+    pub async fn restart(self) -> Api {
+        let Api {
+            router,
+            control,
+            folder,
+            ..
+        } = self;
+        control.close().await;
+        drop((router, control));
+        Api::over(folder).await
     }
 
     /// A gateway that is started over what another one left.
@@ -1181,23 +1200,26 @@ impl Api {
         let control = Control::start(store, options).await.unwrap().control;
         let readiness = Readiness::default();
         readiness.set(true);
+        let console = Console::default();
         let router = router(AdminState {
-            console: Console::default(),
+            console: console.clone(),
             control: control.clone(),
             metrics: install_metrics(),
             metrics_auth: true,
             max_artifact_bytes: LIMIT as u64,
             readiness: readiness.clone(),
+            guard: Guard::default(),
         });
         Api {
             router,
             control,
+            console,
             readiness,
             folder,
         }
     }
 
-    async fn artifact(&self, package: &str, version: &str, size: usize) {
+    pub async fn artifact(&self, package: &str, version: &str, size: usize) {
         // Exists already where an earlier version was uploaded.
         self.post("packages", &json!({"name": package})).await;
         let bytes = noise(size);
@@ -1206,11 +1228,11 @@ impl Api {
             .expect(201);
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], Body::empty()).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(
             "POST",
             path,
@@ -1220,7 +1242,7 @@ impl Api {
         .await
     }
 
-    async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send(
             "PATCH",
             path,
@@ -1230,7 +1252,7 @@ impl Api {
         .await
     }
 
-    async fn delete(&self, path: &str) -> Answer {
+    pub async fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], Body::empty()).await
     }
 
@@ -1241,7 +1263,7 @@ impl Api {
             .await
     }
 
-    async fn send(
+    pub async fn send(
         &self,
         method: &str,
         path: &str,
@@ -1257,7 +1279,12 @@ impl Api {
         .await
     }
 
-    fn request(method: &str, uri: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+    pub fn request(
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Request<Body> {
         let mut request = Request::builder().method(method).uri(uri);
         if !headers.iter().any(|(name, _)| *name == "authorization") {
             request = request.header("authorization", format!("Bearer {KEY}"));
@@ -1268,7 +1295,7 @@ impl Api {
         request.body(body.into()).unwrap()
     }
 
-    async fn call(&self, request: Request<Body>) -> Answer {
+    pub async fn call(&self, request: Request<Body>) -> Answer {
         let asked = format!("{} {}", request.method(), request.uri());
         let answer = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = answer.into_parts();
@@ -1298,25 +1325,25 @@ impl Api {
     }
 }
 
-struct Answer {
+pub struct Answer {
     asked: String,
-    status: u16,
-    headers: HeaderMap,
+    pub status: u16,
+    pub headers: HeaderMap,
     body: Bytes,
 }
 
 impl Answer {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    fn expect(&self, status: u16) -> Value {
+    pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}: {}", self.asked, self.text());
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
     /// Problem details with this status and this stable name.
-    fn problem(&self, status: u16, name: &str) -> Value {
+    pub fn problem(&self, status: u16, name: &str) -> Value {
         let problem = self.problem_of(status);
         assert_eq!(
             problem["type"],

@@ -97,50 +97,77 @@ impl CertificateFiles {
 
     /// Has the shards show what the files hold, until the task is ended. `shown` are the files as they were read last.
     pub async fn follow(self, shown: Stamps, config: ServerConfig, shards: Arc<Shards<Arc<DeviceEntry>>>) {
-        let (mut taken_up, mut last) = (shown, shown);
-        loop {
-            tokio::time::sleep(LOOKED_AT_EVERY).await;
-            let files = self.clone();
-            let (at_rest, before) = (last, taken_up);
-            let looked = tokio::task::spawn_blocking(move || {
-                let now = files.stamps();
-                let changed = now != before && now == at_rest;
-                (now, changed.then(|| files.read()))
-            });
-            // It has panicked, or the program ends.
-            let Ok((now, read)) = looked.await else { return };
-            last = now;
-            match read {
-                None => {}
-                Some(Ok(certificate)) => {
-                    taken_up = now;
-                    info!(
-                        file = %self.certificate.display(),
-                        certificate = %certificate.facts(),
-                        "the gateway's certificate was read again; handshakes from here on get it"
-                    );
-                    telemetry::emit(GatewayEvent::CertificateRead(CertificateRead::TakenUp));
-                    shards.reconfigure(ServerConfig {
-                        certificate: Some(certificate),
-                        ..config.clone()
-                    });
-                }
-                Some(Err(wrong)) => {
-                    // Said once for each change.
-                    taken_up = now;
-                    error!(
-                        error = &wrong as &dyn std::error::Error,
-                        "the gateway's certificate has changed and cannot be used; the one before stays in use"
-                    );
-                    telemetry::emit(GatewayEvent::CertificateRead(CertificateRead::Refused));
-                }
+        let file = self.certificate.display().to_string();
+        let paths = [self.certificate.clone(), self.key.clone()];
+        follow(paths, shown, move || self.read(), |read| match read {
+            Ok(certificate) => {
+                info!(
+                    file,
+                    certificate = %certificate.facts(),
+                    "the gateway's certificate was read again; handshakes from here on get it"
+                );
+                telemetry::emit(GatewayEvent::CertificateRead(CertificateRead::TakenUp));
+                shards.reconfigure(ServerConfig {
+                    certificate: Some(certificate),
+                    ..config.clone()
+                });
             }
-        }
+            Err(wrong) => {
+                error!(
+                    error = &wrong as &dyn std::error::Error,
+                    "the gateway's certificate has changed and cannot be used; the one before stays in use"
+                );
+                telemetry::emit(GatewayEvent::CertificateRead(CertificateRead::Refused));
+            }
+        })
+        .await;
     }
 
-    /// What tells a changed file from the same one.
+    /// What tells changed files from the same ones.
     pub fn stamps(&self) -> Stamps {
-        let of = |path: &Path| {
+        Stamps::of([&self.certificate, &self.key])
+    }
+}
+
+/// Reads two files once for each change of them, when both have been left alone from one look to the next, until the task is
+/// ended. `shown` are the files as they were read last.
+pub async fn follow<T: Send + 'static>(
+    paths: [PathBuf; 2],
+    shown: Stamps,
+    read: impl Fn() -> T + Send + Sync + 'static,
+    mut take_up: impl FnMut(T),
+) {
+    let files = Arc::new((paths, read));
+    let (mut taken_up, mut last) = (shown, shown);
+    loop {
+        tokio::time::sleep(LOOKED_AT_EVERY).await;
+        let files = Arc::clone(&files);
+        let (at_rest, before) = (last, taken_up);
+        let looked = tokio::task::spawn_blocking(move || {
+            let ([certificate, key], read) = &*files;
+            let now = Stamps::of([certificate, key]);
+            let changed = now != before && now == at_rest;
+            (now, changed.then(read))
+        });
+        // It has panicked, or the program ends.
+        let Ok((now, read)) = looked.await else { return };
+        last = now;
+        if let Some(read) = read {
+            // Wrong ones too: that is said once for each change.
+            taken_up = now;
+            take_up(read);
+        }
+    }
+}
+
+/// Both files, as far as they are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamps([Option<Stamp>; 2]);
+
+impl Stamps {
+    /// As they are.
+    pub fn of(paths: [&Path; 2]) -> Self {
+        Self(paths.map(|path| {
             let data = fs::metadata(path).ok()?;
             Some(Stamp {
                 device: data.dev(),
@@ -149,14 +176,9 @@ impl CertificateFiles {
                 changed_s: data.mtime(),
                 changed_ns: data.mtime_nsec(),
             })
-        };
-        Stamps([of(&self.certificate), of(&self.key)])
+        }))
     }
 }
-
-/// Both files, as far as they are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamps([Option<Stamp>; 2]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {

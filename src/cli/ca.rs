@@ -78,7 +78,10 @@ pub fn run(command: CaCommand) -> Result<(), Failure> {
             Ok(())
         }
         CaCommand::List { server } => {
-            server.output.list(&Client::new(&server)?.list("device-cas")?, CA);
+            let cas = Client::new(&server)?.list("device-cas")?;
+            server
+                .output
+                .list(&cas, CA, "no CA is believed yet: tessera ca add FILE");
             Ok(())
         }
         CaCommand::Remove { ca, yes, server } => {

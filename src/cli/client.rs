@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
+use tokio_rustls::rustls::crypto::ring::default_provider;
 use ureq::http::{Request, Response};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::Output;
@@ -30,6 +33,9 @@ pub struct ServerArgs {
     /// A file that holds the API key; otherwise TESSERA_API_KEY does
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
+    /// A file with the certificates (PEM) that the server's has to lead to; otherwise the system's count
+    #[arg(long, env = "TESSERA_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// The project
     #[arg(long, env = "TESSERA_PROJECT", default_value = "default", value_name = "NAME")]
     project: String,
@@ -68,12 +74,25 @@ impl Client {
             }
         };
         reachable(&args.url)?;
-        Ok(Self::at(&args.url, &args.project, key))
+        let roots = match args.url.starts_with("https://") {
+            true => Some(roots(args.ca_file.as_deref())?),
+            false => None,
+        };
+        Ok(Self::trusting(roots, &args.url, &args.project, key))
     }
 
     /// The client of the project `project` of the server at `url`.
     pub fn at(url: &str, project: &str, key: Secret) -> Self {
+        Self::trusting(None, url, project, key)
+    }
+
+    fn trusting(roots: Option<Vec<Certificate<'static>>>, url: &str, project: &str, key: Secret) -> Self {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::Specific(Arc::new(roots.unwrap_or_default())))
+            .unversioned_rustls_crypto_provider(Arc::new(default_provider()))
+            .build();
         let agent = Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
@@ -103,7 +122,7 @@ impl Client {
             let mut page = self.get(&next)?;
             match page["items"].take() {
                 Value::Array(more) => items.extend(more),
-                other => return Err(self.strange(&next, &format!("a list without items ({other})"))),
+                other => return Err(self.strange(&next, OK, &format!("a list without items ({other})"))),
             }
             match page["nextPageToken"].as_str() {
                 Some(token) => next = format!("{path}{separator}limit={PAGE}&pageToken={}", segment(token)),
@@ -117,7 +136,26 @@ impl Client {
         let mut page = self.get(&format!("{list}?name={}", segment(name)))?;
         match page["items"].get_mut(0) {
             Some(found) => Ok(found.take()),
-            None => Err(Failure::NotFound(format!("there is no {kind} {name:?}"))),
+            None => Err(Failure::NotFound(format!(
+                "there is no {kind} {name:?}; tessera {kind} list shows them"
+            ))),
+        }
+    }
+
+    /// The cohort of this name or id. A name goes before an id: nothing keeps a cohort from being called as another's id.
+    pub fn cohort(&self, named: &str) -> Result<Value, Failure> {
+        let not_found = match self.named("cohort", "cohorts", named) {
+            Err(Failure::NotFound(_)) => Failure::NotFound(format!(
+                "there is no cohort {named:?}; tessera cohort list shows them"
+            )),
+            answer => return answer,
+        };
+        if !named.starts_with("coh_") {
+            return Err(not_found);
+        }
+        match self.get(&format!("cohorts/{}", segment(named))) {
+            Err(Failure::Refused(problem)) if problem.status == 404 => Err(not_found),
+            answer => answer,
         }
     }
 
@@ -179,13 +217,14 @@ impl Client {
     pub fn post_lines(&self, path: &str, content_type: &str, bytes: &[u8]) -> Result<Vec<Value>, Failure> {
         let mut answer = self.call("POST", path, &[("Content-Type", content_type)], bytes)?;
         let text = self.text(&mut answer)?;
-        if !answer.status().is_success() {
-            return Err(self.refused(path, answer.status().as_u16(), &text));
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(self.refused(path, status.as_u16(), &text));
         }
         let lines = text.lines().map(serde_json::from_str);
         lines
             .collect::<Result<_, _>>()
-            .map_err(|error| self.strange(path, &error.to_string()))
+            .map_err(|error| self.strange(path, status.as_u16(), &error.to_string()))
     }
 
     /// Reads a file, to be copied from the reader.
@@ -225,7 +264,8 @@ impl Client {
         if text.is_empty() {
             return Ok((status.as_u16(), Value::Null));
         }
-        let body = serde_json::from_str(&text).map_err(|error| self.strange(path, &error.to_string()))?;
+        let body = serde_json::from_str(&text)
+            .map_err(|error| self.strange(path, status.as_u16(), &error.to_string()))?;
         Ok((status.as_u16(), body))
     }
 
@@ -269,14 +309,16 @@ impl Client {
     fn refused(&self, path: &str, status: u16, text: &str) -> Failure {
         match serde_json::from_str::<Problem>(text) {
             Ok(problem) => Failure::Refused(Box::new(Problem { status, ..problem })),
-            Err(_) => self.strange(path, &format!("status {status}")),
+            Err(_) => self.strange(path, status, &format!("status {status}")),
         }
     }
 
-    fn strange(&self, path: &str, what: &str) -> Failure {
+    /// What to say of an answer that is none of Tessera's.
+    pub fn strange(&self, path: &str, status: u16, what: &str) -> Failure {
         Failure::Strange {
             url: format!("{}/{path}", self.base),
             what: what.to_owned(),
+            status,
         }
     }
 }
@@ -295,15 +337,46 @@ fn api_key(place: &str, bytes: &[u8]) -> Result<Secret, Failure> {
     }
 }
 
-/// This client speaks no TLS: better said than tried.
 fn reachable(url: &str) -> Result<(), Failure> {
-    if url.starts_with("http://") {
+    if url.starts_with("http://") || url.starts_with("https://") {
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "{url:?} is not an http:// address; where the server is behind TLS, reach it through a tunnel or a proxy on \
-         this machine (--url, TESSERA_URL)"
+        "{url:?} is not the address of a server; accepted: http:// or https:// and its name (--url, TESSERA_URL)"
     )))
+}
+
+/// The certificates that the server's has to lead to: those of the file, or the system's.
+fn roots(file: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {
+    let read = |path: &Path| {
+        let pem = fs::read(path).map_err(|source| Failure::File {
+            path: path.to_owned(),
+            source,
+        })?;
+        let found: Vec<_> = parse_pem(&pem)
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                // Keys are none of our business here, and what is broken leads to nothing.
+                Ok(_) | Err(_) => None,
+            })
+            .collect();
+        match found.is_empty() {
+            true => Err(Failure::Usage(format!(
+                "there is no certificate in {path:?}; accepted: PEM (--ca-file, TESSERA_CA_FILE)"
+            ))),
+            false => Ok(found),
+        }
+    };
+    if let Some(file) = file {
+        return read(file);
+    }
+    match SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists()) {
+        Some(path) => read(path),
+        None => Err(Failure::Usage(format!(
+            "this system has no certificates to trust in {}; name a file with --ca-file or TESSERA_CA_FILE",
+            SYSTEM_ROOTS.join(", ")
+        ))),
+    }
 }
 
 /// Percent-encodes a path segment or a query value.
@@ -332,7 +405,14 @@ pub fn package_version(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// RFC 9110 section 15.3.2.
+/// Where Debian and Alpine, and where Fedora keep them.
+const SYSTEM_ROOTS: [&str; 2] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+];
+
+/// RFC 9110 sections 15.3.1 and 15.3.2.
+pub const OK: u16 = 200;
 const CREATED: u16 = 201;
 /// How often a request is sent that must not be lost: a server that is started again is back in between.
 const ATTEMPTS: u32 = 3;

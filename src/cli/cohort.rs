@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Output;
 use super::client::{Client, ServerArgs};
+use super::deployment::nothing_deployed;
 use super::failure::Failure;
 use super::output::{Column, ago, field, print, say, table, takes_colour};
 
@@ -22,7 +23,7 @@ pub enum CohortCommand {
     },
     /// Delete a cohort that has neither devices nor deployments
     Delete {
-        /// Its name
+        /// Its name or id
         name: String,
         #[command(flatten)]
         server: ServerArgs,
@@ -32,9 +33,12 @@ pub enum CohortCommand {
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// What was deployed to a cohort, newest first, a column per package
+    /// The last ten deployments of a cohort, newest first, a column for each of their packages
+    ///
+    /// Beside each version is what it was to the deployment before: ↑ an upgrade, ↓ a downgrade, + added, – unchanged; nothing
+    /// where the package is not in it. `tessera deployment list` has them all.
     History {
-        /// The cohort's name
+        /// The cohort's name or id
         name: String,
         #[command(flatten)]
         server: ServerArgs,
@@ -53,38 +57,43 @@ pub fn run(command: CohortCommand) -> Result<(), Failure> {
         }
         CohortCommand::Delete { name, server } => {
             let client = Client::new(&server)?;
-            let cohort = client.named("cohort", "cohorts", &name)?;
+            let cohort = client.cohort(&name)?;
             client.delete(&format!("cohorts/{}", field(&cohort, "/id")))?;
-            say(&format!("cohort {name} is deleted"));
+            say(&format!("cohort {} is deleted", field(&cohort, "/name")));
             Ok(())
         }
         CohortCommand::List { server } => {
-            server
-                .output
-                .list(&Client::new(&server)?.list("cohorts")?, COHORT);
+            let cohorts = Client::new(&server)?.list("cohorts")?;
+            let none = "there is no cohort yet: tessera cohort create NAME";
+            server.output.list(&cohorts, COHORT, none);
             Ok(())
         }
         CohortCommand::History { name, server } => {
             let client = Client::new(&server)?;
-            let cohort = client.named("cohort", "cohorts", &name)?;
-            let deployments = client.list(&format!("cohorts/{}/deployments", field(&cohort, "/id")))?;
-            match server.output {
-                Output::Table if deployments.is_empty() => {
-                    say(&format!(
-                        "nothing was deployed to {name} yet: tessera deploy {name} --package …"
-                    ));
-                }
-                Output::Table => print(&history(&deployments, takes_colour())),
-                Output::Json | Output::Ndjson => server.output.list(&deployments, &[]),
+            let cohort = client.cohort(&name)?;
+            let path = format!("cohorts/{}/deployments", field(&cohort, "/id"));
+            let name = field(&cohort, "/name");
+            if server.output != Output::Table {
+                server.output.list(&client.list(&path)?, &[], "");
+                return Ok(());
+            }
+            let page = client.get(&format!("{path}?limit={HISTORY}"))?;
+            let shown = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if shown.is_empty() {
+                say(&nothing_deployed(&name));
+                return Ok(());
+            }
+            print(&history(shown, takes_colour()));
+            if page["nextPageToken"].is_string() {
+                say(&format!("there are older ones: tessera deployment list {name}"));
             }
             Ok(())
         }
     }
 }
 
-/// One row per deployment, one column per package that any of the last ten has.
-fn history(newest_first: &[Value], colour: bool) -> String {
-    let shown = &newest_first[..newest_first.len().min(HISTORY)];
+/// One row per deployment, one column per package that any of them has.
+fn history(shown: &[Value], colour: bool) -> String {
     let packages: BTreeSet<&str> = shown
         .iter()
         .flat_map(|deployment| deployment["artifacts"].as_array().into_iter().flatten())
@@ -95,8 +104,12 @@ fn history(newest_first: &[Value], colour: bool) -> String {
     heading.extend(packages.iter().map(|package| (*package).to_owned()));
     heading.extend(["WHEN", "BY", "SEQUENCE"].map(str::to_owned));
     let mut rows = vec![heading];
-    for (age, deployment) in shown.iter().enumerate() {
-        let mark = if age == 0 { "●" } else { "" };
+    for deployment in shown {
+        let mark = if deployment["active"] == true {
+            "● active"
+        } else {
+            ""
+        };
         let mut row = vec![mark.to_owned(), field(deployment, "/name")];
         row.extend(packages.iter().map(|package| cell(deployment, package, colour)));
         row.push(ago(deployment, "/createdAt"));
@@ -116,11 +129,15 @@ fn cell(deployment: &Value, package: &str, colour: bool) -> String {
         return String::new();
     };
     let (glyph, paint) = glyph(artifact["change"].as_str().unwrap_or_default());
-    let text = format!("{} {glyph}", field(artifact, "/version"));
+    painted(&format!("{} {glyph}", field(artifact, "/version")), paint, colour)
+}
+
+/// Text in a glyph's colour, where it may have one.
+pub fn painted(text: &str, paint: &str, colour: bool) -> String {
     if colour && !paint.is_empty() {
         format!("\u{1b}[{paint}m{text}\u{1b}[0m")
     } else {
-        text
+        text.to_owned()
     }
 }
 
@@ -135,6 +152,7 @@ pub fn glyph(change: &str) -> (&'static str, &'static str) {
     }
 }
 
+/// Deployments of a history: what fits a screen.
 const HISTORY: usize = 10;
 
 const COHORT: &[Column] = &[
@@ -156,7 +174,7 @@ mod tests {
     fn a_history_has_a_column_per_package_and_a_glyph_per_cell() {
         let deployment = |name: &str, sequence: u32, artifacts: Value| {
             json!({ "name": name, "sequence": sequence, "artifacts": artifacts, "author": "bootstrap",
-                    "createdAt": "in a test" })
+                    "createdAt": "in a test", "active": sequence == 3 })
         };
         let of = |package: &str, version: &str, change: &str| json!({ "package": package, "version": version, "change": change });
         let shown = history(
@@ -177,10 +195,10 @@ mod tests {
         );
         assert_eq!(
             shown,
-            "   NAME    assets  main     WHEN       BY         SEQUENCE\n\
-             ●  third           1.0.0 ↓  in a test  bootstrap  3\n   \
-                second  7 –     1.1.0 ↑  in a test  bootstrap  2\n   \
-                first   7 +     1.0.0 +  in a test  bootstrap  1\n"
+            "          NAME    assets  main     WHEN       BY         SEQUENCE\n\
+             ● active  third           1.0.0 ↓  in a test  bootstrap  3\n          \
+                       second  7 –     1.1.0 ↑  in a test  bootstrap  2\n          \
+                       first   7 +     1.0.0 +  in a test  bootstrap  1\n"
         );
     }
 }

@@ -5,14 +5,19 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs, package_version};
 use super::cohort::glyph;
+use super::deployment::{self, CREATED};
 use super::failure::Failure;
-use super::output::{Column, Output, ago, bytes, confirm_by_typing, field, print, rfc3339, say};
+use super::output::{Output, bytes, confirm_by_typing, count, field, print, rfc3339, say};
+use super::rollout::Limits;
 use crate::clock;
 
 /// Arguments of `tessera deploy`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 not allowed, 5 somebody else deployed meanwhile, 6 the rollout failed: a \
+device did (more than --fail-if allows), or --timeout was over. A deployment goes on when the wait for it ends.")]
 pub struct DeployArgs {
-    /// The cohort's name
+    /// The cohort, by name or id
     cohort: String,
     /// A version to deploy; the set is exactly what is given
     #[arg(
@@ -32,14 +37,25 @@ pub struct DeployArgs {
     /// Do not ask, whatever is removed or goes back
     #[arg(short, long)]
     yes: bool,
+    /// Wait until every device of the cohort is done or has failed, through restarts of the gateway
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+    #[command(flatten)]
+    limits: Limits,
     #[command(flatten)]
     server: ServerArgs,
 }
 
 /// Deploys.
 pub fn run(args: DeployArgs) -> Result<(), Failure> {
+    if args.limits.is_any() && !args.wait {
+        return Err(Failure::Usage(
+            "--timeout and --fail-if say what ends the wait of --wait, which is missing".to_owned(),
+        ));
+    }
     let client = Client::new(&args.server)?;
-    let cohort = client.named("cohort", "cohorts", &args.cohort)?;
+    let cohort = client.cohort(&args.cohort)?;
+    let cohort_name = field(&cohort, "/name");
     let path = format!("cohorts/{}/deployments", field(&cohort, "/id"));
     let artifacts: Vec<Value> = args
         .packages
@@ -66,10 +82,12 @@ pub fn run(args: DeployArgs) -> Result<(), Failure> {
         return Ok(());
     }
     say(review(&preview).trim_end());
-    confirm(&preview, &args)?;
-    args.server
-        .output
-        .one(&client.post_once(&path, &order)?, DEPLOYMENT);
+    confirm(&preview, &cohort_name, args.yes)?;
+    let made = client.post_once(&path, &order)?;
+    if args.wait {
+        return deployment::wait(client, &made, &cohort_name, &args.limits, args.server.output);
+    }
+    args.server.output.one(&made, CREATED);
     Ok(())
 }
 
@@ -116,10 +134,9 @@ fn review(preview: &Value) -> String {
     if ["added", "changed", "removed"].into_iter().all(same) {
         lines.push("  nothing changes: this is what the cohort has already".to_owned());
     }
-    let devices = preview["devices"].as_u64().unwrap_or(0);
     lines.push(format!(
-        "  {devices} device{}, {} online; {} each, {} in all",
-        if devices == 1 { "" } else { "s" },
+        "  {}, {} online; {} each, {} in all",
+        count(preview["devices"].as_u64().unwrap_or(0), "device"),
         field(preview, "/online"),
         bytes(preview["bytesPerDevice"].as_u64().unwrap_or(0)),
         bytes(preview["bytesTotal"].as_u64().unwrap_or(0)),
@@ -136,15 +153,15 @@ fn review(preview: &Value) -> String {
 }
 
 /// Asks where the deployment goes back, removes something, or would be rejected by a stock device.
-fn confirm(preview: &Value, args: &DeployArgs) -> Result<(), Failure> {
+fn confirm(preview: &Value, cohort: &str, yes: bool) -> Result<(), Failure> {
     let reasons = grave(preview);
-    if reasons.is_empty() || args.yes {
+    if reasons.is_empty() || yes {
         return Ok(());
     }
     let reasons = reasons.join(", ");
     confirm_by_typing(
         &format!("the deployment {reasons}"),
-        ("the cohort's name", &args.cohort),
+        ("the cohort's name", cohort),
         "nothing was deployed",
     )
 }
@@ -174,25 +191,6 @@ fn grave(preview: &Value) -> Vec<&'static str> {
     }
     reasons
 }
-
-const DEPLOYMENT: &[Column] = &[
-    ("NAME", |deployment| field(deployment, "/name")),
-    ("SEQUENCE", |deployment| field(deployment, "/sequence")),
-    ("PACKAGES", |deployment| {
-        let artifacts = deployment["artifacts"]
-            .as_array()
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        let shown: Vec<String> = artifacts
-            .iter()
-            .map(|artifact| format!("{}@{}", field(artifact, "/package"), field(artifact, "/version")))
-            .collect();
-        shown.join(" ")
-    }),
-    ("BY", |deployment| field(deployment, "/author")),
-    ("CREATED", |deployment| ago(deployment, "/createdAt")),
-    ("ID", |deployment| field(deployment, "/id")),
-];
 
 #[cfg(test)]
 mod tests {

@@ -240,7 +240,12 @@ pub fn run(command: DeviceCommand) -> Result<(), Failure> {
                 [] => "devices".to_owned(),
                 query => format!("devices?{}", query.join("&")),
             };
-            server.output.list(&Client::new(&server)?.list(&path)?, DEVICE);
+            let devices = Client::new(&server)?.list(&path)?;
+            let none = match filters.query().is_empty() {
+                true => "there is no device yet: tessera device create NAME, or tessera device import FILE",
+                false => "no device is like that",
+            };
+            server.output.list(&devices, DEVICE, none);
             Ok(())
         }
         DeviceCommand::Show { name, server } => show::run(&name, &server),

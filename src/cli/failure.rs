@@ -38,6 +38,8 @@ pub enum Failure {
         url: String,
         /// What is strange.
         what: String,
+        /// The HTTP status that came with it.
+        status: u16,
     },
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]
@@ -50,6 +52,12 @@ pub enum Failure {
     /// A command of several parts failed in one of them.
     #[error("{0}")]
     Failed(String),
+    /// A rollout failed, by what devices say or by the time that it took.
+    #[error("{0}")]
+    Rollout(String),
+    /// Somebody else's deployment came in between.
+    #[error("{0}")]
+    Superseded(String),
     /// The server could not start, or stopped.
     #[error(transparent)]
     Program(Box<dyn Error + Send + Sync>),
@@ -96,6 +104,9 @@ impl Problem {
         let mut text = match (self.title.as_str(), self.detail.as_str()) {
             (title, "") => title.to_owned(),
             ("", detail) => detail.to_owned(),
+            // The title says that there is no such thing, perhaps in a body that whoever typed the name knows nothing of. The
+            // detail says what there is not, and what there is.
+            (_, detail) if [NOT_FOUND, UNKNOWN_REFERENCE].contains(&self.kind.as_str()) => detail.to_owned(),
             (title, detail) => format!("{title}: {detail}"),
         };
         for error in self.errors.iter().filter(|error| error.adds_to(&self.detail)) {
@@ -135,7 +146,25 @@ impl Failure {
         Self::Program(Box::new(error))
     }
 
-    /// 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict.
+    /// Whether the same may be answered in a while: nobody is there, or somebody says that it cannot be done right now.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(problem) => problem.status == 429 || problem.status >= 500,
+            // What stands before a gateway that is being started answers in its place.
+            Self::Strange { status, .. } => *status >= 500,
+            Self::Usage(_)
+            | Self::Config(_)
+            | Self::NotFound(_)
+            | Self::File { .. }
+            | Self::Failed(_)
+            | Self::Rollout(_)
+            | Self::Superseded(_)
+            | Self::Program(_) => false,
+        }
+    }
+
+    /// 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 rollout failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Config(_) => 2,
@@ -149,6 +178,8 @@ impl Failure {
                 409 => 5,
                 _ => 1,
             },
+            Self::Superseded(_) => 5,
+            Self::Rollout(_) => 6,
             Self::Unreachable { .. }
             | Self::Strange { .. }
             | Self::File { .. }
@@ -175,6 +206,8 @@ impl Failure {
     }
 }
 
+/// The type of the problem of an address that leads nowhere.
+const NOT_FOUND: &str = "urn:tessera:problem:not-found";
 /// The type of the problem of a body that names a cohort or an artifact that does not exist.
 const UNKNOWN_REFERENCE: &str = "urn:tessera:problem:unknown-reference";
 
@@ -239,9 +272,39 @@ mod tests {
 
     #[test]
     fn a_name_in_the_body_that_nothing_has_is_not_found() {
-        let body = r#"{"type": "urn:tessera:problem:unknown-reference", "status": 422}"#;
+        let body = r#"{"type": "urn:tessera:problem:unknown-reference", "status": 422,
+            "title": "The body names something that does not exist", "detail": "there is no package \"a\""}"#;
         let problem: Problem = serde_json::from_str(body).expect("a problem");
-        assert_eq!(Failure::Refused(Box::new(problem)).exit_code(), 3);
+        let failure = Failure::Refused(Box::new(problem));
+        assert_eq!(failure.exit_code(), 3);
+        assert_eq!(failure.to_text(), "error: there is no package \"a\"");
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        let refused = |status| {
+            Failure::Refused(Box::new(Problem {
+                status,
+                ..Problem::default()
+            }))
+        };
+        let strange = |status| Failure::Strange {
+            url: "http://127.0.0.1".to_owned(),
+            what: "a page".to_owned(),
+            status,
+        };
+        for passing in [refused(429), refused(503), refused(507), strange(502)] {
+            assert!(passing.may_pass(), "{passing:?}");
+        }
+        for lasting in [refused(401), refused(404), strange(200), strange(404)] {
+            assert!(!lasting.may_pass(), "{lasting:?}");
+        }
+    }
+
+    #[test]
+    fn a_rollout_that_failed_and_one_that_was_superseded_have_exit_codes_of_their_own() {
+        assert_eq!(Failure::Rollout("2 of 3 failed".to_owned()).exit_code(), 6);
+        assert_eq!(Failure::Superseded("by another".to_owned()).exit_code(), 5);
     }
 
     #[test]

@@ -85,7 +85,8 @@ pub fn run(command: KeyCommand) -> Result<(), Failure> {
             Ok(())
         }
         KeyCommand::List { server } => {
-            server.output.list(&Client::new(&server)?.list("keys")?, KEY);
+            let keys = Client::new(&server)?.list("keys")?;
+            server.output.list(&keys, KEY, "there is no API key");
             Ok(())
         }
         KeyCommand::Revoke { id, server } => {

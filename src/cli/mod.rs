@@ -1,24 +1,29 @@
 //! The command line: a noun, then a verb. One file per noun; the server and its client are the same binary.
 //!
 //! Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failure, 2 usage, 3 not found,
-//! 4 not allowed, 5 conflict.
+//! 4 not allowed, 5 conflict, 6 rollout failed.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod ca;
 mod client;
 mod cohort;
+mod completions;
 mod config;
 mod demo;
 mod deploy;
+mod deployment;
 mod device;
 mod failure;
+mod interrupts;
 mod key;
 mod output;
 mod package;
+mod rollout;
 mod serve;
 mod session;
 mod settings;
@@ -48,7 +53,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Tessera: an OTA gateway for fleets of constrained devices.
 #[derive(Debug, Parser)]
-#[command(name = "tessera", version, disable_help_subcommand = true)]
+#[command(name = "tessera", version, disable_help_subcommand = true, after_help = AFTER_HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -80,9 +85,17 @@ enum Command {
     Session(session::SessionCommand),
     /// Deploy a set of package versions to a cohort
     Deploy(deploy::DeployArgs),
+    /// Who did what, when, and what it changed
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Deployments, and how far they have come
+    #[command(subcommand)]
+    Deployment(deployment::DeploymentCommand),
     /// API keys
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Print what makes a shell complete the words of this program
+    Completions(completions::CompletionsArgs),
 }
 
 impl Command {
@@ -97,10 +110,23 @@ impl Command {
             Self::Ca(command) => ca::run(command),
             Self::Session(command) => session::run(command),
             Self::Deploy(args) => deploy::run(args),
+            Self::Audit(command) => audit::run(command),
+            Self::Deployment(command) => deployment::run(command),
             Self::Key(command) => key::run(command),
+            Self::Completions(args) => completions::run(&args),
         }
     }
 }
+
+const AFTER_HELP: &str = "\
+To begin: tessera demo, or tessera serve and then, with the key that it prints, from another terminal:
+  export TESSERA_URL=http://127.0.0.1:8080 TESSERA_API_KEY=…
+  tessera cohort create lamps
+  tessera device create lamp-1 --cohort lamps
+  tessera package upload main@1.0.0 FILE
+  tessera deploy lamps --package main@1.0.0 --wait
+
+Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict, 6 rollout failed.";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -156,8 +182,16 @@ mod tests {
             "device list --cohort lamps",
             "device show lamp-1 --api-key-file key",
             "deploy lamps --name first --package main@1.4.0 --package assets@7 --dry-run",
+            "deploy lamps -p main@1.4.0 --wait --timeout 30m --fail-if failed>2% --fail-if pending>=5",
+            "deployment watch lamps -o ndjson --timeout 1h30m",
+            "deployment watch dep_7 --fail-if failed>2%",
+            "deployment show dep_7 -o json",
+            "deployment list lamps",
+            "completions bash",
             "session list -o json",
             "session failures --reason wrongKey --identity lamp-1-id@default",
+            "audit list --actor ci --action deployment.create --since 2026-01-31T00:00:00Z -n 5",
+            "audit list --subject main@1.4.0 --until 2026-01-31T00:00:00Z -o ndjson",
             "key create --role deploy",
             "key list",
             "key revoke key_1",
@@ -184,15 +218,38 @@ mod tests {
             ),
             ("device import", "FILE"),
             ("device export --format xml", "ndjson"),
+            ("audit list -n 0", "1000"),
             ("key create", "--role"),
             ("key create --role root", "deploy"),
             ("device list -o yaml", "ndjson"),
             ("config check --set coaps.max_sessions", "SECTION.KEY=VALUE"),
             ("rollout", "rollout"),
+            ("deploy lamps -p main@1 --wait --dry-run", "--dry-run"),
+            ("deploy lamps -p main@1 --wait --timeout 30", "1h30m"),
+            (
+                "deploy lamps -p main@1 --wait --fail-if broken>2%",
+                "downloading, downloaded",
+            ),
+            ("deployment watch", "ID|COHORT"),
+            ("deployment watch lamps --fail-if failed=2", ">, >=, <, <="),
+            ("completions tcsh", "fish"),
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains(named), "{line}: {error}");
+        }
+    }
+
+    /// Who reads the help types what it says.
+    #[test]
+    fn what_the_help_says_to_begin_with_is_understood() {
+        let lines: Vec<&str> = super::AFTER_HELP
+            .lines()
+            .filter_map(|line| line.strip_prefix("  tessera "))
+            .collect();
+        assert_eq!(lines.len(), 4);
+        for line in lines {
+            parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
     }
 

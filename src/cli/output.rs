@@ -1,6 +1,7 @@
 //! Data on standard output: as a table for people, as JSON or NDJSON for programs.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::Value;
@@ -23,9 +24,10 @@ pub enum Output {
 pub type Column = (&'static str, fn(&Value) -> String);
 
 impl Output {
-    /// Prints a list.
-    pub fn list(self, items: &[Value], columns: &[Column]) {
+    /// Prints a list. For people, one without anything in it is told in a sentence, `none`, and not as headings alone.
+    pub fn list(self, items: &[Value], columns: &[Column], none: &str) {
         match self {
+            Self::Table if items.is_empty() => say(none),
             Self::Table => {
                 let heading = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
                 let rows = items
@@ -177,6 +179,29 @@ pub fn ago(item: &Value, pointer: &str) -> String {
     }
 }
 
+/// How long something took, in its two largest units.
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (large, small) = match seconds {
+        0..60 => return format!("{seconds} s"),
+        60..3600 => ((seconds / 60, "min"), (seconds % 60, "s")),
+        3600..86_400 => ((seconds / 3600, "h"), (seconds % 3600 / 60, "min")),
+        _ => ((seconds / 86_400, "d"), (seconds % 86_400 / 3600, "h")),
+    };
+    match small {
+        (0, _) => format!("{} {}", large.0, large.1),
+        (amount, unit) => format!("{} {} {amount} {unit}", large.0, large.1),
+    }
+}
+
+/// `1 device`, `2 devices`.
+pub fn count(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
 /// A Unix time as RFC 3339, in UTC.
 pub fn rfc3339(unix_seconds: i64) -> Result<String, Failure> {
     time::OffsetDateTime::from_unix_timestamp(unix_seconds)
@@ -238,6 +263,23 @@ mod tests {
             harmless("error: unknown field `\u{1b}[2J\u{9b}31m`\r\n  because: \u{202e}grün"),
             "error: unknown field `\\u{1b}[2J\\u{9b}31m`\\r\n  because: \\u{202e}grün"
         );
+    }
+
+    #[test]
+    fn a_time_is_told_in_its_two_largest_units() {
+        for (seconds, shown) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (63, "1 min 3 s"),
+            (3600, "1 h"),
+            (3659, "1 h"),
+            (5400, "1 h 30 min"),
+            (86_399, "23 h 59 min"),
+            (90_000, "1 d 1 h"),
+        ] {
+            assert_eq!(span(Duration::from_secs(seconds)), shown);
+        }
     }
 
     #[test]

@@ -95,9 +95,9 @@ pub fn run(command: PackageCommand) -> Result<(), Failure> {
             package: None,
             server,
         } => {
-            server
-                .output
-                .list(&Client::new(&server)?.list("packages")?, PACKAGE);
+            let packages = Client::new(&server)?.list("packages")?;
+            let none = "there is no package yet: tessera package upload PACKAGE@VERSION FILE";
+            server.output.list(&packages, PACKAGE, none);
             Ok(())
         }
         PackageCommand::List {
@@ -105,7 +105,9 @@ pub fn run(command: PackageCommand) -> Result<(), Failure> {
             server,
         } => {
             let path = format!("packages/{}/artifacts", segment(&package));
-            server.output.list(&Client::new(&server)?.list(&path)?, ARTIFACT);
+            let artifacts = Client::new(&server)?.list(&path)?;
+            let none = format!("{package} has no version yet: tessera package upload {package}@VERSION FILE");
+            server.output.list(&artifacts, ARTIFACT, &none);
             Ok(())
         }
     }

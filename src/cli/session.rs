@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::client::{Client, ServerArgs, segment};
 use super::device::subject;
 use super::failure::Failure;
-use super::output::{Column, Output, ago, escaped, field, say};
+use super::output::{Column, ago, escaped, field};
 
 /// Verbs of `tessera session`.
 #[derive(Debug, Subcommand)]
@@ -37,7 +37,7 @@ pub fn run(command: SessionCommand) -> Result<(), Failure> {
     match command {
         SessionCommand::List { server } => {
             let sessions = Client::new(&server)?.list("sessions")?;
-            show(&server, &sessions, SESSION, "no device is connected");
+            server.output.list(&sessions, SESSION, "no device is connected");
         }
         SessionCommand::Failures {
             reason,
@@ -54,22 +54,12 @@ pub fn run(command: SessionCommand) -> Result<(), Failure> {
                 false => format!("sessions/failures?{}", query.join("&")),
             };
             let failures = Client::new(&server)?.list(&path)?;
-            show(
-                &server,
-                &failures,
-                FAILURE,
-                "no handshake like that has failed lately",
-            );
+            server
+                .output
+                .list(&failures, FAILURE, "no handshake like that has failed lately");
         }
     }
     Ok(())
-}
-
-fn show(server: &ServerArgs, items: &[Value], columns: &[Column], none: &str) {
-    match items.is_empty() && server.output == Output::Table {
-        true => say(none),
-        false => server.output.list(items, columns),
-    }
 }
 
 const SESSION: &[Column] = &[

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::client::{Client, ServerArgs, segment};
 use super::failure::Failure;
-use super::output::{Column, Output, escaped, field, say};
+use super::output::{Column, escaped, field};
 
 /// Arguments of `tessera device log`.
 #[derive(Debug, Args)]
@@ -33,11 +33,8 @@ pub fn run(args: &TimelineArgs) -> Result<(), Failure> {
     }
     let page = client.get(&path)?;
     let events = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if events.is_empty() && args.server.output == Output::Table {
-        say(&format!("nothing like that happened to {} yet", args.name));
-        return Ok(());
-    }
-    args.server.output.list(events, EVENT);
+    let none = format!("nothing like that happened to {} yet", args.name);
+    args.server.output.list(events, EVENT, &none);
     Ok(())
 }
 

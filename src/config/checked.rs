@@ -81,6 +81,12 @@ pub struct AdminConfig {
     pub max_artifact_bytes: u64,
     /// Connections served at a time; past that a waiting one gives way.
     pub max_connections: usize,
+    /// The certificate for TLS, with what leads to its CA; without one plain HTTP is spoken.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub tls_key_file: Option<PathBuf>,
+    /// Whether plain HTTP may be spoken beyond this machine.
+    pub insecure_plaintext: bool,
 }
 
 /// `[runtime]`: how the process uses the machine.
@@ -144,6 +150,9 @@ impl Default for Config {
                 metrics_auth: MetricsAuth::Key,
                 max_artifact_bytes: 256 << 20,
                 max_connections: 512,
+                tls_cert_file: None,
+                tls_key_file: None,
+                insecure_plaintext: false,
             },
             runtime: RuntimeConfig { shards: None },
             log: LogConfig {
@@ -200,6 +209,9 @@ impl Config {
             metrics_auth,
             max_artifact_bytes,
             max_connections,
+            tls_cert_file,
+            tls_key_file,
+            insecure_plaintext,
         } = admin;
         let RuntimeConfig { shards } = runtime;
         let LogConfig { format, filter } = log;
@@ -248,6 +260,9 @@ impl Config {
             // What a device can address: 2^20 blocks of 1024 bytes.
             setting("admin.max_artifact_bytes", Size(max_artifact_bytes, 1..=1 << 30)),
             setting("admin.max_connections", Count(max_connections, 16..=65_536)),
+            setting("admin.tls_cert_file", ReadableFile(tls_cert_file)),
+            setting("admin.tls_key_file", ReadableFile(tls_key_file)),
+            setting("admin.insecure_plaintext", insecure_plaintext),
             setting("runtime.shards", shards),
             setting(
                 "log.format",
@@ -327,6 +342,29 @@ impl Config {
                 "true".to_owned(),
                 "false, or coaps.certificate_file and coaps.private_key_file: the gateway shows a key too",
             ),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let admin = &self.admin;
+        match (&admin.tls_cert_file, &admin.tls_key_file) {
+            (Some(certificate), None) => contradiction(
+                "admin.tls_cert_file",
+                shown(certificate),
+                "admin.tls_key_file beside it, or neither",
+            ),
+            (None, Some(key)) => contradiction(
+                "admin.tls_key_file",
+                shown(key),
+                "admin.tls_cert_file beside it, or neither",
+            ),
+            // API keys would go over the network as they are.
+            (None, None) if !admin.listen.ip().to_canonical().is_loopback() && !admin.insecure_plaintext => {
+                contradiction(
+                    "admin.listen",
+                    admin.listen.to_string(),
+                    "an address of this machine alone, such as 127.0.0.1:8080, or admin.tls_cert_file and admin.tls_key_file, \
+                     or admin.insecure_plaintext = true where something before the gateway speaks TLS",
+                );
+            }
             (Some(_), Some(_)) | (None, None) => {}
         }
         found

@@ -65,6 +65,22 @@ fn every_kind_of_mistake_says_what_is_accepted() {
             "[coaps]\nraw_public_keys = true\n",
             "false, or coaps.certificate_file and coaps.private_key_file",
         ),
+        (
+            "[admin]\ntls_cert_file = \"cert.pem\"\n",
+            "admin.tls_key_file beside it, or neither",
+        ),
+        (
+            "[admin]\ntls_key_file = \"key.pem\"\n",
+            "admin.tls_cert_file beside it, or neither",
+        ),
+        (
+            "[admin]\nlisten = \"0.0.0.0:8080\"\n",
+            "admin.tls_cert_file and admin.tls_key_file, or admin.insecure_plaintext = true",
+        ),
+        (
+            "[admin]\nlisten = \"[::]:8080\"\n",
+            "an address of this machine alone, such as 127.0.0.1:8080",
+        ),
         ("[log]\nformat = true\n", r#""text" or "json""#),
         (
             "[log]\nfilter = \"inof\"\n",
@@ -98,6 +114,19 @@ fn every_kind_of_mistake_says_what_is_accepted() {
             "{text}: {said}"
         );
         assert!(said.contains(expected), "{text:?}: {expected:?} is not in {said}");
+    }
+}
+
+#[test]
+fn beyond_this_machine_plain_http_is_spoken_only_where_that_is_said() {
+    for text in [
+        "listen = \"127.0.0.2:1\"",
+        "listen = \"[::1]:1\"",
+        "listen = \"[::ffff:127.0.0.1]:1\"",
+        "listen = \"0.0.0.0:1\"\ninsecure_plaintext = true",
+        "listen = \"0.0.0.0:1\"\ntls_cert_file = \"a\"\ntls_key_file = \"b\"",
+    ] {
+        load_text(&format!("[admin]\n{text}\n"), &[]).unwrap();
     }
 }
 

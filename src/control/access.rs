@@ -123,6 +123,11 @@ impl Control {
         self.shared.note(entry);
     }
 
+    /// Notes whether a session observes what its device should have.
+    pub fn observing(&self, entry: &DeviceEntry, serial: u64, observes: bool) {
+        entry.note_observing(serial, observes);
+    }
+
     /// Notes where the device of a session is by now.
     pub fn moved(&self, entry: &DeviceEntry, serial: u64, peer: SocketAddr) {
         self.shared.directory.moved(entry, serial, peer);
@@ -139,8 +144,13 @@ impl Control {
         self.shared.directory.online()
     }
 
-    /// How many devices of a cohort have a session. Looks at all that have one.
+    /// How many devices of a cohort have a session; as last counted, where more than [`LOOKED_AT`] have one.
     pub fn online_in(&self, cohort: CohortId) -> u64 {
+        if self.online() > LOOKED_AT
+            && let Some(counted) = self.shared.figures.of_cohort(cohort)
+        {
+            return counted.online;
+        }
         let entries = self.shared.directory.all();
         let online = entries
             .iter()
@@ -151,6 +161,25 @@ impl Control {
     /// The entry of a device that somebody is talking to.
     pub fn entry(&self, id: DeviceId) -> Option<Arc<DeviceEntry>> {
         self.shared.directory.get(id)
+    }
+
+    /// The next live sessions of a project, by rising id of their devices, so many at most; and the last device looked at, if
+    /// there may be more after it. Costs no more than the page.
+    pub fn sessions_after(
+        &self,
+        project: ProjectId,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> (Vec<(Arc<DeviceEntry>, SessionFacts)>, Option<DeviceId>) {
+        let directory = &self.shared.directory;
+        let mut ids = directory.connected_after(project, after, limit.saturating_add(1));
+        let more = ids.len() > limit;
+        ids.truncate(limit);
+        let sessions = ids.iter().filter_map(|&id| {
+            let entry = directory.get(id)?;
+            entry.session().map(|session| (entry, session))
+        });
+        (sessions.collect(), ids.last().copied().filter(|_| more))
     }
 
     /// All live sessions.
@@ -202,6 +231,9 @@ impl Control {
         Ok(Some(entry).filter(|entry| entry.enabled()))
     }
 }
+
+/// Sessions that may be looked at one by one in answer to a question: some milliseconds.
+const LOOKED_AT: usize = 10_000;
 
 impl Shared {
     /// Puts a device on the list of those that something was seen of.

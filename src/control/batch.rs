@@ -69,6 +69,8 @@ pub struct Batch {
     view: Arc<View>,
     /// The devices that were changed, newest last.
     pub devices: Vec<Device>,
+    /// The devices that were made.
+    pub created: Vec<DeviceId>,
     /// To be published after the commit.
     pub changes: Vec<Change>,
     /// Identities that are no longer valid, and whose they were.
@@ -101,6 +103,7 @@ impl Batch {
             directory: Arc::clone(directory),
             view,
             devices: Vec::new(),
+            created: Vec::new(),
             changes: Vec::new(),
             retired: Vec::new(),
             events: Vec::new(),
@@ -150,6 +153,7 @@ impl Batch {
         subject: impl ToString,
         change: BeforeAfter,
     ) {
+        debug_assert!(AUDIT_ACTIONS.contains(&action), "{action} is not in the list");
         self.audit.push(AuditRow {
             project,
             at_ms: self.at_ms,
@@ -187,6 +191,7 @@ impl Batch {
             view: self.view,
             audited,
             devices: self.devices,
+            created: self.created,
             changes: self.changes,
             retired: self.retired,
             events: self.events,
@@ -204,6 +209,8 @@ pub struct Committed {
     pub audited: Option<i64>,
     /// The devices that were changed, newest last.
     pub devices: Vec<Device>,
+    /// The devices that were made.
+    pub created: Vec<DeviceId>,
     /// To be published.
     pub changes: Vec<Change>,
     /// Identities that are no longer valid.
@@ -286,6 +293,30 @@ impl BeforeAfter {
         }
     }
 }
+
+/// Every action that the audit tells of.
+pub const AUDIT_ACTIONS: [&str; 20] = [
+    "package.create",
+    "package.delete",
+    "artifact.create",
+    "artifact.delete",
+    "cohort.create",
+    "cohort.delete",
+    "deployment.create",
+    "device.create",
+    "device.update",
+    "device.push",
+    "device.delete",
+    "credential.create",
+    "credential.delete",
+    "credential.forget",
+    "device-ca.create",
+    "device-ca.delete",
+    "key.create",
+    "key.revoke",
+    "session.open",
+    "session.close",
+];
 
 /// A command in the queue, whatever its answer is.
 pub trait Job: Send {

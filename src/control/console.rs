@@ -93,7 +93,7 @@ impl Decision for OpenSession {
         batch.tx.insert_console_session(&row).await?;
         Arc::make_mut(&mut batch.view_mut().console_sessions).insert(row.hash, row);
         let opened = BeforeAfter::created(json!({ "expiresMs": row.expires_ms }));
-        batch.audit(&Actor::named(&key.name), None, "console.signIn", key.id, opened);
+        batch.audit(&Actor::named(&key.name), None, "session.open", key.id, opened);
         Ok(OpenedSession {
             text,
             expires_ms: row.expires_ms,
@@ -115,7 +115,7 @@ impl Decision for CloseSession {
         close(batch, &self.hash).await?;
         if let Some(key) = batch.view().key(row.key).cloned() {
             let closed = BeforeAfter::deleted(json!({ "expiresMs": row.expires_ms }));
-            batch.audit(&Actor::named(&key.name), None, "console.signOut", key.id, closed);
+            batch.audit(&Actor::named(&key.name), None, "session.close", key.id, closed);
         }
         Ok(())
     }

@@ -112,6 +112,28 @@ pub struct DevicePatch {
     pub allow_sequence_back: bool,
 }
 
+impl DevicePatch {
+    /// Whether a device would be other than it is.
+    #[must_use]
+    pub fn changes(&self, device: &Device) -> bool {
+        let mut after = device.clone();
+        self.apply(&mut after);
+        after != *device
+    }
+
+    fn apply(&self, device: &mut Device) {
+        device.cohort = self.cohort.unwrap_or(device.cohort);
+        device.enabled = self.enabled.unwrap_or(device.enabled);
+        if let Some(tags) = &self.tags {
+            device.tags.clone_from(tags);
+        }
+        device.tags.retain(|tag| !self.remove_tags.contains(tag));
+        device.tags.extend(self.add_tags.iter().cloned());
+        device.tags.sort();
+        device.tags.dedup();
+    }
+}
+
 /// What became of a device that was to be changed.
 #[derive(Debug, Clone)]
 pub struct DeviceUpdate {
@@ -253,6 +275,7 @@ impl Intake {
     /// Writes what has come in.
     pub async fn insert(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
         batch.tx.insert_devices(&self.devices).await?;
+        batch.created.extend(self.devices.iter().map(|device| device.id));
         batch
             .tx
             .insert_credentials(self.project, &self.credentials)
@@ -313,14 +336,8 @@ pub async fn update(
     patch: &DevicePatch,
 ) -> Result<DeviceUpdate, Stop> {
     let mut device = before.clone();
-    device.cohort = patch.cohort.unwrap_or(device.cohort);
-    device.enabled = patch.enabled.unwrap_or(device.enabled);
-    if let Some(tags) = &patch.tags {
-        device.tags.clone_from(tags);
-    }
-    device.tags.retain(|tag| !patch.remove_tags.contains(tag));
-    device.tags.extend(patch.add_tags.iter().cloned());
-    device.tags = checked_tags(device.tags)?;
+    patch.apply(&mut device);
+    check_count("tags", device.tags.len(), TAGS_OF_A_DEVICE)?;
     if device == *before {
         return Ok(DeviceUpdate {
             device,
@@ -400,9 +417,16 @@ impl Decision for DeleteDevice {
             .view_mut()
             .fleet
             .device_deleted(self.project, device.cohort)?;
+        // They go with it.
+        let credentials = batch.tx.credentials(device.id).await?;
+        let identities = credentials
+            .iter()
+            .map(|credential| credential.proof().to_string());
+        let mut before = describe(&device);
+        before["credentials"] = json!(identities.collect::<Vec<_>>());
         batch.tx.delete_device(device.id).await?;
         batch.changes.push(Change::DeviceDeleted(device.id));
-        let deleted = BeforeAfter::deleted(describe(&device));
+        let deleted = BeforeAfter::deleted(before);
         batch.audit(
             &self.actor,
             Some(self.project),

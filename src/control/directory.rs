@@ -10,7 +10,9 @@
 //! A change committed after the first read either finds the entry, or has moved the generation before the loader looks.
 //! Revisions decide when two updates cross.
 
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -22,7 +24,8 @@ use crate::fleet::{ArtifactId, CohortId, CredentialId, Device, DeviceId, DeviceN
 /// A device that somebody is talking to.
 pub struct DeviceEntry {
     id: DeviceId,
-    project: ProjectId,
+    /// Of its project.
+    traffic: Arc<Traffic>,
     name: DeviceName,
     /// Cohort, enabled and revision change together.
     record: Mutex<i64>,
@@ -30,6 +33,8 @@ pub struct DeviceEntry {
     cohort: AtomicI64,
     enabled: AtomicBool,
     session: Mutex<Option<SessionFacts>>,
+    /// Which of its sessions observes, see [`Self::is_observing`]; 0 is none.
+    observing: AtomicU32,
     seen: Seen,
     allowance: Allowance,
     directory: Weak<Directory>,
@@ -70,6 +75,8 @@ struct Seen {
     transfer_end: AtomicU64,
     /// Of the artifact in `transfer`.
     bytes_served: AtomicU64,
+    /// When its last block was, in seconds of Unix time.
+    block_s: AtomicU32,
     /// Whether its last block was served.
     finished: AtomicBool,
     /// Whether the writer has it on its list.
@@ -114,7 +121,7 @@ impl DeviceEntry {
     /// The project it belongs to.
     #[must_use]
     pub fn project(&self) -> ProjectId {
-        self.project
+        self.traffic.project
     }
 
     /// Its name.
@@ -142,6 +149,29 @@ impl DeviceEntry {
     #[must_use]
     pub fn session(&self) -> Option<SessionFacts> {
         *lock(&self.session)
+    }
+
+    /// Whether its live session observes what it should have.
+    #[must_use]
+    pub fn is_observing(&self) -> bool {
+        let session = self.session();
+        session.is_some_and(|session| self.observing.load(Ordering::Relaxed) == mark(session.serial))
+    }
+
+    /// Notes whether its session `serial` observes what it should have. What another session says is over already.
+    pub(super) fn note_observing(&self, serial: u64, observes: bool) {
+        if self.session().is_some_and(|session| session.serial == serial) {
+            let observing = if observes { mark(serial) } else { 0 };
+            self.observing.store(observing, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it fetches an artifact, as far as can be told: it has not had the last block, and one of late.
+    #[must_use]
+    pub fn is_downloading(&self, unix_ms: i64) -> bool {
+        let seen = &self.seen;
+        let ago_s = unix_ms / 1000 - i64::from(seen.block_s.load(Ordering::Relaxed));
+        self.transfer().is_some() && !seen.finished.load(Ordering::Relaxed) && ago_s <= DOWNLOADING_S
     }
 
     /// The highest sequence number of a manifest that it was sent since it connected; 0 is none.
@@ -191,6 +221,9 @@ impl DeviceEntry {
         }
         let furthest = seen.transfer_end.fetch_max(end, Ordering::Relaxed);
         seen.bytes_served.fetch_add(end - start, Ordering::Relaxed);
+        self.traffic.served(self.id, end - start);
+        let now_s = u32::try_from(self.last_seen_ms() / 1000).unwrap_or(0);
+        seen.block_s.store(now_s, Ordering::Relaxed);
         // The first block once more is a copy of the request, unless others have followed it.
         let begun = other || (start == 0 && furthest > end);
         if begun {
@@ -272,7 +305,7 @@ impl Drop for DeviceEntry {
                 .entries
                 .remove_if(&self.id, |_, entry| entry.strong_count() == 0);
             if lock(&self.session).is_some() {
-                directory.online.fetch_sub(1, Ordering::Relaxed);
+                directory.left(self);
             }
         }
     }
@@ -284,6 +317,10 @@ pub struct Directory {
     entries: DashMap<DeviceId, Weak<DeviceEntry>>,
     generation: AtomicU64,
     online: AtomicUsize,
+    /// Those that have a session, in the order in which lists show them. More than one entry of a device may have one for a
+    /// moment, when the last holder of an older one lets go. Locked when a session begins or ends, and for a page at a time.
+    connected: Mutex<BTreeMap<(ProjectId, DeviceId), u32>>,
+    traffic: DashMap<ProjectId, Arc<Traffic>>,
     /// Bytes served to devices that are gone, or fetch something else by now.
     served: DashMap<(Option<CohortId>, ArtifactId), u64>,
 }
@@ -350,6 +387,9 @@ impl Directory {
             None => {
                 *place = Some(session);
                 self.online.fetch_add(1, Ordering::Relaxed);
+                *lock(&self.connected)
+                    .entry((entry.project(), entry.id))
+                    .or_default() += 1;
             }
         }
     }
@@ -367,7 +407,7 @@ impl Directory {
         let mut place = lock(&entry.session);
         if place.is_some_and(|session| session.serial == serial) {
             *place = None;
-            self.online.fetch_sub(1, Ordering::Relaxed);
+            self.left(entry);
         }
     }
 
@@ -376,7 +416,38 @@ impl Directory {
         self.online.load(Ordering::Relaxed)
     }
 
-    /// Bytes of these artifacts that were served to devices of a cohort since the program started.
+    /// The next devices of a project that have a session, by rising id, so many at most.
+    pub fn connected_after(
+        &self,
+        project: ProjectId,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> Vec<DeviceId> {
+        let after = after.unwrap_or(DeviceId::new(i64::MIN));
+        let beyond = (Bound::Excluded((project, after)), Bound::Unbounded);
+        let connected = lock(&self.connected);
+        let of_project = connected.range(beyond).take_while(|((of, _), _)| *of == project);
+        of_project.map(|((_, id), _)| *id).take(limit).collect()
+    }
+
+    /// Bytes of artifacts served to devices of a project since the program started.
+    pub fn traffic(&self, project: ProjectId) -> u64 {
+        self.traffic.get(&project).map_or(0, |traffic| traffic.bytes())
+    }
+
+    /// Bytes served to devices that are gone, or fetch something else by now.
+    pub fn settled(&self) -> HashMap<(Option<CohortId>, ArtifactId), u64> {
+        let settled = self.served.iter();
+        settled.map(|served| (*served.key(), *served.value())).collect()
+    }
+
+    /// Bytes of an artifact served to a device since it connected, or last fetched another.
+    pub fn running(entry: &DeviceEntry) -> u64 {
+        entry.seen.bytes_served.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of these artifacts that were served to devices of a cohort since the program started. Looks at all that are
+    /// connected.
     pub fn bytes_served(&self, cohort: CohortId, artifacts: &[ArtifactId]) -> u64 {
         let settled = artifacts
             .iter()
@@ -394,20 +465,76 @@ impl Directory {
                 .sum::<u64>()
     }
 
+    /// An entry has no session any more.
+    fn left(&self, entry: &DeviceEntry) {
+        self.online.fetch_sub(1, Ordering::Relaxed);
+        let mut connected = lock(&self.connected);
+        if let std::collections::btree_map::Entry::Occupied(mut place) =
+            connected.entry((entry.project(), entry.id))
+        {
+            *place.get_mut() -= 1;
+            if *place.get() == 0 {
+                place.remove();
+            }
+        }
+    }
+
     fn make(self: &Arc<Self>, device: &Device) -> Arc<DeviceEntry> {
+        let traffic = self.traffic.entry(device.project);
         Arc::new(DeviceEntry {
             id: device.id,
-            project: device.project,
+            traffic: Arc::clone(&*traffic.or_insert_with(|| Arc::new(Traffic::of(device.project)))),
             name: device.name.clone(),
             record: Mutex::new(-1),
             cohort: AtomicI64::new(0),
             enabled: AtomicBool::new(false),
             session: Mutex::new(None),
+            observing: AtomicU32::new(0),
             seen: Seen::default(),
             allowance: Allowance::default(),
             directory: Arc::downgrade(self),
         })
     }
+}
+
+/// What is served to the devices of a project. In lanes, so that shards do not wait for each other's cache lines.
+#[derive(Debug)]
+struct Traffic {
+    project: ProjectId,
+    lanes: [Lane; LANES],
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Lane(AtomicU64);
+
+impl Traffic {
+    fn of(project: ProjectId) -> Self {
+        Self {
+            project,
+            lanes: Default::default(),
+        }
+    }
+
+    fn served(&self, device: DeviceId, bytes: u64) {
+        let lane = device.get().cast_unsigned() as usize % LANES;
+        self.lanes[lane].0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> u64 {
+        let lanes = self.lanes.iter();
+        lanes.map(|lane| lane.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// A reasoned guess: shards are as many as processors.
+const LANES: usize = 16;
+/// How long ago the last block may be of a device that is said to download: the SDK's longest wait for one, and some.
+const DOWNLOADING_S: i64 = 30;
+
+/// A session's number, as far as it takes to tell it from the device's others.
+fn mark(serial: u64) -> u32 {
+    (serial as u32) | 1 << 31
 }
 
 /// No holder of these locks can panic; a poisoned one is as good as any.

@@ -123,6 +123,82 @@ fn an_entry_is_small() {
     assert!(size <= 256, "{size} bytes");
 }
 
+#[test]
+fn a_page_of_those_connected_is_in_the_order_of_their_ids_and_of_one_project() {
+    let directory = Arc::new(Directory::default());
+    let entries: Vec<_> = [5, 3, 9, 1, 7]
+        .into_iter()
+        .map(|id| {
+            let entry = directory.enter(&device(id, 0, None));
+            directory.connected(&entry, session(1));
+            directory.connected(&entry, session(2));
+            entry
+        })
+        .collect();
+    let stranger = directory.enter(&Device {
+        project: ProjectId::new(2),
+        ..device(4, 0, None)
+    });
+    directory.connected(&stranger, session(1));
+    let page = |after: Option<i64>, limit| -> Vec<_> {
+        let found = directory.connected_after(ProjectId::new(1), after.map(DeviceId::new), limit);
+        found.into_iter().map(DeviceId::get).collect()
+    };
+    assert_eq!(page(None, 2), [1, 3]);
+    assert_eq!(page(Some(3), 9), [5, 7, 9]);
+    directory.disconnected(&entries[1], 1);
+    assert_eq!(page(None, 9), [1, 3, 5, 7, 9], "its later session is there");
+    directory.disconnected(&entries[1], 2);
+    assert_eq!(page(None, 9), [1, 5, 7, 9]);
+    drop(entries);
+    assert_eq!(page(None, 9), [0; 0]);
+    assert_eq!(
+        directory.connected_after(ProjectId::new(2), None, 9),
+        [DeviceId::new(4)]
+    );
+}
+
+#[test]
+fn a_session_observes_until_it_says_otherwise_or_another_takes_its_place() {
+    let directory = Arc::new(Directory::default());
+    let entry = directory.enter(&device(1, 0, None));
+    directory.connected(&entry, session(1));
+    assert!(!entry.is_observing());
+    entry.note_observing(1, true);
+    assert!(entry.is_observing());
+    directory.connected(&entry, session(2));
+    assert!(!entry.is_observing());
+    entry.note_observing(2, true);
+    entry.note_observing(1, false);
+    assert!(
+        entry.is_observing(),
+        "what an earlier session stops is over already"
+    );
+    entry.note_observing(2, false);
+    assert!(!entry.is_observing());
+    entry.note_observing(2, true);
+    directory.disconnected(&entry, 2);
+    assert!(!entry.is_observing());
+}
+
+#[test]
+fn a_device_downloads_from_its_first_block_to_its_last_unless_it_stops_to_ask() {
+    let directory = Arc::new(Directory::default());
+    let entry = directory.enter(&device(1, 0, None));
+    let one = ArtifactId::new(1);
+    let now_ms = 1_700_000_000_000;
+    assert!(!entry.is_downloading(now_ms));
+    entry.note_seen(now_ms);
+    entry.note_block(one, 0, 1024, 4096);
+    assert!(entry.is_downloading(now_ms) && entry.is_downloading(now_ms + 30_000));
+    assert!(!entry.is_downloading(now_ms + 32_000));
+    entry.note_block(one, 3072, 4096, 4096);
+    assert!(!entry.is_downloading(now_ms));
+    assert_eq!(directory.traffic(ProjectId::new(1)), 2048);
+    drop(entry);
+    assert_eq!(directory.traffic(ProjectId::new(1)), 2048);
+}
+
 fn device(id: i64, revision: i64, cohort: Option<i64>) -> Device {
     Device {
         id: DeviceId::new(id),

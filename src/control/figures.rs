@@ -1,16 +1,21 @@
 //! What the fleet is doing, in numbers that are ready to be shown.
+//!
+//! Nobody who looks at a page counts: the counter does (`counter.rs`), twice a second at most, and publishes what it found. It puts
+//! together what the ledger knows of devices, what the directory knows of those that are connected, and the view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
-use super::error::ControlError;
-use super::handle::{Control, Shared};
+use super::handle::Control;
+use super::ledger::{Facts, Ledger};
 use super::reads::Progress;
-use crate::clock;
-use crate::fleet::{CohortId, DeploymentId, DeviceState, PackageName, ProjectId, Version};
+use super::view::View;
+use crate::fleet::{
+    ArtifactId, CohortId, Deployment, DeploymentId, DeviceState, PackageName, Project, ProjectId, Version,
+};
 
 /// What a project's fleet is doing, as last counted.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,79 +87,238 @@ impl Control {
     pub fn figures(&self, project: ProjectId) -> Arc<FleetFigures> {
         self.shared.figures.of(project)
     }
+
+    /// Changes with every count, whether anything else did or not.
+    #[must_use]
+    pub fn counts(&self) -> watch::Receiver<u64> {
+        self.shared.figures.rounds.subscribe()
+    }
 }
 
 /// Where the figures are published.
-#[derive(Default)]
 pub struct Figures {
     published: ArcSwap<BTreeMap<ProjectId, Arc<FleetFigures>>>,
+    rounds: watch::Sender<u64>,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            published: ArcSwap::default(),
+            rounds: watch::channel(0).0,
+        }
+    }
 }
 
 impl Figures {
-    fn of(&self, project: ProjectId) -> Arc<FleetFigures> {
+    /// Those of a project.
+    pub fn of(&self, project: ProjectId) -> Arc<FleetFigures> {
         self.published.load().get(&project).cloned().unwrap_or_default()
     }
-}
 
-/// Counts, again and again, until it is told to stop.
-pub async fn count(shared: Arc<Shared>) {
-    let control = Control { shared };
-    let mut stopped = control.shared.stop.subscribe();
-    loop {
-        let begun = clock::now();
-        match count_once(&control).await {
-            Ok(counted) => control.shared.figures.published.store(Arc::new(counted)),
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the fleet was not counted"
-                );
-            }
-        }
-        let rest = (clock::now().duration_since(begun) * REST).max(COUNT_EVERY);
-        tokio::select! {
-            () = tokio::time::sleep(rest) => {}
-            _ = stopped.wait_for(|&stop| stop) => return,
-        }
+    /// Those of a cohort, if it has been counted.
+    pub fn of_cohort(&self, cohort: CohortId) -> Option<CohortFigures> {
+        let published = self.published.load();
+        published
+            .values()
+            .find_map(|figures| figures.cohorts.get(&cohort).cloned())
+    }
+
+    /// Publishes others.
+    pub fn publish(&self, counted: BTreeMap<ProjectId, Arc<FleetFigures>>) {
+        self.published.store(Arc::new(counted));
+        self.rounds.send_modify(|rounds| *rounds += 1);
     }
 }
 
-async fn count_once(control: &Control) -> Result<BTreeMap<ProjectId, Arc<FleetFigures>>, ControlError> {
-    let view = control.shared.view.load_full();
-    let mut counted = BTreeMap::new();
+/// Who is connected, and does what: what is in memory and not in the ledger.
+#[derive(Debug, Default)]
+pub struct Presence {
+    /// By project.
+    pub projects: BTreeMap<ProjectId, PresenceOf>,
+    /// Connected devices by cohort.
+    pub cohorts: HashMap<CohortId, u64>,
+    /// Bytes of artifacts served to devices of cohorts since the program started.
+    pub served: HashMap<(Option<CohortId>, ArtifactId), u64>,
+}
+
+/// What the devices of a project do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PresenceOf {
+    /// Connected devices.
+    pub online: u64,
+    /// Those that observe.
+    pub observing: u64,
+    /// Those that fetch an artifact.
+    pub downloading: u64,
+    /// Bytes of artifacts served in a second.
+    pub bytes_per_second: f64,
+}
+
+impl Presence {
+    /// Bytes of a deployment's artifacts served to its cohort.
+    #[must_use]
+    pub fn served_of(&self, deployment: &Deployment) -> u64 {
+        let artifacts = deployment.artifacts.iter();
+        let served = artifacts.filter_map(|a| self.served.get(&(Some(deployment.cohort), a.id)));
+        served.sum()
+    }
+}
+
+/// Puts together what is known. A walk over the ledger's classes and the view's cohorts.
+#[must_use]
+pub fn compose(
+    view: &View,
+    ledger: &Ledger,
+    presence: &Presence,
+    counted_ms: i64,
+) -> BTreeMap<ProjectId, Arc<FleetFigures>> {
+    let mut tallies: HashMap<(ProjectId, Option<CohortId>), Tallies<'_>> = HashMap::new();
+    let mut stages: HashMap<(CohortId, DeploymentId), [u64; 7]> = HashMap::new();
+    for (facts, devices) in ledger.classes() {
+        tallies
+            .entry((facts.project, facts.cohort))
+            .or_default()
+            .add(facts, devices);
+        if let (Some(cohort), Some((deployment, stage))) = (facts.cohort, facts.standing) {
+            stages.entry((cohort, deployment)).or_default()[stage.index()] += devices;
+        }
+    }
+    let mut composed = BTreeMap::new();
     for project in view.projects() {
+        let presence_of = presence.projects.get(&project.id).copied().unwrap_or_default();
         let mut figures = FleetFigures {
-            counted_ms: clock::unix_ms(),
+            counted_ms,
             devices: project.devices,
+            online: presence_of.online,
+            observing: presence_of.observing,
+            downloading: presence_of.downloading,
+            bytes_per_second: presence_of.bytes_per_second,
             ..FleetFigures::default()
         };
+        let mut all = tallies.remove(&(project.id, None)).unwrap_or_default();
         for cohort in project.cohorts.values() {
-            let progress = match cohort.active() {
-                Some(active) => Some((active.id, control.progress(project.id, active.id).await?)),
-                None => None,
-            };
+            let tallied = tallies.remove(&(project.id, Some(cohort.id))).unwrap_or_default();
+            let progress = cohort.active().map(|active| {
+                let stages = stages.get(&(cohort.id, active.id)).copied().unwrap_or_default();
+                (active.id, Progress::of(stages, presence.served_of(active)))
+            });
             figures.failing += progress.map_or(0, |(_, progress)| progress.failed);
-            let cohort_figures = CohortFigures {
+            let of_cohort = CohortFigures {
                 devices: cohort.devices,
+                online: presence.cohorts.get(&cohort.id).copied().unwrap_or(0),
                 progress,
-                ..CohortFigures::default()
+                versions: tallied.versions(project),
+                failures: tallied.failures(),
             };
-            figures.cohorts.insert(cohort.id, cohort_figures);
+            figures.cohorts.insert(cohort.id, of_cohort);
+            all.merge(tallied);
         }
-        for (entry, _) in control.sessions() {
-            if entry.project() == project.id {
-                figures.online += 1;
-                if let Some(cohort) = entry.cohort().and_then(|id| figures.cohorts.get_mut(&id)) {
-                    cohort.online += 1;
-                }
-            }
-        }
-        counted.insert(project.id, Arc::new(figures));
+        figures.versions = all.versions(project);
+        figures.failures = all.failures();
+        composed.insert(project.id, Arc::new(figures));
     }
-    Ok(counted)
+    composed
 }
 
-/// The shortest time from one count to the next: nobody reads faster.
-const COUNT_EVERY: Duration = Duration::from_millis(500);
-/// So many times as long as a count took is rested after it.
-const REST: u32 = 10;
+/// How many devices run what, and failed where.
+#[derive(Default)]
+struct Tallies<'a> {
+    versions: HashMap<(&'a str, &'a str), u64>,
+    failures: HashMap<(&'a str, u64, u64), u64>,
+}
+
+impl<'a> Tallies<'a> {
+    fn add(&mut self, facts: &'a Facts, devices: u64) {
+        for (package, version) in &facts.runs {
+            if let Some(version) = version {
+                *self.versions.entry((package, version)).or_default() += devices;
+            }
+        }
+        for (package, state, reason) in &facts.failures {
+            *self.failures.entry((package, *state, *reason)).or_default() += devices;
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        for (version, devices) in other.versions {
+            *self.versions.entry(version).or_default() += devices;
+        }
+        for (failure, devices) in other.failures {
+            *self.failures.entry(failure).or_default() += devices;
+        }
+    }
+
+    /// Of the project's own packages: what else devices name has no place in a picture.
+    fn versions(&self, project: &Project) -> Vec<VersionShare> {
+        let mut by_package: BTreeMap<&PackageName, Vec<(&str, u64)>> = BTreeMap::new();
+        for (&(package, version), &devices) in &self.versions {
+            if let Some(package) = project.package(package) {
+                by_package
+                    .entry(&package.name)
+                    .or_default()
+                    .push((version, devices));
+            }
+        }
+        let mut shares = Vec::new();
+        for (package, mut versions) in by_package {
+            versions.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+            let mut others = 0;
+            let mut shown = 0;
+            for (version, devices) in versions {
+                match Version::parse(version) {
+                    Ok(version) if shown < VERSIONS_SHOWN => {
+                        shown += 1;
+                        shares.push(VersionShare {
+                            package: package.clone(),
+                            version: Some(version),
+                            devices,
+                        });
+                    }
+                    // Too many, or nothing that a version is called here.
+                    Ok(_) | Err(_) => others += devices,
+                }
+            }
+            if others > 0 {
+                shares.push(VersionShare {
+                    package: package.clone(),
+                    version: None,
+                    devices: others,
+                });
+            }
+        }
+        shares
+    }
+
+    fn failures(&self) -> Vec<FailureShare> {
+        let mut shares: Vec<_> = self
+            .failures
+            .iter()
+            .filter_map(|(&(package, state, reason), &devices)| {
+                Some(FailureShare {
+                    // It failed at a package of a deployment, so it is one.
+                    package: PackageName::parse(package).ok()?,
+                    state: DeviceState::from_number(state),
+                    reason,
+                    devices,
+                })
+            })
+            .collect();
+        shares.sort_by(|a, b| {
+            let names = || (&a.package, a.reason).cmp(&(&b.package, b.reason));
+            b.devices.cmp(&a.devices).then_with(names)
+        });
+        shares.truncate(FAILURES_SHOWN);
+        shares
+    }
+}
+
+/// Versions of a package that are told apart.
+const VERSIONS_SHOWN: usize = 10;
+/// Failures that are told apart: packages times states times reasons are more than a picture shows.
+const FAILURES_SHOWN: usize = 50;
+
+#[cfg(test)]
+#[path = "figures_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

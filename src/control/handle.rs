@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::batch::{Batch, Command, Decision, Job, Stop};
 use super::change::Change;
 use super::cohorts::{CreateCohort, DeleteCohort};
+use super::counter::{self, Counting};
 use super::deployments::{CreateDeployment, Preview, encode};
 use super::devices::{
     AddCredential, CreateDevices, CreatedCredential, CreatedDevice, DeleteDevice, DevicePatch, DeviceUpdate,
@@ -19,11 +20,12 @@ use super::devices::{
 use super::directory::{DeviceEntry, Directory};
 use super::error::ControlError;
 use super::failures::Failures;
-use super::figures::{self, Figures};
+use super::figures::Figures;
+use super::history::History;
 use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
-use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage};
+use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage, NoPackage};
 use super::pulse::Beats;
 use super::report::Report;
 use super::start::{first_steps, load};
@@ -61,6 +63,8 @@ pub struct Shared {
     /// Never locked by a shard, and not across anything that waits.
     pub failures: Mutex<Failures>,
     pub figures: Figures,
+    pub counting: Counting,
+    pub history: History,
     counter: Mutex<Option<JoinHandle<()>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
@@ -136,6 +140,8 @@ impl Control {
             stop,
             failures: Mutex::default(),
             figures: Figures::default(),
+            counting: Counting::default(),
+            history: History::default(),
             counter: Mutex::new(None),
             writer: Mutex::new(None),
             checked: Arc::default(),
@@ -151,7 +157,7 @@ impl Control {
         };
         let writer = tokio::spawn(writer::run(Arc::clone(&shared), queues));
         *shared.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
-        let counter = tokio::spawn(figures::count(Arc::clone(&shared)));
+        let counter = tokio::spawn(counter::run(Arc::clone(&shared)));
         *shared.counter.lock().unwrap_or_else(PoisonError::into_inner) = Some(counter);
         Ok(Started {
             control: Self { shared },
@@ -162,6 +168,17 @@ impl Control {
     /// Ends the writer: what is queued is still decided and committed, what comes later is refused. The data folder
     /// stays locked until the last handle is dropped.
     pub async fn close(&self) {
+        // Before the writer, through which it keeps what it has counted.
+        self.shared.counting.stop();
+        let counter = self
+            .shared
+            .counter
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Err(error)) = futures_util::future::OptionFuture::from(counter).await {
+            tracing::error!(%error, "the counter has failed");
+        }
         self.shared.stop.send_replace(true);
         let writer = self
             .shared
@@ -337,6 +354,32 @@ impl Control {
             package,
             version,
             bytes,
+            no_package: NoPackage::Refuse,
+        })
+        .await
+    }
+
+    /// The same, and makes the package where there is none with this name: one step, of which either all is kept or nothing.
+    ///
+    /// # Errors
+    /// The bytes are not those declared, or the version exists with other bytes.
+    pub async fn add_artifact_and_package(
+        &self,
+        actor: &Actor,
+        project: ProjectId,
+        package: PackageName,
+        version: Version,
+        upload: ArtifactUpload,
+        declared: Option<Digest>,
+    ) -> Result<ArtifactOutcome, ControlError> {
+        let bytes = upload.finish(declared).await?;
+        self.order(AddArtifact {
+            actor: actor.clone(),
+            project,
+            package,
+            version,
+            bytes,
+            no_package: NoPackage::Make,
         })
         .await
     }

@@ -1,10 +1,22 @@
 //! How the fleet's figures moved, and how deployments came along.
+//!
+//! The counter takes the samples (`counter.rs`), `series.rs` decides which of them are worth a row, and the rows that came together
+//! are written every ten seconds, along with whatever the writer commits at that moment. While nothing changes, nothing is
+//! written. Who reads is given what is in the store with what is on its way there.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::RwLock;
+
+use super::batch::{Batch, Decision, Stop};
 use super::error::ControlError;
 use super::handle::Control;
 use super::reads::Progress;
+use super::series::{DeploymentSeries, FleetSeries, spread};
 use crate::clock;
-use crate::fleet::{DeploymentId, Kind, ProjectId, Refusal};
+use crate::fleet::{Deployment, DeploymentId, Kind, ProjectId, Refusal};
+use crate::store::{FleetRow, ProgressCounts, ProgressRow, SeriesChange, SeriesEnd};
 
 /// How far back to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,18 +80,36 @@ impl Control {
     /// There is no such project, or the store fails.
     pub async fn fleet_history(&self, project: ProjectId, span: Span) -> Result<FleetHistory, ControlError> {
         self.view().in_project(project)?;
-        let figures = self.figures(project);
-        let point = FleetPoint {
-            at_ms: figures.counted_ms,
-            connected: figures.online,
-            observing: figures.observing,
-            downloading: figures.downloading,
-            failing: figures.failing,
-            bytes_per_second: figures.bytes_per_second,
-        };
+        self.fleet_history_at(project, span, clock::unix_ms()).await
+    }
+
+    pub(super) async fn fleet_history_at(
+        &self,
+        project: ProjectId,
+        span: Span,
+        now_ms: i64,
+    ) -> Result<FleetHistory, ControlError> {
+        let from_ms = now_ms - span.length_ms();
+        let history = &self.shared.history;
+        let _written = history.writing.read().await;
+        let store = &self.shared.store;
+        let mut rows = store.fleet_rows(project, span.step_ms(), from_ms).await?;
+        let newest = history.lock().newest(project, span);
+        // What is written and what is to be: never twice, unless the clock was set back.
+        rows.extend(newest);
+        rows.sort_by_key(|row| row.at_ms);
+        let points = spread(&rows, span.step_ms(), from_ms + span.step_ms(), now_ms);
+        let points = points.into_iter().map(|row| FleetPoint {
+            at_ms: row.at_ms,
+            connected: row.connected,
+            observing: row.observing,
+            downloading: row.downloading,
+            failing: row.failing,
+            bytes_per_second: row.bytes_per_second,
+        });
         Ok(FleetHistory {
             step_ms: span.step_ms(),
-            points: Vec::from_iter((figures.counted_ms > 0).then_some(point)),
+            points: points.collect(),
         })
     }
 
@@ -96,18 +126,205 @@ impl Control {
         if view.in_project(project)?.deployment(id).is_none() {
             return Err(no_deployment(id).into());
         }
-        let progress = self.progress(project, id).await?;
+        let history = &self.shared.history;
+        let _written = history.writing.read().await;
+        let (mut step_ms, mut rows) = self.shared.store.series(id).await?.unwrap_or_default();
+        if let Some(series) = history.lock().deployments.get(&id) {
+            step_ms = series.step_ms();
+            rows = series.whole(rows);
+        }
+        let points = rows.into_iter().map(|row| ProgressPoint {
+            at_ms: row.at_ms,
+            progress: Progress::of(row.counts.buckets, row.bytes_served),
+        });
         Ok(DeploymentHistory {
-            step_ms: DEPLOYMENT_STEP_MS,
-            points: vec![ProgressPoint {
-                at_ms: clock::unix_ms(),
-                progress,
-            }],
+            step_ms,
+            points: points.collect(),
         })
+    }
+
+    /// Writes what is new in the series, in a commit of the writer's. Costs nothing if nothing is.
+    pub(super) async fn write_history(&self, now_ms: i64) -> Result<(), ControlError> {
+        let history = &self.shared.history;
+        let _writing = history.writing.write().await;
+        let change = history.lock().take();
+        if change.is_empty() {
+            return Ok(());
+        }
+        let order = WriteHistory {
+            change: change.clone(),
+            now_ms,
+        };
+        match self.order(order).await {
+            Ok(written) => {
+                history.lock().written(written);
+                Ok(())
+            }
+            Err(error) => {
+                history.lock().put_back(change);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The series of everything that is counted, with what is not yet in the store.
+#[derive(Debug, Default)]
+pub struct History {
+    series: Mutex<AllSeries>,
+    /// Held while what was taken from the series is on its way to the store, so that nobody reads past it.
+    writing: RwLock<()>,
+}
+
+impl History {
+    /// Not across anything that waits.
+    pub fn lock(&self) -> MutexGuard<'_, AllSeries> {
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Series of projects and deployments.
+#[derive(Debug, Default)]
+pub struct AllSeries {
+    fleets: BTreeMap<ProjectId, FleetSeries>,
+    /// Those that are active, or were until a moment ago.
+    deployments: BTreeMap<DeploymentId, DeploymentSeries>,
+    ended: BTreeSet<DeploymentId>,
+}
+
+/// What is to be written.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryChange {
+    fleets: Vec<(ProjectId, Span, Vec<FleetRow>)>,
+    deployments: Vec<SeriesChange>,
+}
+
+impl HistoryChange {
+    fn is_empty(&self) -> bool {
+        self.fleets.is_empty() && self.deployments.is_empty()
+    }
+}
+
+impl AllSeries {
+    /// Goes on with the series of a deployment.
+    pub fn resume(&mut self, deployment: &Deployment, end: SeriesEnd, at_ms: i64) {
+        let series = DeploymentSeries::resume(deployment.id, deployment.created_ms, end, at_ms);
+        self.deployments.insert(deployment.id, series);
+    }
+
+    /// Takes a sample of a project's fleet.
+    pub fn sample_fleet(&mut self, project: ProjectId, row: FleetRow) {
+        self.fleets.entry(project).or_default().sample(row);
+    }
+
+    /// Takes down how an active deployment stands.
+    pub fn sample_deployment(
+        &mut self,
+        deployment: &Deployment,
+        at_ms: i64,
+        counts: ProgressCounts,
+        bytes_served: u64,
+    ) {
+        let (id, created_ms) = (deployment.id, deployment.created_ms);
+        self.deployments
+            .entry(id)
+            .or_insert_with(|| DeploymentSeries::begin(id, created_ms, at_ms, counts))
+            .sample(at_ms, counts, bytes_served);
+    }
+
+    /// A deployment is active no more: its last point stays.
+    pub fn end(&mut self, deployment: DeploymentId) {
+        if let Some(series) = self.deployments.get_mut(&deployment) {
+            series.finish();
+            self.ended.insert(deployment);
+        }
+    }
+
+    /// The gateway ends.
+    pub fn finish(&mut self) {
+        for fleet in self.fleets.values_mut() {
+            fleet.finish();
+        }
+        for series in self.deployments.values_mut() {
+            series.finish();
+        }
+    }
+
+    /// How a deployment stood when it was last looked at.
+    pub fn seen(&self, deployment: DeploymentId) -> Option<ProgressRow> {
+        self.deployments.get(&deployment).map(DeploymentSeries::seen)
+    }
+
+    fn newest(&self, project: ProjectId, span: Span) -> Vec<FleetRow> {
+        let fleet = self.fleets.get(&project);
+        fleet.map(|fleet| fleet.newest(span)).unwrap_or_default()
+    }
+
+    fn take(&mut self) -> HistoryChange {
+        let mut change = HistoryChange::default();
+        for (&project, fleet) in &mut self.fleets {
+            let rows = fleet.take().into_iter();
+            change
+                .fleets
+                .extend(rows.map(|(span, rows)| (project, span, rows)));
+        }
+        let deployments = self.deployments.values_mut();
+        change.deployments = deployments.filter_map(DeploymentSeries::take).collect();
+        change
+    }
+
+    fn written(&mut self, rows: Vec<(DeploymentId, usize)>) {
+        for (deployment, rows) in rows {
+            if let Some(series) = self.deployments.get_mut(&deployment) {
+                series.written(rows);
+            }
+        }
+        for ended in std::mem::take(&mut self.ended) {
+            self.deployments.remove(&ended);
+        }
+    }
+
+    fn put_back(&mut self, change: HistoryChange) {
+        for (project, span, rows) in change.fleets {
+            self.fleets.entry(project).or_default().put_back(span, rows);
+        }
+        for change in change.deployments {
+            if let Some(series) = self.deployments.get_mut(&change.deployment) {
+                series.put_back(change);
+            }
+        }
+    }
+}
+
+/// Writes what is new in the series. Returns how many rows deployments have by now.
+struct WriteHistory {
+    change: HistoryChange,
+    now_ms: i64,
+}
+
+impl Decision for WriteHistory {
+    type Answer = Vec<(DeploymentId, usize)>;
+
+    async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
+        for (project, span, rows) in &self.change.fleets {
+            let kept = self.now_ms - span.length_ms() - span.step_ms()..=self.now_ms;
+            batch
+                .tx
+                .keep_fleet_rows(*project, span.step_ms(), rows, kept)
+                .await?;
+        }
+        let mut counts = Vec::with_capacity(self.change.deployments.len());
+        for change in &self.change.deployments {
+            counts.push((change.deployment, batch.tx.change_series(change).await?));
+        }
+        Ok(counts)
     }
 }
 
 impl Span {
+    /// All of them, shortest first.
+    pub const ALL: [Self; 3] = [Self::Hour, Self::Day, Self::Week];
+
     /// From one point to the next, in milliseconds.
     #[must_use]
     pub fn step_ms(self) -> i64 {
@@ -116,6 +333,33 @@ impl Span {
             Self::Day => 4 * 60_000,
             Self::Week => 28 * 60_000,
         }
+    }
+
+    /// How far back it goes, in milliseconds: 360 steps.
+    #[must_use]
+    pub fn length_ms(self) -> i64 {
+        self.step_ms() * 360
+    }
+
+    /// Its place in [`Self::ALL`].
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+        }
+    }
+
+    /// The span of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|span| span.as_str() == name)
     }
 }
 
@@ -127,6 +371,3 @@ pub fn no_deployment(id: DeploymentId) -> Refusal {
         accepted: "the id of a deployment of this project".to_owned(),
     }
 }
-
-/// The shortest time between two points of a deployment, in milliseconds.
-const DEPLOYMENT_STEP_MS: i64 = 1000;

@@ -12,6 +12,7 @@ mod certificates;
 mod change;
 mod cohorts;
 mod console;
+mod counter;
 mod deployments;
 mod devices;
 mod directory;
@@ -22,12 +23,14 @@ mod handle;
 mod history;
 mod import;
 mod keys;
+mod ledger;
 mod moves;
 mod once;
 mod packages;
 mod pulse;
 mod reads;
 mod report;
+mod series;
 mod start;
 mod timeline;
 mod upload;
@@ -35,6 +38,7 @@ mod view;
 mod writer;
 
 pub use access::DeviceAccess;
+pub use batch::AUDIT_ACTIONS;
 pub use certificates::{CertificateAccess, CertificateRefusal, PresentedCertificate, RemovedCa};
 pub use change::Change;
 pub use console::OpenedSession;
@@ -61,8 +65,8 @@ pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot, ReadersBusy,
-    Sighting, TimelineFilter, UploadError,
+    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot,
+    ReadersBusy, Sighting, TimelineFilter, UploadError,
 };
 
 #[cfg(test)]

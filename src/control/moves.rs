@@ -1,7 +1,8 @@
-//! What moving devices would do, without doing it.
+//! What changing devices would do, without doing it.
 
 use std::sync::Arc;
 
+use super::devices::DevicePatch;
 use super::reads::DeviceRecord;
 use crate::fleet::{Cohort, Deployment, SequenceGoesBack};
 
@@ -20,6 +21,10 @@ pub struct MovePreview {
     pub unchanged: u64,
     /// Would join, and are connected: their update starts at once.
     pub online: u64,
+    /// Are connected, wherever they go.
+    pub connected: u64,
+    /// Would be other than they are.
+    pub changing: u64,
     /// What those that would join have to download in all, by what they last reported.
     pub bytes_total: u64,
     /// The most that one of them has to download.
@@ -46,15 +51,19 @@ impl MovePreview {
         self.to.as_ref().and_then(|cohort| cohort.active())
     }
 
-    /// Notes a device that stays where it is.
-    pub fn stays(&mut self) {
+    /// Looks at a device that is to be changed like that.
+    pub fn look(&mut self, record: &DeviceRecord, patch: &DevicePatch) {
         self.devices += 1;
-        self.unchanged += 1;
+        self.connected += u64::from(record.session.is_some());
+        self.changing += u64::from(patch.changes(&record.device));
+        match patch.cohort {
+            Some(_) => self.add(record),
+            // Where nobody is moved, everybody stays.
+            None => self.unchanged += 1,
+        }
     }
 
-    /// Looks at a device.
-    pub fn add(&mut self, record: &DeviceRecord) {
-        self.devices += 1;
+    fn add(&mut self, record: &DeviceRecord) {
         let Some(to) = self.to.as_ref().filter(|to| record.device.cohort != Some(to.id)) else {
             match (&self.to, record.device.cohort) {
                 (None, Some(_)) => self.leaving += 1,

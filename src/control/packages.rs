@@ -28,17 +28,7 @@ impl Decision for CreatePackage {
             .view_mut()
             .fleet
             .create_package(self.project, self.new, at_ms)?;
-        batch.tx.insert_package(&package).await?;
-        let after =
-            json!({ "name": package.name, "description": package.description, "metadata": package.metadata });
-        let created = BeforeAfter::created(after);
-        batch.audit(
-            &self.actor,
-            Some(self.project),
-            "package.create",
-            &package.name,
-            created,
-        );
+        keep_package(batch, &self.actor, &package).await?;
         Ok(package)
     }
 }
@@ -76,6 +66,16 @@ pub struct AddArtifact {
     pub package: PackageName,
     pub version: Version,
     pub bytes: StoredBlob,
+    pub no_package: NoPackage,
+}
+
+/// What becomes of an artifact whose package is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPackage {
+    /// It is refused.
+    Refuse,
+    /// The package is made, in the same step.
+    Make,
 }
 
 impl Decision for AddArtifact {
@@ -92,7 +92,17 @@ impl Decision for AddArtifact {
             image_version,
         };
         let at_ms = batch.at_ms;
-        let outcome = batch.view_mut().fleet.add_artifact(self.project, new, at_ms)?;
+        let fleet = &mut batch.view_mut().fleet;
+        let is_there = fleet.in_project(self.project)?.package(&new.package).is_some();
+        let made = match self.no_package {
+            NoPackage::Make if !is_there => {
+                let package = NewPackage::named(new.package.clone());
+                Some(fleet.create_package(self.project, package, at_ms)?)
+            }
+            NoPackage::Make | NoPackage::Refuse => None,
+        };
+        // With its package just made it is not refused: nothing is in its way there.
+        let outcome = fleet.add_artifact(self.project, new, at_ms)?;
         let ArtifactOutcome::Added(artifact) = &outcome else {
             return Ok(outcome);
         };
@@ -110,7 +120,13 @@ impl Decision for AddArtifact {
             // Nothing was written yet: with its name gone from the view, the upload has failed and nothing else.
             let fleet = &mut batch.view_mut().fleet;
             fleet.delete_artifact(self.project, &artifact.package, &artifact.version)?;
+            if let Some(made) = &made {
+                fleet.delete_package(self.project, &made.name)?;
+            }
             return Err(Stop::FailedAlone(error));
+        }
+        if let Some(made) = &made {
+            keep_package(batch, &self.actor, made).await?;
         }
         batch.tx.insert_artifact(artifact).await?;
         batch
@@ -160,6 +176,22 @@ impl Decision for DeleteArtifact {
         );
         Ok(artifact)
     }
+}
+
+/// Writes a package that the fleet has already.
+async fn keep_package(batch: &mut Batch, actor: &Actor, package: &Package) -> Result<(), StoreError> {
+    batch.tx.insert_package(package).await?;
+    let after =
+        json!({ "name": package.name, "description": package.description, "metadata": package.metadata });
+    let created = BeforeAfter::created(after);
+    batch.audit(
+        actor,
+        Some(package.project),
+        "package.create",
+        &package.name,
+        created,
+    );
+    Ok(())
 }
 
 fn subject(artifact: &Artifact) -> String {

@@ -6,12 +6,14 @@ use super::directory::SessionFacts;
 use super::error::ControlError;
 use super::handle::Control;
 use super::history::no_deployment;
+use super::ledger::Facts;
 use super::view::View;
+use crate::clock;
 use crate::fleet::{
     CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, PackageName,
     PackageState, ProjectId, Stage, Tag, Version,
 };
-use crate::store::{AuditFilter, AuditRecord, AuditScope, DeviceFilter, Sighting};
+use crate::store::{AuditFilter, AuditPage, AuditRecord, AuditScope, DeviceFilter, Sighting};
 
 /// Which devices to list.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +46,20 @@ impl DeviceQuery {
     /// Whether it asks for something that the store alone cannot tell.
     fn is_sifted(&self) -> bool {
         self.online.is_some() || self.stage.is_some() || self.running.is_some()
+    }
+
+    /// Whether a device of which this is known may be what is asked for.
+    fn may_be(&self, project: ProjectId, facts: &Facts) -> bool {
+        let stage = facts.standing.map(|(_, stage)| stage);
+        let runs = self.running.as_ref().is_none_or(|(package, version)| {
+            let wanted = |(of, runs): &(String, Option<String>)| {
+                of == package.as_str() && runs.as_deref() == Some(version.as_str())
+            };
+            facts.coarse || facts.runs.iter().any(wanted)
+        });
+        runs && facts.project == project
+            && self.cohort.is_none_or(|cohort| cohort == facts.cohort)
+            && (self.stage.is_none() || self.stage == stage)
     }
 
     /// Whether a device is what is asked for, as far as the store cannot tell.
@@ -124,6 +140,38 @@ pub struct Progress {
     pub failed: u64,
     /// Bytes of its artifacts served to devices of the cohort since the gateway started.
     pub bytes_served: u64,
+}
+
+impl Progress {
+    /// So many devices at each stage, in the order of [`Stage::ALL`].
+    #[must_use]
+    pub fn of(stages: [u64; 7], bytes_served: u64) -> Self {
+        let [pending, notified, downloading, downloaded, updating, done, failed] = stages;
+        Self {
+            pending,
+            notified,
+            downloading,
+            downloaded,
+            updating,
+            done,
+            failed,
+            bytes_served,
+        }
+    }
+
+    /// How many devices are at each stage, in the order of [`Stage::ALL`].
+    #[must_use]
+    pub fn stages(&self) -> [u64; 7] {
+        [
+            self.pending,
+            self.notified,
+            self.downloading,
+            self.downloaded,
+            self.updating,
+            self.done,
+            self.failed,
+        ]
+    }
 }
 
 impl Control {
@@ -219,7 +267,10 @@ impl Control {
     ) -> Result<Chunk, ControlError> {
         filter.limit = PAGE;
         let few = query.name.is_some() || query.named.is_some() || query.among.is_some();
-        if query.online != Some(true) || few {
+        let is_counted = (query.stage.is_some() || query.running.is_some())
+            && self.catch_up().await.is_ok()
+            && self.shared.counting.is_loaded();
+        if few || !(is_counted || query.online == Some(true)) {
             let devices = self.shared.store.devices(project, filter).await?;
             let last = devices.last().map(|device| device.id);
             return Ok(Chunk {
@@ -227,11 +278,17 @@ impl Control {
                 devices,
             });
         }
-        // Who is connected is known here and not in the store.
-        let mut ids: Vec<_> = self.sessions().iter().map(|(entry, _)| entry.id()).collect();
-        ids.retain(|&id| filter.after.is_none_or(|after| id > after));
-        ids.sort_unstable();
-        ids.truncate(PAGE);
+        // Who is connected, or stands where, is known here and not in the store.
+        let ids = match is_counted {
+            true => {
+                let wanted = |facts: &Facts| query.may_be(project, facts);
+                self.shared.counting.matching(filter.after, PAGE, wanted)
+            }
+            false => {
+                let directory = &self.shared.directory;
+                directory.connected_after(project, filter.after, PAGE)
+            }
+        };
         let last = ids.last().copied().filter(|_| ids.len() == PAGE);
         filter.among = Some(ids);
         let devices = self.shared.store.devices(project, filter).await?;
@@ -268,11 +325,7 @@ impl Control {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn audit(
-        &self,
-        scope: AuditScope,
-        filter: &AuditFilter,
-    ) -> Result<Vec<AuditRecord>, ControlError> {
+    pub async fn audit(&self, scope: AuditScope, filter: &AuditFilter) -> Result<AuditPage, ControlError> {
         Ok(self.shared.store.audit(scope, filter).await?)
     }
 
@@ -289,29 +342,55 @@ impl Control {
         Ok(self.shared.store.audit_after(scope, after, limit).await?)
     }
 
-    /// How far a deployment has come. Looks at every device of its cohort.
+    /// How far a deployment has come, see [`Self::counted_progress`].
     ///
     /// # Errors
     /// It is not there.
     pub async fn progress(&self, project: ProjectId, id: DeploymentId) -> Result<Progress, ControlError> {
+        let counted = self.counted_progress(project, id).await;
+        counted.map(|(progress, _)| progress)
+    }
+
+    /// How far a deployment has come, and when that was counted, in milliseconds of Unix time.
+    ///
+    /// Of an active deployment it is what the counter knows, with what was committed a moment ago if that is little; until the
+    /// counter knows of every device, and of a deployment that is active no more, every device of the cohort is looked at. Where
+    /// these are more than [`COUNTED_AT_ONCE`], it is how far it had come when it was superseded.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub async fn counted_progress(
+        &self,
+        project: ProjectId,
+        id: DeploymentId,
+    ) -> Result<(Progress, i64), ControlError> {
         let view = self.shared.view.load_full();
         let Some((cohort, deployment)) = view.in_project(project)?.deployment(id) else {
             return Err(no_deployment(id).into());
         };
-        let counts = self.shared.store.progress(deployment).await?;
-        let [pending, notified, downloading, downloaded, updating, done, failed] = counts.buckets;
         let artifacts: Vec<_> = deployment.artifacts.iter().map(|artifact| artifact.id).collect();
-        let bytes_served = self.shared.directory.bytes_served(cohort.id, &artifacts);
-        Ok(Progress {
-            pending,
-            notified,
-            downloading,
-            downloaded,
-            updating,
-            done,
-            failed,
-            bytes_served,
-        })
+        let bytes_served = match self.online() > COUNTED_AT_ONCE {
+            true => self.shared.counting.presence().served_of(deployment),
+            false => self.shared.directory.bytes_served(cohort.id, &artifacts),
+        };
+        let is_active = cohort.active().is_some_and(|active| active.id == id);
+        let counting = &self.shared.counting;
+        if is_active && counting.is_loaded() {
+            let counted_ms = match self.catch_up().await? {
+                true => clock::unix_ms(),
+                false => self.figures(project).counted_ms,
+            };
+            let stages = counting.stages(cohort.id, id);
+            return Ok((Progress::of(stages, bytes_served), counted_ms));
+        }
+        if !is_active && usize::try_from(cohort.devices).is_ok_and(|devices| devices > COUNTED_AT_ONCE) {
+            let history = self.deployment_history(project, id).await?;
+            if let Some(last) = history.points.last() {
+                return Ok((last.progress, last.at_ms));
+            }
+        }
+        let counts = self.shared.store.progress(deployment).await?;
+        Ok((Progress::of(counts.buckets, bytes_served), clock::unix_ms()))
     }
 
     async fn records(&self, devices: Vec<Device>) -> Result<Vec<DeviceRecord>, ControlError> {
@@ -355,6 +434,8 @@ impl Control {
     }
 }
 
+/// Devices that may be looked at one by one in answer to a question: some hundred milliseconds of the store.
+const COUNTED_AT_ONCE: usize = 10_000;
 /// The most devices of a page.
 const PAGE: usize = 1000;
 /// How many times as many devices are looked at for a page that sifts them: some hundred milliseconds of the store.

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::batch::{Batch, Committed, Job};
 use super::change::Change;
+use super::counter::Touched;
 use super::directory::DeviceEntry;
 use super::error::ControlError;
 use super::handle::Shared;
@@ -139,8 +140,13 @@ impl Work {
         let queued = moments.len();
         let end = match decide_and_commit(shared, &mut jobs, &rows, &sightings, moments).await {
             Ok(committed) => {
+                let seen = sightings
+                    .iter()
+                    .map(|(id, seen)| (*id, seen.manifest_acknowledged));
+                let touched = Touched::by(&committed, &rows, seen);
                 publish(shared, committed, reports.len());
                 shared.beats.stored(reports.len(), sightings.len());
+                shared.counting.touched(touched);
                 Ok(())
             }
             Err(error) => {
@@ -199,6 +205,7 @@ fn publish(shared: &Shared, committed: Committed, reports: usize) {
         view,
         audited,
         devices,
+        created: _,
         changes,
         retired,
         events,

@@ -143,6 +143,10 @@ impl Handler for DeviceApi {
         }
     }
 
+    fn observing(&self, device: &Self::Device, serial: u64, observes: bool) {
+        self.control.observing(device, serial, observes);
+    }
+
     // No entry in the timeline: behind some networks every datagram comes from another port.
     fn moved(&self, device: &Self::Device, serial: u64, peer: SocketAddr) {
         tracing::trace!(device = %device.name(), %peer, "moved");

@@ -3,7 +3,7 @@
 //! A device throws away a manifest whole when any part of it is outside its small fixed buffers, and tells nobody.
 
 use super::model::{Cohort, Deployment};
-use super::name::{CohortName, DeploymentName, DeviceName};
+use super::name::{CohortName, DeploymentName, DeviceName, PackageName, Version};
 use super::number::Sequence;
 
 /// What the devices of a cohort can take. The default is the SDK's.
@@ -122,28 +122,37 @@ pub fn lint(deployment: &Deployment, profile: &DeviceProfile) -> Vec<Finding> {
                 format!("{package}@{version} is {size} bytes; the slot of a device has {slot}"),
             ));
         }
-        if let Some(image) = artifact
-            .image_version
-            .as_deref()
-            .filter(|&image| image != version.as_str())
-        {
-            let loops = image.split('+').next() != version.split('+').next();
-            let message = format!(
-                "{package}@{version} says {image} in its own header; a device that reports {image} updates for ever"
-            );
-            let severity = if loops {
-                Severity::Confirm
-            } else {
-                Severity::Warning
-            };
-            findings.push(Finding {
-                rule: "image-version-differs",
-                severity,
-                message,
-            });
-        }
+        findings.extend(image_version_differs(
+            package,
+            version,
+            artifact.image_version.as_deref(),
+        ));
     }
     findings
+}
+
+/// What to say of an artifact whose own header gives it another version than it is stored under.
+#[must_use]
+pub fn image_version_differs(
+    package: &PackageName,
+    version: &Version,
+    image: Option<&str>,
+) -> Option<Finding> {
+    let image = image.filter(|&image| image != version.as_str())?;
+    let loops = image.split('+').next() != version.split('+').next();
+    let message = format!(
+        "{package}@{version} says {image} in its own header; a device that reports {image} updates for ever"
+    );
+    let severity = if loops {
+        Severity::Confirm
+    } else {
+        Severity::Warning
+    };
+    Some(Finding {
+        rule: "image-version-differs",
+        severity,
+        message,
+    })
 }
 
 /// A device would see the sequence number fall: it was sent a manifest of a later deployment than the one of the cohort

@@ -7,8 +7,9 @@
 //! 1. [`Invalid`]: text becomes a name, a version, a digest, a secret, once, at the edge.
 //! 2. [`Fleet`]: the small part of the state (projects, packages, cohorts, deployments) and the rules over it.
 //! 3. [`Difference`]: what a deployment would change for the devices of its cohort.
-//! 4. [`lint()`]: what a stock device would choke on.
-//! 5. [`TimelineEvent`]: what is kept of a device's past.
+//! 4. [`History`]: what was deployed to a cohort, as a table.
+//! 5. [`lint()`]: what a stock device would choke on.
+//! 6. [`TimelineEvent`]: what is kept of a device's past.
 
 mod caution;
 mod certificate;
@@ -16,6 +17,8 @@ mod compare;
 mod credential;
 mod device;
 mod difference;
+mod file_name;
+mod history;
 mod id;
 mod image;
 mod key;
@@ -27,6 +30,7 @@ mod refusal;
 mod rules;
 mod stage;
 mod timeline;
+mod uses;
 
 pub use caution::Caution;
 pub use certificate::{
@@ -36,10 +40,12 @@ pub use compare::compare_versions;
 pub use credential::{Proof, PskIdentity, PskSecret};
 pub use device::{Credential, CredentialKind, Device, DeviceState, PackageState, reason_str};
 pub use difference::{Change, Changed, Difference, Direction};
+pub use file_name::FileNameGuess;
+pub use history::{HISTORY_COLUMNS_FROM, History, HistoryCell, HistoryRow};
 pub use id::{ArtifactId, CaId, CohortId, CredentialId, DeploymentId, DeviceId, KeyId, PackageId, ProjectId};
 pub use image::{IMAGE_HEAD_BYTES, ImageKind, ImageVersion};
 pub use key::{Actor, ApiKey, Role};
-pub use lint::{DeviceProfile, Finding, SequenceGoesBack, Severity, lint};
+pub use lint::{DeviceProfile, Finding, SequenceGoesBack, Severity, image_version_differs, lint};
 pub use model::{Artifact, Cohort, DeployedArtifact, Deployment, Fleet, FleetRecords, Package, Project};
 pub use name::{
     CaName, CohortName, DeploymentName, DeviceName, KeyName, PackageName, ProjectName, Tag, Version,
@@ -51,3 +57,4 @@ pub use rules::{
 };
 pub use stage::Stage;
 pub use timeline::{LogLine, Moment, Strand, TimelineEntry, TimelineEvent, TimelineKind, TimelinePlace};
+pub use uses::Uses;

@@ -25,6 +25,18 @@ pub struct NewPackage {
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
+impl NewPackage {
+    /// A package of which nothing is known but its name.
+    #[must_use]
+    pub fn named(name: PackageName) -> Self {
+        Self {
+            name,
+            description: String::new(),
+            metadata: serde_json::Map::new(),
+        }
+    }
+}
+
 /// Bytes that are to become an artifact.
 #[derive(Debug, Clone)]
 pub struct NewArtifact {
@@ -205,10 +217,7 @@ impl Fleet {
     ) -> Result<Arc<Artifact>, Refusal> {
         let tenant = self.in_project(project)?;
         let artifact = Arc::clone(tenant.require_artifact(package, version)?);
-        let by = tenant.deployments_of(artifact.id).map(|(cohort, deployment)| {
-            format!("deployment {:?} of cohort {:?}", deployment.name, cohort.name)
-        });
-        refuse_if_needed(Kind::Artifact, &format!("{package}@{version}"), by)?;
+        artifact.may_be_deleted(tenant.deployments_of(artifact.id))?;
         if let Some(package) = self.change(project)?.packages.get_mut(package) {
             Arc::make_mut(package).artifacts.remove(version);
         }
@@ -271,6 +280,16 @@ impl Fleet {
     /// # Errors
     /// It is not there, or it has devices or deployments.
     pub fn delete_cohort(&mut self, project: ProjectId, id: CohortId) -> Result<Arc<Cohort>, Refusal> {
+        let cohort = self.may_delete_cohort(project, id)?;
+        self.change(project)?.cohorts.remove(&id);
+        Ok(cohort)
+    }
+
+    /// Whether a cohort can be removed.
+    ///
+    /// # Errors
+    /// It is not there, or it has devices or deployments.
+    pub fn may_delete_cohort(&self, project: ProjectId, id: CohortId) -> Result<Arc<Cohort>, Refusal> {
         let cohort = Arc::clone(self.in_project(project)?.require_cohort(id)?);
         let devices = match cohort.devices {
             0 => None,
@@ -287,7 +306,6 @@ impl Fleet {
             .map(|ca| format!("device CA {:?}", ca.name));
         let by = devices.into_iter().chain(deployments).chain(cas);
         refuse_if_needed(Kind::Cohort, &cohort.name, by)?;
-        self.change(project)?.cohorts.remove(&id);
         Ok(cohort)
     }
 
@@ -526,6 +544,22 @@ impl Fleet {
         self.in_project(id)?;
         let project = self.projects.get_mut(&id).expect("was found a line above");
         Ok(Arc::make_mut(project))
+    }
+}
+
+impl Artifact {
+    /// Whether it can be deleted, given the deployments that name it.
+    ///
+    /// # Errors
+    /// There are some; the refusal says which.
+    pub fn may_be_deleted<'a>(
+        &self,
+        named_by: impl Iterator<Item = (&'a Arc<Cohort>, &'a Arc<Deployment>)>,
+    ) -> Result<(), Refusal> {
+        let by = named_by.map(|(cohort, deployment)| {
+            format!("deployment {:?} of cohort {:?}", deployment.name, cohort.name)
+        });
+        refuse_if_needed(Kind::Artifact, &format!("{}@{}", self.package, self.version), by)
     }
 }
 

@@ -52,6 +52,48 @@ fn a_version_keeps_its_bytes() {
 }
 
 #[test]
+fn who_uses_a_version_is_told_apart_by_now_and_earlier() {
+    let mut fleet = Given::new();
+    for package in ["main", "modem"] {
+        fleet.package(package);
+        for version in ["1.0", "2.0", "3.0"] {
+            fleet.artifact(package, version, 1).unwrap();
+        }
+    }
+    let (field, lab) = (fleet.cohort("field"), fleet.cohort("lab"));
+    fleet.cohort("empty");
+    fleet.deploy(field, "a", &["main@1.0", "modem@1.0"]).unwrap();
+    fleet.deploy(field, "b", &["main@2.0"]).unwrap();
+    fleet.deploy(field, "c", &["main@2.0"]).unwrap();
+    fleet.deploy(lab, "d", &["main@1.0"]).unwrap();
+    let project = fleet.fleet.in_project(fleet.project).unwrap();
+    let told = |package: &str, version: &str| {
+        let uses = project.uses_of(package);
+        let artifact = project.require_artifact(package, version).unwrap();
+        uses.get(&artifact.id).map(|uses| {
+            let names = |cohorts: &[&Arc<crate::fleet::Cohort>]| -> Vec<String> {
+                cohorts.iter().map(|cohort| cohort.name.to_string()).collect()
+            };
+            (
+                names(&uses.active).join(" "),
+                names(&uses.earlier).join(" "),
+                uses.deployments.len(),
+            )
+        })
+    };
+    let is =
+        |active: &str, earlier: &str, deployments| Some((active.to_owned(), earlier.to_owned(), deployments));
+    assert_eq!(told("main", "1.0"), is("lab", "field", 2));
+    assert_eq!(told("main", "2.0"), is("field", "", 2));
+    assert_eq!(told("main", "3.0"), None);
+    assert_eq!(told("modem", "1.0"), is("", "field", 1));
+
+    let running: Vec<_> = project.cohorts_by_package().into_iter().collect();
+    assert_eq!(running.len(), 1, "modem is active nowhere");
+    assert_eq!((running[0].0.as_str(), running[0].1.len()), ("main", 2));
+}
+
+#[test]
 fn what_is_not_there_is_answered_with_what_is() {
     let mut fleet = Given::new();
     let error = fleet.artifact("main", "1", 1).unwrap_err();

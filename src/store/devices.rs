@@ -84,6 +84,27 @@ pub struct ProgressCounts {
     pub buckets: [u64; 7],
 }
 
+/// What figures are counted from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CensusRow {
+    /// The device.
+    pub device: DeviceId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Its cohort.
+    pub cohort: Option<CohortId>,
+    /// Whether it may connect.
+    pub enabled: bool,
+    /// The sequence number of the newest manifest it acknowledged; 0 is none.
+    pub acknowledged: u32,
+    /// What it last reported.
+    pub states: Vec<PackageState>,
+}
+
+/// As it comes out of the database.
+type CensusJson = (i64, i64, Option<i64>, i64, u32, Vec<StateJson>);
+type StateJson = (String, u64, u64, Option<String>, Option<String>, i64);
+
 impl WriteTransaction {
     /// Those of `names` that are taken in a project.
     ///
@@ -465,79 +486,7 @@ impl Store {
         project: ProjectId,
         filter: &DeviceFilter,
     ) -> Result<Vec<Device>, StoreError> {
-        // The planner has no statistics, so it is told where to begin: with the tag, the name or the cohort if there is
-        // one, and with the whole project only if there is not. A `+` keeps a column's index out of it.
-        let mut select = QueryBuilder::<Sqlite>::new(SELECT_DEVICE_COLUMNS);
-        match &filter.tag {
-            Some(tag) => {
-                select.push(" FROM device_tags w CROSS JOIN devices d ON d.id = w.device_id WHERE w.tag = ");
-                select.push_bind(tag.to_string());
-                select.push(" AND +d.project_id = ").push_bind(project.get());
-            }
-            None if filter.cohort.is_some() && filter.name.is_none() => {
-                select
-                    .push(" FROM devices d WHERE +d.project_id = ")
-                    .push_bind(project.get());
-            }
-            None => {
-                select
-                    .push(" FROM devices d WHERE d.project_id = ")
-                    .push_bind(project.get());
-            }
-        }
-        if let Some(name) = &filter.name {
-            select.push(" AND d.name = ").push_bind(name.to_string());
-        }
-        let prefix = filter.prefix.as_ref().filter(|prefix| !prefix.is_empty());
-        if let Some(prefix) = prefix {
-            // A range, which the index on names serves. Names are ASCII, so this character is after all of them.
-            select.push(" AND d.name >= ").push_bind(prefix.clone());
-            select.push(" AND d.name < ").push_bind(format!("{prefix}\u{7f}"));
-        }
-        match filter.cohort {
-            None => {}
-            Some(None) => {
-                select.push(" AND d.cohort_id IS NULL");
-            }
-            Some(Some(cohort)) => {
-                select.push(" AND d.cohort_id = ").push_bind(cohort.get());
-            }
-        }
-        if let Some(among) = &filter.among {
-            let ids = ids_json(among.iter());
-            select
-                .push(" AND d.id IN (SELECT value FROM json_each(")
-                .push_bind(ids)
-                .push("))");
-        }
-        if let Some(named) = &filter.named {
-            let names = serde_json::to_string(named).map_err(corrupt)?;
-            select
-                .push(" AND d.name IN (SELECT value FROM json_each(")
-                .push_bind(names)
-                .push("))");
-        }
-        let order = match (filter.by_name, &filter.tag) {
-            (true, _) => "d.name",
-            (false, Some(_)) => "w.device_id",
-            (false, None) => "d.id",
-        };
-        if let Some(after) = filter.after {
-            select.push(" AND ").push(order).push(" > ");
-            match filter.by_name {
-                true => select
-                    .push("(SELECT name FROM devices WHERE id = ")
-                    .push_bind(after.get())
-                    .push(")"),
-                false => select.push_bind(after.get()),
-            };
-        }
-        let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-        select
-            .push(" ORDER BY ")
-            .push(order)
-            .push(" LIMIT ")
-            .push_bind(limit);
+        let mut select = select_devices(project, filter)?;
         let rows = select.build().fetch_all(&self.inner.readers).await?;
         rows.iter().map(device).collect()
     }
@@ -618,6 +567,56 @@ impl Store {
             .collect()
     }
 
+    /// What figures are counted from, of these devices.
+    pub async fn census_of(&self, devices: &[DeviceId]) -> Result<Vec<CensusRow>, StoreError> {
+        self.census(CENSUS_OF, ids_json(devices.iter()), i64::MAX).await
+    }
+
+    /// What figures are counted from, of the next devices of all projects after one, so many at most.
+    pub async fn census_after(&self, after: DeviceId, limit: usize) -> Result<Vec<CensusRow>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.census(CENSUS_AFTER, after.get().to_string(), limit).await
+    }
+
+    async fn census(
+        &self,
+        select: &'static str,
+        which: String,
+        limit: i64,
+    ) -> Result<Vec<CensusRow>, StoreError> {
+        let row = sqlx::query(select)
+            .bind(which)
+            .bind(limit)
+            .fetch_one(&self.inner.readers)
+            .await?;
+        let found: Vec<CensusJson> = serde_json::from_str(row.try_get(0)?).map_err(corrupt)?;
+        let states = |states: Vec<StateJson>| {
+            let states = states
+                .into_iter()
+                .map(|(package, state, reason, version, target, at_ms)| PackageState {
+                    package,
+                    state,
+                    reason,
+                    version,
+                    target,
+                    at_ms,
+                });
+            states.collect()
+        };
+        let rows =
+            found.into_iter().map(
+                |(id, project, cohort, enabled, acknowledged, reported)| CensusRow {
+                    device: DeviceId::new(id),
+                    project: ProjectId::new(project),
+                    cohort: cohort.map(CohortId::new),
+                    enabled: enabled != 0,
+                    acknowledged,
+                    states: states(reported),
+                },
+            );
+        Ok(rows.collect())
+    }
+
     /// How far the devices of a deployment's cohort have come with it. Looks at each of them.
     ///
     /// A device is done when it runs the wanted version of every wanted package it reports on, and reports on one at
@@ -660,6 +659,97 @@ impl Store {
         }
         Ok(counts)
     }
+}
+
+fn select_devices(project: ProjectId, filter: &DeviceFilter) -> Result<QueryBuilder<Sqlite>, StoreError> {
+    // The planner has no statistics, so it is told where to begin: with the tag, the name or the cohort if there is
+    // one, and with the whole project only if there is not. A `+` keeps a column's index out of it.
+    let mut select = QueryBuilder::<Sqlite>::new(SELECT_DEVICE_COLUMNS);
+    match &filter.tag {
+        Some(tag) => {
+            select.push(" FROM device_tags w CROSS JOIN devices d ON d.id = w.device_id WHERE w.tag = ");
+            select.push_bind(tag.to_string());
+            select.push(" AND +d.project_id = ").push_bind(project.get());
+        }
+        None if filter.cohort.is_some() && filter.name.is_none() => {
+            select
+                .push(" FROM devices d WHERE +d.project_id = ")
+                .push_bind(project.get());
+        }
+        None => {
+            select
+                .push(" FROM devices d WHERE d.project_id = ")
+                .push_bind(project.get());
+        }
+    }
+    if let Some(name) = &filter.name {
+        select.push(" AND d.name = ").push_bind(name.to_string());
+    }
+    let prefix = filter.prefix.as_ref().filter(|prefix| !prefix.is_empty());
+    if let Some(prefix) = prefix {
+        // A range, which the index on names serves, unless the devices are named. Names are ASCII, so this character is after
+        // all of them.
+        let name = if filter.among.is_some() {
+            "+d.name"
+        } else {
+            "d.name"
+        };
+        select
+            .push(" AND ")
+            .push(name)
+            .push(" >= ")
+            .push_bind(prefix.clone());
+        select
+            .push(" AND ")
+            .push(name)
+            .push(" < ")
+            .push_bind(format!("{prefix}\u{7f}"));
+    }
+    match filter.cohort {
+        None => {}
+        Some(None) => {
+            select.push(" AND d.cohort_id IS NULL");
+        }
+        Some(Some(cohort)) => {
+            select.push(" AND d.cohort_id = ").push_bind(cohort.get());
+        }
+    }
+    if let Some(among) = &filter.among {
+        let ids = ids_json(among.iter());
+        select
+            .push(" AND d.id IN (SELECT value FROM json_each(")
+            .push_bind(ids)
+            .push("))");
+    }
+    if let Some(named) = &filter.named {
+        let names = serde_json::to_string(named).map_err(corrupt)?;
+        select
+            .push(" AND d.name IN (SELECT value FROM json_each(")
+            .push_bind(names)
+            .push("))");
+    }
+    let order = match (filter.by_name, &filter.tag) {
+        (true, _) => "d.name",
+        (false, Some(_)) => "w.device_id",
+        (false, None) => "d.id",
+    };
+    if let Some(after) = filter.after {
+        select.push(" AND ").push(order).push(" > ");
+        match filter.by_name {
+            true => select
+                .push("(SELECT name FROM devices WHERE id = ")
+                .push_bind(after.get())
+                .push(")"),
+            false => select.push_bind(after.get()),
+        };
+    }
+    let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+    select
+        .push(" ORDER BY ")
+        .push(order)
+        .push(" LIMIT ")
+        .push_bind(limit);
+    Ok(select)
 }
 
 /// A device, from `id, project_id, name, cohort_id, enabled, revision, created_ms` and its tags or nothing.
@@ -746,7 +836,28 @@ const CREDENTIALS_OF: [(&str, ReadCredential); 3] = [
     (SELECT_RAW_PUBLIC_KEYS_OF, raw_public_key),
 ];
 type ReadCredential = fn(&SqliteRow) -> Result<Credential, StoreError>;
+/// One row of JSON for all of them: a row by itself costs a hand-over between two threads.
+macro_rules! census {
+    ($devices:literal) => {
+        concat!(
+            "SELECT json_group_array(json_array(d.id, d.project_id, d.cohort_id, d.enabled, \
+             coalesce((SELECT g.manifest_acknowledged FROM sightings g WHERE g.device_id = d.id), 0), \
+             json((SELECT json_group_array(json_array(s.package, s.state, s.reason, s.version, s.target, s.at_ms)) \
+             FROM package_states s WHERE s.device_id = d.id)))) FROM (SELECT id, project_id, cohort_id, enabled \
+             FROM devices WHERE ",
+            $devices,
+            " ORDER BY id LIMIT ?2) d"
+        )
+    };
+}
+const CENSUS_OF: &str = census!("id IN (SELECT value FROM json_each(?1))");
+const CENSUS_AFTER: &str = census!("id > CAST(?1 AS INTEGER)");
 const SELECT_DEVICE_COLUMNS: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, \
     (SELECT group_concat(t.tag) FROM device_tags t WHERE t.device_id = d.id)";
 const SELECT_DEVICE_BY_ID: &str = "SELECT d.id, d.project_id, d.name, d.cohort_id, d.enabled, d.revision, d.created_ms, \
     (SELECT group_concat(t.tag) FROM device_tags t WHERE t.device_id = d.id) FROM devices d WHERE d.id = ?";
+
+#[cfg(test)]
+#[path = "devices_tests.rs"]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -52,10 +52,25 @@ pub struct AuditFilter {
     pub before: Option<i64>,
     /// Only what this actor did.
     pub actor: Option<String>,
+    /// Only this: `deployment.create`.
+    pub action: Option<String>,
     /// Only what was done to this: an id such as `coh_12`, or a name such as `main@1.0.0`.
     pub subject: Option<String>,
+    /// Only what was done at this time or later, in milliseconds of Unix time.
+    pub since_ms: Option<i64>,
+    /// Only what was done before this time, in milliseconds of Unix time.
+    pub until_ms: Option<i64>,
     /// How many at most; 1 to 1000.
     pub limit: usize,
+}
+
+/// Some of the audit, newest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuditPage {
+    /// What was found. It can be less than was asked for, and nothing at all, though there is more: see [`SEARCHED`].
+    pub records: Vec<AuditRecord>,
+    /// What the filter of the next page has in `before`; none where there is no more.
+    pub next: Option<i64>,
 }
 
 /// Whose lines of the audit somebody may read.
@@ -389,15 +404,24 @@ impl Store {
     ///
     /// # Errors
     /// The database fails.
-    pub async fn audit(
-        &self,
-        scope: AuditScope,
-        filter: &AuditFilter,
-    ) -> Result<Vec<AuditRecord>, StoreError> {
+    pub async fn audit(&self, scope: AuditScope, filter: &AuditFilter) -> Result<AuditPage, StoreError> {
+        // Actors and subjects have an index. What has none is looked for among so many records at a time.
+        let by_search = filter.action.is_some() || filter.since_ms.is_some() || filter.until_ms.is_some();
+        let floor = match by_search && filter.subject.is_none() {
+            false => None,
+            true => {
+                let end = self.last_audit().await?.saturating_add(1);
+                let top = filter.before.map_or(end, |before| before.min(end));
+                Some(top.saturating_sub(SEARCHED)).filter(|&floor| floor > 1)
+            }
+        };
         let mut select = QueryBuilder::<Sqlite>::new(AUDIT_COLUMNS);
         scope.push_to(&mut select);
         if let Some(before) = filter.before {
             select.push(" AND id < ").push_bind(before);
+        }
+        if let Some(floor) = floor {
+            select.push(" AND id >= ").push_bind(floor);
         }
         if let Some(actor) = &filter.actor {
             select.push(" AND actor = ").push_bind(actor.clone());
@@ -405,10 +429,42 @@ impl Store {
         if let Some(subject) = &filter.subject {
             select.push(" AND subject = ").push_bind(subject.clone());
         }
-        let limit = i64::try_from(filter.limit.clamp(1, 1000)).unwrap_or(1000);
-        select.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+        if let Some(action) = &filter.action {
+            select.push(" AND action = ").push_bind(action.clone());
+        }
+        if let Some(since) = filter.since_ms {
+            select.push(" AND at_ms >= ").push_bind(since);
+        }
+        if let Some(until) = filter.until_ms {
+            select.push(" AND at_ms < ").push_bind(until);
+        }
+        let limit = filter.limit.clamp(1, 1000);
+        select
+            .push(" ORDER BY id DESC LIMIT ")
+            .push_bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let rows = select.build().fetch_all(&self.inner.readers).await?;
-        rows.iter().map(audit_record).collect()
+        let mut records: Vec<_> = rows.iter().map(audit_record).collect::<Result<_, _>>()?;
+        let next = if records.len() > limit {
+            records.truncate(limit);
+            records.last().map(|record| record.id)
+        } else {
+            match (floor, filter.since_ms) {
+                (Some(floor), Some(since)) if self.audit_is_before(floor, since).await? => None,
+                (floor, _) => floor,
+            }
+        };
+        Ok(AuditPage { records, next })
+    }
+
+    /// Whether what comes before `floor` in the audit was all done before `since`, as far as a clock is ever set back: what is
+    /// next to come is looked at.
+    async fn audit_is_before(&self, floor: i64, since: i64) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT coalesce(max(at_ms), 0) FROM audit WHERE id < ? AND id >= ?")
+            .bind(floor)
+            .bind(floor.saturating_sub(SEARCHED))
+            .fetch_one(&self.inner.readers)
+            .await?;
+        Ok(row.try_get::<i64, _>(0)? < since)
     }
 
     /// Reads on in the audit, oldest first: at most `limit` records with a number above `after`.
@@ -538,5 +594,83 @@ fn audit_record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
 const AUDIT_COLUMNS: &str =
     "SELECT id, project_id, at_ms, actor, action, subject, before, after FROM audit WHERE ";
 
+/// Records of the audit that one page looks at for what has no index: some tens of milliseconds.
+pub const SEARCHED: i64 = 50_000;
+
 /// Rows of a statement: 7 values each, within SQLite's 32 766.
 const AUDIT_ROWS: usize = 500;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_has_no_index_is_looked_for_in_bounded_steps_and_found_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let row = |id: i64, action| AuditRow {
+            project: Some(ProjectId::new(1)),
+            at_ms: id,
+            actor: "me".to_owned(),
+            action,
+            subject: "x".to_owned(),
+            before: None,
+            after: None,
+        };
+        let end = 2 * SEARCHED + 500;
+        let rare = [3, SEARCHED, 2 * SEARCHED - 1, end - 7];
+        let rows: Vec<_> = (1..=end)
+            .map(|id| row(id, if rare.contains(&id) { "rare" } else { "often" }))
+            .collect();
+        let mut tx = store.begin().await.unwrap();
+        assert_eq!(tx.insert_audit(&rows).await.unwrap(), Some(end));
+        tx.commit().await.unwrap();
+        assert_eq!(store.last_audit().await.unwrap(), end);
+
+        let pages = async |mut filter: AuditFilter| {
+            let (mut ids, mut pages) = (Vec::new(), 0);
+            loop {
+                let page = store
+                    .audit(AuditScope::Project(ProjectId::new(1)), &filter)
+                    .await
+                    .unwrap();
+                ids.extend(page.records.iter().map(|record| record.id));
+                pages += 1;
+                match page.next {
+                    Some(next) => filter.before = Some(next),
+                    None => return (ids, pages),
+                }
+            }
+        };
+        let filter = AuditFilter {
+            limit: 1000,
+            ..AuditFilter::default()
+        };
+        let action = AuditFilter {
+            action: Some("rare".to_owned()),
+            ..filter.clone()
+        };
+        let mut found = rare;
+        found.reverse();
+        assert_eq!(pages(action.clone()).await, (found.to_vec(), 3));
+        let by_actor = AuditFilter {
+            actor: Some("me".to_owned()),
+            ..action.clone()
+        };
+        assert_eq!(pages(by_actor).await.0, found);
+        let until = AuditFilter {
+            until_ms: Some(3),
+            ..filter.clone()
+        };
+        assert_eq!(pages(until).await, (vec![2, 1], 3));
+        // Where all that is left is older, there is no more to be asked for.
+        let since = AuditFilter {
+            since_ms: Some(end - 1),
+            ..filter
+        };
+        assert_eq!(pages(since).await, (vec![end, end - 1], 1));
+        let other = store.audit(AuditScope::Project(ProjectId::new(2)), &action).await;
+        assert_eq!(other.unwrap().records, []);
+    }
+}

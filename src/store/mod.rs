@@ -23,6 +23,7 @@ mod error;
 mod facts;
 mod first_answers;
 mod folder;
+mod history;
 mod inspect;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -36,10 +37,13 @@ mod timeline;
 pub use blobs::{Blob, BlockRead, ReadDone, ReadSlot, StoredBlob, Upload, UploadError};
 pub use certificates::{CertificateHolder, RevokedCertificate};
 pub use console::ConsoleSessionRow;
-pub use devices::{DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting};
+pub use devices::{
+    CensusRow, DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting,
+};
 pub use error::StoreError;
-pub use facts::{AuditFilter, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};
+pub use facts::{AuditFilter, AuditPage, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};
 pub use first_answers::{FirstAnswer, KeptAnswer, OnceKey};
+pub use history::{FleetRow, ProgressRow, SeriesChange, SeriesEnd};
 pub use readers::ReadersBusy;
 pub use sessions::{SessionLog, SessionLogError};
 pub use sqlite::{Store, WriteTransaction};

@@ -304,6 +304,7 @@ const MIGRATIONS: &[MigrationText] = &[
         "console sessions",
         include_str!("migrations/0005_console_sessions.sql"),
     ),
+    (6, "history", include_str!("migrations/0006_history.sql")),
 ];
 /// What is sealed to tell one installation key from another.
 pub const KEY_CHECK: &[u8] = b"key-check";

@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use super::labels::{
-    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, HandshakeResult,
-    NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd,
-    StoreOperation, TimelineLoss,
+    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, FleetState,
+    HandshakeResult, KeyRefusal, NotificationResult, Rejection, ReportReason, ReportState, Retransmitter,
+    Route, Security, SessionEnd, StageLabel, StoreOperation, TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
@@ -62,6 +62,20 @@ pub enum GatewayEvent {
     },
     /// A request was refused.
     RequestRejected(Rejection),
+    /// So many more devices on record are in this state than when they were last counted.
+    DevicesCounted {
+        /// The state.
+        state: FleetState,
+        /// How many more.
+        by: i64,
+    },
+    /// So many more devices stand here with their cohorts' active deployments than when they were last counted.
+    ProgressCounted {
+        /// Where.
+        stage: StageLabel,
+        /// How many more.
+        by: i64,
+    },
     /// A relation was registered.
     ObserverAdded,
     /// A relation ended.
@@ -99,6 +113,8 @@ pub enum GatewayEvent {
     ArtifactStored(u64),
     /// A connection to the API was lost because there are as many as there may be.
     ConnectionLost(ConnectionLoss),
+    /// An API key was refused.
+    KeyRefused(KeyRefusal),
     /// The gateway's own certificate has changed on disk and was read again.
     CertificateRead(CertificateRead),
     /// Entries of devices' timelines were lost.
@@ -187,6 +203,10 @@ impl GatewayEvent {
                 sink.sample(histogram(REQUEST_TIME, &[route.index()]), took.as_secs_f64());
             }
             Self::RequestRejected(reason) => sink.count(counter(REJECTIONS, &[reason.index()]), 1),
+            Self::DevicesCounted { state, by } => sink.shift(gauge(DEVICES, &[state.index()]), by),
+            Self::ProgressCounted { stage, by } => {
+                sink.shift(gauge(DEPLOYMENT_DEVICES, &[stage.index()]), by);
+            }
             Self::ObserverAdded => sink.shift(gauge(OBSERVERS, &[]), 1),
             Self::ObserverRemoved => sink.shift(gauge(OBSERVERS, &[]), -1),
             Self::NotificationSent => sink.count(counter(NOTIFICATIONS_SENT, &[]), 1),
@@ -204,6 +224,7 @@ impl GatewayEvent {
                 sink.sample(histogram(COMMIT_TIME, &[]), took.as_secs_f64());
             }
             Self::ConnectionLost(loss) => sink.count(counter(CONNECTIONS_LOST, &[loss.index()]), 1),
+            Self::KeyRefused(reason) => sink.count(counter(KEYS_REFUSED, &[reason.index()]), 1),
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
             Self::CertificateRead(read) => sink.count(counter(CERTIFICATE_READS, &[read.index()]), 1),
@@ -347,9 +368,10 @@ const FORWARDED: usize = 21;
 const ADDRESS_CHANGES: usize = 22;
 const WITHHELD: usize = 23;
 const CERTIFICATE_READS: usize = 24;
+const KEYS_REFUSED: usize = 25;
 
 /// Every counter, in the order of the constants above.
-pub static COUNTERS: [Family; 25] = [
+pub static COUNTERS: [Family; 26] = [
     family(
         "tessera_sessions_started_total",
         "Sessions established or restored.",
@@ -476,22 +498,39 @@ pub static COUNTERS: [Family; 25] = [
     ),
     family(
         "tessera_server_certificate_reads_total",
-        "Changes of the gateway's own certificate on disk; of those refused, the one before stays in use.",
+        "Changes of the gateway's own certificates on disk, for devices and for operators; of those refused, the one before stays in use.",
         &[("result", CertificateRead::NAMES)],
+    ),
+    family(
+        "tessera_api_keys_refused_total",
+        "API keys refused because they are wrong, or not looked at because too many wrong ones came from the same network.",
+        &[("reason", KeyRefusal::NAMES)],
     ),
 ];
 
 const SESSIONS: usize = 0;
 const OBSERVERS: usize = 1;
+const DEVICES: usize = 2;
+const DEPLOYMENT_DEVICES: usize = 3;
 
 /// Every gauge, in the order of the constants above.
-pub static GAUGES: [Family; 2] = [
+pub static GAUGES: [Family; 4] = [
     family(
         "tessera_sessions",
         "Live sessions.",
         &[("security", Security::NAMES)],
     ),
     family("tessera_observers", "Live observe relations.", &[]),
+    family(
+        "tessera_devices",
+        "Devices on record, as last counted.",
+        &[("state", FleetState::NAMES)],
+    ),
+    family(
+        "tessera_deployment_devices",
+        "Devices by where they stand with their cohorts' active deployments, as last counted.",
+        &[("state", StageLabel::NAMES)],
+    ),
 ];
 
 const HANDSHAKE_TIME: usize = 0;

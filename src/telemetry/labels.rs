@@ -46,6 +46,29 @@ label! {
 }
 
 label! {
+    /// What the gateway knows of a device on record.
+    FleetState {
+        Online = "online",
+        Offline = "offline",
+        /// May not connect.
+        Disabled = "disabled",
+    }
+}
+
+label! {
+    /// Where a device stands with its cohort's active deployment.
+    StageLabel {
+        Pending = "pending",
+        Notified = "notified",
+        Downloading = "downloading",
+        Downloaded = "downloaded",
+        Updating = "updating",
+        Done = "done",
+        Failed = "failed",
+    }
+}
+
+label! {
     /// How a handshake ended.
     HandshakeResult {
         Established = "established",
@@ -338,6 +361,16 @@ label! {
     ConnectionLoss {
         GaveWay = "gave_way",
         TurnedAway = "turned_away",
+    }
+}
+
+label! {
+    /// Why an API key was refused.
+    KeyRefusal {
+        /// It is unknown, revoked or expired.
+        Wrong = "wrong",
+        /// Too many wrong ones had come from the same network.
+        NotLookedAt = "not_looked_at",
     }
 }
 

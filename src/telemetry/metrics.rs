@@ -1,7 +1,7 @@
 //! The registered handles, and the text that Prometheus reads.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
@@ -19,7 +19,17 @@ impl MetricsHandle {
     pub fn render(&self) -> String {
         self.0.render()
     }
+
+    /// What was counted of a counter since the program started: each series that is not zero with the values of its labels,
+    /// in the family's order; the largest first. Nothing for a name that is no counter's.
+    #[must_use]
+    pub fn totals(&self, name: &str) -> Totals {
+        self.0.totals(name)
+    }
 }
+
+/// Series of a counter, each with the values of its labels.
+pub type Totals = Vec<(Vec<&'static str>, u64)>;
 
 /// Registers every metric and returns the handle that writes them. Safe to call more than once: a process has
 /// one set of metrics, however many gateways run in it.
@@ -40,6 +50,8 @@ pub struct Registry {
     recorder: PrometheusRecorder,
     exporter: PrometheusHandle,
     counters: Box<[OnceLock<Counter>]>,
+    /// The same counts, as the exporter's cannot be read back.
+    totals: Box<[AtomicU64]>,
     gauges: Vec<Gauge>,
     histograms: Vec<Histogram>,
     undrained: AtomicU32,
@@ -97,6 +109,7 @@ impl Registry {
         let registry = Self {
             exporter: recorder.handle(),
             counters: (0..COUNTER_SERIES).map(|_| OnceLock::new()).collect(),
+            totals: (0..COUNTER_SERIES).map(|_| AtomicU64::new(0)).collect(),
             gauges,
             histograms,
             undrained: AtomicU32::new(0),
@@ -109,6 +122,7 @@ impl Registry {
     /// Adds to a counter, by its place in the flat table.
     pub fn count(&self, series: usize, by: u64) {
         self.counter(series).increment(by);
+        self.totals[series].fetch_add(by, Ordering::Relaxed);
     }
 
     /// Moves a gauge, by its place in the flat table.
@@ -131,6 +145,26 @@ impl Registry {
         let mut text = self.exporter.render();
         process::write_figures(&mut text);
         text
+    }
+
+    fn totals(&self, name: &str) -> Totals {
+        let mut base = 0;
+        for family in &COUNTERS {
+            if family.name == name {
+                let each = (0..family.series()).map(|position| {
+                    let labels = family.labels_of(position).into_iter().map(|(_, value)| value);
+                    (
+                        labels.collect(),
+                        self.totals[base + position].load(Ordering::Relaxed),
+                    )
+                });
+                let mut totals: Totals = each.filter(|(_, count)| *count > 0).collect();
+                totals.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+                return totals;
+            }
+            base += family.series();
+        }
+        Vec::new()
     }
 
     fn counter(&self, series: usize) -> &Counter {

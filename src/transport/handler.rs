@@ -63,6 +63,11 @@ pub trait Handler: Send + Sync + 'static {
     /// A session begins. Comes before [`Self::disconnected`] of the session it replaces.
     fn connected(&self, device: &Self::Device, session: &SessionFacts);
 
+    /// The session `serial` observes something from now on, or nothing any more. A session that is over observes nothing.
+    fn observing(&self, device: &Self::Device, serial: u64, observes: bool) {
+        let _ = (device, serial, observes);
+    }
+
     /// The device of the session `serial` sends from another address by now; it has a connection ID. May come with every
     /// datagram.
     fn moved(&self, device: &Self::Device, serial: u64, peer: SocketAddr) {

@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 
-use super::draw::{Axis, Ink, Shape, Size};
 use super::figure::{self, Figure, Look, Room, Table};
+use super::ink;
 use crate::quantity::{self, Quantity};
 use crate::result::{HistogramFacts, KindFacts};
+use tessera::picture::{self, Axis, Shape, Size};
 
 /// One for each latency that two kinds or more have: one alone has nothing beside it.
 pub fn figures(kinds: &[KindFacts]) -> Vec<Figure> {
@@ -53,14 +54,14 @@ fn one(id: &str, title: &str, kinds: &[KindFacts]) -> Option<Figure> {
         |_, x, _| {
             let row = |(place, (kind, facts)): (usize, &(&KindFacts, &HistogramFacts))| {
                 let y = rows - place as f64 - BAR;
-                let at = |value: u64| (figure::on_logarithmic(x, micros(value)), y);
+                let at = |value: u64| (picture::on_logarithmic(x, micros(value)), y);
                 let dot = |value: u64| Shape::Line {
-                    ink: Ink::First,
+                    ink: ink::FIRST,
                     points: vec![at(value)],
                 };
                 [
                     Shape::Line {
-                        ink: Ink::First,
+                        ink: ink::FIRST,
                         points: vec![at(facts.p50), at(facts.p99)],
                     },
                     dot(facts.p50),
@@ -87,7 +88,7 @@ fn one(id: &str, title: &str, kinds: &[KindFacts]) -> Option<Figure> {
         title: title.to_owned(),
         unit: "logarithmic".to_owned(),
         about,
-        keys: vec![figure::key(Ink::First, Look::Line, "50, 90 and 99 %")],
+        keys: vec![figure::key(ink::FIRST, Look::Line, "50, 90 and 99 %")],
         plot,
         table: Table {
             head: ["kind", "values", "50 %", "90 %", "99 %", "greatest"]
@@ -107,7 +108,7 @@ fn one(id: &str, title: &str, kinds: &[KindFacts]) -> Option<Figure> {
 
 /// Where all labels have no room, those of the decades are left.
 fn across(size: Size, least: f64, greatest: f64) -> Axis {
-    let mut x = figure::logarithmic(least, greatest, |value| Quantity::Micros.with_unit(value));
+    let mut x = picture::logarithmic(least, greatest, |value| Quantity::Micros.with_unit(value));
     let (pixels, _) = size.plotted();
     if x.ticks.len() as f64 * LABEL > pixels {
         x.ticks.retain(|(at, _)| at.fract().abs() < 1e-9);

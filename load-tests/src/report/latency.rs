@@ -4,10 +4,11 @@ use data_encoding::BASE64;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 
-use super::draw::{Axis, Ink, Shape};
 use super::figure::{self, Figure, Look, Plot, Room, Table};
+use super::ink;
 use crate::quantity::{self, Quantity};
 use crate::result::{HistogramFacts, RunResult};
+use tessera::picture::{self, Axis, Shape};
 
 /// One for each histogram: the known ones in the order of a device's life, then whatever else there is.
 pub fn figures(result: &RunResult) -> Vec<Figure> {
@@ -88,7 +89,7 @@ fn one(id: String, title: &str, about: String, facts: Option<&HistogramFacts>) -
         Ok(histogram) => {
             figure.unit = "logarithmic".to_owned();
             figure.keys = vec![figure::key(
-                Ink::First,
+                ink::FIRST,
                 Look::Line,
                 format!("{} values", quantity::count(histogram.len())),
             )];
@@ -130,27 +131,27 @@ fn plot(title: &str, histogram: &Histogram<u64>) -> Plot {
                     .filter(|(at, _)| *at <= end)
                     .collect(),
             };
-            let y = figure::logarithmic(micros(histogram.min()), micros(histogram.max()), |value| {
+            let y = picture::logarithmic(micros(histogram.min()), micros(histogram.max()), |value| {
                 Quantity::Micros.with_unit(value)
             });
             (x, y)
         },
         |_, _, y| {
-            let at = |value: u64| figure::on_logarithmic(y, micros(value));
+            let at = |value: u64| picture::on_logarithmic(y, micros(value));
             let line: Vec<(f64, f64)> = points.iter().map(|(x, value)| (*x, at(*value))).collect();
             let below = line.iter().map(|(x, upper)| (*x, y.from, *upper)).collect();
             let marks = marks.iter().map(|(x, value)| Shape::Point {
-                ink: Ink::First,
+                ink: ink::FIRST,
                 at: (*x, at(*value)),
                 words: Quantity::Micros.in_words(*value as f64),
             });
             let curve = [
                 Shape::Band {
-                    ink: Ink::Wash,
+                    ink: ink::WASH,
                     points: below,
                 },
                 Shape::Line {
-                    ink: Ink::First,
+                    ink: ink::FIRST,
                     points: line,
                 },
             ];

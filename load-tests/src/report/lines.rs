@@ -1,10 +1,11 @@
 //! Figures of lines: how much of something there was, over time.
 
-use super::draw::{Ink, Shape};
 use super::figure::{self, Figure, Key, Look, Plot, Room, Table};
+use super::ink;
 use super::timeline::{ROWS_MAX, Run, SAMPLES_MAX};
 use crate::quantity::{self, Quantity};
 use crate::result::Sample;
+use tessera::picture::{self, Ink, Shape};
 
 /// One quantity over time.
 pub struct Line<'a> {
@@ -73,7 +74,7 @@ impl Run<'_> {
             .map(|line| figure::key(line.ink, line.look, line.name))
             .collect();
         if !gaps.is_empty() && !lines.logarithmic {
-            keys.push(figure::key(Ink::Gap, Look::Area, "the gateway did not answer"));
+            keys.push(figure::key(ink::GAP, Look::Area, "the gateway did not answer"));
         }
         let plot = if self.samples.is_empty() {
             Plot::None("no data: the result has no samples".to_owned())
@@ -88,9 +89,9 @@ impl Run<'_> {
                 &format!("{} over time, {unit_name}", lines.title),
                 |size| {
                     let y = if lines.logarithmic {
-                        figure::logarithmic(least, greatest, |value| lines.quantity.with_unit(value))
+                        picture::logarithmic(least, greatest, |value| lines.quantity.with_unit(value))
                     } else {
-                        figure::from_zero(scaled(greatest), 5, quantity::figure)
+                        picture::from_zero(scaled(greatest), 5, picture::figure)
                     };
                     (self.time(size), y)
                 },
@@ -98,14 +99,14 @@ impl Run<'_> {
                     let mut shapes = Vec::new();
                     if !lines.logarithmic {
                         shapes.extend(gaps.iter().map(|(from, to)| Shape::Span {
-                            ink: Ink::Gap,
+                            ink: ink::GAP,
                             from: *from,
                             to: *to,
                         }));
                     }
                     let at = |value: f64| {
                         if lines.logarithmic {
-                            figure::on_logarithmic(y, value)
+                            picture::on_logarithmic(y, value)
                         } else {
                             scaled(value)
                         }
@@ -117,7 +118,7 @@ impl Run<'_> {
                             if lines.lines.len() == 1 {
                                 let points = points.iter().map(|(x, y)| (*x, 0.0, *y)).collect();
                                 shapes.push(Shape::Band {
-                                    ink: Ink::Wash,
+                                    ink: ink::WASH,
                                     points,
                                 });
                             }

@@ -6,8 +6,8 @@
 //! 4. `templates/report.html` puts them, the verdicts and the facts on a page; `templates/report.css` says how it looks
 
 mod by_kind;
-mod draw;
 mod figure;
+mod ink;
 mod latency;
 mod lines;
 mod over_time;

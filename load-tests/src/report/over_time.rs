@@ -1,12 +1,13 @@
 //! The figures that have a run's time from left to right.
 
-use super::draw::Ink;
 use super::figure::{Figure, Look, Plot, Room};
+use super::ink;
 use super::lines::{Line, Lines};
 use super::stacked::Stacked;
 use super::timeline::Run;
 use crate::quantity::Quantity;
 use crate::result::{RunResult, Sample};
+use tessera::picture::Ink;
 
 /// All of them, in the order of the report.
 pub fn figures(result: &RunResult) -> (Figure, Vec<Figure>) {
@@ -27,11 +28,11 @@ pub fn figures(result: &RunResult) -> (Figure, Vec<Figure>) {
 impl Run<'_> {
     fn progress(&self) -> Figure {
         let kinds = [
-            (Ink::Off, "not connected"),
-            (Ink::Connected, "connected"),
-            (Ink::Observing, "observing"),
-            (Ink::Downloading, "downloading"),
-            (Ink::Converged, "converged"),
+            (ink::OFF, "not connected"),
+            (ink::CONNECTED, "connected"),
+            (ink::OBSERVING, "observing"),
+            (ink::DOWNLOADING, "downloading"),
+            (ink::CONVERGED, "converged"),
         ];
         let shares = |sample: &Sample| {
             let connected = sample.connected.min(self.good);
@@ -71,21 +72,25 @@ impl Run<'_> {
                 }
             }
         }
-        let others = seen.len() > Ink::NTH;
+        let others = seen.len() > ink::NTH.len();
         let mut by_size: Vec<u64> = seen.iter().map(|(_, most)| *most).collect();
         by_size.sort_unstable_by(|a, b| b.cmp(a));
-        let least = if others { by_size[Ink::NTH - 2] } else { 0 };
-        let room = if others { Ink::NTH - 1 } else { Ink::NTH };
+        let least = if others { by_size[ink::NTH.len() - 2] } else { 0 };
+        let room = if others {
+            ink::NTH.len() - 1
+        } else {
+            ink::NTH.len()
+        };
         let large = seen.iter().filter(|(_, most)| *most >= least);
         let names: Vec<&str> = large.map(|(name, _)| *name).take(room).collect();
         // Stacks are drawn from the top: the oldest version is above.
         let mut kinds: Vec<(Ink, String)> = names
             .iter()
             .enumerate()
-            .map(|(n, name)| (Ink::Nth(n), (*name).to_owned()))
+            .map(|(n, name)| (ink::NTH[n], (*name).to_owned()))
             .collect();
         if others {
-            kinds.insert(0, (Ink::Nth(Ink::NTH - 1), "all others".to_owned()));
+            kinds.insert(0, (ink::NTH[ink::NTH.len() - 1], "all others".to_owned()));
         }
         let shares = |sample: &Sample| {
             let of = |name: &&str| sample.versions.get(*name).copied().unwrap_or(0) as f64;
@@ -123,13 +128,13 @@ impl Run<'_> {
             logarithmic: false,
             lines: &[
                 Line {
-                    ink: Ink::First,
+                    ink: ink::FIRST,
                     look: Look::Line,
                     name: "as the good devices see them",
                     of: &|sample| Some(sample.connected as f64),
                 },
                 Line {
-                    ink: Ink::Second,
+                    ink: ink::SECOND,
                     look: Look::Dashes,
                     name: "as the gateway counts them",
                     of: &|sample| sample.server_sessions.map(|sessions| sessions as f64),
@@ -148,7 +153,7 @@ impl Run<'_> {
             unit: "handshakes",
             logarithmic: false,
             lines: &[Line {
-                ink: Ink::First,
+                ink: ink::FIRST,
                 look: Look::Line,
                 name: "handshakes done",
                 of: &|sample| Some(sample.handshakes_per_s),
@@ -166,7 +171,7 @@ impl Run<'_> {
             unit: "",
             logarithmic: false,
             lines: &[Line {
-                ink: Ink::First,
+                ink: ink::FIRST,
                 look: Look::Line,
                 name: "artifact bytes received",
                 of: &|sample| Some(sample.bytes_per_s),
@@ -185,13 +190,13 @@ impl Run<'_> {
             logarithmic: false,
             lines: &[
                 Line {
-                    ink: Ink::First,
+                    ink: ink::FIRST,
                     look: Look::Line,
                     name: "sent by devices",
                     of: &|sample| Some(sample.datagrams_out_per_s),
                 },
                 Line {
-                    ink: Ink::Second,
+                    ink: ink::SECOND,
                     look: Look::Dashes,
                     name: "received by devices",
                     of: &|sample| Some(sample.datagrams_in_per_s),
@@ -211,13 +216,13 @@ impl Run<'_> {
             logarithmic: true,
             lines: &[
                 Line {
-                    ink: Ink::First,
+                    ink: ink::FIRST,
                     look: Look::Line,
                     name: "median",
                     of: &|sample| sample.block_p50_p99.map(|(p50, _)| p50 as f64),
                 },
                 Line {
-                    ink: Ink::Second,
+                    ink: ink::SECOND,
                     look: Look::Dashes,
                     name: "99th percentile",
                     of: &|sample| sample.block_p50_p99.map(|(_, p99)| p99 as f64),
@@ -237,13 +242,13 @@ impl Run<'_> {
             logarithmic: false,
             lines: &[
                 Line {
-                    ink: Ink::First,
+                    ink: ink::FIRST,
                     look: Look::Line,
                     name: "gateway",
                     of: &|sample| sample.server_cpu,
                 },
                 Line {
-                    ink: Ink::Second,
+                    ink: ink::SECOND,
                     look: Look::Dashes,
                     name: "simulator",
                     of: &|sample| Some(sample.own_cpu),
@@ -262,7 +267,7 @@ impl Run<'_> {
             unit: "",
             logarithmic: false,
             lines: &[Line {
-                ink: Ink::First,
+                ink: ink::FIRST,
                 look: Look::Line,
                 name: "resident",
                 of: &|sample| sample.server_memory.map(|bytes| bytes as f64),

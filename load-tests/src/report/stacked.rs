@@ -1,10 +1,10 @@
 //! Figures of areas on each other: how many of a whole are what, over time.
 
-use super::draw::{Axis, Ink, Shape, Size};
 use super::figure::{self, Figure, Look, Plot, Room, Table};
 use super::timeline::{LETTER, ROWS_MAX, Run, SAMPLES_MAX};
 use crate::quantity::{self, Quantity};
 use crate::result::Sample;
+use tessera::picture::{self, Axis, Ink, Shape, Size};
 
 /// What is stacked.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,7 @@ impl Run<'_> {
                 figure::drawn(
                     room,
                     &format!("{title} over time, {unit}"),
-                    |size| (self.time(size), figure::from_zero(greatest, 5, quantity::figure)),
+                    |size| (self.time(size), picture::from_zero(greatest, 5, picture::figure)),
                     |size, x, y| {
                         let bands = bands(&samples, kinds, parts, greatest);
                         let words = bands

@@ -1,9 +1,8 @@
 //! A run as what its figures over time are drawn from: its samples in order, its events, and where both are from left to
 //! right.
 
-use super::draw::{Axis, Shape, Size};
-use super::figure;
 use crate::result::{EventFacts, RunResult, Sample};
+use tessera::picture::{self, Axis, Shape, Size};
 
 /// A run's time.
 pub struct Run<'a> {
@@ -50,7 +49,7 @@ impl<'a> Run<'a> {
     /// The axis that all of them share.
     pub fn time(&self, size: Size) -> Axis {
         let (across, _) = size.plotted();
-        figure::time(self.from, self.to, (across / 90.0) as u32)
+        picture::time(self.from, self.to, (across / 90.0) as u32)
     }
 
     /// A line for each event, flagged with its number in the list. Flags that would touch are one, `3–7`; where there are

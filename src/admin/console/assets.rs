@@ -19,7 +19,7 @@ struct Asset {
     address: String,
 }
 
-static ASSETS: LazyLock<[Asset; 4]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 5]> = LazyLock::new(|| {
     [
         asset(
             "console.css",
@@ -30,6 +30,11 @@ static ASSETS: LazyLock<[Asset; 4]> = LazyLock::new(|| {
             "console.js",
             "text/javascript; charset=utf-8",
             include_bytes!("assets/console.js"),
+        ),
+        asset(
+            "upload.js",
+            "text/javascript; charset=utf-8",
+            include_bytes!("assets/upload.js"),
         ),
         asset("icons.svg", "image/svg+xml", include_bytes!("assets/icons.svg")),
         asset("mark.svg", "image/svg+xml", include_bytes!("assets/mark.svg")),

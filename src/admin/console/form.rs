@@ -39,6 +39,11 @@ impl Fields {
         Fields(form_urlencoded::parse(text).into_owned().collect())
     }
 
+    /// Adds a field.
+    pub fn push(&mut self, name: String, value: String) {
+        self.0.push((name, value));
+    }
+
     /// The field with this name without the white space around it; empty where there is none.
     pub fn text(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(key, _)| key == name);
@@ -48,6 +53,14 @@ impl Fields {
     /// The same, if it is there and holds something.
     pub fn given(&self, name: &str) -> Option<&str> {
         Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+
+    /// The field with this name as it was typed, if it holds something: for what white space is a part of.
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(key, _)| key == name);
+        found
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Every field with this name.
@@ -73,6 +86,14 @@ impl Fields {
         );
         query.extend_pairs(changes.iter().filter(|(_, value)| !value.is_empty()));
         query.finish()
+    }
+
+    /// The address `path` with that query.
+    pub fn link(&self, path: &str, changes: &[(&str, &str)]) -> String {
+        match self.with(changes) {
+            query if query.is_empty() => path.to_owned(),
+            query => format!("{path}?{query}"),
+        }
     }
 }
 
@@ -128,6 +149,11 @@ mod tests {
             fields.with(&[("page", ""), ("state", "done")]),
             "tag=a%26b&state=done"
         );
+        assert_eq!(
+            fields.link("/x", &[("page", "2")]),
+            "/x?state=failed&tag=a%26b&page=2"
+        );
+        assert_eq!(Fields::parse(b"page=2").link("/x", &[("page", "")]), "/x");
     }
 
     #[test]

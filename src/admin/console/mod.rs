@@ -11,21 +11,34 @@
 //! again and puts the new part in place of the old one.
 
 mod assets;
+mod audit;
+mod chart;
+mod cohort;
+mod cohort_devices;
+mod cohorts;
 mod deploy;
 mod deployment;
+mod devices;
 mod form;
 mod overview;
+mod package;
+mod packages;
 mod page;
+mod parts;
+mod settings;
 mod show;
 mod sign_in;
+mod traffic;
+mod upload;
 mod visitor;
+mod wrong;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
@@ -35,7 +48,6 @@ use super::AdminState;
 use crate::clock;
 use crate::fleet::{Digest, KeyId};
 
-pub use page::missing;
 pub use visitor::session_key;
 
 /// What the console remembers of its visitors beside their sessions. Nothing of it outlives the process.
@@ -47,6 +59,7 @@ struct Remembered {
     /// What is said once, at the top of the next page, by session.
     notices: HashMap<Digest, Vec<page::Notice>>,
     links: Vec<Link>,
+    devices: devices::Kept,
 }
 
 /// A link that signs a browser in.
@@ -107,8 +120,38 @@ impl Console {
 
 /// The console's routes.
 pub fn router() -> Router<AdminState> {
+    // Files go below bounds of their own.
+    let uploads = Router::new()
+        .route("/uploads", get(packages::show).post(upload::to_any))
+        .route("/packages/{package}", get(package::show).post(upload::to_package))
+        .layer(DefaultBodyLimit::disable());
     let project = Router::new()
         .route("/", get(overview::show))
+        .route("/cohorts", get(cohorts::list).post(cohorts::create))
+        .route("/cohorts/{cohort}", get(cohort::deployments))
+        .route("/cohorts/{cohort}/progress", get(cohort::progress))
+        .route(
+            "/cohorts/{cohort}/devices",
+            get(cohort_devices::list).post(cohort_devices::remove),
+        )
+        .route(
+            "/cohorts/{cohort}/devices/add",
+            get(cohort_devices::add_form).post(cohort_devices::add),
+        )
+        .route(
+            "/cohorts/{cohort}/settings",
+            get(cohort::settings).post(cohort::delete),
+        )
+        .route("/traffic", get(traffic::show))
+        .route("/audit", get(audit::show))
+        .route("/settings", get(settings::show))
+        .route("/settings/keys", post(settings::create_key))
+        .route(
+            "/settings/keys/{key}/revoke",
+            get(settings::ask_revoke).post(settings::revoke),
+        )
+        .route("/settings/device-cas", post(settings::create_ca))
+        .route("/settings/device-cas/{ca}/delete", post(settings::delete_ca))
         .route("/cohorts/{cohort}/deploy", get(deploy::show).post(deploy::start))
         .route("/deployments/{deployment}", get(deployment::show))
         .route(
@@ -118,7 +161,16 @@ pub fn router() -> Router<AdminState> {
         .route(
             "/deployments/{deployment}/devices.csv",
             get(deployment::devices_csv),
-        );
+        )
+        .route("/packages", get(packages::show).post(packages::create))
+        .route("/packages/{package}/delete", post(package::delete))
+        .route(
+            "/packages/{package}/versions/{version}/delete",
+            post(package::delete_version),
+        )
+        .merge(devices::routes())
+        .route("/uploads/look", get(upload::look))
+        .merge(uploads);
     Router::new()
         .route("/", get(home))
         .route("/sign-in", get(sign_in::form).post(sign_in::with_key))
@@ -127,6 +179,11 @@ pub fn router() -> Router<AdminState> {
         .route("/assets/{name}", get(assets::serve))
         .nest(PROJECTS, project)
         .layer(middleware::from_fn(guard))
+}
+
+/// What a browser is shown where there is nothing. `None` for what is no browser.
+pub fn missing(headers: &HeaderMap, uri: &Uri) -> Option<Response> {
+    page::missing(headers, uri).map(guarded)
 }
 
 /// The address of a project's first page.
@@ -138,8 +195,13 @@ async fn home(State(state): State<AdminState>) -> Redirect {
 }
 
 /// What every answer of the console says to the browser: nothing from elsewhere, nothing inline, in nobody's frame.
-async fn guard(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+async fn guard(mut request: Request, next: Next) -> Response {
+    let asked = visitor::Asked(request.uri().clone());
+    request.extensions_mut().insert(asked);
+    guarded(next.run(request).await)
+}
+
+fn guarded(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
@@ -166,3 +228,7 @@ const LINK_MS: i64 = 30 * 60 * 1000;
 const LINKS_MAX: usize = 16;
 /// Sessions with something to be told; past it all of it is forgotten, as whoever did not look will not look.
 const NOTICES_MAX: usize = 1000;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

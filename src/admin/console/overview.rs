@@ -1,58 +1,241 @@
-//! The overview: what the fleet is doing.
+//! The overview: what the fleet is doing, and what was last done to it.
+
+use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::Response;
 
+use super::chart::{self, Chart, Marker};
+use super::form::Fields;
 use super::page::{self, Frame, Refused, Section};
+use super::show::{Bar, percent};
 use super::visitor::Visitor;
 use crate::admin::AdminState;
+use crate::control::{AuditFilter, AuditRecord, AuditScope, FailureShare, FleetFigures, Span, VersionShare};
+use crate::fleet::{Project, reason_str};
 
 #[derive(Template)]
 #[template(path = "overview.html", config = "src/admin/console/askama.toml")]
 struct OverviewPage {
     frame: Frame,
-    devices: u64,
-    connected: u64,
-    cohorts: Vec<CohortRow>,
+    figures: Arc<FleetFigures>,
+    rate: String,
+    rollouts: Vec<Rollout>,
+    more_rollouts: u64,
+    has_packages: bool,
+    has_devices: bool,
+    versions: Vec<Share>,
+    failures: Vec<Share>,
+    spans: [SpanLink; 3],
+    connected: Chart,
+    bandwidth: Chart,
+    events: Vec<Event>,
 }
 
-struct CohortRow {
+/// A cohort's active deployment.
+struct Rollout {
+    cohort: String,
+    cohort_href: String,
     name: String,
     href: String,
-    devices: u64,
-    deployment: Option<Active>,
-}
-
-struct Active {
-    name: String,
     sequence: u32,
     created_ms: i64,
+    bar: Bar,
+    done: u64,
+    devices: u64,
+    failed: u64,
+}
+
+/// So many devices of all.
+pub struct Share {
+    /// What they have in common, first.
+    pub of: String,
+    /// And what else.
+    pub what: String,
+    /// How many.
+    pub devices: u64,
+    /// In percent of those that say anything about it.
+    pub percent: u64,
+}
+
+struct SpanLink {
+    name: &'static str,
+    href: String,
+    current: bool,
+}
+
+struct Event {
+    at_ms: i64,
+    actor: String,
+    action: String,
+    subject: String,
 }
 
 /// `GET /projects/{project}`.
-pub async fn show(visitor: Visitor, State(state): State<AdminState>) -> Result<Response, Refused> {
+pub async fn show(
+    visitor: Visitor,
+    State(state): State<AdminState>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let query = Fields::parse(query.unwrap_or_default().as_bytes());
     let frame = visitor.frame(&state, Section::Overview, "Overview");
-    let view = state.control.view();
+    let view = state.control.view().clone();
     let project = view.in_project(visitor.project)?;
-    let cohorts: Vec<_> = project
-        .cohorts
-        .values()
-        .map(|cohort| CohortRow {
-            name: cohort.name.to_string(),
-            href: visitor.path(&format!("/cohorts/{}", cohort.id)),
-            devices: cohort.devices,
-            deployment: cohort.active().map(|active| Active {
-                name: active.name.to_string(),
-                sequence: active.sequence.get(),
-                created_ms: active.created_ms,
-            }),
-        })
-        .collect();
+    let figures = state.control.figures(visitor.project);
+    let (rollouts, more_rollouts) = rollouts(&visitor, project, &figures);
+
+    let span = match query.text("span") {
+        "day" => Span::Day,
+        "week" => Span::Week,
+        _ => Span::Hour,
+    };
+    let spans = [("hour", Span::Hour), ("day", Span::Day), ("week", Span::Week)].map(|(name, of)| SpanLink {
+        name,
+        href: format!("{}?{}", visitor.path(""), query.with(&[("span", name)])),
+        current: of == span,
+    });
+    let history = state.control.fleet_history(visitor.project, span).await?;
+    let now_ms = frame.now_ms;
+    // A gateway that has run for minutes has nothing to show of the hours before.
+    let begun_ms = history.points.first().map_or(now_ms, |point| point.at_ms);
+    let from_ms = (now_ms - span_ms(span)).max(begun_ms.min(now_ms - SPAN_LEAST_MS));
+    let markers = markers(project, from_ms);
+
+    let filter = AuditFilter {
+        limit: EVENTS_SHOWN,
+        ..AuditFilter::default()
+    };
+    let events = state
+        .control
+        .audit(AuditScope::Project(visitor.project), &filter)
+        .await?;
     Ok(page::html(&OverviewPage {
-        devices: cohorts.iter().map(|cohort| cohort.devices).sum(),
-        connected: u64::try_from(state.control.online()).unwrap_or(u64::MAX),
-        cohorts,
+        rate: chart::rate(figures.bytes_per_second),
+        rollouts,
+        more_rollouts,
+        has_packages: !project.packages.is_empty(),
+        has_devices: figures.devices > 0 || project.devices > 0,
+        versions: versions(&figures.versions),
+        failures: failures(&figures.failures),
+        spans,
+        connected: chart::connected(&history, from_ms, now_ms, &markers),
+        bandwidth: chart::bandwidth(&history, from_ms, now_ms, &markers),
+        events: events.records.into_iter().map(event).collect(),
+        figures,
         frame,
     }))
 }
+
+/// The active deployments that were made last, and how many more there are.
+fn rollouts(visitor: &Visitor, project: &Project, figures: &FleetFigures) -> (Vec<Rollout>, u64) {
+    let mut active: Vec<_> = project
+        .cohorts
+        .values()
+        .filter_map(|cohort| Some((cohort, cohort.active()?)))
+        .collect();
+    active.sort_by_key(|(_, deployment)| std::cmp::Reverse(deployment.sequence));
+    let more = active.len().saturating_sub(ROLLOUTS_SHOWN);
+    let shown = active.into_iter().take(ROLLOUTS_SHOWN);
+    let rows = shown.map(|(cohort, deployment)| {
+        let counted = figures.cohorts.get(&cohort.id).and_then(|cohort| cohort.progress);
+        let progress = counted
+            .filter(|(of, _)| *of == deployment.id)
+            .map(|(_, progress)| progress);
+        let progress = progress.unwrap_or_default();
+        Rollout {
+            cohort: cohort.name.to_string(),
+            cohort_href: visitor.path(&format!("/cohorts/{}", cohort.id)),
+            name: deployment.name.to_string(),
+            href: visitor.path(&format!("/deployments/{}", deployment.id)),
+            sequence: deployment.sequence.get(),
+            created_ms: deployment.created_ms,
+            bar: Bar::of(&progress),
+            done: percent(progress.done, cohort.devices),
+            devices: cohort.devices,
+            failed: progress.failed,
+        }
+    });
+    (rows.collect(), u64::try_from(more).unwrap_or(u64::MAX))
+}
+
+/// What devices run, each version with its share of the devices that report the package.
+pub fn versions(shares: &[VersionShare]) -> Vec<Share> {
+    let all = |share: &VersionShare| -> u64 {
+        let same = shares.iter().filter(|other| other.package == share.package);
+        same.map(|other| other.devices).sum()
+    };
+    let row = |share: &VersionShare| Share {
+        of: share.package.to_string(),
+        what: share
+            .version
+            .as_ref()
+            .map_or_else(|| "all other versions".to_owned(), ToString::to_string),
+        devices: share.devices,
+        percent: percent(share.devices, all(share)),
+    };
+    shares.iter().take(SHARES_SHOWN).map(row).collect()
+}
+
+/// Why devices failed, each reason with its share of the failures.
+pub fn failures(shares: &[FailureShare]) -> Vec<Share> {
+    let all: u64 = shares.iter().map(|share| share.devices).sum();
+    let row = |share: &FailureShare| Share {
+        of: share.package.to_string(),
+        what: match reason_str(share.reason) {
+            "" => format!("reason {}", share.reason),
+            words => words.to_owned(),
+        },
+        devices: share.devices,
+        percent: percent(share.devices, all),
+    };
+    shares.iter().take(SHARES_SHOWN).map(row).collect()
+}
+
+/// The project's deployments since then, oldest first.
+fn markers(project: &Project, from_ms: i64) -> Vec<Marker> {
+    let mut markers = Vec::new();
+    for cohort in project.cohorts.values() {
+        let since = cohort.newest_first().take_while(|one| one.created_ms >= from_ms);
+        markers.extend(since.take(MARKERS_MAX).map(|deployment| Marker {
+            at_ms: deployment.created_ms,
+            flag: format!("#{}", deployment.sequence.get()),
+            words: format!(
+                "#{} {} to {}",
+                deployment.sequence.get(),
+                deployment.name,
+                cohort.name
+            ),
+        }));
+    }
+    markers.sort_by_key(|marker| marker.at_ms);
+    let first = markers.len().saturating_sub(MARKERS_MAX);
+    markers.split_off(first)
+}
+
+fn event(record: AuditRecord) -> Event {
+    Event {
+        at_ms: record.at_ms,
+        actor: record.actor,
+        action: record.action,
+        subject: record.subject,
+    }
+}
+
+fn span_ms(span: Span) -> i64 {
+    match span {
+        Span::Hour => 3_600_000,
+        Span::Day => 86_400_000,
+        Span::Week => 7 * 86_400_000,
+    }
+}
+
+/// Active deployments on the page; the cohorts' page has all.
+const ROLLOUTS_SHOWN: usize = 8;
+/// The shortest time that a picture shows.
+const SPAN_LEAST_MS: i64 = 5 * 60 * 1000;
+const EVENTS_SHOWN: usize = 8;
+/// Rows of versions and of failures.
+const SHARES_SHOWN: usize = 12;
+/// Vertical lines in a picture; more would be a wall.
+const MARKERS_MAX: usize = 20;

@@ -194,6 +194,8 @@ pub enum Refused {
     },
     /// Something is wrong.
     Problem(Problem),
+    /// Something is wrong, and the page that says so is made.
+    Page(Box<Response>),
 }
 
 impl From<Problem> for Refused {
@@ -233,6 +235,7 @@ impl IntoResponse for Refused {
                 "you are not signed in, or no longer; sign in and try again. Nothing was changed",
             )),
             Refused::Problem(problem) => refused(&problem),
+            Refused::Page(page) => *page,
         }
     }
 }
@@ -288,7 +291,7 @@ pub fn html_unprocessable(page: &impl Template) -> Response {
     html_with(StatusCode::UNPROCESSABLE_ENTITY, page)
 }
 
-/// A page with a status of its own.
+/// A page, answered with this status.
 pub fn html_with(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(text) => (status, Html(text)).into_response(),

@@ -83,6 +83,28 @@ pub fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", Count(count), if count == 1 { one } else { many })
 }
 
+/// A text that a device or a stranger wrote, with what could not be seen made visible: control characters as their pictures,
+/// and what would turn around or hide what is read after it by its number.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\0'..='\u{1f}' => shown.extend(char::from_u32(0x2400 + u32::from(character))),
+            '\u{7f}' => shown.push('\u{2421}'),
+            '\u{80}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{e0000}'..='\u{e0fff}' => shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(character))),
+            plain => shown.push(plain),
+        }
+    }
+    shown
+}
+
 /// A share of a whole in percent: 100 only when it is all, 0 only when it is nothing.
 pub fn percent(part: u64, whole: u64) -> u64 {
     match (part, whole) {
@@ -116,7 +138,7 @@ pub fn shares(progress: &Progress) -> [Share; 7] {
 }
 
 /// A bar of shares: done first, so that what is reached grows from the left; failed last.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bar {
     /// The parts that are not empty, each with where it begins and how wide it is, in thousandths.
     pub parts: Vec<BarPart>,
@@ -177,7 +199,7 @@ pub fn glyph(change: Change) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bar, Bytes, Count, Time, counted, percent};
+    use super::{Bar, Bytes, Count, Time, counted, percent, visible};
     use crate::control::Progress;
 
     #[test]
@@ -209,6 +231,20 @@ mod tests {
         assert_eq!(Count(1_000_000).to_string(), "1\u{202f}000\u{202f}000");
         assert_eq!(counted(1, "device", "devices"), "1 device");
         assert_eq!(counted(0, "device", "devices"), "0 devices");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_made_visible_and_everything_else_stays() {
+        for (text, shown) in [
+            ("lamp-1, 💡 “ärger” مصباح", "lamp-1, 💡 “ärger” مصباح"),
+            ("a\u{1b}[2J\r\nb\0\t\u{7f}", "a␛[2J␍␊b␀␉␡"),
+            (
+                "x\u{202e}fdp.exe\u{2066}\u{200b}\u{feff}\u{9b}",
+                "x⟨U+202E⟩fdp.exe⟨U+2066⟩⟨U+200B⟩⟨U+FEFF⟩⟨U+009B⟩",
+            ),
+        ] {
+            assert_eq!(visible(text), shown);
+        }
     }
 
     #[test]

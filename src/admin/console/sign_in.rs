@@ -2,8 +2,8 @@
 
 use askama::Template;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::{Extension, Path, RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use cookie::{Cookie, SameSite};
 
@@ -12,6 +12,8 @@ use super::form::{self, Fields, Form};
 use super::page::{self, Refused};
 use super::visitor::{COOKIE, session_key};
 use crate::admin::AdminState;
+use crate::admin::auth::key_of;
+use crate::admin::seats::Holder;
 use crate::clock;
 use crate::fleet::KeyId;
 
@@ -45,14 +47,21 @@ pub async fn form(
 /// `POST /sign-in`.
 pub async fn with_key(
     State(state): State<AdminState>,
+    holder: Option<Extension<Holder>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
     let fields = form::read(&headers, body).await?;
     let next = own_path(fields.text("next"));
-    let Some(key) = state.control.authenticate(fields.text("key"), clock::unix_ms()) else {
-        let wrong = Some("This key is unknown, revoked or expired.");
-        return Ok(page::html_unprocessable(&SignInPage { next, wrong }));
+    let address = holder.as_ref().map(|Extension(holder)| holder.address());
+    let key = match key_of(&state, address, fields.text("key")) {
+        Ok(key) => key,
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
+            let wrong = Some("This key is unknown, revoked or expired.");
+            return Ok(page::html_unprocessable(&SignInPage { next, wrong }));
+        }
+        // Too many wrong ones from the same network.
+        Err(problem) => return Err(problem.into()),
     };
     signed_in(&state, &headers, key.id, &next).await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use cookie::Cookie;
 
 use super::page::{Frame, Notice, Refused, Section};
@@ -99,6 +99,11 @@ impl Visitor {
         &self.session
     }
 
+    /// Whether the page is read again by the script, and nobody looks at what is not live.
+    pub fn is_live(&self) -> bool {
+        self.live
+    }
+
     fn session_hash(&self) -> Digest {
         Digest::of(self.session.as_bytes())
     }
@@ -110,7 +115,9 @@ impl FromRequestParts<AdminState> for Visitor {
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Refused> {
         let live = parts.headers.contains_key(LIVE);
         let target = parts
-            .uri
+            .extensions
+            .get::<Asked>()
+            .map_or(&parts.uri, |Asked(uri)| uri)
             .path_and_query()
             .map_or("/", |target| target.as_str())
             .to_owned();
@@ -148,6 +155,11 @@ impl FromRequestParts<AdminState> for Visitor {
     }
 }
 
+/// What was asked for: a nested route is shown only what comes after the project, and whoever signs in comes back to all of
+/// it.
+#[derive(Debug, Clone)]
+pub struct Asked(pub Uri);
+
 /// The key of the session whose cookie a request holds.
 pub fn session_key(headers: &HeaderMap, state: &AdminState) -> Option<Arc<ApiKey>> {
     state
@@ -168,7 +180,7 @@ pub fn session_text(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Bound to the session, and of no use to find its text.
-fn csrf(session: &str) -> String {
+pub fn csrf(session: &str) -> String {
     Digest::of(format!("form {session}").as_bytes()).to_string()
 }
 

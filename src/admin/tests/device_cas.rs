@@ -169,7 +169,7 @@ async fn a_device_is_given_certificates_and_public_keys_beside_pre_shared_keys()
 }
 
 /// A self-signed root, O=default, CN=factory.
-const CA_PEM: &str = "-----BEGIN CERTIFICATE-----\n\
+pub const CA_PEM: &str = "-----BEGIN CERTIFICATE-----\n\
 MIIBezCCASKgAwIBAgICEjQwCgYIKoZIzj0EAwIwJDEQMA4GA1UECgwHZGVmYXVs\n\
 dDEQMA4GA1UEAwwHZmFjdG9yeTAgFw0yMDAxMDEwMDAwMDBaGA8yMTIwMDEwMTAw\n\
 MDAwMFowJDEQMA4GA1UECgwHZGVmYXVsdDEQMA4GA1UEAwwHZmFjdG9yeTBZMBMG\n\

@@ -62,7 +62,7 @@ async fn a_file_is_imported_once_and_the_second_time_changes_nothing() {
             limit: 1000,
             ..Default::default()
         };
-        api.control.audit(audit, &filter).await.unwrap().len()
+        api.control.audit(audit, &filter).await.unwrap().records.len()
     };
     let before = noted().await;
     for rules in ["", "?update=true"] {

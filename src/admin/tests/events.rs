@@ -173,8 +173,13 @@ async fn what_else_moves_is_told_twice_a_second_at_most_and_only_if_it_does() {
         reports(n.into()).await;
         told.extend(events.during(Duration::from_millis(50)).await);
     }
+    let seen = api.control.pulse().sightings;
     api.control.connected(&lamp, session());
-    told.extend(events.during(Duration::from_secs(3)).await);
+    told.extend(events.during(Duration::from_secs(2)).await);
+    while api.control.pulse().sightings == seen {
+        tokio::task::yield_now().await;
+    }
+    told.extend(events.during(Duration::from_secs(2)).await);
 
     let fleets: Vec<Value> = told.iter().map(|(_, event)| event.json()).collect();
     assert!(

@@ -80,7 +80,7 @@ async fn a_parameter_that_nobody_would_look_at_is_named_with_those_that_are() {
             "devices",
             "tags=x",
             "tags",
-            "name, cohort, tag, search, online, limit, pageToken, each once",
+            "name, cohort, tag, search, online, state, version, limit, pageToken, each once",
         ),
         (
             "GET",
@@ -116,7 +116,7 @@ async fn a_parameter_that_nobody_would_look_at_is_named_with_those_that_are() {
             "devices:export",
             "limit=1",
             "limit",
-            "format, name, cohort, tag, search, online, each once",
+            "format, name, cohort, tag, search, online, state, version, each once",
         ),
         (
             "POST",

@@ -1,5 +1,7 @@
-//! Gives simulated devices a socket and a clock: one task per device, all on one thread of their own.
+//! Gives simulated devices a socket, a clock and a network that is not perfect: one task per device, all on one thread of
+//! their own.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread::JoinHandle;
@@ -31,11 +33,13 @@ pub struct Happened {
     pub event: Event,
 }
 
-/// Datagrams thrown away, each way.
+/// What happens to datagrams on their way.
 #[derive(Clone, Copy, Debug)]
-pub struct Loss {
-    /// 0 to 100.
-    pub percent: u8,
+pub struct Network {
+    /// So many are thrown away, each way: 0 to 100.
+    pub loss_percent: u8,
+    /// How long one is on its way from the device that is farthest away; the nearest has a quarter of that.
+    pub farthest: Duration,
     /// Seed of the dice, so that a run can be repeated.
     pub seed: u64,
 }
@@ -48,7 +52,7 @@ impl Driver {
     pub fn start(
         devices: Vec<VirtualDevice>,
         gateway: SocketAddr,
-        loss: Loss,
+        network: Network,
         happened: mpsc::Sender<Happened>,
     ) -> io::Result<Self> {
         let sockets = devices
@@ -66,7 +70,7 @@ impl Driver {
                     for (index, (device, socket)) in devices.into_iter().zip(sockets).enumerate() {
                         let seat = Seat {
                             index,
-                            loss,
+                            network,
                             happened: happened.clone(),
                         };
                         tokio::spawn(seat.drive(device, socket));
@@ -96,7 +100,7 @@ impl Drop for Driver {
 /// One device's place on the network.
 struct Seat {
     index: usize,
-    loss: Loss,
+    network: Network,
     happened: mpsc::Sender<Happened>,
 }
 
@@ -109,17 +113,24 @@ impl Seat {
                 return;
             }
         };
-        let mut dice = StdRng::seed_from_u64(self.loss.seed ^ self.index as u64);
+        let mut dice = StdRng::seed_from_u64(self.network.seed ^ self.index as u64);
+        let way = self.network.farthest * dice.random_range(25..=100) / 100;
         let mut inbox = [0; MAX_DATAGRAM];
         let mut outbox = Vec::with_capacity(MAX_DATAGRAM);
+        // As many as a device sends within one `way`: it waits for answers.
+        let mut on_their_way: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
         loop {
             outbox.clear();
+            let now = clock::now();
             while device.poll_transmit(&mut outbox) {
                 if !self.lost(&mut dice) {
-                    // A datagram that cannot be sent is a datagram lost.
-                    let _ = socket.send(&outbox).await;
+                    on_their_way.push_back((now + way, outbox.clone()));
                 }
                 outbox.clear();
+            }
+            while let Some((_, datagram)) = on_their_way.pop_front_if(|(due, _)| *due <= now) {
+                // A datagram that cannot be sent is a datagram lost.
+                let _ = socket.send(&datagram).await;
             }
             while let Some(event) = device.poll_event() {
                 let happened = Happened {
@@ -131,7 +142,8 @@ impl Seat {
                     return;
                 }
             }
-            let wake = device.poll_timeout().unwrap_or_else(|| clock::now() + IDLE);
+            let wake = device.poll_timeout().unwrap_or_else(|| now + IDLE);
+            let wake = on_their_way.front().map_or(wake, |(due, _)| wake.min(*due));
             tokio::select! {
                 received = socket.recv(&mut inbox) => match received {
                     Ok(len) if !self.lost(&mut dice) => device.handle_datagram(clock::now(), &mut inbox[..len]),
@@ -145,7 +157,7 @@ impl Seat {
     }
 
     fn lost(&self, dice: &mut StdRng) -> bool {
-        self.loss.percent > 0 && dice.random_range(0..100) < self.loss.percent
+        self.network.loss_percent > 0 && dice.random_range(0..100) < self.network.loss_percent
     }
 }
 

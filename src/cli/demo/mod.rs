@@ -1,16 +1,18 @@
 //! `tessera demo`: a gateway and a fleet in one process, and an update to watch.
 //!
 //! 1. a gateway on a temporary data folder, on loopback
-//! 2. two versions of a package, a cohort, and its devices, all through the HTTP API
-//! 3. the devices ([`drive`]): real UDP, real DTLS, simulated behind that
+//! 2. versions of a package, a cohort, and its devices, all through the HTTP API
+//! 3. the devices ([`drive`]): real UDP, real DTLS, simulated behind that; each with a character of its own
 //! 4. the second version is deployed, and the terminal shows how it arrives ([`screen`])
-//! 5. the gateway's own word on every device, a summary, and what to try next
+//! 5. the gateway's own word on every device, and a summary
+//! 6. unless `--once`: where the console is, what to try next, and a fleet that goes on updating until Ctrl-C
 //!
 //! Waiting is asynchronous, so that it can be interrupted; calls to the API block, as they do in every other command.
 
 mod drive;
 mod screen;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,18 +25,20 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use self::drive::{Driver, Happened, Loss};
+use self::drive::{Driver, Happened, Network};
 use self::screen::{Screen, Share, Summary};
 use super::client::Client;
 use super::failure::Failure;
-use super::output::{field, print, say};
+use super::interrupts::Interrupts;
+use super::output::{count, field, print, say};
 use crate::app::Gateway;
 use crate::clock;
 use crate::config::{Config, Secret};
-use crate::virtual_device::{ClientCredential, Event, Identity, Model, Pace, Port, Psk, VirtualDevice};
+use crate::virtual_device::{
+    Booting, ClientCredential, Event, Identity, Model, Pace, Port, Psk, VirtualDevice,
+};
 
 /// Arguments of `tessera demo`.
 #[derive(Debug, Args)]
@@ -87,6 +91,7 @@ fn config(folder: &Path) -> Config {
 /// The demonstration under way.
 struct Show<'r> {
     runtime: &'r Runtime,
+    gateway: &'r Gateway,
     client: Client,
     url: String,
     key: String,
@@ -101,18 +106,32 @@ struct Show<'r> {
 #[derive(Debug)]
 struct Seat {
     name: String,
-    port: Port,
+    character: Character,
     version: String,
+    /// The version of the last image that did not boot here.
+    gave_up: Option<String>,
     settled: bool,
     /// What it last did, for the summary if it stays behind.
     last: &'static str,
 }
 
-/// Ctrl-C, a closed terminal and a plain `kill`: each ends the demonstration, and the folder goes with it.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+/// What tells a device from others, beside its way to the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Character {
+    /// Its place in [`Port::ALL`].
+    port: usize,
+    /// Its place in [`REBOOTS`].
+    reboot: usize,
+    /// Does not boot [`BAD`].
+    is_delicate: bool,
+}
+
+/// What a device has come to.
+enum News {
+    /// It runs this version, and the gateway knows.
+    Runs(String),
+    /// It has gone back from this version, which did not boot.
+    GaveUp(String),
 }
 
 /// What ended a wait.
@@ -125,7 +144,7 @@ enum Next {
 impl<'r> Show<'r> {
     fn new(
         runtime: &'r Runtime,
-        gateway: &Gateway,
+        gateway: &'r Gateway,
         interrupts: Interrupts,
         args: &DemoArgs,
     ) -> Result<Self, Failure> {
@@ -144,6 +163,7 @@ impl<'r> Show<'r> {
             .collect();
         Ok(Self {
             runtime,
+            gateway,
             client: Client::at(&url, "default", Secret::new(key.clone())),
             url,
             key,
@@ -159,22 +179,32 @@ impl<'r> Show<'r> {
     }
 
     fn run(&mut self, args: &DemoArgs) -> Result<(), Failure> {
+        let versions: &[&str] = if args.once {
+            &[OLD, NEW]
+        } else {
+            &[OLD, NEW, NEXT, BAD]
+        };
         say(&format!(
-            "Uploading {PACKAGE}@{OLD} and {PACKAGE}@{NEW} ({} KiB each), creating {} devices in cohort {COHORT} …",
+            "Uploading {PACKAGE}@{} ({} KiB each), creating {} in cohort {COHORT} …",
+            versions.join(", "),
             artifact_bytes(args) / 1024,
-            args.devices
+            count(u64::from(args.devices), "device")
         ));
-        let cohort = self.furnish(artifact_bytes(args))?;
-        let devices = self.create_devices()?;
-        let loss = Loss {
-            percent: args.loss,
+        let cohort = self.furnish(versions, artifact_bytes(args))?;
+        let devices = self.create_devices(args.once)?;
+        let network = Network {
+            loss_percent: args.loss,
+            farthest: if args.once { Duration::ZERO } else { FARTHEST },
             seed: SEED,
         };
-        let driver = Driver::start(devices, self.devices_at, loss, self.sender.clone())
+        let driver = Driver::start(devices, self.devices_at, network, self.sender.clone())
             .map_err(|error| Failure::Failed(format!("no socket or thread for a device: {error}")))?;
         let patience = patience(args);
         self.gather(patience)?;
-        let of = |port| self.seats.iter().filter(|seat| seat.port == port).count();
+        let of = |port| self.seats.iter().filter(|seat| seat.port() == port).count();
+        if !args.once {
+            self.tell_where();
+        }
         say(&format!(
             "All {} devices ({} of the SDK's libcoap port, {} of its Zephyr port) are connected and run {OLD}. Deploying {NEW} …",
             args.devices,
@@ -201,14 +231,14 @@ impl<'r> Show<'r> {
         )))
     }
 
-    /// Two versions, a cohort, the first deployment. Returns the cohort's id.
-    fn furnish(&self, bytes: usize) -> Result<String, Failure> {
+    /// Versions, a cohort, the first deployment. Returns the cohort's id.
+    fn furnish(&self, versions: &[&str], bytes: usize) -> Result<String, Failure> {
         self.client.post(
             "packages",
             &json!({ "name": PACKAGE, "description": "Made by the demonstration" }),
         )?;
         let mut rng = StdRng::seed_from_u64(SEED);
-        for version in [OLD, NEW] {
+        for version in versions {
             let mut bytes = vec![0; bytes];
             rng.fill_bytes(&mut bytes);
             let digest = format!("sha-256=:{}:", BASE64.encode(&Sha256::digest(&bytes)));
@@ -227,15 +257,12 @@ impl<'r> Show<'r> {
     }
 
     /// Creates the devices with keys of the gateway's making, several at a time: commits are shared.
-    fn create_devices(&self) -> Result<Vec<VirtualDevice>, Failure> {
-        let model = |port| {
-            Arc::new(Model {
-                package: PACKAGE.to_owned(),
-                pace: Pace::of(port).faster(TIMES_FASTER),
-                ..Model::of(port)
-            })
-        };
-        let (libcoap, zephyr) = (model(Port::Libcoap), model(Port::Zephyr));
+    fn create_devices(&self, once: bool) -> Result<Vec<VirtualDevice>, Failure> {
+        let mut models: BTreeMap<Character, Arc<Model>> = BTreeMap::new();
+        for seat in &self.seats {
+            let model = || Arc::new(seat.character.model(once));
+            models.entry(seat.character).or_insert_with(model);
+        }
         let create = |seat: &Seat| -> Result<ClientCredential, Failure> {
             let order = json!({ "name": seat.name, "cohort": COHORT, "credentials": [{ "type": "psk" }] });
             let created = self.client.post("devices", &order)?;
@@ -265,11 +292,8 @@ impl<'r> Show<'r> {
         });
         let now = clock::now();
         let switched_on = |(index, credential): (usize, ClientCredential)| {
-            let model = match self.seats[index].port {
-                Port::Libcoap => Arc::clone(&libcoap),
-                Port::Zephyr => Arc::clone(&zephyr),
-            };
-            VirtualDevice::new(model, credential, OLD, now, SEED ^ index as u64)
+            let model = &models[&self.seats[index].character];
+            VirtualDevice::new(Arc::clone(model), credential, OLD, now, SEED ^ index as u64)
         };
         Ok(credentials?.into_iter().enumerate().map(switched_on).collect())
     }
@@ -323,7 +347,8 @@ impl<'r> Show<'r> {
                 }
                 _ => {}
             }
-            if self.note(&happened).as_deref() == Some(NEW) && times[device].is_none() {
+            let news = self.note(&happened);
+            if matches!(news, Some(News::Runs(version)) if version == NEW) && times[device].is_none() {
                 let took = happened.at.saturating_duration_since(began);
                 times[device] = Some(took);
                 screen.updated(device, took);
@@ -343,7 +368,7 @@ impl<'r> Show<'r> {
                     .seats
                     .iter()
                     .zip(&times)
-                    .filter(|(seat, _)| seat.port == port);
+                    .filter(|(seat, _)| seat.port() == port);
                 Share {
                     port,
                     of: seats.clone().count(),
@@ -375,41 +400,61 @@ impl<'r> Show<'r> {
         Ok(())
     }
 
-    fn invite(&self) {
-        let Self {
-            url, key, devices_at, ..
-        } = self;
-        let program = std::env::args().next().unwrap_or_else(|| "tessera".to_owned());
+    /// Where the console is, with a way in that is good once, and the key, which is good for ever.
+    fn tell_where(&self) {
+        let link = self.gateway.sign_in_link();
         say(&format!(
-            "\nThe API is at {url}, devices are served at coaps://{devices_at}. The fleet stays up: roll it back from another terminal with\n\n  \
-             TESSERA_URL={url} TESSERA_API_KEY={key} {program} deploy {COHORT} --package {PACKAGE}@{OLD} --yes\n\n\
-             or ask for its devices with\n\n  \
-             curl -H 'Authorization: Bearer {key}' {url}/v1/projects/default/devices\n\n\
+            "\n  Console  {}\n  API key  {}\n",
+            link.as_deref().unwrap_or(&self.url),
+            self.key
+        ));
+    }
+
+    fn invite(&self) {
+        let Self { url, key, .. } = self;
+        let program = std::env::args().next().unwrap_or_else(|| "tessera".to_owned());
+        // Where the command line looks by itself needs no words.
+        let at = match self.gateway.admin_addr.port() {
+            API_PORT => String::new(),
+            _ => format!("TESSERA_URL={url} "),
+        };
+        say(
+            "\nThe fleet stays up. The console's link signs one browser in; the key signs in as well, and later.",
+        );
+        self.tell_where();
+        say(&format!(
+            "Deploy {PACKAGE}@{NEXT} to cohort {COHORT} in the console and watch it arrive, or from another terminal:\n  \
+             {at}TESSERA_API_KEY={key} {program} deploy {COHORT} -p {PACKAGE}@{NEXT} --wait\n\
+             {PACKAGE}@{BAD} does not boot on every fifth device: they go back, and try again until something else is deployed.\n\
              Ctrl-C ends it and leaves nothing behind.",
         ));
     }
 
-    /// Tells, once a second at most, how many devices have arrived at which version.
+    /// Tells, once a second at most, how many devices have arrived at which version, and how many have gone back.
     fn follow(&mut self) {
-        let mut arrived: Vec<(String, usize)> = Vec::new();
+        let mut arrived: BTreeMap<String, u64> = BTreeMap::new();
+        let mut went_back: BTreeMap<String, u64> = BTreeMap::new();
         let mut tell_at = clock::now() + TELL_EVERY;
         loop {
             match self.next(tell_at) {
-                Next::Happened(happened) => {
-                    let Some(version) = self.note(&happened) else {
-                        continue;
-                    };
-                    match arrived.iter_mut().find(|(known, _)| *known == version) {
-                        Some((_, count)) => *count += 1,
-                        None => arrived.push((version, 1)),
-                    }
-                }
+                Next::Happened(happened) => match self.note(&happened) {
+                    Some(News::Runs(version)) => *arrived.entry(version).or_default() += 1,
+                    Some(News::GaveUp(version)) => *went_back.entry(version).or_default() += 1,
+                    None => {}
+                },
                 Next::Late => {
-                    for (version, count) in arrived.drain(..) {
+                    for (version, count_of) in std::mem::take(&mut arrived) {
                         let there = self.seats.iter().filter(|seat| seat.version == version).count();
                         say(&format!(
-                            "{count} more devices run {PACKAGE}@{version}: {there} of {}",
+                            "{} more at {PACKAGE}@{version}: {there} of {}",
+                            count(count_of, "device"),
                             self.seats.len()
+                        ));
+                    }
+                    for (version, count_of) in std::mem::take(&mut went_back) {
+                        say(&format!(
+                            "{} could not boot {PACKAGE}@{version}, went back, and will try again",
+                            count(count_of, "device")
                         ));
                     }
                     tell_at = clock::now() + TELL_EVERY;
@@ -430,8 +475,9 @@ impl<'r> Show<'r> {
         })
     }
 
-    /// Remembers what a device did; the version, when the gateway has taken the report that it runs it.
-    fn note(&mut self, happened: &Happened) -> Option<String> {
+    /// Remembers what a device did. It runs a version when the gateway has taken the report of it; that it has gone back from
+    /// one is news once, and not each time that it has tried again.
+    fn note(&mut self, happened: &Happened) -> Option<News> {
         let seat = &mut self.seats[happened.device];
         match &happened.event {
             Event::Established { .. } | Event::Observing => {}
@@ -447,39 +493,26 @@ impl<'r> Show<'r> {
             Event::Downloaded { .. } => seat.last = "downloaded",
             Event::UpdateFailed(_) => seat.last = "the download failed, to be repeated",
             Event::Crashed => seat.last = "crashed",
-            Event::RolledBack { .. } => seat.last = "went back to its old image",
+            Event::RolledBack { version } => {
+                seat.last = "went back to its old image";
+                if seat.gave_up.as_ref() != Some(version) {
+                    seat.gave_up = Some(version.clone());
+                    return Some(News::GaveUp(version.clone()));
+                }
+            }
             Event::Rebooted { .. } => seat.last = "rebooting",
             Event::Retransmitted | Event::RequestFailed | Event::BlockFailed { .. } => {}
             Event::Reported { report, code, .. } => {
                 // By the version, not by the state: a report that is lost is never repeated.
                 if code.is_success() && report.version != seat.version {
                     seat.version.clone_from(&report.version);
+                    seat.gave_up = None;
                     seat.last = "updated";
-                    return Some(report.version.clone());
+                    return Some(News::Runs(report.version.clone()));
                 }
             }
         }
         None
-    }
-}
-
-impl Interrupts {
-    fn new(runtime: &Runtime) -> Result<Self, Failure> {
-        let _context = runtime.enter();
-        let caught = |kind| signal(kind).map_err(Failure::program);
-        Ok(Self {
-            interrupt: caught(SignalKind::interrupt())?,
-            terminate: caught(SignalKind::terminate())?,
-            hangup: caught(SignalKind::hangup())?,
-        })
-    }
-
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
     }
 }
 
@@ -488,10 +521,42 @@ impl Seat {
         let digits = of.to_string().len().max(2);
         Self {
             name: format!("device-{number:0digits$}"),
-            port: Port::ALL[number as usize % Port::ALL.len()],
+            character: Character::of(number as usize),
             version: OLD.to_owned(),
+            gave_up: None,
             settled: false,
             last: "not connected yet",
+        }
+    }
+
+    fn port(&self) -> Port {
+        Port::ALL[self.character.port]
+    }
+}
+
+impl Character {
+    fn of(number: usize) -> Self {
+        Self {
+            port: number % Port::ALL.len(),
+            reboot: number / Port::ALL.len() % REBOOTS.len(),
+            is_delicate: number.is_multiple_of(DELICATE_EVERY),
+        }
+    }
+
+    /// What it is built as. To be looked at, it takes its time.
+    fn model(self, once: bool) -> Model {
+        let port = Port::ALL[self.port];
+        let mut pace = Pace::of(port).faster(TIMES_FASTER);
+        pace.prove = PROVE;
+        if !once {
+            pace.reboot = REBOOTS[self.reboot];
+        }
+        let bad = self.is_delicate.then(|| (BAD.to_owned(), Booting::Badly));
+        Model {
+            package: PACKAGE.to_owned(),
+            pace,
+            images: bad.into_iter().collect(),
+            ..Model::of(port)
         }
     }
 }
@@ -533,12 +598,28 @@ const PACKAGE: &str = "main";
 const COHORT: &str = "demo";
 const OLD: &str = "1.0.0";
 const NEW: &str = "1.1.0";
+/// Prepared for a visitor to deploy.
+const NEXT: &str = "1.2.0";
+/// Prepared for a visitor who wants to see a device go back: one in [`DELICATE_EVERY`] cannot boot it.
+const BAD: &str = "2.0.0-rc1";
+const DELICATE_EVERY: usize = 5;
 /// What a small microcontroller's application weighs.
 const ARTIFACT_BYTES: usize = 256 * 1024;
 /// What is worth waiting for over a bad link.
 const ARTIFACT_BYTES_AT_LOSS: usize = 48 * 1024;
 /// A reboot of one second in place of the SDK's five keeps the demonstration short.
 const TIMES_FASTER: u32 = 5;
+/// How long the devices of a fleet that is looked at take to reboot: not all at once.
+const REBOOTS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(3),
+    Duration::from_secs(5),
+];
+/// How far away such devices are. A block costs a way there and none back, so an update takes between 3 and 10 seconds.
+const FARTHEST: Duration = Duration::from_millis(40);
+/// How long a device is not heard of that has booted what does not run: long enough to be seen, and not the SDK's five minutes.
+const PROVE: Duration = Duration::from_secs(15);
 /// Where `admin.listen` points by default.
 const API_PORT: u16 = 8080;
 /// Calls in flight while devices are created. A guess: enough to share commits.
@@ -554,6 +635,25 @@ const SEED: u64 = 0x7e55_e4a0;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_device_boots_what_is_deployed_first_and_one_in_five_not_what_is_meant_to_fail() {
+        let models: Vec<Model> = (1..=25)
+            .map(|number| Character::of(number).model(false))
+            .collect();
+        for version in [OLD, NEW, NEXT] {
+            assert!(models.iter().all(|model| !model.images.contains_key(version)));
+        }
+        let delicate = models
+            .iter()
+            .filter(|model| model.images.get(BAD) == Some(&Booting::Badly));
+        assert_eq!(delicate.count(), 5);
+        for port in Port::ALL {
+            let of_port = models.iter().filter(|model| model.port == port);
+            let delicate = of_port.clone().filter(|model| !model.images.is_empty());
+            assert!(of_port.count() >= 12 && delicate.count() >= 2, "{port:?}");
+        }
+    }
 
     #[test]
     fn names_sort_as_numbers_do() {

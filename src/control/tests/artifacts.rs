@@ -1,8 +1,8 @@
 use super::{Given, me};
 use crate::control::batch::Command;
 use crate::control::cohorts::CreateCohort;
-use crate::control::packages::AddArtifact;
-use crate::control::{ControlError, UploadError};
+use crate::control::packages::{AddArtifact, NoPackage};
+use crate::control::{AuditFilter, AuditScope, ControlError, UploadError};
 use crate::fleet::{ArtifactOutcome, CohortName, Digest, Kind, PackageName, Refusal, Version};
 
 #[tokio::test]
@@ -90,7 +90,6 @@ async fn bytes_go_with_the_last_artifact_that_has_them() {
 #[tokio::test]
 async fn an_upload_whose_bytes_cannot_be_kept_fails_alone() {
     let given = Given::new().await;
-    given.package("main").await;
     let shelf = &Digest::of(b"bytes").to_string()[..2];
     let in_the_way = given.folder.path().join("blobs").join(shelf);
     std::fs::write(&in_the_way, b"not a folder").unwrap();
@@ -102,6 +101,7 @@ async fn an_upload_whose_bytes_cannot_be_kept_fails_alone() {
         package: PackageName::parse("main").unwrap(),
         version: Version::parse("1.0").unwrap(),
         bytes: upload.finish(None).await.unwrap(),
+        no_package: NoPackage::Make,
     });
     let (create, created) = Command::new(CreateCohort {
         actor: me(),
@@ -116,11 +116,67 @@ async fn an_upload_whose_bytes_cannot_be_kept_fails_alone() {
     created.await.unwrap().unwrap();
 
     std::fs::remove_file(&in_the_way).unwrap();
+    given.package("main").await;
     let again = given.upload("main", "1.0", b"bytes").await.unwrap();
     assert!(
         matches!(again, ArtifactOutcome::Added(_)),
         "nothing of it was kept"
     );
+}
+
+#[tokio::test]
+async fn a_package_that_is_missing_is_made_with_its_first_artifact_in_one_step() {
+    let given = Given::new().await;
+    let add = async |version: &str, bytes: &[u8]| {
+        let mut upload = given.control.begin_upload(1000).await.unwrap();
+        upload.write(bytes).await.unwrap();
+        let (package, version) = (
+            PackageName::parse("main").unwrap(),
+            Version::parse(version).unwrap(),
+        );
+        given
+            .control
+            .add_artifact_and_package(&me(), given.project, package, version, upload, None)
+            .await
+    };
+    assert!(matches!(
+        add("1.0", b"bytes").await,
+        Ok(ArtifactOutcome::Added(_))
+    ));
+    // The package is there then, and stays as it is.
+    assert!(matches!(add("1.0", b"bytes").await, Ok(ArtifactOutcome::Same(_))));
+    assert!(matches!(add("1.1", b"more").await, Ok(ArtifactOutcome::Added(_))));
+    let other = add("1.0", b"other").await.unwrap_err();
+    assert!(matches!(other, ControlError::Refused(Refusal::OtherBytes { .. })));
+
+    let filter = AuditFilter {
+        actor: Some(me().to_string()),
+        limit: 10,
+        ..AuditFilter::default()
+    };
+    let audit = given
+        .control
+        .audit(AuditScope::Project(given.project), &filter)
+        .await
+        .unwrap();
+    let done: Vec<_> = audit
+        .records
+        .iter()
+        .map(|record| (record.action.as_str(), record.subject.as_str()))
+        .collect();
+    assert_eq!(
+        done,
+        [
+            ("artifact.create", "main@1.1"),
+            ("artifact.create", "main@1.0"),
+            ("package.create", "main"),
+        ]
+    );
+
+    let given = given.killed().await;
+    let view = given.control.view();
+    let project = view.in_project(given.project).unwrap();
+    assert_eq!(project.require_package("main").unwrap().artifacts.len(), 2);
 }
 
 #[tokio::test]

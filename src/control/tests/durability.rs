@@ -123,7 +123,7 @@ async fn the_audit_says_who_did_what_to_what() {
         limit: 2,
         ..AuditFilter::default()
     };
-    let records = given.control.audit(scope, &filter).await.unwrap();
+    let records = given.control.audit(scope, &filter).await.unwrap().records;
     let actions: Vec<_> = records.iter().map(|record| record.action.as_str()).collect();
     assert_eq!(
         actions,
@@ -141,14 +141,17 @@ async fn the_audit_says_who_did_what_to_what() {
         before: Some(records[1].id),
         ..filter
     };
-    let records = given.control.audit(scope, &filter).await.unwrap();
+    let records = given.control.audit(scope, &filter).await.unwrap().records;
     assert_eq!(records[0].action, "device.create");
     let filter = AuditFilter {
         subject: Some("main@1.0".to_owned()),
         limit: 9,
         ..AuditFilter::default()
     };
-    assert_eq!(given.control.audit(scope, &filter).await.unwrap().len(), 1);
+    assert_eq!(
+        given.control.audit(scope, &filter).await.unwrap().records.len(),
+        1
+    );
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod certificates;
 mod deployments;
 mod devices;
 mod durability;
+mod figures;
 mod import;
 mod keys;
 mod log;

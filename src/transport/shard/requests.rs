@@ -397,6 +397,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 peer.log_relations(journal);
             }
         }
+        if (before > 0) != (after > 0)
+            && let Some(device) = &peer.device
+        {
+            self.around.handler.observing(device, peer.serial, after > 0);
+        }
         for _ in before..after {
             self.tally.record(GatewayEvent::ObserverAdded);
         }

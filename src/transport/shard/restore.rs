@@ -165,8 +165,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         };
         peer.device = Some(device.clone());
         peer.credential = credential;
+        let observes = peer.endpoint.relations().count() > 0;
         let kept = self.unresolved.remove(&id).and_then(|unresolved| unresolved.kept);
         self.around.handler.connected(&device, &facts);
+        if observes {
+            self.around.handler.observing(&device, facts.serial, true);
+        }
         if let Some((path, mut datagram)) = kept {
             self.handle_records(id, path, &mut datagram, out);
         }

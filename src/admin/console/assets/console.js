@@ -134,13 +134,14 @@
         setTimeout(source, 3000);
         soon();
       };
-      const moved = () => soon();
-      stream.onmessage = moved;
-      for (const name of (document.body.dataset.eventNames || 'fleet change').split(' ')) stream.addEventListener(name, moved);
+      // Two a second at most, whatever has moved.
+      stream.addEventListener('fleet', soon);
     };
     source();
     tell();
     setInterval(tell, 1000);
+    // Something on the page itself has changed what the page shows.
+    document.addEventListener('tessera:moved', () => soon());
     // Rows that waited for the pointer to go, and a page that comes to the front again.
     document.addEventListener('pointerout', () => { if (wanted) soon(); });
     document.addEventListener('visibilitychange', () => { if (!document.hidden) soon(); });

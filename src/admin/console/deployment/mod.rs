@@ -13,6 +13,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
+use super::chart::{self, Chart};
 use super::form::Fields;
 use super::page::{self, Frame, Refused, Section};
 use super::show::{self, Bar, Share};
@@ -44,6 +45,7 @@ struct DeploymentPage {
     superseded: Option<Superseded>,
     cohort_devices: u64,
     progress: Option<ProgressShown>,
+    over_time: Chart,
     failures: Vec<Failure>,
     artifacts: Vec<ArtifactRow>,
     bytes_per_device: u64,
@@ -142,6 +144,10 @@ pub async fn show(
         href: visitor.path(&format!("/deployments/{}", deployment.id)),
     };
     let before = found.before();
+    let history = state
+        .control
+        .deployment_history(visitor.project, deployment.id)
+        .await?;
     let page = DeploymentPage {
         frame: visitor.frame(&state, Section::Cohorts, deployment.name.as_str()),
         id: deployment.id.to_string(),
@@ -159,6 +165,7 @@ pub async fn show(
         }),
         cohort_devices: cohort.devices,
         progress: progress.map(|progress| shown(&progress, &path, stage)),
+        over_time: chart::progress(&history, deployment.created_ms),
         failures,
         artifacts: artifacts(deployment),
         bytes_per_device: deployment
@@ -342,7 +349,7 @@ fn hex_dump(bytes: &[u8]) -> String {
                 _ => '.',
             })
             .collect();
-        let _ = writeln!(dump, "{:04x} {hex:<49}  {text}", line * 16);
+        let _ = writeln!(dump, "{:04x} {hex:<50}  {text}", line * 16);
     }
     dump
 }

@@ -1,6 +1,7 @@
 //! Plots as SVG: the only file that knows `plotters`. Colours are named, not chosen: every one becomes a CSS variable, so
 //! that a page can be light, dark or printed without a second drawing.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
@@ -10,98 +11,35 @@ use plotters::prelude::{Polygon, RGBColor, Rectangle, SVGBackend, ShapeStyle, Te
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{BLACK, Color};
 
-/// What something is drawn in: a CSS variable of the page.
+/// What something is drawn in: the name of a CSS variable of the page, without the dashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ink {
-    /// Axis and its labels.
-    Axis,
-    /// The grid.
-    Grid,
-    /// Words on an area.
-    Words,
-    /// The line between two areas.
-    Paper,
-    /// An event.
-    Event,
-    /// While nothing was known.
-    Gap,
-    /// Devices without a session.
-    Off,
-    /// Devices with one.
-    Connected,
-    /// Registered ones.
-    Observing,
-    /// In a download.
-    Downloading,
-    /// That run what they should.
-    Converged,
-    /// A line: the first, solid.
-    First,
-    /// A line: the second, dashed.
-    Second,
-    /// Below a line.
-    Wash,
-    /// The n-th of several, up to [`Ink::NTH`].
-    Nth(usize),
-}
+pub struct Ink(pub &'static str);
 
 impl Ink {
-    /// Kinds of one figure that have a colour of their own.
-    pub const NTH: usize = 7;
+    /// Axis and its labels.
+    pub const AXIS: Ink = Ink("axis");
+    /// The grid.
+    pub const GRID: Ink = Ink("grid");
+    /// Words on an area.
+    pub const WORDS: Ink = Ink("words");
+    /// The line between two areas.
+    pub const PAPER: Ink = Ink("paper");
+    /// An event.
+    pub const EVENT: Ink = Ink("event");
+}
 
-    const PLAIN: [Ink; 14] = [
-        Ink::Axis,
-        Ink::Grid,
-        Ink::Words,
-        Ink::Paper,
-        Ink::Event,
-        Ink::Gap,
-        Ink::Off,
-        Ink::Connected,
-        Ink::Observing,
-        Ink::Downloading,
-        Ink::Converged,
-        Ink::First,
-        Ink::Second,
-        Ink::Wash,
-    ];
+/// The inks of a drawing. Plotters is told a number for each; [`svg`] puts the variables in their places.
+struct Inks(RefCell<Vec<Ink>>);
 
-    /// The name of its CSS variable, without the dashes.
-    pub fn name(self) -> String {
-        match self {
-            Ink::Axis => "axis".to_owned(),
-            Ink::Grid => "grid".to_owned(),
-            Ink::Words => "words".to_owned(),
-            Ink::Paper => "paper".to_owned(),
-            Ink::Event => "event".to_owned(),
-            Ink::Gap => "gap".to_owned(),
-            Ink::Off => "off".to_owned(),
-            Ink::Connected => "connected".to_owned(),
-            Ink::Observing => "observing".to_owned(),
-            Ink::Downloading => "downloading".to_owned(),
-            Ink::Converged => "converged".to_owned(),
-            Ink::First => "first".to_owned(),
-            Ink::Second => "second".to_owned(),
-            Ink::Wash => "wash".to_owned(),
-            Ink::Nth(n) => format!("nth{}", n.min(Ink::NTH - 1)),
-        }
-    }
-
-    /// What plotters is told; [`svg`] puts the variable in its place.
-    fn stand_in(self) -> RGBColor {
-        let number = match self {
-            Ink::Nth(n) => Ink::PLAIN.len() + n.min(Ink::NTH - 1),
-            Ink::Axis | Ink::Grid | Ink::Words | Ink::Paper | Ink::Event | Ink::Gap | Ink::Off => {
-                self.place()
-            }
-            Ink::Connected | Ink::Observing | Ink::Downloading | Ink::Converged => self.place(),
-            Ink::First | Ink::Second | Ink::Wash => self.place(),
-        };
-        RGBColor(number as u8, 0x5e, 0xed)
-    }
-
-    fn place(self) -> usize {
-        Ink::PLAIN.iter().position(|ink| *ink == self).unwrap_or(0)
+impl Inks {
+    fn stand_in(&self, ink: Ink) -> RGBColor {
+        let mut inks = self.0.borrow_mut();
+        let place = inks.iter().position(|known| *known == ink).unwrap_or_else(|| {
+            inks.push(ink);
+            inks.len() - 1
+        });
+        // A drawing with more inks than a byte counts would show the last ones alike.
+        RGBColor(u8::try_from(place).unwrap_or(u8::MAX), 0x5e, 0xed)
     }
 }
 
@@ -119,22 +57,64 @@ pub struct Axis {
 /// Something in a plot, in the units of the axes; drawn in the order given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
-    /// Between two lines: x, lower, upper.
-    Band { ink: Ink, points: Vec<(f64, f64, f64)> },
+    /// Between two lines.
+    Band {
+        /// Its colour.
+        ink: Ink,
+        /// x, lower, upper.
+        points: Vec<(f64, f64, f64)>,
+    },
     /// A line; a dot where it has one point.
-    Line { ink: Ink, points: Vec<(f64, f64)> },
+    Line {
+        /// Its colour.
+        ink: Ink,
+        /// From left to right.
+        points: Vec<(f64, f64)>,
+    },
     /// From bottom to top.
-    Span { ink: Ink, from: f64, to: f64 },
+    Span {
+        /// Its colour.
+        ink: Ink,
+        /// Its left edge.
+        from: f64,
+        /// Its right edge.
+        to: f64,
+    },
     /// A line from bottom to top.
-    Moment { at: f64 },
+    Moment {
+        /// Where.
+        at: f64,
+    },
     /// Words above the plot.
-    Flag { at: f64, words: String },
+    Flag {
+        /// Where.
+        at: f64,
+        /// Which.
+        words: String,
+    },
     /// A point with words to its lower right.
-    Point { ink: Ink, at: (f64, f64), words: String },
+    Point {
+        /// Its colour.
+        ink: Ink,
+        /// Where.
+        at: (f64, f64),
+        /// Which.
+        words: String,
+    },
     /// Words that begin a little to the right.
-    Name { at: (f64, f64), words: String },
+    Name {
+        /// Of what.
+        at: (f64, f64),
+        /// Which.
+        words: String,
+    },
     /// Words in the middle of an area.
-    Words { at: (f64, f64), words: String },
+    Words {
+        /// Where.
+        at: (f64, f64),
+        /// Which.
+        words: String,
+    },
 }
 
 /// In CSS pixels of the size that it is drawn for.
@@ -148,6 +128,7 @@ pub struct Size {
 
 impl Size {
     /// Pixels between the axes.
+    #[must_use]
     pub fn plotted(self) -> (f64, f64) {
         let across = self.width.saturating_sub(LEFT + RIGHT);
         let down = self.height.saturating_sub(TOP + BOTTOM);
@@ -156,20 +137,23 @@ impl Size {
 }
 
 /// The plot as an `svg` element of class `class`, to be put into a page; `label` is what it shows, in words.
+#[must_use]
 pub fn svg(size: Size, class: &str, label: &str, x: &Axis, y: &Axis, shapes: &[Shape]) -> String {
     let mut drawn = String::new();
-    draw(&mut drawn, size, x, y, shapes).expect("a string takes whatever is drawn into it");
+    let inks = Inks(RefCell::default());
+    draw(&mut drawn, &inks, size, x, y, shapes).expect("a string takes whatever is drawn into it");
     let body = drawn.split_once('>').map_or("", |(_, body)| body);
     let mut body = body
         .replace(" opacity=\"1\"", "")
         .replace(" font-family=\"sans-serif\"", "")
         .replace(" stroke=\"none\"", "")
         .replace(" \"/>", "\"/>");
-    for ink in Ink::PLAIN.into_iter().chain((0..Ink::NTH).map(Ink::Nth)) {
-        let RGBColor(r, g, b) = ink.stand_in();
+    let used = inks.0.borrow().clone();
+    for ink in used {
+        let RGBColor(r, g, b) = inks.stand_in(ink);
         body = body.replace(
             &format!("\"#{r:02X}{g:02X}{b:02X}\""),
-            &format!("\"var(--{})\"", ink.name()),
+            &format!("\"var(--{})\"", ink.0),
         );
     }
     let (width, height) = (size.width * FINE, size.height * FINE);
@@ -182,6 +166,7 @@ pub fn svg(size: Size, class: &str, label: &str, x: &Axis, y: &Axis, shapes: &[S
 
 fn draw(
     drawn: &mut String,
+    inks: &Inks,
     size: Size,
     x: &Axis,
     y: &Axis,
@@ -195,11 +180,11 @@ fn draw(
         .y_label_area_size(LEFT * FINE)
         .build_cartesian_2d(Ruled::of(x), Ruled::of(y))?;
     let words = |ink: Ink| TextStyle {
-        color: ink.stand_in().to_backend_color(),
+        color: inks.stand_in(ink).to_backend_color(),
         ..TextStyle::from(("sans-serif", TEXT * FINE).into_font())
     };
     let stroke = |ink: Ink, width: f64| ShapeStyle {
-        color: ink.stand_in().to_rgba(),
+        color: inks.stand_in(ink).to_rgba(),
         filled: false,
         stroke_width: (width * f64::from(FINE)) as u32,
     };
@@ -208,11 +193,11 @@ fn draw(
     if !y.ticks.is_empty() {
         mesh.disable_x_mesh();
     }
-    mesh.axis_style(stroke(Ink::Axis, 1.0))
-        .bold_line_style(stroke(Ink::Grid, 1.0))
+    mesh.axis_style(stroke(Ink::AXIS, 1.0))
+        .bold_line_style(stroke(Ink::GRID, 1.0))
         .light_line_style(BLACK.mix(0.0))
         .set_all_tick_mark_size(4 * FINE)
-        .label_style(words(Ink::Axis))
+        .label_style(words(Ink::AXIS))
         .draw()?;
     for shape in shapes {
         match shape {
@@ -220,16 +205,16 @@ fn draw(
                 let upper = points.iter().map(|(x, _, upper)| (*x, *upper));
                 let lower = points.iter().rev().map(|(x, lower, _)| (*x, *lower));
                 let outline: Vec<(f64, f64)> = upper.clone().chain(lower).collect();
-                chart.draw_series([Polygon::new(outline, ink.stand_in())])?;
+                chart.draw_series([Polygon::new(outline, inks.stand_in(*ink))])?;
                 chart.draw_series([PathElement::new(
                     upper.collect::<Vec<_>>(),
-                    stroke(Ink::Paper, 1.0),
+                    stroke(Ink::PAPER, 1.0),
                 )])?;
             }
             Shape::Line { ink, points } => match points.as_slice() {
                 [] => {}
                 [at] => {
-                    chart.draw_series([Circle::new(*at, 3 * FINE, ink.stand_in().filled())])?;
+                    chart.draw_series([Circle::new(*at, 3 * FINE, inks.stand_in(*ink).filled())])?;
                 }
                 [_, _, ..] => {
                     chart.draw_series(LineSeries::new(points.iter().copied(), stroke(*ink, LINE)))?;
@@ -238,34 +223,34 @@ fn draw(
             Shape::Span { ink, from, to } => {
                 chart.draw_series([Rectangle::new(
                     [(*from, y.from), (*to, y.to)],
-                    ink.stand_in().filled(),
+                    inks.stand_in(*ink).filled(),
                 )])?;
             }
             Shape::Moment { at } => {
                 chart.draw_series([PathElement::new(
                     vec![(*at, y.from), (*at, y.to)],
-                    stroke(Ink::Event, 1.0),
+                    stroke(Ink::EVENT, 1.0),
                 )])?;
             }
             Shape::Flag { at, words: said } => {
-                let above = words(Ink::Event).pos(Pos::new(HPos::Center, VPos::Bottom));
+                let above = words(Ink::EVENT).pos(Pos::new(HPos::Center, VPos::Bottom));
                 let (across, down) = chart.backend_coord(&(*at, y.to));
                 root.draw(&Text::new(said.clone(), (across, down - 3 * FINE as i32), above))?;
             }
             Shape::Point { ink, at, words: said } => {
-                chart.draw_series([Circle::new(*at, 3 * FINE, ink.stand_in().filled())])?;
-                let beside = words(Ink::Words).pos(Pos::new(HPos::Left, VPos::Top));
+                chart.draw_series([Circle::new(*at, 3 * FINE, inks.stand_in(*ink).filled())])?;
+                let beside = words(Ink::WORDS).pos(Pos::new(HPos::Left, VPos::Top));
                 let (across, down) = chart.backend_coord(at);
                 let away = 4 * FINE as i32;
                 root.draw(&Text::new(said.clone(), (across + away, down + away), beside))?;
             }
             Shape::Name { at, words: said } => {
-                let beside = words(Ink::Words).pos(Pos::new(HPos::Left, VPos::Center));
+                let beside = words(Ink::WORDS).pos(Pos::new(HPos::Left, VPos::Center));
                 let (across, down) = chart.backend_coord(at);
                 root.draw(&Text::new(said.clone(), (across + 6 * FINE as i32, down), beside))?;
             }
             Shape::Words { at, words: said } => {
-                let amid = words(Ink::Words).pos(Pos::new(HPos::Center, VPos::Center));
+                let amid = words(Ink::WORDS).pos(Pos::new(HPos::Center, VPos::Center));
                 let place = chart.backend_coord(at);
                 root.draw(&Text::new(said.clone(), place, amid))?;
             }

@@ -1,0 +1,187 @@
+//! The audit: who did what to what, when, and what was before and after.
+
+use askama::Template;
+use axum::extract::{RawQuery, State};
+use axum::response::Response;
+use serde_json::{Map, Value};
+
+use super::form::Fields;
+use super::page::{self, Frame, Refused, Section};
+use super::visitor::Visitor;
+use crate::admin::AdminState;
+use crate::admin::body::Page;
+use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditRecord, AuditScope};
+use crate::fleet::Role;
+
+#[derive(Template)]
+#[template(path = "audit.html", config = "src/admin/console/askama.toml")]
+struct AuditPage {
+    frame: Frame,
+    lines: Vec<Line>,
+    actor: String,
+    subject: String,
+    action: String,
+    filtered: bool,
+    first: Option<String>,
+    next: Option<String>,
+}
+
+impl AuditPage {
+    fn actions(&self) -> &'static [&'static str] {
+        &AUDIT_ACTIONS
+    }
+}
+
+struct Line {
+    id: i64,
+    at_ms: i64,
+    actor: String,
+    action: String,
+    subject: String,
+    changes: Vec<Changed>,
+}
+
+/// A field that is other than it was.
+struct Changed {
+    field: String,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+/// `GET /projects/{project}/audit`.
+pub async fn show(
+    visitor: Visitor,
+    State(state): State<AdminState>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let query = Fields::parse(query.unwrap_or_default().as_bytes());
+    let frame = visitor.frame(&state, Section::Audit, "Audit");
+    let before = query.given("pageToken").map(|token| {
+        let number = token.parse::<i64>();
+        number.map_err(|_| Page::unknown_token(token))
+    });
+    let before = before.transpose()?;
+    let filter = AuditFilter {
+        before,
+        actor: query.given("actor").map(str::to_owned),
+        subject: query.given("subject").map(str::to_owned),
+        action: query
+            .given("action")
+            .filter(|action| AUDIT_ACTIONS.contains(action))
+            .map(str::to_owned),
+        limit: ROWS,
+        ..AuditFilter::default()
+    };
+    let scope = if visitor.key.role >= Role::Admin {
+        AuditScope::Installation(visitor.project)
+    } else {
+        AuditScope::Project(visitor.project)
+    };
+    let found = state.control.audit(scope, &filter).await?;
+    let at = |token: &str| {
+        format!(
+            "{}?{}",
+            visitor.path("/audit"),
+            query.with(&[("pageToken", token)])
+        )
+    };
+    Ok(page::html(&AuditPage {
+        lines: found.records.into_iter().map(line).collect(),
+        actor: query.text("actor").to_owned(),
+        subject: query.text("subject").to_owned(),
+        action: filter.action.unwrap_or_default(),
+        filtered: ["actor", "subject", "action"]
+            .iter()
+            .any(|name| query.given(name).is_some()),
+        first: before.map(|_| at("")),
+        next: found.next.map(|next| at(&next.to_string())),
+        frame,
+    }))
+}
+
+fn line(record: AuditRecord) -> Line {
+    Line {
+        changes: changes(record.before.as_ref(), record.after.as_ref()),
+        id: record.id,
+        at_ms: record.at_ms,
+        actor: record.actor,
+        action: record.action,
+        subject: record.subject,
+    }
+}
+
+/// What differs, field by field; what stayed as it was is left out.
+fn changes(before: Option<&Value>, after: Option<&Value>) -> Vec<Changed> {
+    let none = Map::new();
+    let fields = |side: Option<&Value>| match side {
+        Some(Value::Object(fields)) => fields.clone(),
+        Some(Value::Null) | None => none.clone(),
+        Some(other) => Map::from_iter([(String::new(), other.clone())]),
+    };
+    let (before, after) = (fields(before), fields(after));
+    let names = before
+        .keys()
+        .chain(after.keys().filter(|name| !before.contains_key(*name)));
+    let changed = names.filter_map(|name| {
+        let (was, is) = (before.get(name), after.get(name));
+        (was != is).then(|| Changed {
+            field: name.clone(),
+            before: was.map(written),
+            after: is.map(written),
+        })
+    });
+    changed.take(FIELDS_SHOWN).collect()
+}
+
+fn written(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.char_indices().nth(CHARS_SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Rows of a page.
+const ROWS: usize = 50;
+/// Fields of a line, and letters of a value; the API has all of it.
+const FIELDS_SHOWN: usize = 12;
+const CHARS_SHOWN: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::changes;
+
+    #[test]
+    fn only_what_differs_is_shown_field_by_field() {
+        let before = json!({"name": "a", "enabled": true, "tags": ["x"]});
+        let after = json!({"name": "a", "enabled": false, "tags": ["x"], "cohort": "coh_1"});
+        let shown = |changed: &super::Changed| {
+            (
+                changed.field.clone(),
+                changed.before.clone(),
+                changed.after.clone(),
+            )
+        };
+        let differing: Vec<_> = changes(Some(&before), Some(&after)).iter().map(shown).collect();
+        assert_eq!(
+            differing,
+            [
+                (
+                    "enabled".to_owned(),
+                    Some("true".to_owned()),
+                    Some("false".to_owned())
+                ),
+                ("cohort".to_owned(), None, Some("coh_1".to_owned())),
+            ]
+        );
+        assert!(changes(None, None).is_empty());
+        let long = json!({"text": "é".repeat(300)});
+        let cut = changes(None, Some(&long)).remove(0).after.unwrap_or_default();
+        assert_eq!(cut.chars().count(), 201);
+    }
+}

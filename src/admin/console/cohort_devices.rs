@@ -1,0 +1,447 @@
+//! The devices of a cohort: which they are, and putting more in or taking some out.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::cohort::{Head, Tab, find};
+use super::cohorts::Active;
+use super::form::{Fields, Form};
+use super::page::{self, Frame, Notice, Refused, Section};
+use super::show::counted;
+use super::visitor::Visitor;
+use crate::admin::AdminState;
+use crate::admin::body::Page;
+use crate::admin::bulk::{Devices, Done, Order};
+use crate::control::{DevicePage, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
+use crate::fleet::{Cohort, DeviceId, Invalid, PackageName, Role, Stage, Tag, Version};
+
+#[derive(Template)]
+#[template(path = "cohort_devices.html", config = "src/admin/console/askama.toml")]
+struct DevicesPage {
+    frame: Frame,
+    head: Head,
+    filter: Filter,
+    rows: Vec<Row>,
+    first: Option<String>,
+    next: Option<String>,
+    wrong: Option<&'static str>,
+}
+
+#[derive(Template)]
+#[template(path = "cohort_add.html", config = "src/admin/console/askama.toml")]
+struct AddPage {
+    frame: Frame,
+    head: Head,
+    active: Option<Active>,
+    filter: Filter,
+    rows: Vec<Row>,
+    first: Option<String>,
+    next: Option<String>,
+    wrong: Option<&'static str>,
+}
+
+/// Asked before devices see the sequence number fall.
+#[derive(Template)]
+#[template(path = "cohort_add_back.html", config = "src/admin/console/askama.toml")]
+struct BackPage {
+    frame: Frame,
+    head: Head,
+    joining: u64,
+    back: Vec<String>,
+    more_back: u64,
+    devices: Vec<String>,
+    /// The wizard with the set that is active.
+    anew: Option<String>,
+}
+
+struct Row {
+    id: String,
+    name: String,
+    href: String,
+    /// Another cohort that it is in.
+    elsewhere: Option<String>,
+    /// It is in this cohort.
+    here: bool,
+    stage: Option<&'static str>,
+    online: bool,
+    enabled: bool,
+    seen_ms: Option<i64>,
+    tags: Vec<String>,
+}
+
+/// Which devices are asked for, as it was typed.
+#[derive(Debug, Default)]
+struct Filter {
+    search: String,
+    tag: String,
+    state: String,
+    online: String,
+    version: String,
+    /// Devices of any cohort, not only of none.
+    any: bool,
+    wrong: Option<String>,
+}
+
+impl Filter {
+    fn read(fields: &Fields) -> Filter {
+        let text = |name| fields.text(name).to_owned();
+        Filter {
+            search: text("search"),
+            tag: text("tag"),
+            state: text("state"),
+            online: text("online"),
+            version: text("version"),
+            any: fields.text("from") == "any",
+            wrong: None,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        let typed = [&self.search, &self.tag, &self.state, &self.online, &self.version];
+        typed.into_iter().all(String::is_empty)
+    }
+
+    fn states(&self) -> [(&'static str, bool); 7] {
+        Stage::ALL.map(|stage| (stage.as_str(), stage.as_str() == self.state))
+    }
+
+    /// What is asked of `control`, if everything typed can be asked for.
+    fn query(&self) -> Result<DeviceQuery, Invalid> {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let running = given(&self.version).map(|text| {
+            let (package, version) = text.split_once('@').unwrap_or((&text, ""));
+            Ok::<_, Invalid>((PackageName::parse(package)?, Version::parse(version)?))
+        });
+        Ok(DeviceQuery {
+            prefix: given(&self.search),
+            tag: given(&self.tag).map(|tag| Tag::parse(&tag)).transpose()?,
+            stage: given(&self.state).map(|state| state.parse()).transpose()?,
+            running: running.transpose()?,
+            online: match self.online.as_str() {
+                "yes" => Some(true),
+                "no" => Some(false),
+                _ => None,
+            },
+            limit: ROWS,
+            ..DeviceQuery::default()
+        })
+    }
+}
+
+/// `GET /projects/{project}/cohorts/{cohort}/devices`.
+pub async fn list(
+    visitor: Visitor,
+    State(state): State<AdminState>,
+    Path((_, named)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
+    let cohort = find(&visitor, &state, &named)?;
+    Ok(page::html(&listed(&visitor, &state, &cohort, &fields).await?))
+}
+
+/// `POST /projects/{project}/cohorts/{cohort}/devices`: some leave it.
+pub async fn remove(
+    State(state): State<AdminState>,
+    Path((_, named)): Path<(String, String)>,
+    form: Form,
+) -> Result<Response, Refused> {
+    let visitor = &form.visitor;
+    let actor = visitor.may(Role::Deploy)?;
+    let cohort = find(visitor, &state, &named)?;
+    let chosen: Vec<DeviceId> = form
+        .fields
+        .all("device")
+        .filter_map(|id| id.parse().ok())
+        .collect();
+    if chosen.is_empty() {
+        let mut page = listed(visitor, &state, &cohort, &Fields::default()).await?;
+        page.wrong = Some(NOTHING_CHOSEN);
+        return Ok(page::html_unprocessable(&page));
+    }
+    // Those that went elsewhere since the page was opened stay there.
+    let query = DeviceQuery {
+        cohort: Some(Some(cohort.id)),
+        limit: chosen.len(),
+        among: Some(chosen),
+        ..DeviceQuery::default()
+    };
+    let found = state.control.devices(visitor.project, &query).await?.devices;
+    let ids: Vec<_> = found.iter().map(|record| record.device.id).collect();
+    let order = Order {
+        project: visitor.project,
+        devices: Devices::Named(Vec::new()),
+        patch: DevicePatch {
+            cohort: Some(None),
+            ..DevicePatch::default()
+        },
+    };
+    let done = order.carry_out(&state, &actor, &ids).await?;
+    visitor.notify(&state, removed(&done, &cohort));
+    Ok(Redirect::to(&format!(
+        "{}/devices",
+        Head::new(&cohort, visitor, Tab::Devices).path
+    ))
+    .into_response())
+}
+
+/// `GET /projects/{project}/cohorts/{cohort}/devices/add`.
+pub async fn add_form(
+    visitor: Visitor,
+    State(state): State<AdminState>,
+    Path((_, named)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    visitor.may(Role::Deploy)?;
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
+    let cohort = find(&visitor, &state, &named)?;
+    Ok(page::html(&candidates(&visitor, &state, &cohort, &fields).await?))
+}
+
+/// `POST /projects/{project}/cohorts/{cohort}/devices/add`.
+pub async fn add(
+    State(state): State<AdminState>,
+    Path((_, named)): Path<(String, String)>,
+    form: Form,
+) -> Result<Response, Refused> {
+    let visitor = &form.visitor;
+    let actor = visitor.may(Role::Deploy)?;
+    let cohort = find(visitor, &state, &named)?;
+    let chosen: Vec<String> = form.fields.all("device").map(str::to_owned).collect();
+    if chosen.is_empty() {
+        let mut page = candidates(visitor, &state, &cohort, &Fields::default()).await?;
+        page.wrong = Some(NOTHING_CHOSEN);
+        return Ok(page::html_unprocessable(&page));
+    }
+    let order = Order {
+        project: visitor.project,
+        devices: Devices::Named(chosen.clone()),
+        patch: DevicePatch {
+            cohort: Some(Some(cohort.id)),
+            allow_sequence_back: form.fields.given("allowSequenceBack").is_some(),
+            ..DevicePatch::default()
+        },
+    };
+    let (preview, ids) = order.look(&state).await?;
+    if !preview.back.is_empty() && !order.patch.allow_sequence_back {
+        return Ok(page::html_unprocessable(&back_page(
+            visitor, &state, &cohort, &preview, chosen,
+        )));
+    }
+    let done = order.carry_out(&state, &actor, &ids).await?;
+    visitor.notify(&state, added(&done, &cohort));
+    Ok(Redirect::to(&format!(
+        "{}/devices",
+        Head::new(&cohort, visitor, Tab::Devices).path
+    ))
+    .into_response())
+}
+
+async fn listed(
+    visitor: &Visitor,
+    state: &AdminState,
+    cohort: &Cohort,
+    fields: &Fields,
+) -> Result<DevicesPage, Refused> {
+    let head = Head::new(cohort, visitor, Tab::Devices);
+    let mut filter = Filter::read(fields);
+    let within = DeviceQuery {
+        cohort: Some(Some(cohort.id)),
+        ..DeviceQuery::default()
+    };
+    let found = ask(visitor, state, &mut filter, within, fields).await?;
+    let path = format!("{}/devices", head.path);
+    Ok(DevicesPage {
+        frame: visitor.frame(state, Section::Cohorts, format!("{}: devices", head.name)),
+        rows: rows(&found, visitor, state, cohort)?,
+        first: fields
+            .given("pageToken")
+            .map(|_| fields.link(&path, &[("pageToken", "")])),
+        next: found
+            .next
+            .map(|next| fields.link(&path, &[("pageToken", &next.to_string())])),
+        filter,
+        head,
+        wrong: None,
+    })
+}
+
+async fn candidates(
+    visitor: &Visitor,
+    state: &AdminState,
+    cohort: &Cohort,
+    fields: &Fields,
+) -> Result<AddPage, Refused> {
+    let head = Head::new(cohort, visitor, Tab::Devices);
+    let mut filter = Filter::read(fields);
+    let within = DeviceQuery {
+        cohort: (!filter.any).then_some(None),
+        ..DeviceQuery::default()
+    };
+    let found = ask(visitor, state, &mut filter, within, fields).await?;
+    let path = format!("{}/devices/add", head.path);
+    Ok(AddPage {
+        frame: visitor.frame(state, Section::Cohorts, format!("Add devices to {}", head.name)),
+        active: Active::of(cohort, None, visitor),
+        rows: rows(&found, visitor, state, cohort)?,
+        first: fields
+            .given("pageToken")
+            .map(|_| fields.link(&path, &[("pageToken", "")])),
+        next: found
+            .next
+            .map(|next| fields.link(&path, &[("pageToken", &next.to_string())])),
+        filter,
+        head,
+        wrong: None,
+    })
+}
+
+/// The devices of a page: those of `within` that the filter lets through. What cannot be asked for finds nothing, and the
+/// filter says why.
+async fn ask(
+    visitor: &Visitor,
+    state: &AdminState,
+    filter: &mut Filter,
+    within: DeviceQuery,
+    fields: &Fields,
+) -> Result<DevicePage, Refused> {
+    let after = match fields.given("pageToken") {
+        None => None,
+        Some(token) => Some(
+            token
+                .parse::<DeviceId>()
+                .map_err(|_| Page::unknown_token(token))?,
+        ),
+    };
+    match filter.query() {
+        Ok(query) => {
+            let query = DeviceQuery {
+                cohort: within.cohort,
+                after,
+                ..query
+            };
+            Ok(state.control.devices(visitor.project, &query).await?)
+        }
+        Err(invalid) => {
+            filter.wrong = Some(format!("The {invalid}."));
+            Ok(DevicePage::default())
+        }
+    }
+}
+
+fn rows(
+    found: &DevicePage,
+    visitor: &Visitor,
+    state: &AdminState,
+    cohort: &Cohort,
+) -> Result<Vec<Row>, Refused> {
+    let view = state.control.view();
+    let project = view.in_project(visitor.project)?;
+    let row = |record: &DeviceRecord| {
+        let device = &record.device;
+        let its = device.cohort.and_then(|id| project.cohort(id));
+        Row {
+            id: device.id.to_string(),
+            name: device.name.to_string(),
+            href: visitor.path(&format!("/devices/{}", device.id)),
+            elsewhere: its
+                .filter(|its| its.id != cohort.id)
+                .map(|its| its.name.to_string()),
+            here: device.cohort == Some(cohort.id),
+            stage: record.stage(&view).map(Stage::as_str),
+            online: record.session.is_some(),
+            enabled: device.enabled,
+            seen_ms: record.sighting.last_seen_ms,
+            tags: device.tags.iter().map(ToString::to_string).collect(),
+        }
+    };
+    Ok(found.devices.iter().map(row).collect())
+}
+
+fn back_page(
+    visitor: &Visitor,
+    state: &AdminState,
+    cohort: &Arc<Cohort>,
+    preview: &MovePreview,
+    devices: Vec<String>,
+) -> BackPage {
+    let head = Head::new(cohort, visitor, Tab::Devices);
+    let anew = preview
+        .deployment()
+        .map(|active| format!("{}/deploy?from={}", head.path, active.id));
+    BackPage {
+        frame: visitor.frame(state, Section::Cohorts, format!("Add devices to {}?", head.name)),
+        joining: preview.joining,
+        back: preview.back.iter().map(ToString::to_string).collect(),
+        more_back: preview.more_back,
+        devices,
+        anew,
+        head,
+    }
+}
+
+fn added(done: &Done, cohort: &Cohort) -> Notice {
+    let name = &cohort.name;
+    let mut text = match done.joined {
+        0 => format!("No device was added to {name}."),
+        1 => format!("1 device was added to {name}."),
+        joined => format!("{} were added to {name}.", counted(joined, "device", "devices")),
+    };
+    if done.joined > 0 && cohort.active().is_some() {
+        text.push_str(&match done.online {
+            0 => " None is connected: each is told when it connects.".to_owned(),
+            online if online == done.joined => " Connected, and told at once.".to_owned(),
+            online => format!(
+                " {} connected and told at once; the others when they connect.",
+                is_are(online)
+            ),
+        });
+    }
+    said(done, text, done.joined)
+}
+
+fn removed(done: &Done, cohort: &Cohort) -> Notice {
+    let name = &cohort.name;
+    let text = match done.changed {
+        0 => format!("No device was removed from {name}: those chosen are not in it any more."),
+        1 => {
+            format!("1 device was removed from {name}. Nothing is pushed: it learns of it when it next asks.")
+        }
+        changed => format!(
+            "{} were removed from {name}. Nothing is pushed: they learn of it when they next ask.",
+            counted(changed, "device", "devices")
+        ),
+    };
+    said(done, text, done.changed)
+}
+
+/// What was done, and what was refused of it.
+fn said(done: &Done, mut text: String, changed: u64) -> Notice {
+    let refused = done.refused.len() as u64 + done.more_refused;
+    if let Some((_, why)) = done.refused.first() {
+        text.push_str(&format!(
+            " {} refused: {why}.",
+            counted(refused, "device was", "devices were")
+        ));
+    }
+    if changed > 0 && refused == 0 {
+        Notice::done(text)
+    } else {
+        Notice::wrong(text)
+    }
+}
+
+fn is_are(count: u64) -> String {
+    if count == 1 {
+        "1 is".to_owned()
+    } else {
+        format!("{} are", super::show::Count(count))
+    }
+}
+
+const NOTHING_CHOSEN: &str = "No device was chosen. Tick at least one in the list.";
+/// Devices of a page: a screen or two.
+const ROWS: usize = 50;

@@ -1,0 +1,377 @@
+//! Signing in and out, and what a session is worth.
+
+use axum::http::header;
+use serde_json::{Value, json};
+
+use super::{Api, Browser, KEY, Page, SAME_ORIGIN};
+use crate::admin::Console;
+use crate::fleet::{Actor, KeyName, Role};
+
+const HOME: &str = "/projects/default";
+
+#[tokio::test]
+async fn the_right_key_opens_the_page_that_was_asked_for() {
+    let api = Api::start().await;
+    let mut browser = Browser::new(&api);
+    let asked = browser.ask("GET", "/projects/default?a=b%20c&d", &[], &[]).await;
+    assert_eq!(asked.status, 303, "{}", asked.text());
+    let page = browser.get("/projects/default?a=b%20c&d").await.expect(200);
+    assert!(page.address.starts_with("/sign-in?"), "{}", page.address);
+    let page = browser
+        .submit(&page, "/sign-in", &[("key", KEY)])
+        .await
+        .expect(200);
+    assert_eq!(page.address, "/projects/default?a=b%20c&d");
+    page.says("Overview");
+
+    let already = browser.get("/sign-in").await.expect(200);
+    assert_eq!(already.address, HOME, "whoever is signed in is not asked again");
+}
+
+#[tokio::test]
+async fn a_wrong_key_opens_nothing_and_is_not_shown_again() {
+    let api = Api::start().await;
+    let mut browser = Browser::new(&api);
+    for wrong in ["", "wrong-key-1234", "a-bootstrap-key-for-test"] {
+        let page = browser.get("/sign-in?next=%2Fprojects%2Fdefault%2Fcohorts").await;
+        let page = browser
+            .submit(&page, "/sign-in", &[("key", wrong)])
+            .await
+            .expect(422);
+        page.says("This key is unknown, revoked or expired.");
+        assert!(!page.headers.contains_key(header::SET_COOKIE));
+        assert!(wrong.is_empty() || !page.html.contains(wrong), "{}", page.html);
+        let inputs = page.root.all("input");
+        let next = inputs
+            .iter()
+            .find(|input| input.attribute("name") == Some("next"))
+            .unwrap();
+        assert_eq!(
+            next.attribute("value"),
+            Some("/projects/default/cohorts"),
+            "the way on is kept"
+        );
+        let key = inputs
+            .iter()
+            .find(|input| input.attribute("name") == Some("key"))
+            .unwrap();
+        assert_eq!(key.attribute("aria-invalid"), Some("true"));
+        assert!(
+            page.root
+                .by_id(key.attribute("aria-describedby").unwrap())
+                .is_some()
+        );
+    }
+    assert!(browser.get(HOME).await.address.starts_with("/sign-in?"));
+}
+
+#[tokio::test]
+async fn the_cookie_is_for_this_site_and_for_no_script_and_goes_without_tls_on_loopback_only() {
+    let api = Api::start().await;
+    for (host, secure) in [
+        ("127.0.0.1:8080", false),
+        ("localhost:8080", false),
+        ("[::1]:8080", false),
+        ("gateway.example", true),
+        ("10.1.2.3:8080", true),
+    ] {
+        let mut browser = Browser::new(&api);
+        browser.host = host;
+        let page = browser
+            .ask("POST", "/sign-in", &[("key", KEY)], &[SAME_ORIGIN])
+            .await;
+        assert_eq!(page.status, 303);
+        let cookie = page.headers[header::SET_COOKIE].to_str().unwrap();
+        let attributes: Vec<&str> = cookie.split("; ").skip(1).collect();
+        for wanted in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+            assert!(attributes.contains(&wanted), "{wanted}: {cookie}");
+        }
+        assert_eq!(attributes.contains(&"Secure"), secure, "{host}: {cookie}");
+        assert!(!cookie.contains("Domain"), "{cookie}");
+        let age = attributes.iter().find_map(|one| one.strip_prefix("Max-Age="));
+        let age: u32 = age.unwrap().parse().unwrap();
+        assert!((12 * 3600 - 60..=12 * 3600).contains(&age), "{cookie}");
+        assert!(!cookie.contains(KEY), "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn signing_out_ends_this_session_and_no_other() {
+    let api = Api::start().await;
+    let (mut here, mut there) = (Browser::new(&api), Browser::new(&api));
+    here.sign_in(KEY).await;
+    there.sign_in(KEY).await;
+    assert_ne!(here.cookie, there.cookie);
+    let kept = here.cookie.clone();
+    let page = here.get(HOME).await;
+    let page = here.submit(&page, "/sign-out", &[]).await.expect(200);
+    assert_eq!(page.address, "/sign-in");
+    assert_eq!(here.cookie, None, "the browser is told to forget it");
+    here.cookie = kept;
+    assert!(
+        here.get(HOME).await.address.starts_with("/sign-in?"),
+        "and it is worth nothing"
+    );
+    assert_eq!(there.get(HOME).await.expect(200).address, HOME);
+}
+
+#[tokio::test]
+async fn a_revoked_key_ends_its_sessions_at_once() {
+    let api = Api::start().await;
+    let mut reader = Browser::signed_in(&api, "read").await;
+    reader.get(HOME).await.expect(200).says("read");
+    let keys = api.get("keys").await.expect(200);
+    let made = keys["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|key| key["role"] == "read")
+        .unwrap()
+        .clone();
+    api.delete(&format!("keys/{}", made["id"].as_str().unwrap()))
+        .await
+        .expect(204);
+
+    assert!(reader.get(HOME).await.address.starts_with("/sign-in?"));
+    let live = reader.ask("GET", HOME, &[], &[("x-live", "1")]).await;
+    assert_eq!(live.status, 401, "an open page is told, and not sent to another");
+    let csrf = reader.csrf.clone();
+    let form = reader
+        .ask("POST", "/sign-out", &[("csrf", csrf.as_str())], &[SAME_ORIGIN])
+        .await;
+    assert_eq!(form.status, 401);
+    form.says("not signed in");
+}
+
+#[tokio::test]
+async fn a_session_ends_when_its_key_does() {
+    let api = Api::start().await;
+    let made = |name: &str, expires_ms| {
+        let (control, name) = (api.control.clone(), KeyName::parse(name).unwrap());
+        async move {
+            control
+                .create_key(&Actor::system(), name, Role::Read, Some(expires_ms))
+                .await
+                .unwrap()
+        }
+    };
+    let past = made("past", 1_000).await;
+    let mut browser = Browser::new(&api);
+    let page = browser
+        .ask("POST", "/sign-in", &[("key", &past.text)], &[SAME_ORIGIN])
+        .await;
+    assert_eq!(page.status, 422);
+    let session = api.control.open_console_session(past.key.id).await.unwrap();
+    browser.cookie = Some(format!("tessera_session={}", session.text));
+    assert!(browser.get(HOME).await.address.starts_with("/sign-in?"));
+
+    let soon = crate::clock::unix_ms() + 3_600_000;
+    let key = made("soon", soon).await;
+    let session = api.control.open_console_session(key.key.id).await.unwrap();
+    assert_eq!(session.expires_ms, soon, "an hour, and not a working day");
+    assert!(api.control.console_session(&session.text, soon - 1).is_some());
+    assert!(api.control.console_session(&session.text, soon).is_none());
+}
+
+#[tokio::test]
+async fn a_form_without_the_token_of_its_session_is_refused_and_changes_nothing() {
+    let api = Api::start().await;
+    let mut browser = Browser::new(&api);
+    browser.sign_in(KEY).await;
+    let mut other = Browser::new(&api);
+    other.sign_in(KEY).await;
+    assert_ne!(browser.csrf, other.csrf);
+    assert!(
+        !browser.cookie.clone().unwrap().contains(&browser.csrf),
+        "the cookie does not tell it"
+    );
+    let own = browser.csrf.clone();
+    for fields in [
+        vec![],
+        vec![("csrf", "")],
+        vec![("csrf", other.csrf.as_str())],
+        vec![("csrf", &own[1..])],
+    ] {
+        let page = browser.ask("POST", "/sign-out", &fields, &[SAME_ORIGIN]).await;
+        assert_eq!(page.status, 403, "{fields:?}");
+        page.says("not one of this session's");
+        assert_eq!(
+            browser.get(HOME).await.expect(200).address,
+            HOME,
+            "still signed in"
+        );
+    }
+    for site in ["cross-site", "same-site"] {
+        let fields = [("csrf", own.as_str())];
+        let page = browser
+            .ask("POST", "/sign-out", &fields, &[("sec-fetch-site", site)])
+            .await;
+        assert_eq!(page.status, 403, "{site}");
+        page.says("another site");
+        assert_eq!(
+            browser.get(HOME).await.expect(200).address,
+            HOME,
+            "still signed in"
+        );
+        let fields = [("key", KEY)];
+        let page = browser
+            .ask("POST", "/sign-in", &fields, &[("sec-fetch-site", site)])
+            .await;
+        assert_eq!(page.status, 403, "nobody is signed in as somebody else: {site}");
+    }
+    let fields = [("csrf", own.as_str())];
+    let page = browser.ask("POST", "/sign-out", &fields, &[SAME_ORIGIN]).await;
+    assert_eq!(page.redirect().as_deref(), Some("/sign-in"), "its own is taken");
+}
+
+#[tokio::test]
+async fn every_page_says_that_nothing_comes_from_elsewhere() {
+    let api = Api::start().await;
+    let mut admin = Browser::new(&api);
+    admin.sign_in(KEY).await;
+    let style = admin.get(HOME).await.root.all("link").iter().find_map(|link| {
+        let sheet = link.attribute("rel") == Some("stylesheet");
+        sheet.then(|| link.attribute("href").unwrap().to_owned())
+    });
+    let mut stranger = Browser::new(&api);
+    let answers: Vec<(u16, Page)> = vec![
+        (200, admin.ask("GET", HOME, &[], &[]).await),
+        (303, admin.ask("GET", "/", &[], &[]).await),
+        (404, admin.ask("GET", "/projects/default/nothing", &[], &[]).await),
+        (404, admin.ask("GET", "/projects/nobody", &[], &[]).await),
+        (404, admin.ask("GET", "/nothing", &[], &[]).await),
+        (403, admin.ask("POST", "/sign-out", &[], &[]).await),
+        (200, admin.ask("GET", &style.unwrap(), &[], &[]).await),
+        (404, admin.ask("GET", "/assets/nothing.css", &[], &[]).await),
+        (200, stranger.ask("GET", "/sign-in", &[], &[]).await),
+        (422, stranger.ask("GET", "/sign-in/no-such-link", &[], &[]).await),
+        (422, stranger.ask("POST", "/sign-in", &[("key", "x")], &[]).await),
+        (401, stranger.ask("POST", "/sign-out", &[], &[]).await),
+        (303, stranger.ask("GET", HOME, &[], &[]).await),
+    ];
+    for (status, page) in answers {
+        assert_eq!(page.status, status, "{}", page.address);
+        let said = |name: &str| {
+            let value = page.headers.get(name);
+            let value = value.unwrap_or_else(|| panic!("{} says no {name}", page.address));
+            value.to_str().unwrap().to_owned()
+        };
+        let policy = said("content-security-policy");
+        for wanted in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(
+                policy.split("; ").any(|part| part.trim() == wanted),
+                "{wanted}: {policy}"
+            );
+        }
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+        assert_eq!(said("x-content-type-options"), "nosniff");
+        assert_eq!(said("referrer-policy"), "same-origin");
+        let kept = said("cache-control");
+        let asset = page.address.starts_with("/assets/") && status == 200;
+        assert_eq!(kept.contains("immutable"), asset, "{}: {kept}", page.address);
+        assert_eq!(kept == "no-store", !asset, "{}: {kept}", page.address);
+        for element in page.root.descendants() {
+            for (name, value) in element.attributes() {
+                let inline = name == "style" || name.starts_with("on") || value.starts_with("javascript:");
+                assert!(!inline, "{}: {name}={value:?}", page.address);
+            }
+            let inline = ["script", "style"].contains(&element.name()) && !element.text().is_empty();
+            assert!(!inline, "{}: {}", page.address, element.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_signs_one_browser_in_and_then_nobody() {
+    let api = Api::start().await;
+    let console: &Console = &api.console;
+    let key = api.control.view().keys()[0].id;
+    let path = console.sign_in_path(key);
+    assert_ne!(path, console.sign_in_path(key));
+    let mut first = Browser::new(&api);
+    assert_eq!(first.get(&path).await.expect(200).address, HOME);
+    let mut second = Browser::new(&api);
+    let page = second.get(&path).await.expect(422);
+    page.says("This link was used already");
+    assert_eq!(second.cookie, None);
+    assert!(page.has_form("/sign-in"), "another way in is shown");
+    assert_eq!(
+        first.get(&path).await.expect(200).address,
+        HOME,
+        "who came by it is not sent away"
+    );
+}
+
+#[tokio::test]
+async fn a_session_outlives_a_restart_of_the_gateway() {
+    let api = Api::start().await;
+    let (cookie, csrf, out) = {
+        let mut browser = Browser::new(&api);
+        browser.sign_in(KEY).await;
+        let mut reader = Browser::signed_in(&api, "read").await;
+        let page = reader.get(HOME).await;
+        let out = reader.cookie.clone();
+        reader.submit(&page, "/sign-out", &[]).await;
+        (browser.cookie.clone(), browser.csrf.clone(), out)
+    };
+    let api = api.restart().await;
+    let mut browser = Browser::new(&api);
+    browser.cookie = cookie;
+    let page = browser.get(HOME).await.expect(200);
+    assert_eq!(page.address, HOME);
+    assert_eq!(browser.csrf, csrf, "a form that was open is taken");
+    let mut gone = Browser::new(&api);
+    gone.cookie = out;
+    assert!(
+        gone.get(HOME).await.address.starts_with("/sign-in?"),
+        "signed out is signed out"
+    );
+}
+
+#[tokio::test]
+async fn the_cookie_reads_from_the_api_and_changes_nothing_in_it() {
+    let api = Api::start().await;
+    let mut admin = Browser::new(&api);
+    admin.sign_in(KEY).await;
+    let read = admin
+        .ask("GET", "/v1/projects/default/cohorts", &[], &[])
+        .await
+        .expect(200);
+    assert_eq!(
+        serde_json::from_str::<Value>(&read.html).unwrap()["items"],
+        json!([])
+    );
+    admin
+        .ask("HEAD", "/v1/projects/default/cohorts", &[], &[])
+        .await
+        .expect(200);
+    let csrf = admin.csrf.clone();
+    for (method, path) in [
+        ("POST", "cohorts"),
+        ("POST", "devices:update"),
+        ("PUT", "packages/main/artifacts/1.0.0"),
+        ("PATCH", "devices/lamp"),
+        ("DELETE", "cohorts/lamps"),
+    ] {
+        let path = format!("/v1/projects/default/{path}");
+        let fields = [("name", "lamps"), ("csrf", csrf.as_str())];
+        let answer = admin.ask(method, &path, &fields, &[SAME_ORIGIN]).await;
+        assert_eq!(answer.status, 401, "{method} {path}: {}", answer.html);
+    }
+    let mut reader = Browser::signed_in(&api, "read").await;
+    reader
+        .ask("GET", "/v1/projects/default/cohorts", &[], &[])
+        .await
+        .expect(200);
+    reader
+        .ask("GET", "/v1/projects/default/keys", &[], &[])
+        .await
+        .expect(403);
+}

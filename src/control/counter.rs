@@ -1,0 +1,685 @@
+//! Counts the fleet in the background, so that nobody who looks at it has to.
+//!
+//! 1. At the start the counter reads every device once, a chunk at a time, and takes down in the ledger where it stands.
+//! 2. After a commit the writer says whose devices something was committed of ([`Counting::touched`]). The counter reads those
+//!    again, and only those. Two things it need not read: an acknowledgement moves a device that is pending, and a deployment puts
+//!    its whole cohort back to the beginning, which the ledger does for a class of devices at once.
+//! 3. Then it looks at who is connected, puts the figures together, publishes them, takes samples for the histories, and rests:
+//!    half a second, and ten times as long as it worked. It works for [`WORK_AT_ONCE`] at most before it publishes, so that
+//!    figures of a storm are some seconds old and not some minutes.
+//! 4. A chunk that nobody touched is read every [`JUDGED_EVERY`], in turn: the store is the judge. What differs is put right, and
+//!    said in the log.
+//!
+//! So a count costs what has changed, not how many devices there are. That where a device stands is decided in one place
+//! ([`Stage::of`](crate::fleet::Stage::of)) from what is on disk, and not from what the writer believes it has changed, was worth
+//! reading it again.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::batch::Committed;
+use super::change::Change;
+use super::directory::Directory;
+use super::error::ControlError;
+use super::figures::{Presence, PresenceOf, compose};
+use super::handle::{Control, Shared};
+use super::ledger::{Facts, Ledger};
+use super::view::View;
+use crate::clock;
+use crate::fleet::{CohortId, DeploymentId, DeviceId, ProjectId};
+use crate::store::{CensusRow, FleetRow, ProgressCounts, ReportRow};
+use crate::telemetry::{self, FleetState, GatewayEvent, StageLabel};
+
+/// What the counter shares with those who change the fleet and those who ask.
+pub struct Counting {
+    ledger: Mutex<Ledger>,
+    dirty: Mutex<Dirty>,
+    /// Held while devices are read again, so that nobody writes down an older state over a newer one.
+    turn: tokio::sync::Mutex<()>,
+    is_loaded: AtomicBool,
+    presence: ArcSwap<Presence>,
+    stop: watch::Sender<bool>,
+}
+
+/// What may not be in the ledger as it is on disk. No longer than there are devices.
+#[derive(Debug, Default)]
+struct Dirty {
+    devices: BTreeSet<DeviceId>,
+    /// How many are being read.
+    reading: usize,
+    /// Whether what need not be read is being put down.
+    settling: bool,
+    /// The highest sequence numbers that devices acknowledged.
+    acknowledged: HashMap<DeviceId, u32>,
+    /// Cohorts that have another active deployment.
+    deployed: BTreeSet<CohortId>,
+}
+
+/// What a commit means to the ledger.
+#[derive(Debug, Default)]
+pub struct Touched {
+    devices: Vec<DeviceId>,
+    acknowledged: Vec<(DeviceId, u32)>,
+    deployed: Vec<CohortId>,
+}
+
+impl Touched {
+    /// What these mean that are being committed.
+    pub fn by(
+        committed: &Committed,
+        reports: &[ReportRow],
+        acknowledged: impl Iterator<Item = (DeviceId, u32)>,
+    ) -> Self {
+        let mut touched = Self {
+            devices: committed.created.clone(),
+            acknowledged: acknowledged.filter(|&(_, sequence)| sequence > 0).collect(),
+            deployed: Vec::new(),
+        };
+        touched
+            .devices
+            .extend(committed.devices.iter().map(|device| device.id));
+        touched.devices.extend(reports.iter().map(|report| report.device));
+        for change in &committed.changes {
+            match change {
+                Change::CohortDeployed { cohort, .. } => touched.deployed.push(*cohort),
+                // Those that change a device name it among the devices.
+                Change::DeviceMoved(_)
+                | Change::DeviceUnassigned(_)
+                | Change::DeviceDisabled(_)
+                | Change::DeviceEnabled(_)
+                | Change::DeviceDeleted(_)
+                | Change::CredentialRetired { .. }
+                | Change::CredentialsRetired(_)
+                | Change::DevicePush(_)
+                | Change::ReportsStored(_) => {}
+            }
+        }
+        touched
+    }
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Self {
+            ledger: Mutex::default(),
+            dirty: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            is_loaded: AtomicBool::new(false),
+            presence: ArcSwap::default(),
+            stop: watch::channel(false).0,
+        }
+    }
+}
+
+impl Counting {
+    /// Takes down what was committed and published. Called by the writer, for which it must not wait long.
+    pub fn touched(&self, touched: Touched) {
+        let mut dirty = lock(&self.dirty);
+        dirty.devices.extend(touched.devices);
+        dirty.deployed.extend(touched.deployed);
+        for (device, sequence) in touched.acknowledged {
+            let highest = dirty.acknowledged.entry(device).or_default();
+            *highest = sequence.max(*highest);
+        }
+    }
+
+    /// Ends the counter.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Whether every device has been counted once.
+    pub fn is_loaded(&self) -> bool {
+        self.is_loaded.load(Ordering::Acquire)
+    }
+
+    /// The next devices after one of which `wanted` is true as far as is known, so many at most.
+    pub fn matching(
+        &self,
+        after: Option<DeviceId>,
+        limit: usize,
+        wanted: impl Fn(&Facts) -> bool,
+    ) -> Vec<DeviceId> {
+        lock(&self.ledger).matching(after, limit, wanted)
+    }
+
+    /// How many devices of a cohort stand where with its active deployment, as far as is known.
+    pub fn stages(&self, cohort: CohortId, deployment: DeploymentId) -> [u64; 7] {
+        lock(&self.ledger).stages(cohort, deployment)
+    }
+
+    /// Who was connected when that was last looked at.
+    pub fn presence(&self) -> arc_swap::Guard<Arc<Presence>> {
+        self.presence.load()
+    }
+
+    /// Puts down what need not be read.
+    fn settle(&self, shared: &Shared) {
+        let (acknowledged, deployed) = {
+            let mut dirty = lock(&self.dirty);
+            dirty.settling = true;
+            (
+                std::mem::take(&mut dirty.acknowledged),
+                std::mem::take(&mut dirty.deployed),
+            )
+        };
+        if !(acknowledged.is_empty() && deployed.is_empty()) {
+            self.put_down(shared, &acknowledged, &deployed);
+        }
+        lock(&self.dirty).settling = false;
+    }
+
+    fn put_down(
+        &self,
+        shared: &Shared,
+        acknowledged: &HashMap<DeviceId, u32>,
+        deployed: &BTreeSet<CohortId>,
+    ) {
+        // Published before it was said that something has changed.
+        let view = shared.view.load_full();
+        let mut ledger = lock(&self.ledger);
+        if !deployed.is_empty() {
+            let standing = ledger.standing();
+            for cohort in view.projects().flat_map(|project| project.cohorts.values()) {
+                let Some(active) = cohort.active().filter(|_| deployed.contains(&cohort.id)) else {
+                    continue;
+                };
+                let before = standing.get(&cohort.id).filter(|&&before| before != active.id);
+                if let Some(before) = before.and_then(|id| cohort.deployments.iter().find(|d| d.id == *id)) {
+                    let counts = ProgressCounts {
+                        buckets: ledger.stages(cohort.id, before.id),
+                    };
+                    let mut series = shared.history.lock();
+                    if let Some(seen) = series.seen(before.id) {
+                        series.sample_deployment(before, clock::unix_ms(), counts, seen.bytes_served);
+                        series.end(before.id);
+                    }
+                }
+                let unknown = ledger.deployed(active);
+                lock(&self.dirty).devices.extend(unknown);
+            }
+        }
+        for (&device, &sequence) in acknowledged {
+            let of = ledger.get(device).and_then(|facts| {
+                let active = view.project(facts.project)?.cohort(facts.cohort?)?.active()?;
+                (sequence >= active.sequence.get()).then_some(active.id)
+            });
+            if let Some(deployment) = of {
+                ledger.acknowledged(device, deployment);
+            }
+        }
+    }
+
+    /// Takes down what was read of some devices. Returns how many were not as the ledger had them.
+    fn note(&self, view: &View, asked: &[DeviceId], rows: Vec<CensusRow>) -> Vec<DeviceId> {
+        let mut ledger = lock(&self.ledger);
+        let mut other = Vec::new();
+        let there: BTreeSet<_> = rows.iter().map(|row| row.device).collect();
+        for &id in asked.iter().filter(|id| !there.contains(id)) {
+            if ledger.forget(id) {
+                other.push(id);
+            }
+        }
+        for row in rows {
+            let active = row.cohort.and_then(|cohort| {
+                let cohort = view.project(row.project)?.cohort(cohort)?;
+                cohort.active().map(Arc::as_ref)
+            });
+            let facts = Facts::of(
+                row.project,
+                row.cohort,
+                row.enabled,
+                active,
+                row.acknowledged,
+                row.states,
+            );
+            if ledger.note(row.device, facts) {
+                other.push(row.device);
+            }
+        }
+        other
+    }
+
+    fn is_clean(&self) -> bool {
+        let dirty = lock(&self.dirty);
+        dirty.devices.is_empty()
+            && dirty.reading == 0
+            && !dirty.settling
+            && dirty.acknowledged.is_empty()
+            && dirty.deployed.is_empty()
+    }
+}
+
+impl Control {
+    /// Counts what has changed up to now, if that is little. Returns whether the ledger is as the disk is.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub(super) async fn catch_up(&self) -> Result<bool, ControlError> {
+        let counting = &self.shared.counting;
+        if !counting.is_loaded() || counting.is_clean() {
+            return Ok(counting.is_loaded());
+        }
+        let Ok(_turn) = tokio::time::timeout(PATIENCE, counting.turn.lock()).await else {
+            return Ok(false);
+        };
+        counting.settle(&self.shared);
+        self.read_dirty().await?;
+        Ok(counting.is_clean())
+    }
+
+    /// Reads a chunk of the devices that were touched. Returns whether there were any. For who has the turn.
+    async fn read_dirty(&self) -> Result<bool, ControlError> {
+        let counting = &self.shared.counting;
+        let ids: Vec<_> = {
+            let mut dirty = lock(&counting.dirty);
+            let ids: Vec<_> = dirty.devices.iter().copied().take(CHUNK).collect();
+            match ids.len() == dirty.devices.len() {
+                true => dirty.devices.clear(),
+                false => {
+                    let rest = ids.last().map(|last| DeviceId::new(last.get() + 1));
+                    dirty.devices = rest
+                        .map(|rest| dirty.devices.split_off(&rest))
+                        .unwrap_or_default();
+                }
+            }
+            dirty.reading = ids.len();
+            ids
+        };
+        if ids.is_empty() {
+            return Ok(false);
+        }
+        let read = self.shared.store.census_of(&ids).await;
+        let noted = read.map(|rows| {
+            // After it was read: what is published later is said to have changed later, too.
+            let view = self.shared.view.load_full();
+            counting.note(&view, &ids, rows);
+        });
+        let mut dirty = lock(&counting.dirty);
+        dirty.reading = 0;
+        if let Err(error) = noted {
+            dirty.devices.extend(ids);
+            return Err(error.into());
+        }
+        Ok(true)
+    }
+}
+
+/// Counts until it is told to stop.
+pub async fn run(shared: Arc<Shared>) {
+    let mut stopped = shared.counting.stop.subscribe();
+    let mut counter = Counter::new(Control { shared });
+    loop {
+        let begun = clock::now();
+        let was_loaded = counter.control.shared.counting.is_loaded();
+        let rest = match counter.work().await {
+            // The first time there is nothing to be shown until all of it is done.
+            Ok(()) if !was_loaded => COUNT_EVERY,
+            Ok(()) => (clock::now().duration_since(begun) * REST).max(COUNT_EVERY),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the fleet was not counted; tried again in a moment");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            _ = stopped.wait_for(|&stop| stop) => break,
+        }
+    }
+    counter.finish().await;
+}
+
+/// What the counter keeps for itself.
+struct Counter {
+    control: Control,
+    /// The last device that was read for the first time, and then that was judged.
+    after: DeviceId,
+    judged: Option<Instant>,
+    /// What had been served when, over the last moments.
+    traffic: HashMap<ProjectId, VecDeque<(Instant, u64)>>,
+    /// What had been served at the last sample.
+    sampled: HashMap<ProjectId, (Instant, u64)>,
+    written: Option<Instant>,
+    exported: Exported,
+}
+
+impl Counter {
+    fn new(control: Control) -> Self {
+        Self {
+            control,
+            after: DeviceId::new(i64::MIN),
+            judged: None,
+            traffic: HashMap::new(),
+            sampled: HashMap::new(),
+            written: None,
+            exported: Exported::default(),
+        }
+    }
+
+    /// A round: counts, publishes, takes samples.
+    async fn work(&mut self) -> Result<(), ControlError> {
+        let control = self.control.clone();
+        let counting = &control.shared.counting;
+        if !counting.is_loaded() {
+            self.load().await?;
+        } else {
+            let begun = clock::now();
+            loop {
+                let _turn = counting.turn.lock().await;
+                counting.settle(&control.shared);
+                if !control.read_dirty().await? {
+                    self.judge().await?;
+                    break;
+                }
+                if clock::now().duration_since(begun) > WORK_AT_ONCE {
+                    break;
+                }
+            }
+        }
+        let presence = self.look_around().await;
+        counting.presence.store(Arc::new(presence));
+        self.publish();
+        self.sample().await
+    }
+
+    /// Reads every device once.
+    async fn load(&mut self) -> Result<(), ControlError> {
+        let control = self.control.clone();
+        let counting = &control.shared.counting;
+        loop {
+            if *counting.stop.borrow() {
+                return Ok(());
+            }
+            let _turn = counting.turn.lock().await;
+            counting.settle(&control.shared);
+            let rows = control.shared.store.census_after(self.after, CHUNK).await?;
+            let more = rows.len() == CHUNK;
+            self.after = rows.last().map_or(self.after, |row| row.device);
+            let view = control.shared.view.load_full();
+            counting.note(&view, &[], rows);
+            if !more {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.after = DeviceId::new(i64::MIN);
+        self.resume_series().await?;
+        counting.is_loaded.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn resume_series(&self) -> Result<(), ControlError> {
+        let shared = &self.control.shared;
+        let view = shared.view.load_full();
+        let cohorts = view.projects().flat_map(|project| project.cohorts.values());
+        let active: HashMap<_, _> = cohorts
+            .filter_map(|cohort| cohort.active().map(|active| (active.id, active)))
+            .collect();
+        let ids: Vec<_> = active.keys().copied().collect();
+        let ends = shared.store.series_ends(&ids).await?;
+        let mut series = shared.history.lock();
+        for (id, end) in ends {
+            if let Some(deployment) = active.get(&id) {
+                series.resume(deployment, end, clock::unix_ms());
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares a chunk of the ledger with the disk, if it is time to. For who has the turn.
+    async fn judge(&mut self) -> Result<(), ControlError> {
+        let now = clock::now();
+        let last = *self.judged.get_or_insert(now);
+        if now.duration_since(last) < JUDGED_EVERY {
+            return Ok(());
+        }
+        self.judged = Some(now);
+        let control = self.control.clone();
+        let counting = &control.shared.counting;
+        let rows = control.shared.store.census_after(self.after, CHUNK).await?;
+        let last = match rows.last() {
+            Some(row) if rows.len() == CHUNK => row.device,
+            _ => DeviceId::new(i64::MAX),
+        };
+        let asked = lock(&counting.ledger).between(self.after, last);
+        self.after = if rows.len() == CHUNK {
+            last
+        } else {
+            DeviceId::new(i64::MIN)
+        };
+        let view = control.shared.view.load_full();
+        let mut other = counting.note(&view, &asked, rows);
+        let dirty = lock(&counting.dirty);
+        // What changed a moment ago would have been read in a moment.
+        other.retain(|id| !dirty.devices.contains(id) && !dirty.acknowledged.contains_key(id));
+        if !other.is_empty() && dirty.deployed.is_empty() {
+            tracing::warn!(devices = other.len(), "the figures were off, and are right again");
+        }
+        Ok(())
+    }
+
+    /// Looks at all that are connected, a chunk at a time.
+    async fn look_around(&mut self) -> Presence {
+        let shared = Arc::clone(&self.control.shared);
+        let view = shared.view.load_full();
+        let now_ms = clock::unix_ms();
+        let mut presence = Presence {
+            served: shared.directory.settled(),
+            ..Presence::default()
+        };
+        for project in view.projects() {
+            let mut of = PresenceOf::default();
+            let mut after = None;
+            loop {
+                let ids = shared.directory.connected_after(project.id, after, CHUNK);
+                for entry in ids.iter().filter_map(|&id| shared.directory.get(id)) {
+                    if entry.session().is_none() {
+                        continue;
+                    }
+                    of.online += 1;
+                    of.observing += u64::from(entry.is_observing());
+                    of.downloading += u64::from(entry.is_downloading(now_ms));
+                    if let Some(cohort) = entry.cohort() {
+                        *presence.cohorts.entry(cohort).or_default() += 1;
+                    }
+                    if let Some((artifact, _)) = entry.transfer() {
+                        let served = presence.served.entry((entry.cohort(), artifact));
+                        *served.or_default() += Directory::running(&entry);
+                    }
+                }
+                after = ids.last().copied();
+                if ids.len() < CHUNK {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            let (now, bytes) = (clock::now(), shared.directory.traffic(project.id));
+            let window = self.traffic.entry(project.id).or_default();
+            window.push_back((now, bytes));
+            while window.len() > 2 && now.duration_since(window[1].0) >= WINDOW {
+                window.pop_front();
+            }
+            of.bytes_per_second = window.front().map_or(0.0, |&begin| rate(begin, (now, bytes)));
+            presence.projects.insert(project.id, of);
+        }
+        presence
+    }
+
+    fn publish(&mut self) {
+        let shared = &self.control.shared;
+        let counting = &shared.counting;
+        if !counting.is_loaded() {
+            return;
+        }
+        let view = shared.view.load_full();
+        let now_ms = clock::unix_ms();
+        let composed = {
+            let ledger = lock(&counting.ledger);
+            self.exported.count(&ledger, &view, &counting.presence.load());
+            compose(&view, &ledger, &counting.presence.load(), now_ms)
+        };
+        let mut series = shared.history.lock();
+        for project in view.projects() {
+            let Some(figures) = composed.get(&project.id) else {
+                continue;
+            };
+            for cohort in project.cohorts.values() {
+                let counted = figures.cohorts.get(&cohort.id).and_then(|cohort| cohort.progress);
+                if let (Some(active), Some((id, progress))) = (cohort.active(), counted)
+                    && active.id == id
+                {
+                    let counts = ProgressCounts {
+                        buckets: progress.stages(),
+                    };
+                    series.sample_deployment(active, now_ms, counts, progress.bytes_served);
+                }
+            }
+        }
+        drop(series);
+        shared.figures.publish(composed);
+    }
+
+    /// Takes a sample of the whole and has the histories written, if it is time to.
+    async fn sample(&mut self) -> Result<(), ControlError> {
+        let shared = Arc::clone(&self.control.shared);
+        let now = clock::now();
+        let due = self
+            .written
+            .is_none_or(|written| now.duration_since(written) >= SAMPLED_EVERY);
+        if !due || !shared.counting.is_loaded() {
+            return Ok(());
+        }
+        self.written = Some(now);
+        let now_ms = clock::unix_ms();
+        for project in shared.view.load_full().projects() {
+            let figures = shared.figures.of(project.id);
+            let served = (now, shared.directory.traffic(project.id));
+            let before = self.sampled.insert(project.id, served);
+            let row = FleetRow {
+                at_ms: now_ms,
+                begins: false,
+                connected: figures.online,
+                observing: figures.observing,
+                downloading: figures.downloading,
+                failing: figures.failing,
+                bytes_per_second: before.map_or(0.0, |before| rate(before, served)),
+            };
+            shared.history.lock().sample_fleet(project.id, row);
+        }
+        self.control.write_history(now_ms).await
+    }
+
+    /// The last values of all series are kept: the next start goes on from there.
+    async fn finish(mut self) {
+        self.exported.withdraw();
+        self.control.shared.history.lock().finish();
+        if let Err(error) = self.control.write_history(clock::unix_ms()).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the last points of the histories were not kept");
+        }
+    }
+}
+
+/// What was last added to the metrics: gauges are moved, as more than one gateway may run in a process.
+#[derive(Debug, Default)]
+struct Exported {
+    devices: [i64; FleetState::NAMES.len()],
+    stages: [i64; StageLabel::NAMES.len()],
+}
+
+impl Exported {
+    fn count(&mut self, ledger: &Ledger, view: &View, presence: &Presence) {
+        let mut counted = Self::default();
+        let active: BTreeSet<DeploymentId> = view
+            .projects()
+            .flat_map(|project| project.cohorts.values())
+            .filter_map(|cohort| cohort.active().map(|active| active.id))
+            .collect();
+        for (facts, devices) in ledger.classes() {
+            let devices = i64::try_from(devices).unwrap_or(i64::MAX);
+            let state = if facts.enabled {
+                FleetState::Offline
+            } else {
+                FleetState::Disabled
+            };
+            counted.devices[state.index()] += devices;
+            if let Some((deployment, stage)) = facts.standing
+                && active.contains(&deployment)
+            {
+                counted.stages[StageLabel::named(stage.as_str()).index()] += devices;
+            }
+        }
+        let online = presence.projects.values().map(|of| of.online).sum::<u64>();
+        let online = i64::try_from(online).unwrap_or(i64::MAX);
+        // Who is connected may connect.
+        counted.devices[FleetState::Online.index()] = online;
+        let offline = &mut counted.devices[FleetState::Offline.index()];
+        *offline = (*offline - online).max(0);
+        self.move_to(counted);
+    }
+
+    /// Takes back everything.
+    fn withdraw(&mut self) {
+        self.move_to(Self::default());
+    }
+
+    fn move_to(&mut self, counted: Self) {
+        for (name, (before, after)) in FleetState::NAMES
+            .iter()
+            .zip(self.devices.iter().zip(counted.devices))
+        {
+            let state = FleetState::named(name);
+            let by = after - before;
+            telemetry::emit(GatewayEvent::DevicesCounted { state, by });
+        }
+        for (name, (before, after)) in StageLabel::NAMES
+            .iter()
+            .zip(self.stages.iter().zip(counted.stages))
+        {
+            let stage = StageLabel::named(name);
+            let by = after - before;
+            telemetry::emit(GatewayEvent::ProgressCounted { stage, by });
+        }
+        *self = counted;
+    }
+}
+
+/// Bytes in a second between two moments.
+fn rate((from, before): (Instant, u64), (to, after): (Instant, u64)) -> f64 {
+    let seconds = to.duration_since(from).as_secs_f64();
+    if seconds > 0.0 {
+        after.saturating_sub(before) as f64 / seconds
+    } else {
+        0.0
+    }
+}
+
+/// No holder of these locks can panic; a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Devices that are read in one statement: some ten milliseconds of one reader.
+const CHUNK: usize = 1000;
+/// The shortest time from one count to the next: nobody reads faster.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
+/// So many times as long as a count took is rested after it.
+const REST: u32 = 10;
+/// How long devices are read before what is known is published.
+const WORK_AT_ONCE: Duration = Duration::from_millis(50);
+/// How long it is waited after the store has failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+/// How often a chunk that nobody touched is compared with the disk: a million devices in some three hours.
+const JUDGED_EVERY: Duration = Duration::from_secs(10);
+/// How long who asks for a number waits for the counter's turn before an older number will do.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Over how long bytes in a second are measured, for what is shown.
+const WINDOW: Duration = Duration::from_secs(2);
+/// How often a sample is taken of the whole, and histories are written.
+const SAMPLED_EVERY: Duration = Duration::from_secs(10);

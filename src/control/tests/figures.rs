@@ -1,0 +1,419 @@
+//! Figures, lists by state, and histories.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::super::figures::FleetFigures;
+use super::super::series::{FleetSeries, spread};
+use super::super::{DeviceQuery, Progress, Span};
+use super::*;
+use crate::clock;
+use crate::fleet::{DeploymentId, Stage};
+use crate::store::FleetRow;
+
+#[tokio::test]
+async fn devices_are_counted_as_the_store_itself_would_count_them_whatever_they_do() {
+    let seed: u64 = rand::rng().random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut given = Given::with_artifacts().await;
+    let cohorts = [given.cohort("one").await, given.cohort("two").await];
+    let mut names = Vec::new();
+    for (round, sets) in [
+        &["main@1.0"][..],
+        &["main@2.0", "modem@1"],
+        &["main@1.0", "modem@1"],
+        &["main@2.0"],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for number in 0..8 {
+            let name = format!("d{round}-{number}");
+            let cohort = [None, Some(cohorts[0]), Some(cohorts[1])][rng.random_range(0..3)];
+            given.device(&name, cohort).await;
+            names.push(name);
+        }
+        let cohort = cohorts[rng.random_range(0..2)];
+        given.deploy(cohort, &format!("dep {round}"), sets).await.unwrap();
+        for _ in 0..60 {
+            let name = &names[rng.random_range(0..names.len())];
+            act(&given, name, &mut rng, &cohorts).await;
+        }
+        compare(&given, &cohorts).await;
+        if round == 2 {
+            given = given.restarted().await;
+            compare(&given, &cohorts).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn devices_are_listed_by_state_and_version_page_by_page() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    let other = given.cohort("two").await;
+    for number in 0..7 {
+        given.device(&format!("d{number}"), Some(cohort)).await;
+        given.device(&format!("e{number}"), Some(other)).await;
+    }
+    given.deploy(cohort, "first", &["main@2.0"]).await.unwrap();
+    given.deploy(other, "first", &["main@2.0"]).await.unwrap();
+    for number in [1, 3, 5] {
+        say(&given, &format!("d{number}"), "main", 0, 5, "1.0", Some("2.0")).await;
+    }
+    say(&given, "e2", "main", 0, 5, "1.0", Some("2.0")).await;
+    say(&given, "d6", "main", 0, 0, "2.0", None).await;
+    counted(&given).await;
+
+    let failed = DeviceQuery {
+        cohort: Some(Some(cohort)),
+        stage: Some(Stage::Failed),
+        limit: 2,
+        ..DeviceQuery::default()
+    };
+    assert_eq!(names(&given, &failed).await, [vec!["d1", "d3"], vec!["d5"]]);
+    let everywhere = DeviceQuery {
+        cohort: None,
+        limit: 100,
+        ..failed.clone()
+    };
+    assert_eq!(names(&given, &everywhere).await, [["d1", "e2", "d3", "d5"]]);
+    let version = |package: &str, version: &str| {
+        Some((
+            PackageName::parse(package).unwrap(),
+            Version::parse(version).unwrap(),
+        ))
+    };
+    let running = |version| DeviceQuery {
+        running: version,
+        limit: 100,
+        ..DeviceQuery::default()
+    };
+    assert_eq!(names(&given, &running(version("main", "2.0"))).await, [["d6"]]);
+    assert_eq!(
+        names(&given, &running(version("main", "1.0"))).await,
+        [["d1", "e2", "d3", "d5"]]
+    );
+    assert_eq!(names(&given, &running(version("modem", "1"))).await, [[""; 0]]);
+    let named = DeviceQuery {
+        prefix: Some("d3".to_owned()),
+        ..everywhere.clone()
+    };
+    assert_eq!(names(&given, &named).await, [["d3"]]);
+    let online = DeviceQuery {
+        online: Some(true),
+        ..everywhere.clone()
+    };
+    assert_eq!(names(&given, &online).await, [[""; 0]]);
+
+    // What was reported a moment ago counts.
+    say(&given, "d3", "main", 0, 0, "2.0", None).await;
+    assert_eq!(names(&given, &failed).await, [["d1", "d5"]]);
+    given
+        .update(
+            given.entry("d1").await.id(),
+            DevicePatch {
+                cohort: Some(None),
+                ..DevicePatch::default()
+            },
+        )
+        .await;
+    assert_eq!(names(&given, &failed).await, [["d5"]]);
+}
+
+#[tokio::test]
+async fn figures_say_who_is_there_what_runs_and_what_failed() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    for number in 0..4 {
+        given.device(&format!("d{number}"), Some(cohort)).await;
+    }
+    given.device("alone", None).await;
+    let deployment = given.deploy(cohort, "first", &["main@2.0"]).await.unwrap();
+    say(&given, "d0", "main", 0, 5, "1.0", Some("2.0")).await;
+    say(&given, "d1", "main", 0, 0, "2.0", None).await;
+    let entry = given.entry("d2").await;
+    given.control.connected(&entry, session(1));
+    given.control.observing(&entry, 1, true);
+    let main = &deployment.artifacts[0];
+    entry.note_seen(clock::unix_ms());
+    entry.note_block(main.id, 0, 4, main.size.get());
+    let figures = counted(&given).await;
+    assert!(figures.counted_ms > 0);
+    assert_eq!((figures.devices, figures.online, figures.observing), (5, 1, 1));
+    assert_eq!((figures.downloading, figures.failing), (1, 1));
+    let of_cohort = &figures.cohorts[&cohort];
+    assert_eq!((of_cohort.devices, of_cohort.online), (4, 1));
+    let (id, progress) = of_cohort.progress.unwrap();
+    assert_eq!(id, deployment.id);
+    assert_eq!(
+        (
+            progress.pending,
+            progress.done,
+            progress.failed,
+            progress.bytes_served
+        ),
+        (2, 1, 1, 4)
+    );
+    assert_eq!(figures.versions.len(), 2);
+    assert_eq!((figures.failures[0].reason, figures.failures[0].devices), (5, 1));
+
+    given
+        .control
+        .delete_device(&me(), given.project, given.entry("d0").await.id())
+        .await
+        .unwrap();
+    given.control.disconnected(&entry, 1);
+    let figures = counted(&given).await;
+    assert_eq!(
+        (
+            figures.devices,
+            figures.online,
+            figures.observing,
+            figures.failing
+        ),
+        (4, 0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_deployments_history_begins_when_it_was_made_goes_on_after_a_restart_and_ends_with_the_next() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    for number in 0..3 {
+        given.device(&format!("d{number}"), Some(cohort)).await;
+    }
+    let first = given.deploy(cohort, "first", &["main@2.0"]).await.unwrap();
+    counted(&given).await;
+    say(&given, "d0", "main", 0, 0, "2.0", None).await;
+    counted(&given).await;
+    let before = history(&given, first.id).await;
+    assert_eq!(before[0], (first.created_ms, 0));
+    assert_eq!(before.last().unwrap().1, 1);
+
+    let given = given.restarted().await;
+    counted(&given).await;
+    say(&given, "d1", "main", 0, 0, "2.0", None).await;
+    counted(&given).await;
+    let after = history(&given, first.id).await;
+    assert_eq!(after[0], before[0]);
+    assert_eq!(after.last().unwrap().1, 2);
+    assert!(
+        after
+            .windows(2)
+            .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1),
+        "{after:?}"
+    );
+
+    given.deploy(cohort, "second", &["main@1.0"]).await.unwrap();
+    counted(&given).await;
+    given.control.write_history(clock::unix_ms()).await.unwrap();
+    let end = history(&given, first.id).await;
+    assert_eq!(
+        end.last().unwrap().1,
+        2,
+        "it stands as it did when it was superseded"
+    );
+    say(&given, "d2", "main", 0, 0, "2.0", None).await;
+    counted(&given).await;
+    assert_eq!(history(&given, first.id).await, end);
+    let given = given.restarted().await;
+    assert_eq!(history(&given, first.id).await, end);
+    let nobody = DeploymentId::new(999_999);
+    assert!(
+        given
+            .control
+            .deployment_history(given.project, nobody)
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn fleet_histories_are_kept_over_restarts_for_their_span_and_no_longer() {
+    let folder = tempfile::tempdir().unwrap();
+    let given = Given::on(folder).await;
+    let (project, folder) = (given.project, given.folder);
+    given.control.close().await;
+    drop(given.control);
+
+    let step = Span::Hour.step_ms();
+    let mut now = 0;
+    // Three runs of 300 samples, 50 steps without any between them.
+    for run in 0..3_u64 {
+        let store = Store::open(folder.path()).await.unwrap();
+        let mut series = FleetSeries::default();
+        for tick in 0..300_u64 {
+            now += step;
+            series.sample(FleetRow {
+                at_ms: now,
+                connected: 1000 * run + tick / 100,
+                ..FleetRow::default()
+            });
+            if tick % 90 == 0 {
+                write(&store, project, &mut series, now).await;
+            }
+        }
+        series.finish();
+        write(&store, project, &mut series, now).await;
+        store.close().await;
+        now += 50 * step;
+    }
+    now -= 50 * step;
+    let store = Store::open(folder.path()).await.unwrap();
+    let from = now - Span::Hour.length_ms();
+    let rows = store.fleet_rows(project, step, i64::MIN).await.unwrap();
+    assert!(rows[1].at_ms >= from - step, "older ones are forgotten");
+    assert!(rows.len() < 30, "{} rows", rows.len());
+    let points = spread(&rows, step, from + step, now);
+    assert_eq!(
+        points.len(),
+        310,
+        "300 of the last run, and before the gap what fits the hour"
+    );
+    assert_eq!(points.iter().filter(|point| point.connected == 2001).count(), 100);
+    let day = Span::Day;
+    let rows = store.fleet_rows(project, day.step_ms(), i64::MIN).await.unwrap();
+    let runs = rows.iter().filter(|row| row.begins).count();
+    assert_eq!(runs, 3, "a day has all of it");
+}
+
+async fn write(store: &Store, project: ProjectId, series: &mut FleetSeries, now: i64) {
+    let mut tx = store.begin().await.unwrap();
+    for (span, rows) in series.take() {
+        let kept = now - span.length_ms() - span.step_ms()..=now;
+        tx.keep_fleet_rows(project, span.step_ms(), &rows, kept)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+/// Waits until what was committed before has been counted and published.
+async fn counted(given: &Given) -> Arc<FleetFigures> {
+    let mut counts = given.control.counts();
+    for _ in 0..2 {
+        counts.changed().await.unwrap();
+    }
+    given.control.figures(given.project)
+}
+
+/// When, and how many were done.
+async fn history(given: &Given, deployment: DeploymentId) -> Vec<(i64, u64)> {
+    let history = given
+        .control
+        .deployment_history(given.project, deployment)
+        .await
+        .unwrap();
+    history
+        .points
+        .iter()
+        .map(|point| (point.at_ms, point.progress.done))
+        .collect()
+}
+
+/// All pages of a list.
+async fn names(given: &Given, query: &DeviceQuery) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut query = query.clone();
+    loop {
+        let page = given.control.devices(given.project, &query).await.unwrap();
+        pages.push(
+            page.devices
+                .iter()
+                .map(|record| record.device.name.to_string())
+                .collect(),
+        );
+        query.after = page.next;
+        if page.next.is_none() {
+            return pages;
+        }
+    }
+}
+
+async fn act(given: &Given, name: &str, rng: &mut StdRng, cohorts: &[CohortId]) {
+    let pick = |rng: &mut StdRng, some: &[&'static str]| some[rng.random_range(0..some.len())];
+    match rng.random_range(0..10) {
+        0 => {
+            let id = given.entry(name).await.id();
+            let cohort = [None, Some(cohorts[0]), Some(cohorts[1])][rng.random_range(0..3)];
+            let patch = DevicePatch {
+                cohort: Some(cohort),
+                allow_sequence_back: true,
+                ..DevicePatch::default()
+            };
+            given.update(id, patch).await;
+        }
+        1 => {
+            let entry = given.entry(name).await;
+            let sequence = rng.random_range(1..5);
+            given.control.manifest_sent(&entry, sequence);
+            given.control.manifest_acknowledged(&entry, sequence);
+        }
+        _ => {
+            let package = pick(rng, &["main", "modem", "nothing"]);
+            let target = [None, Some("1.0"), Some("2.0"), Some("1")][rng.random_range(0..4)];
+            let version = pick(rng, &["1.0", "2.0", "1"]);
+            say(
+                given,
+                name,
+                package,
+                rng.random_range(0..5),
+                rng.random_range(0..13),
+                version,
+                target,
+            )
+            .await;
+        }
+    }
+}
+
+/// What the ledger says, beside what the store says of the same moment.
+async fn compare(given: &Given, cohorts: &[CohortId]) {
+    for &cohort in cohorts {
+        let view = given.control.view().clone();
+        let cohort = view.in_project(given.project).unwrap().cohort(cohort).unwrap();
+        let Some(active) = cohort.active() else { continue };
+        let mut tries = 0;
+        loop {
+            let before = stages(given, active.id).await;
+            let stored = given.control.shared.store.progress(active).await.unwrap().buckets;
+            if before == stored {
+                break;
+            }
+            // A second passes at which sightings are committed, between one and the other.
+            tries += 1;
+            assert!(tries < 5, "counted {before:?}, stored {stored:?}");
+        }
+    }
+}
+
+async fn stages(given: &Given, deployment: DeploymentId) -> [u64; 7] {
+    let progress: Progress = given.control.progress(given.project, deployment).await.unwrap();
+    progress.stages()
+}
+
+async fn say(
+    given: &Given,
+    name: &str,
+    package: &str,
+    state: u64,
+    reason: u64,
+    version: &str,
+    target: Option<&str>,
+) {
+    let (done, answer) = oneshot::channel();
+    let report = Report {
+        device: given.entry(name).await,
+        package: package.to_owned(),
+        state,
+        reason,
+        version: Some(version.to_owned()),
+        target: target.map(str::to_owned),
+        at_ms: clock::unix_ms(),
+        done: Box::new(move |end| done.send(end).unwrap_or(())),
+    };
+    given.control.report_slot().unwrap().take(report);
+    answer.await.unwrap().unwrap();
+}

@@ -1,0 +1,648 @@
+//! The command line as a pipeline and an operator at a terminal use it: waiting for a rollout, watching it, looking at what was
+//! deployed, forms of output, completions. Against a real `tessera serve`; what devices report comes from libcoap's client.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::{CoapClient, Device, KEY, PATIENCE, Server, eventually, noise, tessera};
+
+#[test]
+fn a_wait_goes_on_through_a_restart_of_the_gateway_and_ends_when_every_device_runs_it() {
+    let mut server = server_with_versions(&["1.0.0", "1.1.0"]);
+    let lamps = [server.device("lamp-1", "lamps"), server.device("lamp-2", "lamps")];
+    let waiting = Running::start(
+        &server,
+        &[
+            "deploy",
+            "lamps",
+            "--name",
+            "spring",
+            "-p",
+            "main@1.1.0",
+            "--wait",
+            "-o",
+            "json",
+        ],
+    );
+    waiting.until_said("deployed as \"spring\" (dep_");
+    waiting.until_said("0 of 2 devices done; 2 pending");
+    report(&server, &lamps[0], &runs("1.1.0"));
+    waiting.until_said("1 of 2 devices done; 1 pending");
+    server.kill();
+    waiting.until_said("reconnecting: http://127.0.0.1");
+    server.start_again();
+    waiting.until_said("connected again");
+    report(&server, &lamps[1], &runs("1.1.0"));
+    let ended = waiting.end();
+    assert_eq!(ended.code, 0, "{}", ended.said);
+    assert!(
+        ended.said.contains("all 2 devices run it, after"),
+        "{}",
+        ended.said
+    );
+    let result: Value = serde_json::from_str(&ended.printed).unwrap();
+    assert_eq!(result["outcome"], "done");
+    assert_eq!(result["progress"]["done"], 2);
+    let id = server.done("GET", "cohorts/lamps", Value::Null)["activeDeployment"]["id"].take();
+    assert_eq!((&result["id"], &result["sequence"]), (&id, &json!(1)));
+}
+
+#[test]
+fn a_condition_that_holds_ends_the_wait_with_6_and_fewer_failures_than_allowed_do_not() {
+    let server = server_with_versions(&["1.0.0", "1.1.0"]);
+    let lamps = [server.device("lamp-1", "lamps"), server.device("lamp-2", "lamps")];
+    let waiting = Running::start(
+        &server,
+        &[
+            "deploy",
+            "lamps",
+            "-p",
+            "main@1.0.0",
+            "--wait",
+            "--fail-if",
+            "failed>=50%",
+        ],
+    );
+    waiting.until_said("2 pending");
+    report(&server, &lamps[0], &failed_at("1.0.0"));
+    let ended = waiting.end();
+    assert_eq!(ended.code, 6, "{}", ended.said);
+    assert!(
+        ended.said.contains("error: failed>=50% holds after")
+            && ended.said.contains("0 done, 1 failed, 1 pending"),
+        "{}",
+        ended.said
+    );
+    assert!(ended.printed.contains("OUTCOME   failIf"), "{}", ended.printed);
+
+    // One failed device is what the next one allows, and what the last one does not.
+    report(&server, &lamps[1], &runs("1.0.0"));
+    for (condition, code, word) in [
+        (Some("failed>50%"), 0, "1 of 2 devices run it"),
+        (None, 6, "error: 1 of 2 devices failed, 1 run it"),
+    ] {
+        let mut arguments = vec!["deployment", "watch", "lamps"];
+        arguments.extend(condition.iter().flat_map(|condition| ["--fail-if", condition]));
+        let ended = Running::start(&server, &arguments).end();
+        assert_eq!(ended.code, code, "{}", ended.said);
+        assert!(ended.said.contains(word), "{}", ended.said);
+    }
+}
+
+#[test]
+fn a_timeout_ends_the_wait_with_6_and_says_how_many_devices_are_not_done() {
+    let server = server_with_versions(&["1.0.0"]);
+    let lamps = [server.device("lamp-1", "lamps"), server.device("lamp-2", "lamps")];
+    report(&server, &lamps[0], &runs("1.0.0"));
+    let waiting = ["deploy", "lamps", "-p", "main@1.0.0", "--wait", "--timeout", "1s"];
+    let ended = Running::start(&server, &waiting).end();
+    assert_eq!(ended.code, 6, "{}", ended.said);
+    assert!(
+        ended
+            .said
+            .contains("error: after 1 s, 1 of 2 devices not done: 1 pending"),
+        "{}",
+        ended.said
+    );
+    assert!(ended.printed.contains("OUTCOME   timeout"), "{}", ended.printed);
+
+    let without_wait = ["deploy", "lamps", "-p", "main@1.0.0", "--timeout", "1s"];
+    let ended = Running::start(&server, &without_wait).end();
+    assert_eq!(ended.code, 2, "{}", ended.said);
+    assert!(ended.said.contains("--wait"), "{}", ended.said);
+    assert_eq!(
+        deployments(&server),
+        1,
+        "nothing was deployed by a line that makes no sense"
+    );
+}
+
+#[test]
+fn a_newer_deployment_ends_the_wait_for_one_that_is_not_finished_with_5() {
+    let server = server_with_versions(&["1.0.0", "1.1.0"]);
+    server.device("lamp-1", "lamps");
+    let waiting = Running::start(&server, &["deploy", "lamps", "-p", "main@1.0.0", "--wait"]);
+    waiting.until_said("1 pending");
+    server.deploy("lamps", "hotfix", &[("main", "1.1.0")]);
+    let ended = waiting.end();
+    assert_eq!(ended.code, 5, "{}", ended.said);
+    assert!(
+        ended.said.contains(
+            "deployed \"hotfix\" (sequence 2) to its cohort meanwhile, with 1 of 1 device not done"
+        ),
+        "{}",
+        ended.said
+    );
+    assert!(ended.printed.contains("superseded"), "{}", ended.printed);
+}
+
+#[test]
+fn an_empty_cohort_is_done_at_once_and_a_cohort_that_is_not_there_is_not_found() {
+    let server = server_with_versions(&["1.0.0"]);
+    server.done("POST", "cohorts", json!({"name": "nobody"}));
+    let ended = Running::start(&server, &["deploy", "nobody", "-p", "main@1.0.0", "--wait"]).end();
+    assert_eq!(ended.code, 0, "{}", ended.said);
+    assert!(ended.said.contains("the cohort has no devices"), "{}", ended.said);
+    server.done("POST", "cohorts", json!({"name": "empty"}));
+    for (line, word) in [
+        (
+            ["deployment", "watch", "nowhere"],
+            "neither a deployment nor a cohort \"nowhere\"",
+        ),
+        (
+            ["deployment", "watch", "dep_99"],
+            "neither a deployment nor a cohort \"dep_99\"",
+        ),
+        (["device", "show", "nobody"], "tessera device list"),
+        (
+            ["deployment", "show", "empty"],
+            "nothing was deployed to empty yet",
+        ),
+        (["deployment", "list", "nowhere"], "tessera cohort list"),
+        (["cohort", "history", "nowhere"], "tessera cohort list"),
+    ] {
+        let ended = Running::start(&server, &line).end();
+        assert_eq!(ended.code, 3, "{line:?}: {}", ended.said);
+        assert!(ended.said.contains(word), "{line:?}: {}", ended.said);
+    }
+}
+
+#[test]
+fn a_watch_prints_a_line_per_change_and_ctrl_c_ends_it_with_what_was_seen() {
+    let server = server_with_versions(&["1.0.0"]);
+    let lamp = server.device("lamp-1", "lamps");
+    server.device("lamp-2", "lamps");
+    let id = id_of(&server.deploy("lamps", "spring", &[("main", "1.0.0")]));
+    let watching = Running::start(&server, &["deployment", "watch", &id, "-o", "ndjson"]);
+    watching.until_printed("\"pending\":2");
+    report(&server, &lamp, &runs("1.0.0"));
+    watching.until_printed("\"done\":1");
+    watching.interrupt();
+    let ended = watching.end();
+    assert_eq!(ended.code, 0, "{}", ended.said);
+    assert!(
+        ended.said.contains("1 of 2 devices not done: 1 pending"),
+        "{}",
+        ended.said
+    );
+    let lines: Vec<Value> = ended
+        .printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| (&line["done"], &line["outcome"]))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (&json!(0), &Value::Null),
+            (&json!(1), &Value::Null),
+            (&json!(1), &json!("interrupted"))
+        ]
+    );
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["deployment"] == *id && line["sequence"] == 1)
+    );
+
+    // A wait that is interrupted has not done what was asked, and says that the rest goes on.
+    let waiting = Running::start(&server, &["deploy", "lamps", "-p", "main@1.0.0", "--wait"]);
+    waiting.until_said("1 of 2 devices done");
+    waiting.interrupt();
+    let ended = waiting.end();
+    assert_eq!(ended.code, 1, "{}", ended.said);
+    let newer = id_of(&server.done("GET", "cohorts/lamps", Value::Null)["activeDeployment"]);
+    assert!(
+        ended
+            .said
+            .ends_with(&format!("goes on: tessera deployment watch {newer}\n")),
+        "{}",
+        ended.said
+    );
+}
+
+#[test]
+fn what_was_deployed_is_shown_by_id_and_by_cohort_and_listed_newest_first() {
+    let server = server_with_versions(&["1.0.0", "1.1.0"]);
+    let lamp = server.device("lamp-1", "lamps");
+    let first = id_of(&server.deploy("lamps", "spring", &[("main", "1.1.0")]));
+    let second = id_of(&server.deploy("lamps", "number 2", &[("main", "1.0.0")]));
+    for number in 3..=11 {
+        server.deploy("lamps", &format!("number {number}"), &[("main", "1.0.0")]);
+    }
+    server.upload("assets", "7", &noise(7, 700));
+    server.deploy("lamps", "last", &[("main", "1.0.0"), ("assets", "7")]);
+    report(&server, &lamp, &runs("1.0.0"));
+
+    let shown = cli(&server, &["deployment", "show", "lamps"]);
+    for part in [
+        "last",
+        "● active",
+        "bootstrap",
+        "assets   7 +",
+        "main     1.0.0 –",
+        "1 of 1 device done",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let shown = cli(&server, &["deployment", "show", &first]);
+    assert!(
+        shown.contains("superseded") && shown.contains("spring"),
+        "{shown}"
+    );
+    let shown: Value =
+        serde_json::from_str(&cli(&server, &["deployment", "show", &second, "-o", "json"])).unwrap();
+    assert_eq!(shown["artifacts"][0]["change"], "downgraded");
+    assert_eq!(
+        (&shown["cohortName"], &shown["progress"]["done"]),
+        (&json!("lamps"), &json!(1))
+    );
+
+    let listed = cli(&server, &["deployment", "list", "lamps"]);
+    assert_eq!(listed.lines().count(), 1 + 12, "{listed}");
+    assert!(
+        listed.lines().nth(1).unwrap().starts_with("● active  last"),
+        "{listed}"
+    );
+    assert_eq!(listed.matches("● active").count(), 1, "{listed}");
+
+    let history = run(&server, &["cohort", "history", "lamps"]);
+    let rows = String::from_utf8(history.stdout).unwrap();
+    assert_eq!(rows.lines().count(), 1 + 10, "{rows}");
+    let heading: Vec<&str> = rows.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heading, ["NAME", "assets", "main", "WHEN", "BY", "SEQUENCE"]);
+    assert!(
+        rows.lines().nth(1).unwrap().starts_with("● active  last"),
+        "{rows}"
+    );
+    assert!(rows.lines().nth(1).unwrap().contains("7 +     1.0.0 –"), "{rows}");
+    assert!(String::from_utf8_lossy(&history.stderr).contains("tessera deployment list lamps"));
+}
+
+#[test]
+fn every_verb_that_lists_does_so_in_each_form_and_says_in_words_that_there_is_nothing() {
+    let server = Server::start();
+    let verbs: [&[&str]; 7] = [
+        &["package", "list"],
+        &["cohort", "list"],
+        &["device", "list"],
+        &["device", "list", "--tag", "north"],
+        &["ca", "list"],
+        &["session", "list"],
+        &["session", "failures"],
+    ];
+    for verb in verbs {
+        let output = run(&server, verb);
+        assert!(output.status.success() && output.stdout.is_empty(), "{verb:?}");
+        assert!(!output.stderr.is_empty(), "{verb:?} says nothing");
+        assert_eq!(
+            cli(&server, &[verb, &["-o", "json"]].concat()),
+            "[]\n",
+            "{verb:?}"
+        );
+        assert_eq!(cli(&server, &[verb, &["-o", "ndjson"]].concat()), "", "{verb:?}");
+    }
+
+    server.upload("main", "1.0.0", &noise(1, 100));
+    server.device("lamp-1", "lamps");
+    server.deploy("lamps", "spring", &[("main", "1.0.0")]);
+    let verbs: [&[&str]; 8] = [
+        &["package", "list"],
+        &["package", "list", "main"],
+        &["cohort", "list"],
+        &["cohort", "history", "lamps"],
+        &["deployment", "list", "lamps"],
+        &["device", "list"],
+        &["device", "credential", "list", "lamp-1"],
+        &["key", "list"],
+    ];
+    for verb in verbs {
+        let table = cli(&server, verb);
+        assert_eq!(table.lines().count(), 2, "{verb:?}: {table}");
+        let list: Value = serde_json::from_str(&cli(&server, &[verb, &["-o", "json"]].concat())).unwrap();
+        assert_eq!(list.as_array().unwrap().len(), 1, "{verb:?}: {list}");
+        let lines = cli(&server, &[verb, &["-o", "ndjson"]].concat());
+        assert_eq!(lines.lines().count(), 1, "{verb:?}: {lines}");
+        assert_eq!(
+            serde_json::from_str::<Value>(&lines).unwrap(),
+            list[0],
+            "{verb:?}"
+        );
+    }
+}
+
+#[test]
+fn bash_completes_what_the_completions_say() {
+    for (line, expected) in [
+        ("tessera dep", vec!["deploy", "deployment"]),
+        ("tessera deployment ", vec!["list", "show", "watch"]),
+        ("tessera deploy lamps --fail", vec!["--fail-if"]),
+        ("tessera key create --role ", vec!["admin", "deploy", "read"]),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        // What bash does when Tab is pressed, for a program that told it a function.
+        let script = format!(
+            "source <(\"$TESSERA\" completions bash) && COMP_WORDS=({}) && COMP_CWORD={} && COMP_LINE='{line}' \
+             && function=$(complete -p tessera | sed 's/.*-F \\([^ ]*\\).*/\\1/') \
+             && \"$function\" tessera \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\" \
+             && printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            words
+                .iter()
+                .map(|word| format!("'{word}'"))
+                .collect::<Vec<_>>()
+                .join(" "),
+            words.len() - 1,
+        );
+        let output = Command::new("bash")
+            .args(["--norc", "-c", &script])
+            .env("TESSERA", env!("CARGO_BIN_EXE_tessera"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let mut offered: Vec<&str> = printed
+            .lines()
+            .filter(|word| expected.len() == 1 || !word.starts_with('-'))
+            .collect();
+        offered.sort_unstable();
+        assert_eq!(offered, expected, "{line}: {said}");
+    }
+    for shell in ["zsh", "fish"] {
+        let output = tessera().args(["completions", shell]).output().unwrap();
+        assert!(output.status.success());
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            script.contains("deployment") && script.contains("fail-if"),
+            "{shell}"
+        );
+    }
+}
+
+#[test]
+fn the_fleet_of_the_demonstration_goes_on_updating_until_ctrl_c_and_leaves_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = tessera();
+    command
+        .args(["demo", "--devices", "4"])
+        .env("TMPDIR", temporary.path());
+    let demo = Running::spawn(command);
+    demo.until_said("  Console  http://127.0.0.1:");
+    demo.until_said("All 4 devices");
+    // The roll-out that is watched takes seconds by intent.
+    demo.until_said_within(4, "Ctrl-C ends it");
+    let said = demo.said();
+    let after = |label: &str| {
+        let line = said
+            .lines()
+            .rev()
+            .find_map(|line| line.trim_start().strip_prefix(label));
+        line.unwrap_or_else(|| panic!("{said}")).trim().to_owned()
+    };
+    let (link, key) = (after("Console"), after("API key"));
+    let (url, _) = link.split_once("/sign-in/").unwrap();
+
+    // The link signs a browser in, once.
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .build()
+        .into();
+    for (status, signs_in) in [(303, true), (422, false)] {
+        let answer = agent.get(&link).call().unwrap();
+        assert_eq!(answer.status().as_u16(), status);
+        assert_eq!(answer.headers().contains_key("set-cookie"), signs_in);
+    }
+
+    // What a visitor brings along is booted like what was prepared.
+    let api = format!("{url}/v1/projects/default");
+    let bearer = format!("Bearer {key}");
+    let put = agent
+        .put(format!("{api}/packages/main/artifacts/7.7.7"))
+        .header("Authorization", &bearer)
+        .header("Content-Type", "application/octet-stream")
+        .send(&noise(7, 5000)[..]);
+    assert_eq!(put.unwrap().status().as_u16(), 201);
+    for version in ["1.2.0", "7.7.7"] {
+        let order = json!({"name": version, "artifacts": [{"package": "main", "version": version}]});
+        let made = agent
+            .post(format!("{api}/cohorts/demo/deployments"))
+            .header("Authorization", &bearer)
+            .header("Content-Type", "application/json")
+            .send(order.to_string());
+        assert_eq!(made.unwrap().status().as_u16(), 201);
+        demo.until_said_within(4, &format!("main@{version}: 4 of 4"));
+    }
+
+    demo.interrupt();
+    let ended = demo.end();
+    assert_eq!(ended.code, 0, "{}", ended.said);
+    assert_eq!(
+        fs::read_dir(temporary.path()).unwrap().count(),
+        0,
+        "{}",
+        ended.said
+    );
+}
+
+#[test]
+fn a_demonstration_for_scripts_ends_by_itself_and_says_by_its_exit_code_how_it_went() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = tessera();
+    command
+        .args(["demo", "--devices", "2", "--once"])
+        .env("TMPDIR", temporary.path());
+    let ended = Running::spawn(command).end();
+    assert_eq!(ended.code, 0, "{}", ended.said);
+    assert!(
+        ended.printed.contains("updated               2\n"),
+        "{}",
+        ended.printed
+    );
+    assert!(!ended.said.contains("Console"), "{}", ended.said);
+}
+
+/// A gateway with versions of the package `main`.
+fn server_with_versions(versions: &[&str]) -> Server {
+    let server = Server::start();
+    for (seed, version) in (1..).zip(versions) {
+        server.upload("main", version, &noise(seed, 700));
+    }
+    server
+}
+
+/// State 0, reason 0: idle, and runs this version.
+fn runs(version: &str) -> Vec<u8> {
+    state_report(0, 0, version, None)
+}
+
+/// State 0, reason 11: waits to try again, as something failed.
+fn failed_at(target: &str) -> Vec<u8> {
+    state_report(0, 11, "0.9.0", Some(target))
+}
+
+/// A state report as the SDK writes it.
+fn state_report(state: u8, reason: u8, version: &str, target: Option<&str>) -> Vec<u8> {
+    let mut encoder = minicbor::Encoder::new(Vec::new());
+    encoder.map(if target.is_some() { 5 } else { 4 }).unwrap();
+    encoder.str("s").unwrap().u8(state).unwrap();
+    encoder.str("r").unwrap().u8(reason).unwrap();
+    encoder.str("pkg").unwrap().str("main").unwrap();
+    encoder.str("v").unwrap().str(version).unwrap();
+    if let Some(target) = target {
+        encoder.str("t").unwrap().str(target).unwrap();
+    }
+    encoder.into_writer()
+}
+
+/// The device says so, and the gateway takes it.
+fn report(server: &Server, device: &Device, report: &[u8]) {
+    let file = server.folder.path().join("report");
+    fs::write(&file, report).unwrap();
+    let options = ["-m", "post", "-t", "60", "-f", file.to_str().unwrap()];
+    let (_, said) = CoapClient::OpenSsl.run(server, device, &options, "/.u/c/main");
+    let path = format!("devices/{}", device.id);
+    eventually(&format!("the report is taken: {said}"), || {
+        let device = server.done("GET", &path, Value::Null);
+        let reported = device["packages"]
+            .as_array()?
+            .iter()
+            .any(|one| !one["version"].is_null());
+        reported.then_some(())
+    });
+}
+
+fn id_of(made: &Value) -> String {
+    made["id"].as_str().unwrap().to_owned()
+}
+
+fn deployments(server: &Server) -> usize {
+    let path = format!("cohorts/{}/deployments", server.cohort_id("lamps"));
+    server.done("GET", &path, Value::Null)["items"]
+        .as_array()
+        .unwrap()
+        .len()
+}
+
+/// A command line at this server.
+fn command(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = tessera();
+    command
+        .args(arguments)
+        .env("TESSERA_URL", server.url())
+        .env("TESSERA_API_KEY", KEY);
+    command
+}
+
+fn run(server: &Server, arguments: &[&str]) -> Output {
+    command(server, arguments).output().unwrap()
+}
+
+/// What a command that must succeed prints.
+fn cli(server: &Server, arguments: &[&str]) -> String {
+    let output = run(server, arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A command under way, its output in files.
+struct Running {
+    process: Child,
+    folder: tempfile::TempDir,
+}
+
+struct Ended {
+    code: i32,
+    printed: String,
+    said: String,
+}
+
+impl Running {
+    fn start(server: &Server, arguments: &[&str]) -> Running {
+        Running::spawn(command(server, arguments))
+    }
+
+    fn spawn(mut command: Command) -> Running {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| Stdio::from(File::create(folder.path().join(name)).unwrap());
+        let process = command
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .unwrap();
+        Running { process, folder }
+    }
+
+    fn until_said(&self, what: &str) {
+        self.until("stderr", what);
+    }
+
+    /// For what takes its time: so often as long as anything else.
+    fn until_said_within(&self, times: u32, what: &str) {
+        let is_said = || {
+            thread::sleep(Duration::from_millis(20));
+            self.said().contains(what)
+        };
+        let deadline = Instant::now() + PATIENCE * times;
+        while !is_said() {
+            assert!(Instant::now() < deadline, "not in time: {what}: {}", self.said());
+        }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.file("stderr")).unwrap()
+    }
+
+    fn until_printed(&self, what: &str) {
+        self.until("stdout", what);
+    }
+
+    fn until(&self, name: &str, what: &str) {
+        eventually(what, || {
+            fs::read_to_string(self.file(name))
+                .unwrap()
+                .contains(what)
+                .then_some(())
+        });
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Ctrl-C.
+    fn interrupt(&self) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &pid]).output().unwrap();
+        assert!(sent.status.success());
+    }
+
+    /// Waits for its end by itself.
+    fn end(mut self) -> Ended {
+        let status = eventually("the command ends", || self.process.try_wait().unwrap());
+        let read = |name: &str| fs::read_to_string(self.file(name)).unwrap();
+        Ended {
+            code: status.code().unwrap_or(-1),
+            printed: read("stdout"),
+            said: read("stderr"),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

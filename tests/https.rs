@@ -1,0 +1,327 @@
+//! TLS for operators against a real `tessera serve`: certificates by plain `openssl`, spoken to by `curl`, `openssl s_client` and
+//! the command line.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::certificates::{Ca, Issued, Kind};
+use support::{KEY, PATIENCE, Server, eventually, tessera};
+
+#[test]
+fn curl_openssl_and_the_command_line_are_served_with_tls_and_plain_http_is_told_so() {
+    let (ca, other) = (Ca::new("/CN=operators"), Ca::new("/CN=somebody else"));
+    let gateway = Gateway::start(&issue(&ca), &ca);
+    let address = format!("127.0.0.1:{}", gateway.server.admin_port);
+    // In the meantime, one that says nothing: a handshake has its time.
+    let silent = thread::spawn({
+        let address = address.clone();
+        move || {
+            let mut silent = TcpStream::connect(address).unwrap();
+            let begun = Instant::now();
+            silent.set_read_timeout(Some(PATIENCE)).unwrap();
+            assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+            begun.elapsed()
+        }
+    });
+
+    for version in [
+        ["--tlsv1.2", "--tls-max", "1.2"],
+        ["--tlsv1.3", "--tls-max", "1.3"],
+    ] {
+        let answer = gateway.curl(&version, "/v1/projects/default/keys");
+        let listed: Value = serde_json::from_slice(&answer.stdout).unwrap();
+        assert_eq!(listed["items"][0]["name"], "bootstrap", "{version:?}");
+    }
+    let url = format!("https://{address}/readyz");
+    let stranger = run("curl", &["-sS", "--cacert", text(&other.certificate()), &url]);
+    assert_eq!(stranger.status.code(), Some(60), "another CA: {stranger:?}");
+    let plain = run("curl", &["-sS", "-i", &format!("http://{address}/readyz")]);
+    let said = String::from_utf8(plain.stdout).unwrap();
+    assert!(
+        said.starts_with("HTTP/1.1 400") && said.contains("an address with https://"),
+        "{said}"
+    );
+
+    for (version, agreed) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
+        let ca = ca.certificate();
+        let arguments = [
+            "s_client",
+            "-connect",
+            &address,
+            "-CAfile",
+            text(&ca),
+            "-brief",
+            version,
+        ];
+        let output = run("openssl", &arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains(&format!("Protocol version: {agreed}")) && said.contains("Verification: OK"),
+            "{said}"
+        );
+    }
+    let arguments = [
+        "s_client",
+        "-connect",
+        &address,
+        "-tls1_1",
+        "-cipher",
+        "DEFAULT:@SECLEVEL=0",
+    ];
+    assert!(!run("openssl", &arguments).status.success(), "TLS 1.1 is over");
+
+    let list = |ca: &Path| {
+        let mut command = tessera();
+        command
+            .args([
+                "key",
+                "list",
+                "-o",
+                "json",
+                "--url",
+                &format!("https://{address}"),
+                "--ca-file",
+            ])
+            .arg(ca)
+            .env("TESSERA_API_KEY", KEY);
+        command.output().unwrap()
+    };
+    let listed = list(&ca.certificate());
+    assert!(listed.status.success(), "{listed:?}");
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["name"], "bootstrap");
+    let refused = list(&other.certificate());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("certificate"), "{said}");
+
+    let waited = silent.join().unwrap();
+    assert!((9..20).contains(&waited.as_secs()), "{waited:?}");
+}
+
+#[test]
+fn a_stream_goes_on_over_tls_and_ends_with_the_gateway_and_not_after_it() {
+    let ca = Ca::new("/CN=operators");
+    let mut gateway = Gateway::start(&issue(&ca), &ca);
+    let url = format!("{}/v1/projects/default/events", gateway.url());
+    let follow = || {
+        let ca = gateway.ca.certificate();
+        let mut command = Command::new("curl");
+        command
+            .args([
+                "-sS",
+                "-N",
+                "--cacert",
+                text(&ca),
+                "-H",
+                &format!("Authorization: Bearer {KEY}"),
+                &url,
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let mut following = follow();
+    let mut lines = BufReader::new(following.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let opening = lines.find(|line| line.starts_with("id: ")).unwrap();
+    gateway.curl(
+        &[
+            "-H",
+            "Content-Type: application/json",
+            "-d",
+            r#"{"name": "lamps"}"#,
+        ],
+        "/v1/projects/default/cohorts",
+    );
+    let told = lines.find(|line| line.starts_with("event: ")).unwrap();
+    assert_eq!(told, "event: cohort.create", "after {opening}");
+
+    // One that takes nothing of what it is sent.
+    let stuck = follow();
+    assert!(gateway.server_signal("-STOP", &stuck));
+    let begun = Instant::now();
+    assert!(gateway.terminate());
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(
+        following.wait().unwrap().code(),
+        Some(0),
+        "the stream was ended as it should"
+    );
+    let mut stuck = stuck;
+    stuck.kill().unwrap();
+    stuck.wait().unwrap();
+}
+
+#[test]
+fn a_certificate_that_has_changed_is_shown_without_a_restart_and_a_broken_one_is_not() {
+    let (ca, next) = (Ca::new("/CN=operators"), Ca::new("/CN=next"));
+    let issued = issue(&ca);
+    let mut gateway = Gateway::start(&issued, &ca);
+    fs::write(&issued.key, "broken").unwrap();
+    eventually("it is noticed", || {
+        gateway
+            .metrics()
+            .contains("tessera_server_certificate_reads_total{result=\"refused\"} 1")
+            .then_some(())
+    });
+    let renewed = issue(&next);
+    fs::copy(&renewed.certificate, &issued.certificate).unwrap();
+    fs::copy(&renewed.key, &issued.key).unwrap();
+    gateway.ca = &next;
+    eventually("it is shown", || {
+        gateway.try_curl(&[], "/readyz").status.success().then_some(())
+    });
+    assert!(
+        gateway
+            .metrics()
+            .contains("tessera_server_certificate_reads_total{result=\"taken_up\"} 1")
+    );
+}
+
+#[test]
+fn what_would_be_served_wrongly_is_refused_by_the_check_and_by_the_start() {
+    let ca = Ca::new("/CN=operators");
+    let (issued, other) = (issue(&ca), ca.issue("other", "/CN=other", Kind::Version1, 5));
+    let nowhere = issued.key.with_file_name("nowhere.pem");
+    let listen = "TESSERA__ADMIN__LISTEN";
+    let (certificate, key) = ("TESSERA__ADMIN__TLS_CERT_FILE", "TESSERA__ADMIN__TLS_KEY_FILE");
+    for (settings, named) in [
+        (vec![(listen, "0.0.0.0:0")], "admin.insecure_plaintext = true"),
+        (vec![(listen, "[::]:0")], "admin.tls_cert_file"),
+        (
+            vec![(certificate, text(&issued.certificate))],
+            "admin.tls_key_file beside it",
+        ),
+        (
+            vec![(certificate, text(&issued.certificate)), (key, text(&nowhere))],
+            "nowhere.pem\" (admin.tls_key_file)",
+        ),
+        (
+            vec![(certificate, text(&issued.certificate)), (key, text(&other.key))],
+            "cannot be used together",
+        ),
+        (
+            vec![(certificate, text(&issued.key)), (key, text(&issued.key))],
+            "there is no certificate in it",
+        ),
+        (
+            vec![
+                (certificate, text(&issued.certificate)),
+                (key, text(&issued.certificate)),
+            ],
+            "without a passphrase",
+        ),
+    ] {
+        for verb in [&["config", "check"][..], &["serve"]] {
+            let server = Server::not_started(&settings);
+            let mut command = tessera();
+            command.args(verb).envs(
+                server
+                    .command()
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+            let output = command.output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success(), "{verb:?} {settings:?}: {said}");
+            assert!(said.contains(named), "{verb:?} {settings:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn plain_http_beyond_this_machine_is_served_where_that_is_said_and_warned_of() {
+    let mut server = Server::not_started(&[("TESSERA__ADMIN__INSECURE_PLAINTEXT", "true")]);
+    let everywhere = format!("0.0.0.0:{}", server.admin_port);
+    server.set("TESSERA__ADMIN__LISTEN", &everywhere);
+    server.start_again();
+    assert!(server.log().contains("readable on the way"), "{}", server.log());
+}
+
+/// A server that speaks TLS, and the CA that vouches for it.
+struct Gateway<'a> {
+    server: Server,
+    process: Child,
+    ca: &'a Ca,
+}
+
+impl<'a> Gateway<'a> {
+    fn start(issued: &Issued, ca: &'a Ca) -> Self {
+        let server = Server::not_started(&[
+            ("TESSERA__ADMIN__TLS_CERT_FILE", text(&issued.certificate)),
+            ("TESSERA__ADMIN__TLS_KEY_FILE", text(&issued.key)),
+        ]);
+        let process = server.command().spawn().unwrap();
+        let gateway = Self { server, process, ca };
+        eventually("the server is ready", || {
+            gateway.try_curl(&[], "/readyz").status.success().then_some(())
+        });
+        gateway
+    }
+
+    fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.server.admin_port)
+    }
+
+    fn try_curl(&self, options: &[&str], path: &str) -> Output {
+        let (ca, bearer) = (self.ca.certificate(), format!("Authorization: Bearer {KEY}"));
+        let url = format!("{}{path}", self.url());
+        let always = ["-sS", "--fail", "--cacert", text(&ca), "-H", &bearer, &url];
+        run("curl", &[&always[..], options].concat())
+    }
+
+    fn curl(&self, options: &[&str], path: &str) -> Output {
+        let output = self.try_curl(options, path);
+        assert!(output.status.success(), "{output:?}\n{}", self.server.log());
+        output
+    }
+
+    fn metrics(&self) -> String {
+        String::from_utf8(self.try_curl(&[], "/metrics").stdout).unwrap()
+    }
+
+    fn server_signal(&self, signal: &str, process: &Child) -> bool {
+        run("kill", &[signal, &process.id().to_string()]).status.success()
+    }
+
+    /// SIGTERM, and whether it ended as it should.
+    fn terminate(&mut self) -> bool {
+        assert!(self.server_signal("-TERM", &self.process));
+        self.process.wait().unwrap().success()
+    }
+}
+
+impl Drop for Gateway<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A certificate for this machine.
+fn issue(ca: &Ca) -> Issued {
+    let extensions = Kind::Version3("subjectAltName = IP:127.0.0.1\nextendedKeyUsage = serverAuth\n");
+    ca.issue("gateway", "/CN=gateway", extensions, 30)
+}
+
+fn run(tool: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(tool).args(arguments).stdin(Stdio::null()).output();
+    output.unwrap_or_else(|error| panic!("{tool}: {error}; tests/run installs it"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
