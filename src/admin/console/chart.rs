@@ -193,13 +193,16 @@ pub fn rate(bytes_per_second: f64) -> String {
     format!("{}/s", Bytes(bytes_per_second.max(0.0) as u64))
 }
 
+/// Its ink, and its value at a point.
+type Line<'a> = (&'static str, &'a dyn Fn(&FleetPoint) -> f64);
+
 struct Lines<'a> {
     history: &'a FleetHistory,
     from_ms: i64,
     now_ms: i64,
     markers: &'a [Marker],
     y: Axis,
-    of: &'a [(&'static str, &'a dyn Fn(&FleetPoint) -> f64)],
+    of: &'a [Line<'a>],
 }
 
 fn lines(mut chart: Chart, lines: &Lines<'_>) -> Chart {

@@ -5,6 +5,7 @@ mod deployment;
 mod desk;
 mod html;
 mod packages;
+mod pages;
 mod sign_in;
 mod uploads;
 

@@ -259,7 +259,7 @@ fn session(record: &DeviceRecord) -> Option<Session> {
             suite => suite,
         },
         since_ms: session.since_ms,
-        credential: proved.map(|credential| kind(credential)),
+        credential: proved.map(kind),
     })
 }
 

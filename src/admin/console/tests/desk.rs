@@ -7,7 +7,6 @@ use tempfile::TempDir;
 use tower::ServiceExt;
 
 use crate::admin::{AdminState, Console, Guard, Readiness, router};
-use crate::clock;
 use crate::control::{Control, Options};
 use crate::fleet::{Actor, KeyName, Project, ProjectId, Role};
 use crate::store::Store;
@@ -88,10 +87,6 @@ impl Desk {
             }
         }
         files
-    }
-
-    pub fn now_ms(&self) -> i64 {
-        clock::unix_ms()
     }
 }
 
