@@ -2,7 +2,7 @@
 //!
 //! 1. [`over_time`] and [`latency`] say which figures there are, [`by_kind`] those of kinds of devices; [`figure`] says what a figure is
 //! 2. [`stacked`] and [`lines`] lay out those over time, which have a [`timeline`] in common
-//! 3. [`draw`] makes SVG of them
+//! 3. [`tessera::picture`] makes SVG of them
 //! 4. `templates/report.html` puts them, the verdicts and the facts on a page; `templates/report.css` says how it looks
 
 mod by_kind;

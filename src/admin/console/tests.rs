@@ -1,5 +1,7 @@
 //! The console over the router in this process, as a browser sees it: pages, forms, cookies, redirects.
 
+mod deploy;
+mod deployment;
 mod desk;
 mod html;
 mod packages;

@@ -4,7 +4,7 @@
 //! 2. [`limits`]: what ends the wait before the last device: `--timeout`, and `--fail-if` ([`condition`])
 //! 3. [`verdict`]: whether a look is the last one, and what it means
 //! 4. [`screen`]: a bar on a terminal, plain lines elsewhere
-//! 5. [`follow`]: one look after the other, through restarts of the gateway, until the verdict
+//! 5. [`mod@follow`]: one look after the other, through restarts of the gateway, until the verdict
 
 mod condition;
 mod follow;

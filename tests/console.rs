@@ -1,0 +1,224 @@
+//! The console as an operator has it: Chromium, driven by chromedriver, in front of a real gateway with simulated devices.
+//! A page that reports an error to the browser's console fails its test.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "console/chromium.rs"]
+mod chromium;
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use chromium::Chromium;
+use serde_json::{Value, json};
+use support::{KEY, Server, noise, tessera};
+
+/// `tessera demo` with its fleet at work; killed when dropped.
+struct Demo {
+    process: Child,
+    link: String,
+}
+
+impl Demo {
+    fn start() -> Demo {
+        let mut process = tessera()
+            .args(["demo", "--devices", "10"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The pipe stays open behind the lines: what the demonstration says later must not end it.
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let link = lines.find_map(|line| {
+            let line = line.unwrap();
+            let at = line.find("http://")?;
+            line[at..]
+                .contains("/sign-in/")
+                .then(|| line[at..].trim().to_owned())
+        });
+        std::thread::spawn(move || lines.for_each(drop));
+        Demo {
+            process,
+            link: link.expect("the demonstration says where its console is"),
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn from_an_upload_to_devices_that_run_it_and_the_page_shows_it_by_itself() {
+    let demo = Demo::start();
+    let browser = Chromium::start().await;
+    browser.open(&demo.link).await;
+    browser.says("Active deployments").await;
+
+    // Upload an artifact.
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image.bin");
+    fs::write(&image, noise(7, 100_000)).unwrap();
+    browser.click_link("Packages").await;
+    browser.click("a[href$='/packages/main']").await;
+    browser
+        .fill("#upload-form input[type=file]", image.to_str().unwrap())
+        .await;
+    browser.fill("#upload-form input[name=version]", "7.0.0").await;
+    browser.click("#upload-form button[type=submit]").await;
+    browser.says("7.0.0").await;
+    browser.finds("tr[data-key='7.0.0']").await;
+
+    // Open the cohort, Deploy, name and packages, Next, review, Start deployment.
+    browser.click_link("Cohorts").await;
+    browser.click("a[href*='/cohorts/coh_']").await;
+    browser.click("a[href$='/deploy']").await;
+    browser.fill("input[name=name]", "the seventh").await;
+    browser.choose("select[name='version:main']", "7.0.0").await;
+    browser.click(".actions button[value=review]").await;
+    browser.says("7.0.0").await;
+    browser.click(".actions button.primary").await;
+    browser.says("the seventh").await;
+    browser.finds("#progress").await;
+    let address = browser.address().await;
+    assert!(address.contains("/deployments/dep_"), "{address}");
+
+    // The fleet converges and nobody reloads the page.
+    browser.mark().await;
+    browser.says("100 % done").await;
+    browser.finds("#progress-over-time svg").await;
+    assert!(browser.is_marked().await, "the page was not loaded again");
+
+    // Roll back: filled in, and confirmed by typing as it goes down.
+    browser.click_link("Cohorts").await;
+    browser.click("a[href*='/cohorts/coh_']").await;
+    browser.says("the seventh").await;
+    browser
+        .click("#history tbody tr:nth-child(2) a[href*='from=']")
+        .await;
+    browser.click(".actions button[value=review]").await;
+    browser.fill("input[name=confirm]", "demo").await;
+    browser.click(".actions button.primary").await;
+    browser.mark().await;
+    browser.says("100 % done").await;
+    assert!(browser.is_marked().await, "the page was not loaded again");
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn a_page_left_open_over_a_restart_says_so_and_recovers_by_itself() {
+    let mut server = Server::start();
+    server.done("POST", "cohorts", json!({"name": "before it"}));
+    let mut browser = Chromium::start().await;
+    browser.sign_in(&server.url(), KEY).await;
+    browser
+        .open(&format!("{}/projects/default/cohorts", server.url()))
+        .await;
+    browser.is_live().await;
+    browser.mark().await;
+
+    server.kill();
+    browser.expects_errors();
+    browser.says("Reconnecting").await;
+    server.start_again();
+    browser.is_live().await;
+    // The session is the same, and what happened since is on the page.
+    server.done("POST", "cohorts", json!({"name": "after the restart"}));
+    browser.says("after the restart").await;
+    assert!(browser.is_marked().await, "the page was not loaded again");
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn without_scripts_the_same_forms_do_the_same() {
+    let server = Server::start();
+    server.upload("main", "1.0.0", b"bytes");
+    server.device("lamp-1", "lamps");
+    let browser = Chromium::without_scripts().await;
+    browser.sign_in(&server.url(), KEY).await;
+    browser
+        .open(&format!("{}/projects/default/cohorts", server.url()))
+        .await;
+    browser.click("a[href*='/cohorts/coh_']").await;
+    browser.click("a[href$='/deploy']").await;
+    browser.fill("input[name=name]", "by forms alone").await;
+    browser.choose("select[name='version:main']", "1.0.0").await;
+    browser.click(".actions button[value=review]").await;
+    browser.click(".actions button.primary").await;
+    browser.says("by forms alone").await;
+    let address = browser.address().await;
+    assert!(address.contains("/deployments/dep_"), "{address}");
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn every_page_fits_a_telephone_and_reports_no_error() {
+    let server = Server::start();
+    server.upload(&"m".repeat(63), "1.0.0", b"bytes");
+    server.done("POST", "cohorts", json!({"name": "c".repeat(63)}));
+    let device = json!({"name": "d".repeat(63), "cohort": "c".repeat(63), "credentials": [{"type": "psk", "identity": "d"}]});
+    server.done("POST", "devices", device);
+    let deployed = server.deploy(&"c".repeat(63), &"n".repeat(100), &[(&"m".repeat(63), "1.0.0")]);
+    let cohort = server.cohort_id(&"c".repeat(63));
+    let listed = server.call("GET", "devices", Value::Null).1;
+    let device_id = listed["items"][0]["id"].as_str().unwrap().to_owned();
+    let browser = Chromium::start().await;
+    browser.sign_in(&server.url(), KEY).await;
+    let mut wide = Vec::new();
+    for width in [1440, 390] {
+        browser.resize(width).await;
+        for page in [
+            String::new(),
+            "/cohorts".to_owned(),
+            format!("/cohorts/{cohort}"),
+            format!("/cohorts/{cohort}/progress"),
+            format!("/cohorts/{cohort}/devices"),
+            format!("/cohorts/{cohort}/devices/add"),
+            format!("/cohorts/{cohort}/settings"),
+            format!("/cohorts/{cohort}/deploy"),
+            format!("/deployments/{}", deployed["id"].as_str().unwrap()),
+            "/packages".to_owned(),
+            format!("/packages/{}", "m".repeat(63)),
+            "/devices".to_owned(),
+            "/devices/new".to_owned(),
+            "/devices/import".to_owned(),
+            format!("/devices/{device_id}"),
+            "/traffic".to_owned(),
+            "/audit".to_owned(),
+            "/settings".to_owned(),
+        ] {
+            browser
+                .open(&format!("{}/projects/default{page}", server.url()))
+                .await;
+            browser.finds("main h1").await;
+            let over = browser.sticks_out().await;
+            if !over.is_empty() {
+                wide.push(format!("{page} at {width}: {over}"));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "wider than the window:\n{}", wide.join("\n"));
+    browser.end().await;
+}
+
+/// How long a page may take for something that takes a moment on a quiet machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks until there is an answer.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
