@@ -190,6 +190,10 @@ impl Fleet {
             ("pems", json!([self.ca])),
             ("deployed", json!(["main"])),
             ("deployed_versions", json!(["1.4.0", "1.5.0"])),
+            (
+                "fresh_versions",
+                json!((0..SPARE).map(|number| format!("2.{number}")).collect::<Vec<_>>()),
+            ),
             ("spare", json!(spare)),
             ("spare_versions", json!(spare_versions)),
         ] {
@@ -226,6 +230,7 @@ impl Fleet {
             .unwrap();
         }
         for (call, name, values) in [
+            ("uploadArtifact", "path.version", "fresh_versions"),
             ("deletePackage", "path.package", "spare"),
             ("deleteArtifact", "path.version", "spare_versions"),
             ("deleteCohort", "path.cohort", "spare"),
@@ -264,7 +269,9 @@ fn never_done(server: &Server, report: &Path) -> Vec<String> {
     }
     let golden: Value = serde_json::from_slice(&fs::read(GOLDEN).unwrap()).unwrap();
     let mut never = Vec::new();
-    for (template, item) in golden["paths"].as_object().unwrap() {
+    let paths = golden["paths"].as_object().unwrap().iter();
+    // Where the description itself is, schemathesis reads and does not ask.
+    for (template, item) in paths.filter(|(path, _)| *path != "/v1/openapi.json") {
         for method in item.as_object().unwrap().keys() {
             let is_done = |(by, path): &(String, String)| by == method && fits(template, path);
             if !done.iter().any(is_done) {
