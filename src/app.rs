@@ -29,7 +29,6 @@ use crate::clock;
 use crate::config::{Config, LogFormat, MetricsAuth};
 use crate::control::{Change, Control, ControlError, CreatedKey, DeviceEntry, Options};
 use crate::device_api::{DeviceApi, Keys, credential_key, device_key};
-use crate::fleet::Role;
 use crate::store::{SessionLog, Store, StoreError};
 use crate::telemetry::{self, LogOptions};
 use crate::transport::{
@@ -215,16 +214,8 @@ impl Gateway {
     /// `None` if the gateway has no such key.
     #[must_use]
     pub fn sign_in_link(&self) -> Option<String> {
-        let now = clock::unix_ms();
-        let keys = self.control.view().keys();
-        let key = keys
-            .iter()
-            .find(|key| key.role == Role::Admin && key.is_live(now))?;
-        Some(format!(
-            "http://{}{}",
-            self.admin_addr,
-            self.console.sign_in_path(key.id)
-        ))
+        let path = self.console.sign_in_path(&self.control)?;
+        Some(format!("http://{}{path}", self.admin_addr))
     }
 
     /// Returns when a part of the gateway has ended that should not have.

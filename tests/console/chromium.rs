@@ -230,8 +230,8 @@ impl fantoccini::wd::WebDriverCompatibleCommand for Log {
         base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
     }
 
-    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
-        (http::Method::POST, Some(json!({"type": "browser"}).to_string()))
+    fn method_and_body(&self, _: &url::Url) -> (hyper::Method, Option<String>) {
+        (hyper::Method::POST, Some(json!({"type": "browser"}).to_string()))
     }
 }
 
@@ -250,8 +250,8 @@ impl fantoccini::wd::WebDriverCompatibleCommand for DevTools {
         ))
     }
 
-    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+    fn method_and_body(&self, _: &url::Url) -> (hyper::Method, Option<String>) {
         let body = json!({"cmd": self.name, "params": self.parameters});
-        (http::Method::POST, Some(body.to_string()))
+        (hyper::Method::POST, Some(body.to_string()))
     }
 }

@@ -46,7 +46,8 @@ use rand::Rng as _;
 
 use super::AdminState;
 use crate::clock;
-use crate::fleet::{Digest, KeyId};
+use crate::control::Control;
+use crate::fleet::{Digest, KeyId, Role};
 
 pub use visitor::session_key;
 
@@ -71,8 +72,19 @@ struct Link {
 }
 
 impl Console {
-    /// The path of a page that signs one browser in with `key`: once, and for [`LINK_MS`].
-    pub fn sign_in_path(&self, key: KeyId) -> String {
+    /// The path of a page that signs one browser in with the oldest key that administers: once, and for [`LINK_MS`]. `None` if
+    /// there is no such key.
+    pub fn sign_in_path(&self, control: &Control) -> Option<String> {
+        let now = clock::unix_ms();
+        let keys = control.view().keys();
+        let key = keys
+            .iter()
+            .find(|key| key.role == Role::Admin && key.is_live(now))?;
+        Some(self.sign_in_path_with(key.id))
+    }
+
+    /// The same with this key.
+    fn sign_in_path_with(&self, key: KeyId) -> String {
         let mut bytes = [0; 32];
         rand::rng().fill_bytes(&mut bytes);
         let text = data_encoding::BASE64URL_NOPAD.encode(&bytes);

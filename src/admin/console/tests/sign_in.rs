@@ -293,8 +293,8 @@ async fn a_link_signs_one_browser_in_and_then_nobody() {
     let api = Api::start().await;
     let console: &Console = &api.console;
     let key = api.control.view().keys()[0].id;
-    let path = console.sign_in_path(key);
-    assert_ne!(path, console.sign_in_path(key));
+    let path = console.sign_in_path_with(key);
+    assert_ne!(path, console.sign_in_path_with(key));
     let mut first = Browser::new(&api);
     assert_eq!(first.get(&path).await.expect(200).address, HOME);
     let mut second = Browser::new(&api);
