@@ -13,7 +13,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use chromium::Chromium;
-use serde_json::{Value, json};
+use serde_json::json;
 use support::{KEY, Server, noise, tessera};
 
 /// `tessera demo` with its fleet at work; killed when dropped.
@@ -161,42 +161,14 @@ async fn without_scripts_the_same_forms_do_the_same() {
 #[tokio::test]
 async fn every_page_fits_a_telephone_and_reports_no_error() {
     let server = Server::start();
-    server.upload(&"m".repeat(63), "1.0.0", b"bytes");
-    server.done("POST", "cohorts", json!({"name": "c".repeat(63)}));
-    let device = json!({"name": "d".repeat(63), "cohort": "c".repeat(63), "credentials": [{"type": "psk", "identity": "d"}]});
-    server.done("POST", "devices", device);
-    let deployed = server.deploy(&"c".repeat(63), &"n".repeat(100), &[(&"m".repeat(63), "1.0.0")]);
-    let cohort = server.cohort_id(&"c".repeat(63));
-    let listed = server.call("GET", "devices", Value::Null).1;
-    let device_id = listed["items"][0]["id"].as_str().unwrap().to_owned();
+    let pages = long_names(&server);
     let browser = Chromium::start().await;
     browser.sign_in(&server.url(), KEY).await;
     let mut wide = Vec::new();
     for width in [1440, 390] {
         browser.resize(width).await;
-        for page in [
-            String::new(),
-            "/cohorts".to_owned(),
-            format!("/cohorts/{cohort}"),
-            format!("/cohorts/{cohort}/progress"),
-            format!("/cohorts/{cohort}/devices"),
-            format!("/cohorts/{cohort}/devices/add"),
-            format!("/cohorts/{cohort}/settings"),
-            format!("/cohorts/{cohort}/deploy"),
-            format!("/deployments/{}", deployed["id"].as_str().unwrap()),
-            "/packages".to_owned(),
-            format!("/packages/{}", "m".repeat(63)),
-            "/devices".to_owned(),
-            "/devices/new".to_owned(),
-            "/devices/import".to_owned(),
-            format!("/devices/{device_id}"),
-            "/traffic".to_owned(),
-            "/audit".to_owned(),
-            "/settings".to_owned(),
-        ] {
-            browser
-                .open(&format!("{}/projects/default{page}", server.url()))
-                .await;
+        for page in &pages {
+            browser.open(page).await;
             browser.finds("main h1").await;
             let over = browser.sticks_out().await;
             if !over.is_empty() {
@@ -206,6 +178,68 @@ async fn every_page_fits_a_telephone_and_reports_no_error() {
     }
     assert!(wide.is_empty(), "wider than the window:\n{}", wide.join("\n"));
     browser.end().await;
+}
+
+#[tokio::test]
+async fn axe_finds_nothing_to_object_to_on_any_page_in_light_or_dark() {
+    let server = Server::start();
+    let mut pages = long_names(&server);
+    let browser = Chromium::start().await;
+    browser.open(&format!("{}/sign-in", server.url())).await;
+    let mut found = browser.axe().await;
+    browser.sign_in(&server.url(), KEY).await;
+    pages.push(format!("{}/projects/default/nowhere", server.url()));
+    for scheme in ["light", "dark"] {
+        browser.prefers(scheme).await;
+        for page in &pages {
+            browser.open(page).await;
+            browser.finds("main h1").await;
+            let objections = browser.axe().await;
+            found.extend(
+                objections
+                    .into_iter()
+                    .map(|what| format!("{page}, {scheme}: {what}")),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// A fleet in which everything has the longest name it can have, and every page about it.
+fn long_names(server: &Server) -> Vec<String> {
+    let (package, cohort) = ("m".repeat(63), "c".repeat(63));
+    server.upload(&package, "1.0.0", b"bytes");
+    server.done("POST", "cohorts", json!({"name": cohort}));
+    let device = json!({
+        "name": "d".repeat(63),
+        "cohort": cohort,
+        "credentials": [{"type": "psk", "identity": "d"}],
+    });
+    let device = server.done("POST", "devices", device);
+    let deployed = server.deploy(&cohort, &"n".repeat(100), &[(&package, "1.0.0")]);
+    let cohort = server.cohort_id(&cohort);
+    [
+        String::new(),
+        "/cohorts".to_owned(),
+        format!("/cohorts/{cohort}"),
+        format!("/cohorts/{cohort}/progress"),
+        format!("/cohorts/{cohort}/devices"),
+        format!("/cohorts/{cohort}/devices/add"),
+        format!("/cohorts/{cohort}/settings"),
+        format!("/cohorts/{cohort}/deploy"),
+        format!("/deployments/{}", deployed["id"].as_str().unwrap()),
+        "/packages".to_owned(),
+        format!("/packages/{package}"),
+        "/devices".to_owned(),
+        "/devices/new".to_owned(),
+        "/devices/import".to_owned(),
+        format!("/devices/{}", device["id"].as_str().unwrap()),
+        "/traffic".to_owned(),
+        "/audit".to_owned(),
+        "/settings".to_owned(),
+    ]
+    .map(|page| format!("{}/projects/default{page}", server.url()))
+    .to_vec()
 }
 
 /// How long a page may take for something that takes a moment on a quiet machine.

@@ -186,6 +186,36 @@ impl Chromium {
         found.as_str().unwrap_or_default().to_owned()
     }
 
+    /// What axe-core objects to: rules of WCAG 2.0 to 2.2, levels A and AA, each with what breaks it.
+    pub async fn axe(&self) -> Vec<String> {
+        let axe = std::fs::read_to_string(AXE)
+            .unwrap_or_else(|error| panic!("{AXE}: {error}; tests/run fetches it"));
+        self.client.execute(&axe, Vec::new()).await.unwrap();
+        let script = "
+            const done = arguments[0];
+            const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
+            axe.run(document, { runOnly: rules }).then((found) => done({
+                tried: found.passes.length,
+                broken: found.violations.map((rule) => `${rule.id}: ${rule.nodes.map((node) => node.html).join(' ').slice(0, 300)}`),
+            }));";
+        let found = self.client.execute_async(script, Vec::new()).await.unwrap();
+        assert!(
+            found["tried"].as_u64() > Some(5),
+            "axe has looked at the page: {found}"
+        );
+        let broken = found["broken"].as_array().cloned().unwrap_or_default();
+        broken
+            .iter()
+            .map(|rule| rule.as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    /// What the browser says that its owner prefers: `light` or `dark`.
+    pub async fn prefers(&self, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.command("Emulation.setEmulatedMedia", features).await;
+    }
+
     /// From here on the page may report that it could not load something.
     pub fn expects_errors(&mut self) {
         self.errors_expected = true;
@@ -220,6 +250,8 @@ impl Drop for Chromium {
         let _ = self.driver.wait();
     }
 }
+
+const AXE: &str = "target/tools/axe-core-4.10.3/axe.min.js";
 
 /// What the page reported, as chromedriver has it.
 #[derive(Debug)]
