@@ -20,7 +20,7 @@ use super::show::{self, Bar, Share};
 use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::admin::problem::Problem;
-use crate::control::{CohortFigures, FailureShare, Progress, View};
+use crate::control::{CohortFigures, FailureShare, Progress, ProgressPoint, View};
 use crate::fleet::{
     Cohort, DeployedArtifact, Deployment, DeploymentId, MANIFEST_LIMIT, ProjectId, Stage, reason_str,
 };
@@ -58,6 +58,15 @@ struct Superseded {
     by: Link,
     at_ms: i64,
     active: Link,
+    last: Option<LastCounted>,
+}
+
+/// How far it had come when it was last counted.
+struct LastCounted {
+    at_ms: i64,
+    bar: Bar,
+    devices: u64,
+    percent_done: u64,
 }
 
 /// Another deployment.
@@ -162,6 +171,7 @@ pub async fn show(
             by: link(by),
             at_ms: by.created_ms,
             active: link(active),
+            last: history.points.last().map(LastCounted::of),
         }),
         cohort_devices: cohort.devices,
         progress: progress.map(|progress| shown(&progress, &path, stage)),
@@ -239,6 +249,21 @@ impl Found {
     /// The deployment that took its place.
     fn after(&self) -> Option<&Arc<Deployment>> {
         self.cohort.deployments.get(self.place()? + 1)
+    }
+}
+
+impl LastCounted {
+    fn of(point: &ProgressPoint) -> LastCounted {
+        let devices = show::shares(&point.progress)
+            .iter()
+            .map(|share| share.devices)
+            .sum();
+        LastCounted {
+            at_ms: point.at_ms,
+            bar: Bar::of(&point.progress),
+            devices,
+            percent_done: show::percent(point.progress.done, devices),
+        }
     }
 }
 
@@ -361,7 +386,21 @@ const FAILURES_SHOWN: usize = 10;
 
 #[cfg(test)]
 mod tests {
-    use super::hex_dump;
+    use super::{LastCounted, hex_dump};
+    use crate::control::{Progress, ProgressPoint};
+
+    #[test]
+    fn what_is_left_of_a_superseded_deployment_is_its_last_count() {
+        let progress = Progress {
+            pending: 1,
+            done: 2,
+            failed: 1,
+            ..Progress::default()
+        };
+        let last = LastCounted::of(&ProgressPoint { at_ms: 7, progress });
+        assert_eq!((last.at_ms, last.devices, last.percent_done), (7, 4, 50));
+        assert_eq!(last.bar.label, "2 done, 1 pending, 1 failed");
+    }
 
     #[test]
     fn a_dump_has_sixteen_bytes_a_line_and_text_beside_them() {
