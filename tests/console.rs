@@ -242,8 +242,9 @@ fn long_names(server: &Server) -> Vec<String> {
     .to_vec()
 }
 
-/// How long a page may take for something that takes a moment on a quiet machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a page may take for something that takes a moment on a quiet machine. A device that lost its session in an update
+/// takes its own time to come back.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Asks until there is an answer.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
