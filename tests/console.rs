@@ -106,6 +106,8 @@ async fn from_an_upload_to_devices_that_run_it_and_the_page_shows_it_by_itself()
     browser.click(".actions button[value=review]").await;
     browser.fill("input[name=confirm]", "demo").await;
     browser.click(".actions button.primary").await;
+    // The deployment's page, and not the review that is about to go.
+    browser.finds("#progress").await;
     browser.mark().await;
     browser.says("100 % done").await;
     assert!(browser.is_marked().await, "the page was not loaded again");
