@@ -83,6 +83,7 @@ async fn from_an_upload_to_devices_that_run_it_and_the_page_shows_it_by_itself()
     browser.fill("input[name=name]", "the seventh").await;
     browser.choose("select[name='version:main']", "7.0.0").await;
     browser.click(".actions button[value=review]").await;
+    browser.finds("input[name=token]").await;
     browser.says("7.0.0").await;
     browser.click(".actions button.primary").await;
     browser.says("the seventh").await;
@@ -153,7 +154,9 @@ async fn without_scripts_the_same_forms_do_the_same() {
     browser.fill("input[name=name]", "by forms alone").await;
     browser.choose("select[name='version:main']", "1.0.0").await;
     browser.click(".actions button[value=review]").await;
+    browser.finds("input[name=token]").await;
     browser.click(".actions button.primary").await;
+    browser.finds("#progress").await;
     browser.says("by forms alone").await;
     let address = browser.address().await;
     assert!(address.contains("/deployments/dep_"), "{address}");
