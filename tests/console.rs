@@ -6,6 +6,8 @@
 #[path = "console/chromium.rs"]
 mod chromium;
 mod support;
+#[path = "console/uploads.rs"]
+mod uploads;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -128,7 +130,7 @@ async fn a_page_left_open_over_a_restart_says_so_and_recovers_by_itself() {
     browser.mark().await;
 
     server.kill();
-    browser.expects_errors();
+    browser.expects_losses();
     browser.says("Reconnecting").await;
     server.start_again();
     browser.is_live().await;

@@ -120,6 +120,15 @@
       take(event.dataTransfer.files);
     });
 
+    // What is dropped beside the place for it would open in place of the page.
+    for (const kind of ['dragover', 'drop']) {
+      addEventListener(kind, (event) => {
+        if (event.defaultPrevented || ![...event.dataTransfer.types].includes('Files')) return;
+        event.preventDefault();
+        event.dataTransfer.dropEffect = 'none';
+      });
+    }
+
     // --- it is sent ---
 
     const done = (stored) => {
