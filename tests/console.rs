@@ -5,6 +5,8 @@
 
 #[path = "console/chromium.rs"]
 mod chromium;
+#[path = "console/devices.rs"]
+mod devices;
 mod support;
 #[path = "console/uploads.rs"]
 mod uploads;
