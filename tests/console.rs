@@ -7,6 +7,8 @@
 mod chromium;
 #[path = "console/devices.rs"]
 mod devices;
+#[path = "console/live.rs"]
+mod live;
 mod support;
 #[path = "console/uploads.rs"]
 mod uploads;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use chromium::Chromium;
 use serde_json::json;
-use support::{KEY, Server, noise, tessera};
+use support::{Device, KEY, Server, noise, tessera};
 
 /// `tessera demo` with its fleet at work; killed when dropped.
 struct Demo {
@@ -249,6 +251,15 @@ fn long_names(server: &Server) -> Vec<String> {
     ]
     .map(|page| format!("{}/projects/default{page}", server.url()))
     .to_vec()
+}
+
+/// Two versions, and a cohort with a device.
+fn lamps() -> (Server, Device) {
+    let server = Server::start();
+    server.upload("main", "1.0.0", b"the first bytes");
+    server.upload("main", "1.1.0", b"the bytes after them");
+    let lamp = server.device("lamp-1", "lamps");
+    (server, lamp)
 }
 
 /// How long a page may take for something that takes a moment on a quiet machine. A device that lost its session in an update

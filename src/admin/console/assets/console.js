@@ -45,7 +45,7 @@
     reading = true;
     wanted = false;
     try {
-      const answer = await fetch(location.href, { headers: { 'X-Live': '1' }, redirect: 'manual' });
+      const answer = await fetch(document.body.dataset.again ?? location.href, { headers: { 'X-Live': '1' }, redirect: 'manual' });
       if (answer.status === 401) {
         gone = true;
         say('reconnecting', 'Signed out. Reload to sign in');
@@ -53,6 +53,7 @@
       }
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      waits = false;
       for (const part of parts()) {
         const next = page.getElementById(part.id);
         if (next) renew(part, next);
@@ -99,16 +100,17 @@
     before.slice(after.length).forEach((node) => node.remove());
   };
 
-  // Rows are known by `data-key`. While the list is held they stay where they are.
+  // Rows are known by `data-key`. While the list is held they stay where they are, and the page is read again afterwards.
+  let waits = false;
+  const keys = (list) => JSON.stringify([...list.rows].map((row) => row.dataset.key));
   const rows = (old, next) => {
     const known = new Map([...old.rows].map((row) => [row.dataset.key, row]));
     if (held(old.closest('table'))) {
-      let waiting = 0;
       for (const row of next.rows) {
         const present = known.get(row.dataset.key);
-        if (present) renew(present, row); else waiting += 1;
+        if (present) renew(present, row);
       }
-      if (waiting) wanted = true;
+      if (keys(old) !== keys(next)) waits = true;
       return;
     }
     let place = old.firstElementChild;
@@ -142,8 +144,8 @@
     setInterval(tell, 1000);
     // Something on the page itself has changed what the page shows.
     document.addEventListener('tessera:moved', () => soon());
-    // Rows that waited for the pointer to go, and a page that comes to the front again.
-    document.addEventListener('pointerout', () => { if (wanted) soon(); });
+    // Rows that waited for the pointer or the keyboard to go, and a page that comes to the front again.
+    for (const left of ['pointerout', 'focusout']) document.addEventListener(left, () => { if (waits || wanted) soon(); });
     document.addEventListener('visibilitychange', () => { if (!document.hidden) soon(); });
   } else if (events) {
     say('still', 'Up to date when loaded');
