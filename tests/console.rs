@@ -7,6 +7,8 @@
 mod chromium;
 #[path = "console/devices.rs"]
 mod devices;
+#[path = "console/keyboard.rs"]
+mod keyboard;
 #[path = "console/live.rs"]
 mod live;
 mod support;

@@ -194,10 +194,15 @@
     if (!all) return;
     for (const box of document.querySelectorAll(`input[type=checkbox][name="${all.dataset.all}"]`)) box.checked = all.checked;
   });
-  // A filter takes effect when it is chosen; a text when it is sent.
+  // A filter takes effect when it is chosen; a text when it is sent, and so does a list that the keyboard goes through: each
+  // key chooses the next of it.
+  let keyed = null;
+  document.addEventListener('keydown', (event) => { keyed = event.target; });
+  document.addEventListener('pointerdown', () => { keyed = null; });
   document.addEventListener('change', (event) => {
     const form = event.target.closest('form[data-filter]');
-    if (form && event.target.matches('select, input[type=checkbox], input[type=radio]')) form.requestSubmit();
+    if (!form || (event.target === keyed && event.target.matches('select'))) return;
+    if (event.target.matches('select, input[type=checkbox], input[type=radio]')) form.requestSubmit();
   });
   ready(document);
 })();
