@@ -11,6 +11,8 @@ mod devices;
 mod keyboard;
 #[path = "console/live.rs"]
 mod live;
+#[path = "console/reader.rs"]
+mod reader;
 mod support;
 #[path = "console/uploads.rs"]
 mod uploads;
