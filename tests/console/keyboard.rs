@@ -4,8 +4,8 @@ use fantoccini::key::Key;
 use serde_json::{Value, json};
 
 use crate::chromium::Chromium;
-use crate::support::KEY;
-use crate::{lamps, until};
+use crate::support::{KEY, Server};
+use crate::{lamps, long_names, until};
 
 #[tokio::test]
 async fn the_whole_way_to_a_deployment_is_gone_by_the_keyboard() {
@@ -82,6 +82,29 @@ async fn the_whole_way_to_a_deployment_is_gone_by_the_keyboard() {
     assert!(address.contains("/deployments/dep_"), "{address}");
     skip_to_main(&browser).await;
     tab_to(&browser, "#progress .stages a").await;
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn whatever_the_keyboard_comes_to_is_seen_to_have_the_focus() {
+    let server = Server::start();
+    let pages = long_names(&server);
+    let browser = Chromium::start().await;
+    browser.sign_in(&server.url(), KEY).await;
+    let mut unseen = Vec::new();
+    for width in [1440, 390] {
+        browser.resize(width).await;
+        for page in &pages {
+            browser.open(page).await;
+            browser.finds("main h1").await;
+            // From the first key on, the browser shows where the focus is.
+            browser.press([Key::Tab]).await;
+            let found = browser.run(&[UNSEEN, ALL_UNSEEN].concat(), &[]).await;
+            let found = found.as_array().unwrap().iter();
+            unseen.extend(found.map(|what| format!("{page} at {width}: {what}")));
+        }
+    }
+    assert!(unseen.is_empty(), "{}", unseen.join("\n"));
     browser.end().await;
 }
 
@@ -212,7 +235,7 @@ async fn a_form_that_comes_back_has_the_focus_where_something_is_wrong() {
             .returns("return window.marked ?? false", &[], &json!(false))
             .await;
         focus_is(&browser, at).await;
-        let at = browser.run(FOCUS, &[json!(at)]).await;
+        let at = browser.run(&[UNSEEN, FOCUS].concat(), &[json!(at)]).await;
         assert_eq!(at["seen"], "", "{page}: {at:#}");
         let found = browser.axe().await;
         objections.extend(found.into_iter().map(|what| format!("{page}: {what}")));
@@ -256,7 +279,7 @@ async fn walk_to(browser: &Chromium, css: &str, keys: &[Key]) {
     let mut way: Vec<Value> = Vec::new();
     loop {
         browser.chord(keys).await;
-        let at = browser.run(FOCUS, &[json!(css)]).await;
+        let at = browser.run(&[UNSEEN, FOCUS].concat(), &[json!(css)]).await;
         assert_eq!(at["seen"], "", "{css}, by way of {way:#?}: {at:#}");
         let place = |edge: &str, at: &Value| at[edge].as_f64().unwrap();
         if let Some(before) = way.last().filter(|before| before["in"] == at["in"]) {
@@ -278,26 +301,39 @@ async fn walk_to(browser: &Chromium, css: &str, keys: &[Key]) {
     }
 }
 
-/// Where the focus is: in which part of the page, how far down it, and why it is not seen if it is not (WCAG 2.2, 2.4.7 and 2.4.11).
+/// Why an element that has the focus is not seen to have it, if it is not (WCAG 2.2, 2.4.7 and 2.4.11).
+const UNSEEN: &str = "
+    const unseen = (at) => {
+        const { outlineStyle, outlineWidth } = getComputedStyle(at);
+        const box = at.getBoundingClientRect();
+        if (at === document.body) return 'nothing has it';
+        if (outlineStyle === 'none' || parseFloat(outlineWidth) < 2) return 'it has no outline';
+        if (box.width < 2 || box.height < 2) return 'it has no size';
+        const [left, right] = [Math.max(box.left, 0), Math.min(box.right, innerWidth)];
+        const [top, bottom] = [Math.max(box.top, 0), Math.min(box.bottom, innerHeight)];
+        if (left >= right || top >= bottom) return 'it is out of sight';
+        const there = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+        const label = [...(at.labels ?? [])].some((label) => label.contains(there));
+        return at.contains(there) || there?.contains(at) || label ? '' : `${there?.outerHTML.slice(0, 80)} covers it`;
+    };";
+
+/// Where the focus is: whether it is seen, in which part of the page it is, and how far down.
 const FOCUS: &str = "
     const at = document.activeElement;
-    const style = getComputedStyle(at);
     const box = at.getBoundingClientRect();
-    let seen = '';
-    if (at === document.body) seen = 'nothing has it';
-    else if (style.outlineStyle === 'none' || parseFloat(style.outlineWidth) < 2) seen = 'it has no outline';
-    else if (box.width < 2 || box.height < 2) seen = 'it has no size';
-    else if (box.bottom < 0 || box.top > innerHeight || box.right < 0 || box.left > innerWidth) seen = 'it is out of sight';
-    else {
-        const x = Math.min(Math.max((box.left + box.right) / 2, 1), innerWidth - 1);
-        const y = Math.min(Math.max((box.top + box.bottom) / 2, 1), innerHeight - 1);
-        const top = document.elementFromPoint(x, y);
-        if (!at.contains(top) && !top?.contains(at) && ![...(at.labels ?? [])].some((label) => label.contains(top))) seen = `${top?.outerHTML.slice(0, 80)} covers it`;
-    }
     return {
-        seen, what: at.outerHTML.slice(0, 120), there: at.matches(arguments[0]),
+        seen: unseen(at), what: at.outerHTML.slice(0, 120), there: at.matches(arguments[0]),
         in: at.closest('main, nav, .rail')?.tagName ?? 'BODY', top: box.top + scrollY, bottom: box.bottom + scrollY,
     };";
+
+/// What the keyboard can come to, and is not seen there.
+const ALL_UNSEEN: &str = "
+    const all = document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex=\"0\"]');
+    return [...all].filter((at) => at.tabIndex >= 0 && !at.disabled && at.type !== 'hidden' && at.checkVisibility()).flatMap((at) => {
+        at.focus();
+        const why = unseen(at);
+        return why && document.activeElement === at ? [`${at.outerHTML.slice(0, 120)}: ${why}`] : [];
+    });";
 
 /// Fills a form in and sends it, whatever the browser itself thinks of it.
 const SEND: &str = "

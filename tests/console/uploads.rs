@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fantoccini::key::Key;
 use serde_json::{Value, json};
 
 use crate::chromium::Chromium;
@@ -71,8 +72,12 @@ async fn a_dropped_file_is_sent_with_its_progress_and_its_row_appears_by_itself(
     browser.click("#upload-form [data-cancel]").await;
     browser.says("cancelled; nothing was stored").await;
     browser.sends_at(None).await;
-    browser.click(SUBMIT).await;
+    // By the keyboard, which stays where it is.
+    browser.holds(FOCUS_AT_SUBMIT, &[]).await;
+    browser.press([Key::Enter]).await;
     browser.finds("tr[data-key='2.2.0']").await;
+    browser.says("Stored main@2.2.0").await;
+    browser.holds(FOCUS_AT_SUBMIT, &[]).await;
     assert!(browser.is_marked().await, "the page was not loaded again");
     let stored = server.done("GET", "packages/main/artifacts", Value::Null);
     assert_eq!(stored["items"].as_array().unwrap().len(), 3, "{stored:#}");
@@ -252,3 +257,4 @@ async fn wrong_at(browser: &Chromium, field: &str, said: &str) {
 
 const ZONE: &str = "#upload-form [data-drop]";
 const SUBMIT: &str = "#upload-form [type=submit]";
+const FOCUS_AT_SUBMIT: &str = "return document.activeElement.matches('#upload-form [type=submit]')";
