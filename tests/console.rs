@@ -136,10 +136,21 @@ async fn a_page_left_open_over_a_restart_says_so_and_recovers_by_itself() {
         .await;
     browser.is_live().await;
     browser.mark().await;
+    // An hour goes by in which nothing moves.
+    let hour = "
+        const now = Date.now;
+        window.asked = 0;
+        Date.now = () => { window.asked += 1; return now() + 3_600_000; };";
+    browser.run(hour, &[]).await;
+    browser.holds("return window.asked > 1", &[]).await;
 
     server.kill();
     browser.expects_losses();
-    browser.says("Reconnecting").await;
+    browser.says(" s old").await;
+    let shown = browser.text(".live").await;
+    assert!(shown.starts_with("Reconnecting… data is "), "{shown}");
+    // What is read out is that, and not every second of it.
+    assert_eq!(browser.text("[data-live-said]").await, "Reconnecting…");
     server.start_again();
     browser.is_live().await;
     // The session is the same, and what happened since is on the page.

@@ -20,8 +20,11 @@
   // --- the state of the page: live, reconnecting, how old the data is ---
 
   const sign = document.querySelector('.live');
+  const said = document.querySelector('[data-live-said]');
   const say = (state, text) => {
     if (!sign) return;
+    // Read out when it changes, and not with every second that the data grows older.
+    if (sign.dataset.liveState !== state && said) said.textContent = text;
     sign.dataset.liveState = state;
     const place = sign.querySelector('.live-text');
     if (place.textContent !== text) place.textContent = text;
@@ -33,7 +36,12 @@
   };
   const tell = () => {
     if (!events || gone) return;
-    if (connected) return say('live', 'Live');
+    if (connected) {
+      // Nothing has moved since the last reading: it would have said so.
+      if (!wanted && !reading) freshAt = Date.now();
+      say('live', 'Live');
+      return;
+    }
     const old = Date.now() - freshAt;
     say('reconnecting', old < 3000 ? 'Reconnecting…' : `Reconnecting… data is ${age(old)} old`);
   };
