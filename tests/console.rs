@@ -5,7 +5,17 @@
 
 #[path = "console/chromium.rs"]
 mod chromium;
+#[path = "console/devices.rs"]
+mod devices;
+#[path = "console/keyboard.rs"]
+mod keyboard;
+#[path = "console/live.rs"]
+mod live;
+#[path = "console/reader.rs"]
+mod reader;
 mod support;
+#[path = "console/uploads.rs"]
+mod uploads;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use chromium::Chromium;
 use serde_json::json;
-use support::{KEY, Server, noise, tessera};
+use support::{Device, KEY, Server, noise, tessera};
 
 /// `tessera demo` with its fleet at work; killed when dropped.
 struct Demo {
@@ -126,10 +136,21 @@ async fn a_page_left_open_over_a_restart_says_so_and_recovers_by_itself() {
         .await;
     browser.is_live().await;
     browser.mark().await;
+    // An hour goes by in which nothing moves.
+    let hour = "
+        const now = Date.now;
+        window.asked = 0;
+        Date.now = () => { window.asked += 1; return now() + 3_600_000; };";
+    browser.run(hour, &[]).await;
+    browser.holds("return window.asked > 1", &[]).await;
 
     server.kill();
-    browser.expects_errors();
-    browser.says("Reconnecting").await;
+    browser.expects_losses();
+    browser.says(" s old").await;
+    let shown = browser.text(".live").await;
+    assert!(shown.starts_with("Reconnecting… data is "), "{shown}");
+    // What is read out is that, and not every second of it.
+    assert_eq!(browser.text("[data-live-said]").await, "Reconnecting…");
     server.start_again();
     browser.is_live().await;
     // The session is the same, and what happened since is on the page.
@@ -245,6 +266,15 @@ fn long_names(server: &Server) -> Vec<String> {
     ]
     .map(|page| format!("{}/projects/default{page}", server.url()))
     .to_vec()
+}
+
+/// Two versions, and a cohort with a device.
+fn lamps() -> (Server, Device) {
+    let server = Server::start();
+    server.upload("main", "1.0.0", b"the first bytes");
+    server.upload("main", "1.1.0", b"the bytes after them");
+    let lamp = server.device("lamp-1", "lamps");
+    (server, lamp)
 }
 
 /// How long a page may take for something that takes a moment on a quiet machine. A device that lost its session in an update

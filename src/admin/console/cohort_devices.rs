@@ -24,6 +24,8 @@ struct DevicesPage {
     frame: Frame,
     head: Head,
     filter: Filter,
+    /// The address of the page, filter and all: where its form goes, and where whoever sent it comes back to.
+    here: String,
     rows: Vec<Row>,
     first: Option<String>,
     next: Option<String>,
@@ -37,6 +39,8 @@ struct AddPage {
     head: Head,
     active: Option<Active>,
     filter: Filter,
+    /// The address of the page, filter and all: where its form goes, and where whoever sent it comes back to.
+    here: String,
     rows: Vec<Row>,
     first: Option<String>,
     next: Option<String>,
@@ -147,8 +151,10 @@ pub async fn list(
 pub async fn remove(
     State(state): State<AdminState>,
     Path((_, named)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     form: Form,
 ) -> Result<Response, Refused> {
+    let asked = Fields::parse(query.unwrap_or_default().as_bytes());
     let visitor = &form.visitor;
     let actor = visitor.may(Role::Deploy)?;
     let cohort = find(visitor, &state, &named)?;
@@ -158,7 +164,7 @@ pub async fn remove(
         .filter_map(|id| id.parse().ok())
         .collect();
     if chosen.is_empty() {
-        let mut page = listed(visitor, &state, &cohort, &Fields::default()).await?;
+        let mut page = listed(visitor, &state, &cohort, &asked).await?;
         page.wrong = Some(NOTHING_CHOSEN);
         return Ok(page::html_unprocessable(&page));
     }
@@ -181,11 +187,8 @@ pub async fn remove(
     };
     let done = order.carry_out(&state, &actor, &ids).await?;
     visitor.notify(&state, removed(&done, &cohort));
-    Ok(Redirect::to(&format!(
-        "{}/devices",
-        Head::new(&cohort, visitor, Tab::Devices).path
-    ))
-    .into_response())
+    let path = format!("{}/devices", Head::new(&cohort, visitor, Tab::Devices).path);
+    Ok(Redirect::to(&asked.link(&path, &[])).into_response())
 }
 
 /// `GET /projects/{project}/cohorts/{cohort}/devices/add`.
@@ -205,14 +208,16 @@ pub async fn add_form(
 pub async fn add(
     State(state): State<AdminState>,
     Path((_, named)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     form: Form,
 ) -> Result<Response, Refused> {
+    let asked = Fields::parse(query.unwrap_or_default().as_bytes());
     let visitor = &form.visitor;
     let actor = visitor.may(Role::Deploy)?;
     let cohort = find(visitor, &state, &named)?;
     let chosen: Vec<String> = form.fields.all("device").map(str::to_owned).collect();
     if chosen.is_empty() {
-        let mut page = candidates(visitor, &state, &cohort, &Fields::default()).await?;
+        let mut page = candidates(visitor, &state, &cohort, &asked).await?;
         page.wrong = Some(NOTHING_CHOSEN);
         return Ok(page::html_unprocessable(&page));
     }
@@ -264,6 +269,7 @@ async fn listed(
             .next
             .map(|next| fields.link(&path, &[("pageToken", &next.to_string())])),
         filter,
+        here: fields.link(&path, &[]),
         head,
         wrong: None,
     })
@@ -294,6 +300,7 @@ async fn candidates(
             .next
             .map(|next| fields.link(&path, &[("pageToken", &next.to_string())])),
         filter,
+        here: fields.link(&path, &[]),
         head,
         wrong: None,
     })

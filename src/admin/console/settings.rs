@@ -273,12 +273,7 @@ fn key_refused(
         days: fields.text("days").to_owned(),
         wrong: Wrong::of(problem, Some("name")).with_fields(&["name", "role", "days"]),
     };
-    Ok(page::html_unprocessable(&settings(
-        visitor,
-        state,
-        form,
-        CaForm::default(),
-    )?))
+    again(visitor, state, form, CaForm::default())
 }
 
 fn ca_refused(
@@ -294,12 +289,14 @@ fn ca_refused(
         cohort: fields.text("cohort").to_owned(),
         wrong: Wrong::of(problem, Some("pem")).with_fields(&["caName", "pem", "cohort"]),
     };
-    Ok(page::html_unprocessable(&settings(
-        visitor,
-        state,
-        KeyForm::default(),
-        form,
-    )?))
+    again(visitor, state, KeyForm::default(), form)
+}
+
+/// The page once more, with what was wrong with one of its forms.
+fn again(visitor: &Visitor, state: &AdminState, key: KeyForm, ca: CaForm) -> Result<Response, Refused> {
+    let mut page = settings(visitor, state, key, ca)?;
+    page.frame.again = Some(visitor.path("/settings"));
+    Ok(page::html_unprocessable(&page))
 }
 
 fn new_ca(visitor: &Visitor, state: &AdminState, fields: &Fields) -> Result<NewCa, Problem> {

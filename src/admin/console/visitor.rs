@@ -60,6 +60,7 @@ impl Visitor {
             csrf: self.csrf(),
             notices,
             now_ms: clock::unix_ms(),
+            again: None,
         }
     }
 

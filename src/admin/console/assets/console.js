@@ -20,8 +20,11 @@
   // --- the state of the page: live, reconnecting, how old the data is ---
 
   const sign = document.querySelector('.live');
+  const said = document.querySelector('[data-live-said]');
   const say = (state, text) => {
     if (!sign) return;
+    // Read out when it changes, and not with every second that the data grows older.
+    if (sign.dataset.liveState !== state && said) said.textContent = text;
     sign.dataset.liveState = state;
     const place = sign.querySelector('.live-text');
     if (place.textContent !== text) place.textContent = text;
@@ -33,7 +36,12 @@
   };
   const tell = () => {
     if (!events || gone) return;
-    if (connected) return say('live', 'Live');
+    if (connected) {
+      // Nothing has moved since the last reading: it would have said so.
+      if (!wanted && !reading) freshAt = Date.now();
+      say('live', 'Live');
+      return;
+    }
     const old = Date.now() - freshAt;
     say('reconnecting', old < 3000 ? 'Reconnecting…' : `Reconnecting… data is ${age(old)} old`);
   };
@@ -45,7 +53,7 @@
     reading = true;
     wanted = false;
     try {
-      const answer = await fetch(location.href, { headers: { 'X-Live': '1' }, redirect: 'manual' });
+      const answer = await fetch(document.body.dataset.again ?? location.href, { headers: { 'X-Live': '1' }, redirect: 'manual' });
       if (answer.status === 401) {
         gone = true;
         say('reconnecting', 'Signed out. Reload to sign in');
@@ -53,6 +61,7 @@
       }
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+      waits = false;
       for (const part of parts()) {
         const next = page.getElementById(part.id);
         if (next) renew(part, next);
@@ -99,16 +108,17 @@
     before.slice(after.length).forEach((node) => node.remove());
   };
 
-  // Rows are known by `data-key`. While the list is held they stay where they are.
+  // Rows are known by `data-key`. While the list is held they stay where they are, and the page is read again afterwards.
+  let waits = false;
+  const keys = (list) => JSON.stringify([...list.rows].map((row) => row.dataset.key));
   const rows = (old, next) => {
     const known = new Map([...old.rows].map((row) => [row.dataset.key, row]));
     if (held(old.closest('table'))) {
-      let waiting = 0;
       for (const row of next.rows) {
         const present = known.get(row.dataset.key);
-        if (present) renew(present, row); else waiting += 1;
+        if (present) renew(present, row);
       }
-      if (waiting) wanted = true;
+      if (keys(old) !== keys(next)) waits = true;
       return;
     }
     let place = old.firstElementChild;
@@ -142,8 +152,8 @@
     setInterval(tell, 1000);
     // Something on the page itself has changed what the page shows.
     document.addEventListener('tessera:moved', () => soon());
-    // Rows that waited for the pointer to go, and a page that comes to the front again.
-    document.addEventListener('pointerout', () => { if (wanted) soon(); });
+    // Rows that waited for the pointer or the keyboard to go, and a page that comes to the front again.
+    for (const left of ['pointerout', 'focusout']) document.addEventListener(left, () => { if (waits || wanted) soon(); });
     document.addEventListener('visibilitychange', () => { if (!document.hidden) soon(); });
   } else if (events) {
     say('still', 'Up to date when loaded');
@@ -192,10 +202,15 @@
     if (!all) return;
     for (const box of document.querySelectorAll(`input[type=checkbox][name="${all.dataset.all}"]`)) box.checked = all.checked;
   });
-  // A filter takes effect when it is chosen; a text when it is sent.
+  // A filter takes effect when it is chosen; a text when it is sent, and so does a list that the keyboard goes through: each
+  // key chooses the next of it.
+  let keyed = null;
+  document.addEventListener('keydown', (event) => { keyed = event.target; });
+  document.addEventListener('pointerdown', () => { keyed = null; });
   document.addEventListener('change', (event) => {
     const form = event.target.closest('form[data-filter]');
-    if (form && event.target.matches('select, input[type=checkbox], input[type=radio]')) form.requestSubmit();
+    if (!form || (event.target === keyed && event.target.matches('select'))) return;
+    if (event.target.matches('select, input[type=checkbox], input[type=radio]')) form.requestSubmit();
   });
   ready(document);
 })();

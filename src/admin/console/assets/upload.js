@@ -120,6 +120,15 @@
       take(event.dataTransfer.files);
     });
 
+    // What is dropped beside the place for it would open in place of the page.
+    for (const kind of ['dragover', 'drop']) {
+      addEventListener(kind, (event) => {
+        if (event.defaultPrevented || ![...event.dataTransfer.types].includes('Files')) return;
+        event.preventDefault();
+        event.dataTransfer.dropEffect = 'none';
+      });
+    }
+
     // --- it is sent ---
 
     const done = (stored) => {
@@ -170,7 +179,8 @@
       bar.value = 0;
       progress.hidden = false;
       said.textContent = `${file.name}: begun`;
-      submit.disabled = true;
+      // Not `disabled`, with which it would lose the focus.
+      submit.setAttribute('aria-disabled', 'true');
       submit.textContent = 'Uploading…';
       cancel.hidden = false;
       let told = 0;
@@ -188,8 +198,9 @@
       };
       const over = (label) => {
         sending = null;
-        submit.disabled = false;
+        submit.removeAttribute('aria-disabled');
         submit.textContent = label;
+        if (document.activeElement === cancel) submit.focus();
         cancel.hidden = true;
         bar.hidden = true;
       };
@@ -220,10 +231,10 @@
     };
     cancel.addEventListener('click', () => { if (sending) sending.abort(); });
     form.addEventListener('submit', (event) => {
+      if (sending) { event.preventDefault(); return; }
       // Without a file the browser says so itself.
       if (!file) return;
       event.preventDefault();
-      if (sending) return;
       if (file.size > limit) { clear(); wrong('file', `${file.name} has ${size(file.size)}; accepted: up to ${form.dataset.limitText}`); return; }
       send();
     });

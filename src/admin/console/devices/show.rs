@@ -159,7 +159,8 @@ pub async fn again(
     wrong: Wrongs,
     status: StatusCode,
 ) -> Result<Response, Refused> {
-    let page = DevicePage::of(visitor, state, record, &Fields::default()).await?;
+    let mut page = DevicePage::of(visitor, state, record, &Fields::default()).await?;
+    page.frame.again = Some(page.path(""));
     Ok(page::html_with(status, &DevicePage { typed, wrong, ..page }))
 }
 
