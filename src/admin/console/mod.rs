@@ -49,7 +49,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::fleet::{Digest, KeyId, Role};
 
-pub use visitor::session_key;
+pub use visitor::session_text;
 
 /// What the console remembers of its visitors beside their sessions. Nothing of it outlives the process.
 #[derive(Debug, Clone, Default)]
