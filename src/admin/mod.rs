@@ -74,6 +74,19 @@ pub struct AdminState {
     pub console: Console,
     /// Who has guessed keys.
     pub guard: Guard,
+    /// How operators reach it.
+    pub reached: Reached,
+}
+
+/// How operators reach the listener, as the configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// By TLS that it speaks itself.
+    Tls,
+    /// By plain HTTP from this machine: from a browser here, or from something that speaks TLS to others.
+    PlainHere,
+    /// By plain HTTP from other machines too (`admin.insecure_plaintext`).
+    PlainAnywhere,
 }
 
 /// Whether the gateway takes work: set once everything is bound and recovered, cleared when it drains.
