@@ -14,7 +14,7 @@ use super::super::form::{Fields, Form};
 use super::super::page::{self, Frame, Notice, Refused, Section};
 use super::super::show::{Bytes, Count, counted};
 use super::super::visitor::Visitor;
-use super::wrong::Wrongs;
+use super::super::wrong::Wrongs;
 use super::{CHOICES, CohortChoice, Sieve, cohort_choices, list_path};
 use crate::admin::AdminState;
 use crate::admin::bulk::{Devices, Done, Order};
@@ -526,8 +526,3 @@ const LOOKED_AT: usize = 3000;
 const NAMES_SHOWN: usize = 50;
 /// Refused devices that are named.
 const REFUSED_SHOWN: usize = 5;
-
-#[cfg(test)]
-#[path = "change_tests.rs"]
-#[allow(clippy::unwrap_used)]
-mod tests;
