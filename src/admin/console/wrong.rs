@@ -51,6 +51,8 @@ impl Wrongs {
                 kind: Kind::Device, ..
             } => "name",
             Refusal::IdentityTaken { .. } => "identity",
+            // Made of the device's name, where none was given: a given one was looked at before.
+            Refusal::Invalid(invalid) if invalid.what == "PSK identity" => "identity",
             Refusal::Taken {
                 kind: Kind::Credential,
                 ..
