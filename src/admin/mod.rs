@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Request};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -192,7 +192,7 @@ pub fn router(state: AdminState) -> Router {
     Router::new()
         .nest(PROJECT, project)
         .route("/v1/openapi.json", get(openapi::show))
-        .merge(console::router())
+        .merge(console::router(&state))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -203,8 +203,8 @@ pub fn router(state: AdminState) -> Router {
         .with_state(state)
 }
 
-async fn nothing_here(request: Request) -> Response {
-    if let Some(page) = console::missing(request.headers(), request.uri()) {
+async fn nothing_here(State(state): State<AdminState>, request: Request) -> Response {
+    if let Some(page) = console::missing(request.headers(), request.uri(), &state) {
         return page;
     }
     Problem::not_found(format!(
@@ -215,12 +215,17 @@ async fn nothing_here(request: Request) -> Response {
     .into_response()
 }
 
-async fn wrong_method(request: Request) -> Problem {
+async fn wrong_method(State(state): State<AdminState>, request: Request) -> Response {
+    let (method, headers, uri) = (request.method(), request.headers(), request.uri());
+    if let Some(page) = console::wrong_method(method, headers, uri, &state) {
+        return page;
+    }
     Problem::method_not_allowed(format!(
         "{} cannot be done to {}; the Allow header says what can",
         request.method(),
         request.uri().path()
     ))
+    .into_response()
 }
 
 /// Where a project's resources are.
