@@ -9,7 +9,7 @@ mod certificate;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 use certificate::{CertificateFileError, CertificateFiles};
 use tls::{TlsFileError, TlsFiles};
 
-use crate::admin::{self, AdminState, Console, Readiness, Tls};
+use crate::admin::{self, AdminState, Console, Reached, Readiness, Tls};
 use crate::clock;
 use crate::config::{Config, LogFormat, MetricsAuth};
 use crate::control::{Change, Control, ControlError, CreatedKey, DeviceEntry, Options};
@@ -100,6 +100,7 @@ pub struct Gateway {
     followers: Vec<JoinHandle<()>>,
     stopping: watch::Sender<bool>,
     console: Console,
+    reached: Reached,
     /// Where operators find it.
     pub admin_addr: SocketAddr,
     /// Where devices find it: DTLS first, then plain.
@@ -166,6 +167,11 @@ impl Gateway {
             followers.push(tokio::spawn(files.follow(shown, tls.clone())));
         }
 
+        let reached = match (&tls, config.admin.insecure_plaintext) {
+            (Some(_), _) => Reached::Tls,
+            (None, false) => Reached::PlainHere,
+            (None, true) => Reached::PlainAnywhere,
+        };
         let readiness = Readiness::default();
         let console = Console::default();
         let state = AdminState {
@@ -176,6 +182,7 @@ impl Gateway {
             max_artifact_bytes: config.admin.max_artifact_bytes,
             readiness: readiness.clone(),
             guard: admin::Guard::default(),
+            reached,
         };
         let (stopping, mut stopped) = watch::channel(false);
         let shutdown = async move {
@@ -198,6 +205,7 @@ impl Gateway {
             followers,
             stopping,
             console,
+            reached,
             admin_addr,
             device_addrs,
             first_admin_key: started.first_admin_key,
@@ -215,7 +223,7 @@ impl Gateway {
     #[must_use]
     pub fn sign_in_link(&self) -> Option<String> {
         let path = self.console.sign_in_path(&self.control)?;
-        Some(format!("http://{}{path}", self.admin_addr))
+        Some(format!("{}{path}", console_origin(self.reached, self.admin_addr)))
     }
 
     /// Returns when a part of the gateway has ended that should not have.
@@ -262,6 +270,20 @@ impl Gateway {
             Err(panic) => Err(Error::Runtime(io::Error::other(panic))),
         }
     }
+}
+
+/// Where a browser on this machine finds the console.
+fn console_origin(reached: Reached, listener: SocketAddr) -> String {
+    let scheme = match reached {
+        Reached::Tls => "https",
+        Reached::PlainHere | Reached::PlainAnywhere => "http",
+    };
+    let host: IpAddr = match listener.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        named => named,
+    };
+    format!("{scheme}://{}", SocketAddr::new(host, listener.port()))
 }
 
 /// Reads the files that the configuration names as [`Gateway::start`] does, and keeps nothing of them.
@@ -489,6 +511,20 @@ const DEVICE_DRAIN: Duration = Duration::from_secs(4);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_to_the_console_speaks_what_the_listener_speaks_and_leads_to_this_machine() {
+        for (reached, listener, origin) in [
+            (Reached::PlainHere, "127.0.0.1:8080", "http://127.0.0.1:8080"),
+            (Reached::Tls, "127.0.0.1:8080", "https://127.0.0.1:8080"),
+            (Reached::Tls, "0.0.0.0:443", "https://127.0.0.1:443"),
+            (Reached::PlainAnywhere, "[::]:8080", "http://[::1]:8080"),
+            (Reached::PlainAnywhere, "192.0.2.1:8080", "http://192.0.2.1:8080"),
+        ] {
+            let listener = listener.parse().expect("an address");
+            assert_eq!(console_origin(reached, listener), origin);
+        }
+    }
 
     #[test]
     fn a_handshake_may_take_a_minute_or_four_first_waits() {

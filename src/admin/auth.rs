@@ -10,12 +10,12 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::AdminState;
-use super::console::session_key;
+use super::console::session_text;
 use super::guesses::Wait;
 use super::problem::Problem;
 use super::seats::Holder;
 use crate::clock;
-use crate::control::AuditScope;
+use crate::control::{AuditScope, SessionMark};
 use crate::fleet::{Actor, ApiKey, ProjectId, Role};
 
 /// May look at everything of the project.
@@ -30,24 +30,38 @@ pub struct Reader {
 pub struct Onlooker {
     /// The project named in the address.
     pub project: ProjectId,
-    /// The key it asks with.
+    /// What it asks with.
+    pass: Pass,
+}
+
+/// What a request was let in with.
+#[derive(Debug)]
+pub struct Pass {
+    /// The key that it named, or that its session was opened with.
     pub key: Arc<ApiKey>,
+    /// The session of the console whose cookie it came with; it named no key then.
+    session: Option<SessionMark>,
 }
 
 impl Onlooker {
     /// Whose lines of the audit it may read. What concerns the installation is for who administers it.
     pub fn audit_scope(&self) -> AuditScope {
-        match self.key.role {
+        match self.pass.key.role {
             Role::Read | Role::Deploy => AuditScope::Project(self.project),
             Role::Admin => AuditScope::Installation(self.project),
         }
     }
 
-    /// Whether its key is still good.
+    /// Whether what it was let in with is still good: its key, and its session if it came with one.
     pub fn may_stay(&self, state: &AdminState) -> bool {
-        let view = state.control.view();
-        view.key(self.key.id)
-            .is_some_and(|key| key.is_live(clock::unix_ms()))
+        let now_ms = clock::unix_ms();
+        match &self.pass.session {
+            Some(session) => state.control.marked_session(session, now_ms).is_some(),
+            None => {
+                let view = state.control.view();
+                view.key(self.pass.key.id).is_some_and(|key| key.is_live(now_ms))
+            }
+        }
     }
 }
 
@@ -82,8 +96,8 @@ impl FromRequestParts<AdminState> for Onlooker {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        let (project, key) = admit(parts, state, Role::Read).await?;
-        Ok(Onlooker { project, key })
+        let (project, pass) = admit(parts, state, Role::Read).await?;
+        Ok(Onlooker { project, pass })
     }
 }
 
@@ -91,10 +105,10 @@ impl FromRequestParts<AdminState> for Deployer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        let (project, key) = admit(parts, state, Role::Deploy).await?;
+        let (project, pass) = admit(parts, state, Role::Deploy).await?;
         Ok(Deployer {
             project,
-            actor: Actor::named(&key.name),
+            actor: Actor::named(&pass.key.name),
         })
     }
 }
@@ -103,25 +117,29 @@ impl FromRequestParts<AdminState> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Problem> {
-        let (project, key) = admit(parts, state, Role::Admin).await?;
+        let (project, pass) = admit(parts, state, Role::Admin).await?;
         Ok(Admin {
             project,
-            actor: Actor::named(&key.name),
+            actor: Actor::named(&pass.key.name),
         })
     }
 }
 
-/// The key of a request outside of any project, with at least `role`.
-pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc<ApiKey>, Problem> {
+/// What a request outside of any project is let in with, a key with at least `role`.
+pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Pass, Problem> {
     let mut named = parts.headers.get_all(header::AUTHORIZATION).iter();
     let header = named.next();
     // A page of the console reads along with its cookie. It changes nothing with it: its forms go to the console, which
     // wants more than a cookie for that.
     let session = (header.is_none() && parts.method.is_safe())
-        .then(|| session_key(&parts.headers, state))
-        .flatten();
-    if let Some(key) = session {
-        return with_role(key, parts, role);
+        .then(|| session_text(&parts.headers))
+        .flatten()
+        .map(|text| SessionMark::of(&text));
+    if let Some(mark) = session
+        && let Some(key) = state.control.marked_session(&mark, clock::unix_ms())
+    {
+        let session = Some(mark);
+        return with_role(Pass { key, session }, parts, role);
     }
     let header =
         header.ok_or_else(|| Problem::unauthenticated("no API key; accepted: Authorization: Bearer KEY"))?;
@@ -141,10 +159,12 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Arc
         })?;
     let holder = parts.extensions.get::<Holder>();
     let key = key_of(state, holder.map(Holder::address), secret)?;
-    with_role(key, parts, role)
+    let session = None;
+    with_role(Pass { key, session }, parts, role)
 }
 
-fn with_role(key: Arc<ApiKey>, parts: &Parts, role: Role) -> Result<Arc<ApiKey>, Problem> {
+fn with_role(pass: Pass, parts: &Parts, role: Role) -> Result<Pass, Problem> {
+    let key = &pass.key;
     if let Some(holder) = parts.extensions.get::<Holder>() {
         holder.known();
     }
@@ -155,7 +175,7 @@ fn with_role(key: Arc<ApiKey>, parts: &Parts, role: Role) -> Result<Arc<ApiKey>,
             key.role
         )));
     }
-    Ok(key)
+    Ok(pass)
 }
 
 /// The key that `secret` is, for whoever has it from a peer: wrong ones from its `address` are counted, and slowed.
@@ -176,13 +196,13 @@ struct ProjectPath {
     project: String,
 }
 
-/// The project named in the address and the key of a request, with at least `role`.
+/// The project named in the address and what a request is let in with, a key with at least `role`.
 pub async fn admit(
     parts: &mut Parts,
     state: &AdminState,
     role: Role,
-) -> Result<(ProjectId, Arc<ApiKey>), Problem> {
-    let key = authenticate(parts, state, role)?;
+) -> Result<(ProjectId, Pass), Problem> {
+    let pass = authenticate(parts, state, role)?;
     let Path(ProjectPath { project: name }) = Path::<ProjectPath>::from_request_parts(parts, state)
         .await
         .map_err(|error| Problem::malformed(format!("the address cannot be read: {error}")))?;
@@ -194,5 +214,5 @@ pub async fn admit(
             names.join(", ")
         ))
     })?;
-    Ok((project.id, key))
+    Ok((project.id, pass))
 }

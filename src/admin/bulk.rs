@@ -197,20 +197,30 @@ pub enum Devices {
     Found(Box<DeviceQuery>),
 }
 
+impl Devices {
+    /// These, by id or name. `otherwise` is what there is for those that are too many.
+    ///
+    /// # Errors
+    /// They are more than can be named at once.
+    pub fn named(named: Vec<String>, otherwise: &str) -> Result<Devices, Problem> {
+        if named.len() <= DEVICES_NAMED {
+            return Ok(Devices::Named(named));
+        }
+        Err(Problem::fields(vec![FieldError {
+            field: "/devices".into(),
+            detail: "more devices than can be named at once".into(),
+            value: Some(named.len().to_string()),
+            accepted: Some(format!("up to {DEVICES_NAMED}, or {otherwise}")),
+        }]))
+    }
+}
+
 impl Order {
     fn read(state: &AdminState, project: ProjectId, body: Update) -> Result<Self, Problem> {
         let view = state.control.view();
         let tenant = view.in_project(project)?;
         let devices = match (body.devices, body.tag, body.from_cohort) {
-            (Some(named), None, None) if named.len() <= DEVICES_NAMED => Devices::Named(named),
-            (Some(named), None, None) => {
-                return Err(Problem::fields(vec![FieldError {
-                    field: "/devices".into(),
-                    detail: "more devices than can be named at once".into(),
-                    value: Some(named.len().to_string()),
-                    accepted: Some(format!("up to {DEVICES_NAMED}, or tag, or fromCohort")),
-                }]));
-            }
+            (Some(named), None, None) => Devices::named(named, "tag, or fromCohort")?,
             (None, None, None) => {
                 let detail = "which devices is not said; accepted: devices (a list of names or ids), or tag, or fromCohort, or \
                               tag and fromCohort";
@@ -438,7 +448,7 @@ fn shape(preview: &MovePreview) -> Preview {
 /// Devices of a commit: what the writer does in some ten milliseconds, so that nobody else waits for longer.
 const DEVICES_AT_ONCE: usize = 500;
 /// Devices that can be named in one body: their names fit into it.
-const DEVICES_NAMED: usize = 1000;
+pub const DEVICES_NAMED: usize = 1000;
 /// Refused devices that an answer names: all of those that were named. A fleet that a filter found may be a million.
 const REFUSED_SHOWN: usize = DEVICES_NAMED;
 /// Missing devices that an answer names.

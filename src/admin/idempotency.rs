@@ -42,7 +42,8 @@ pub async fn once(State(state): State<AdminState>, request: Request, next: Next)
 async fn named(state: &AdminState, request: Request, next: Next) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     let name = name(&parts.headers)?;
-    let asking = auth::admit(&mut parts, state, Role::Read).await?;
+    let (project, pass) = auth::admit(&mut parts, state, Role::Read).await?;
+    let asking = (project, pass.key);
     let bytes = body::read(Request::from_parts(parts.clone(), body), state).await?;
     let claim = match state.control.once(key(&asking, &name, &parts, &bytes)).await? {
         Before::New(claim) => claim,

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Extension, Request};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -74,6 +74,19 @@ pub struct AdminState {
     pub console: Console,
     /// Who has guessed keys.
     pub guard: Guard,
+    /// How operators reach it.
+    pub reached: Reached,
+}
+
+/// How operators reach the listener, as the configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// By TLS that it speaks itself.
+    Tls,
+    /// By plain HTTP from this machine: from a browser here, or from something that speaks TLS to others.
+    PlainHere,
+    /// By plain HTTP from other machines too (`admin.insecure_plaintext`).
+    PlainAnywhere,
 }
 
 /// Whether the gateway takes work: set once everything is bound and recovered, cleared when it drains.
@@ -179,7 +192,7 @@ pub fn router(state: AdminState) -> Router {
     Router::new()
         .nest(PROJECT, project)
         .route("/v1/openapi.json", get(openapi::show))
-        .merge(console::router())
+        .merge(console::router(&state))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -190,8 +203,8 @@ pub fn router(state: AdminState) -> Router {
         .with_state(state)
 }
 
-async fn nothing_here(request: Request) -> Response {
-    if let Some(page) = console::missing(request.headers(), request.uri()) {
+async fn nothing_here(State(state): State<AdminState>, request: Request) -> Response {
+    if let Some(page) = console::missing(request.headers(), request.uri(), &state) {
         return page;
     }
     Problem::not_found(format!(
@@ -202,12 +215,17 @@ async fn nothing_here(request: Request) -> Response {
     .into_response()
 }
 
-async fn wrong_method(request: Request) -> Problem {
+async fn wrong_method(State(state): State<AdminState>, request: Request) -> Response {
+    let (method, headers, uri) = (request.method(), request.headers(), request.uri());
+    if let Some(page) = console::wrong_method(method, headers, uri, &state) {
+        return page;
+    }
     Problem::method_not_allowed(format!(
         "{} cannot be done to {}; the Allow header says what can",
         request.method(),
         request.uri().path()
     ))
+    .into_response()
 }
 
 /// Where a project's resources are.

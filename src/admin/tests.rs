@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use super::{AdminState, Console, Guard, Readiness, router};
+use super::{AdminState, Console, Guard, Reached, Readiness, router};
 use crate::control::{Control, Options, SessionFacts};
 use crate::fleet::{LogLine, TimelineEvent};
 use crate::store::Store;
@@ -1175,7 +1175,11 @@ const LIMIT: usize = 512 * 1024;
 
 impl Api {
     pub async fn start() -> Api {
-        Api::over(tempfile::tempdir().unwrap()).await
+        Api::reached_by(Reached::PlainHere).await
+    }
+
+    pub async fn reached_by(reached: Reached) -> Api {
+        Api::serve(tempfile::tempdir().unwrap(), reached).await
     }
 
     /// Ends, and starts again on the same folder.
@@ -1193,6 +1197,10 @@ impl Api {
 
     /// A gateway that is started over what another one left.
     async fn over(folder: TempDir) -> Api {
+        Api::serve(folder, Reached::PlainHere).await
+    }
+
+    async fn serve(folder: TempDir, reached: Reached) -> Api {
         let store = Store::open(folder.path()).await.unwrap();
         let options = Options {
             bootstrap_key: Some(KEY.to_owned()),
@@ -1209,6 +1217,7 @@ impl Api {
             max_artifact_bytes: LIMIT as u64,
             readiness: readiness.clone(),
             guard: Guard::default(),
+            reached,
         });
         Api {
             router,

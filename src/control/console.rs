@@ -33,6 +33,18 @@ impl fmt::Debug for OpenedSession {
     }
 }
 
+/// A session that somebody came with, to be asked for again while they stay. Nobody can sign in with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionMark(KeyHash);
+
+impl SessionMark {
+    /// That of the session whose cookie holds this; whether there is one is not said.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(keys::hash(text))
+    }
+}
+
 impl Control {
     /// Signs in to the console with a key.
     ///
@@ -53,8 +65,13 @@ impl Control {
 
     /// The key that a session was opened with, if it is one, and neither it nor the key has ended at `unix_ms`.
     pub fn console_session(&self, text: &str, unix_ms: i64) -> Option<Arc<ApiKey>> {
+        self.marked_session(&SessionMark::of(text), unix_ms)
+    }
+
+    /// The same for a session that was asked for before.
+    pub fn marked_session(&self, SessionMark(hash): &SessionMark, unix_ms: i64) -> Option<Arc<ApiKey>> {
         let view = self.view();
-        let session = view.console_sessions.get(&keys::hash(text))?;
+        let session = view.console_sessions.get(hash)?;
         let key = view.key(session.key)?;
         (unix_ms < session.expires_ms && key.is_live(unix_ms)).then(|| Arc::clone(key))
     }

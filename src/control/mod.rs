@@ -41,7 +41,7 @@ pub use access::DeviceAccess;
 pub use batch::AUDIT_ACTIONS;
 pub use certificates::{CertificateAccess, CertificateRefusal, PresentedCertificate, RemovedCa};
 pub use change::Change;
-pub use console::OpenedSession;
+pub use console::{OpenedSession, SessionMark};
 pub use deployments::Preview;
 pub use devices::{
     CREDENTIALS_OF_A_DEVICE, CreatedCredential, CreatedDevice, DevicePatch, DeviceUpdate, NewCredential,

@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
@@ -49,7 +49,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::fleet::{Digest, KeyId, Role};
 
-pub use visitor::session_key;
+pub use visitor::session_text;
 
 /// What the console remembers of its visitors beside their sessions. Nothing of it outlives the process.
 #[derive(Debug, Clone, Default)]
@@ -131,7 +131,7 @@ impl Console {
 }
 
 /// The console's routes.
-pub fn router() -> Router<AdminState> {
+pub fn router(state: &AdminState) -> Router<AdminState> {
     // Files go below bounds of their own.
     let uploads = Router::new()
         .route("/uploads", get(packages::show).post(upload::to_any))
@@ -190,12 +190,17 @@ pub fn router() -> Router<AdminState> {
         .route("/sign-out", post(sign_in::out))
         .route("/assets/{name}", get(assets::serve))
         .nest(PROJECTS, project)
-        .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(state.clone(), guard))
 }
 
 /// What a browser is shown where there is nothing. `None` for what is no browser.
-pub fn missing(headers: &HeaderMap, uri: &Uri) -> Option<Response> {
-    page::missing(headers, uri).map(guarded)
+pub fn missing(headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Response> {
+    page::missing(headers, uri, state).map(guarded)
+}
+
+/// What a browser is shown that asks for an address as it cannot be asked for. `None` for what is no browser.
+pub fn wrong_method(method: &Method, headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Response> {
+    page::wrong_method(method, headers, uri, state).map(guarded)
 }
 
 /// The address of a project's first page.
@@ -207,10 +212,11 @@ async fn home(State(state): State<AdminState>) -> Redirect {
 }
 
 /// What every answer of the console says to the browser: nothing from elsewhere, nothing inline, in nobody's frame.
-async fn guard(mut request: Request, next: Next) -> Response {
-    let asked = visitor::Asked(request.uri().clone());
-    request.extensions_mut().insert(asked);
-    guarded(next.run(request).await)
+async fn guard(State(state): State<AdminState>, mut request: Request, next: Next) -> Response {
+    let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    request.extensions_mut().insert(visitor::Asked(uri.clone()));
+    let response = next.run(request).await;
+    guarded(page::framed(response, &headers, &uri, &state))
 }
 
 fn guarded(mut response: Response) -> Response {

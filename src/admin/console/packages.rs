@@ -9,7 +9,7 @@ use super::form::{Fields, Form};
 use super::page::{self, Frame, Notice, Refused, Section};
 use super::upload::{Typed, UploadForm};
 use super::visitor::Visitor;
-use super::wrong::Wrong;
+use super::wrong::Wrongs;
 use crate::admin::AdminState;
 use crate::admin::body::Page;
 use crate::admin::problem::{FieldError, Problem};
@@ -28,7 +28,7 @@ struct PackagesPage {
     upload: UploadForm,
     name: String,
     description: String,
-    wrong: Wrong,
+    wrong: Wrongs,
 }
 
 struct PackageRow {
@@ -78,7 +78,7 @@ pub struct Forms {
     upload: Typed,
     name: String,
     description: String,
-    wrong: Wrong,
+    wrong: Wrongs,
 }
 
 impl Forms {
@@ -127,7 +127,7 @@ pub async fn create(State(state): State<AdminState>, form: Form) -> Result<Respo
             let forms = Forms {
                 name: fields.text("name").to_owned(),
                 description: fields.text("description").to_owned(),
-                wrong: Wrong::of(&problem, at).with_fields(&["name", "description"]),
+                wrong: Wrongs::of_or_at(&problem, &["name", "description"], at),
                 ..Forms::default()
             };
             page_with(problem.status(), &visitor, &state, &Fields::default(), &forms)

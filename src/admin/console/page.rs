@@ -1,12 +1,16 @@
 //! The frame around every page, what is answered instead of a page, and the page of an error.
 
+use std::sync::Arc;
+
 use askama::Template;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use tracing::error;
 
 use super::assets;
 use super::show::{Bytes, Count, Time, counted};
+use super::visitor::Visitor;
+use crate::admin::AdminState;
 use crate::admin::problem::{FieldError, Problem};
 use crate::control::ControlError;
 use crate::fleet::{Invalid, Refusal, Role};
@@ -132,6 +136,18 @@ impl Section {
         }
     }
 
+    /// The one that an address is in, whether or not it is a page's; none where it is in none.
+    pub fn of(path: &str) -> Option<Section> {
+        let below = path.strip_prefix("/projects/")?.split_once('/')?.1;
+        match below.split('/').next()? {
+            "deployments" => Some(Section::Cohorts),
+            "uploads" => Some(Section::Packages),
+            first => Section::ALL
+                .into_iter()
+                .find(|section| section.path().strip_prefix('/') == Some(first)),
+        }
+    }
+
     /// Its address, below the project's.
     pub fn path(self) -> &'static str {
         match self {
@@ -233,10 +249,10 @@ impl IntoResponse for Refused {
                     .finish();
                 Redirect::to(&format!("/sign-in?{query}")).into_response()
             }
-            Refused::SignIn { next: None } => refused(&Problem::unauthenticated(
+            Refused::SignIn { next: None } => refused(Problem::unauthenticated(
                 "you are not signed in, or no longer; sign in and try again. Nothing was changed",
             )),
-            Refused::Problem(problem) => refused(&problem),
+            Refused::Problem(problem) => refused(problem),
             Refused::Page(page) => *page,
         }
     }
@@ -259,29 +275,89 @@ impl RefusedPage<'_> {
     }
 }
 
-fn refused(problem: &Problem) -> Response {
+fn refused(problem: Problem) -> Response {
     let status = problem.status();
     let page = RefusedPage {
         status: status.as_u16(),
-        title: status.canonical_reason().unwrap_or("Not done"),
+        title: title(status),
         detail: problem.detail(),
         errors: problem.errors(),
         signed_out: status == StatusCode::UNAUTHORIZED,
+    };
+    let mut response = html_with(status, &page);
+    response.extensions_mut().insert(Told(Arc::new(problem)));
+    response
+}
+
+fn title(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or("Not done")
+}
+
+/// What the page of an answer says is wrong.
+#[derive(Debug, Clone)]
+struct Told(Arc<Problem>);
+
+/// The same to somebody who is signed in: with the way to everywhere else.
+#[derive(Template)]
+#[template(path = "problem.html", config = "src/admin/console/askama.toml")]
+struct ProblemPage<'a> {
+    frame: Frame,
+    status: u16,
+    detail: &'a str,
+    errors: &'a [FieldError],
+}
+
+/// An answer to a request of this address, with the console around it if it says what is wrong and somebody is signed in.
+pub fn framed(mut response: Response, headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Response {
+    let Some(Told(problem)) = response.extensions_mut().remove::<Told>() else {
+        return response;
+    };
+    let Some(visitor) = Visitor::anywhere(headers, uri, state) else {
+        return response;
+    };
+    let status = problem.status();
+    let section = Section::of(uri.path());
+    let page = ProblemPage {
+        frame: visitor.frame(state, section, title(status)),
+        status: status.as_u16(),
+        detail: problem.detail(),
+        errors: problem.errors(),
     };
     html_with(status, &page)
 }
 
 /// What a browser is shown where there is nothing. `None` for what is no browser.
-pub fn missing(headers: &HeaderMap, uri: &Uri) -> Option<Response> {
-    let accepted = headers.get(header::ACCEPT)?.to_str().ok()?;
-    if !accepted.contains("text/html") || uri.path().starts_with("/v1/") {
-        return None;
-    }
-    Some(refused(&Problem::not_found(format!(
-        "there is no page {}",
-        uri.path()
-    ))))
+pub fn missing(headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Response> {
+    let problem = || Problem::not_found(format!("there is no page {}", shown(uri)));
+    is_browser(headers, uri).then(|| framed(refused(problem()), headers, uri, state))
 }
+
+/// What a browser is shown that asks for an address as it cannot be asked for. `None` for what is no browser.
+pub fn wrong_method(method: &Method, headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Response> {
+    let problem = || {
+        Problem::method_not_allowed(match method.is_safe() {
+            true => format!(
+                "there is no page {}: the address is one that forms are sent to. Nothing was done",
+                shown(uri)
+            ),
+            false => format!("{method} cannot be done to {}; nothing was done", shown(uri)),
+        })
+    };
+    is_browser(headers, uri).then(|| framed(refused(problem()), headers, uri, state))
+}
+
+fn is_browser(headers: &HeaderMap, uri: &Uri) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html")) && !uri.path().starts_with("/v1/")
+}
+
+/// A path as it is repeated: not all of one that was made up.
+fn shown(uri: &Uri) -> String {
+    uri.path().chars().take(PATH_CHARS).collect()
+}
+
+/// Longer than the path of any page.
+const PATH_CHARS: usize = 200;
 
 /// A page, answered.
 pub fn html(page: &impl Template) -> Response {

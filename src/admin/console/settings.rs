@@ -10,7 +10,7 @@ use super::form::{Fields, Form};
 use super::page::{self, Frame, Notice, Refused, Section};
 use super::show::{Bytes, counted};
 use super::visitor::Visitor;
-use super::wrong::Wrong;
+use super::wrong::Wrongs;
 use crate::admin::AdminState;
 use crate::admin::devices::cohort_in_body;
 use crate::admin::problem::Problem;
@@ -48,7 +48,7 @@ struct KeyForm {
     name: String,
     role: String,
     days: String,
-    wrong: Wrong,
+    wrong: Wrongs,
 }
 
 struct CaRow {
@@ -68,7 +68,7 @@ struct CaForm {
     pem: String,
     zero_touch: bool,
     cohort: String,
-    wrong: Wrong,
+    wrong: Wrongs,
 }
 
 /// A key just made: its page is the answer to the form, as it is never shown again.
@@ -271,7 +271,7 @@ fn key_refused(
         name: fields.text("name").to_owned(),
         role: fields.text("role").to_owned(),
         days: fields.text("days").to_owned(),
-        wrong: Wrong::of(problem, Some("name")).with_fields(&["name", "role", "days"]),
+        wrong: Wrongs::of_or_at(problem, &["name", "role", "days"], Some("name")),
     };
     again(visitor, state, form, CaForm::default())
 }
@@ -287,7 +287,7 @@ fn ca_refused(
         pem: fields.text("pem").to_owned(),
         zero_touch: fields.given("zeroTouch").is_some(),
         cohort: fields.text("cohort").to_owned(),
-        wrong: Wrong::of(problem, Some("pem")).with_fields(&["caName", "pem", "cohort"]),
+        wrong: Wrongs::of_or_at(problem, &["caName", "pem", "cohort"], Some("pem")),
     };
     again(visitor, state, KeyForm::default(), form)
 }

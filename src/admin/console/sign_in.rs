@@ -1,4 +1,7 @@
 //! Signing in and out: with an API key, or with a link that is good once.
+//!
+//! Who is signed in is sent back here first, with the way on: a browser that did not keep the cookie is told so, and not asked
+//! for the key again as if nothing had been.
 
 use askama::Template;
 use axum::body::Body;
@@ -11,9 +14,9 @@ use super::assets;
 use super::form::{self, Fields, Form};
 use super::page::{self, Refused};
 use super::visitor::{COOKIE, session_key};
-use crate::admin::AdminState;
 use crate::admin::auth::key_of;
 use crate::admin::seats::Holder;
+use crate::admin::{AdminState, Reached};
 use crate::clock;
 use crate::fleet::KeyId;
 
@@ -22,6 +25,17 @@ use crate::fleet::KeyId;
 struct SignInPage {
     next: String,
     wrong: Option<&'static str>,
+    /// The browser has been given a cookie, and comes without.
+    lost: Option<Lost>,
+}
+
+/// Why a cookie does not come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// It is for TLS only, and the browser speaks plain HTTP as far as can be seen.
+    Plain,
+    /// The browser has it, or will not have it.
+    Withheld,
 }
 
 impl SignInPage {
@@ -41,7 +55,15 @@ pub async fn form(
     if session_key(&headers, &state).is_some() {
         return Redirect::to(&next).into_response();
     }
-    page::html(&SignInPage { next, wrong: None })
+    let lost = query.given(SENT).map(|_| {
+        let plain = is_secure(&headers, state.reached) && !came_by_tls(&headers, state.reached);
+        if plain { Lost::Plain } else { Lost::Withheld }
+    });
+    page::html(&SignInPage {
+        next,
+        wrong: None,
+        lost,
+    })
 }
 
 /// `POST /sign-in`.
@@ -58,7 +80,8 @@ pub async fn with_key(
         Ok(key) => key,
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
             let wrong = Some("This key is unknown, revoked or expired.");
-            return Ok(page::html_unprocessable(&SignInPage { next, wrong }));
+            let lost = None;
+            return Ok(page::html_unprocessable(&SignInPage { next, wrong, lost }));
         }
         // Too many wrong ones from the same network.
         Err(problem) => return Err(problem.into()),
@@ -80,6 +103,7 @@ pub async fn with_link(
         return Ok(page::html_unprocessable(&SignInPage {
             next: "/".to_owned(),
             wrong,
+            lost: None,
         }));
     };
     signed_in(&state, &headers, key, "/").await
@@ -108,10 +132,15 @@ async fn signed_in(
     cookie.set_path("/");
     cookie.set_http_only(true);
     cookie.set_same_site(SameSite::Strict);
-    cookie.set_secure(!is_loopback(headers));
+    cookie.set_secure(is_secure(headers, state.reached));
     let left_s = (session.expires_ms - clock::unix_ms()) / 1000;
     cookie.set_max_age(time::Duration::seconds(left_s));
-    Ok((set_cookie(&cookie), Redirect::to(next)).into_response())
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("next", next)
+        .append_pair(SENT, "1")
+        .finish();
+    let back = Redirect::to(&format!("/sign-in?{query}"));
+    Ok((set_cookie(&cookie), back).into_response())
 }
 
 fn set_cookie(cookie: &Cookie<'_>) -> [(header::HeaderName, HeaderValue); 1] {
@@ -120,8 +149,35 @@ fn set_cookie(cookie: &Cookie<'_>) -> [(header::HeaderName, HeaderValue); 1] {
     [(header::SET_COOKIE, value)]
 }
 
-/// Whether the browser speaks to its own machine, where there is no TLS to ask for: not every browser keeps a `Secure`
-/// cookie there.
+/// Whether the browser is to send the cookie over TLS only. It is, wherever that can work:
+///
+/// - On its own machine there is no TLS to ask for, and not every browser keeps a `Secure` cookie there.
+/// - From other machines a listener of this machine alone is reached through something that speaks TLS.
+/// - Where `admin.insecure_plaintext` lets plain HTTP in from anywhere, TLS is asked of those who came by it. Of others it
+///   cannot be: they would not send the cookie, which is as readable on the way as the key that they have just sent.
+///
+/// What a request says of itself decides only about the cookie that is its own answer.
+fn is_secure(headers: &HeaderMap, reached: Reached) -> bool {
+    match reached {
+        Reached::Tls => true,
+        Reached::PlainHere => !is_loopback(headers),
+        Reached::PlainAnywhere => came_by_tls(headers, reached),
+    }
+}
+
+/// Whether the browser spoke TLS, to the gateway or to something before it. A proxy says so (`X-Forwarded-Proto`), or the
+/// browser does: by its `Origin`, or by headers that it sends to addresses it trusts, which are those with TLS and its own
+/// machine (W3C Fetch Metadata, section 2).
+fn came_by_tls(headers: &HeaderMap, reached: Reached) -> bool {
+    let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let forwarded = said("x-forwarded-proto").and_then(|protocols| protocols.split(',').next());
+    reached == Reached::Tls
+        || forwarded.is_some_and(|protocol| protocol.trim().eq_ignore_ascii_case("https"))
+        || said("origin").is_some_and(|origin| origin.starts_with("https://"))
+        || (said("sec-fetch-site").is_some() && !is_loopback(headers))
+}
+
+/// Whether the browser speaks to its own machine.
 fn is_loopback(headers: &HeaderMap) -> bool {
     let host = headers
         .get(header::HOST)
@@ -149,12 +205,45 @@ fn own_path(next: &str) -> String {
     if own { next.to_owned() } else { "/".to_owned() }
 }
 
+/// The field of the address by which a browser comes back that has been given a cookie.
+const SENT: &str = "sent";
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use axum::http::{HeaderMap, header};
+    use axum::http::{HeaderMap, HeaderName, header};
 
-    use super::{is_loopback, own_path};
+    use super::{Reached, is_loopback, is_secure, own_path};
+
+    #[test]
+    fn tls_is_asked_for_wherever_that_can_work() {
+        let here = ("host", "127.0.0.1:8080");
+        let away = ("host", "gateway.example:8080");
+        let proxied = ("x-forwarded-proto", "https");
+        for (reached, headers, secure) in [
+            (Reached::Tls, &[here][..], true),
+            (Reached::Tls, &[away], true),
+            (Reached::PlainHere, &[here], false),
+            (Reached::PlainHere, &[away], true),
+            (Reached::PlainHere, &[away, proxied], true),
+            (Reached::PlainAnywhere, &[here], false),
+            (Reached::PlainAnywhere, &[away], false),
+            (Reached::PlainAnywhere, &[away, proxied], true),
+            (Reached::PlainAnywhere, &[away, ("x-forwarded-proto", "HTTPS, http")], true),
+            (Reached::PlainAnywhere, &[away, ("x-forwarded-proto", "http")], false),
+            (Reached::PlainAnywhere, &[away, ("origin", "https://gateway.example")], true),
+            (Reached::PlainAnywhere, &[away, ("origin", "http://gateway.example")], false),
+            (Reached::PlainAnywhere, &[away, ("origin", "null")], false),
+            (Reached::PlainAnywhere, &[away, ("sec-fetch-site", "same-origin")], true),
+            (Reached::PlainAnywhere, &[here, ("sec-fetch-site", "same-origin")], false),
+        ] {
+            let named = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+            let map = HeaderMap::from_iter(named);
+            assert_eq!(is_secure(&map, reached), secure, "{reached:?} {headers:?}");
+        }
+    }
 
     #[test]
     fn after_signing_in_nobody_is_sent_to_another_site() {

@@ -3,7 +3,10 @@
 mod deploy;
 mod deployment;
 mod desk;
+mod device;
+mod devices;
 mod html;
+mod import;
 mod packages;
 mod pages;
 mod sign_in;
@@ -92,7 +95,25 @@ impl<'a> Browser<'a> {
 
     /// Fills in the form of a page that goes to `action` and sends it, as its first button would. Follows the redirect.
     pub async fn submit(&mut self, page: &Page, action: &str, fields: &[(&str, &str)]) -> Page {
-        let form = page.form(action);
+        self.send(page, page.form(action), None, fields).await
+    }
+
+    /// Fills in the form of a page that has the button with this text, and presses it. Follows the redirect.
+    pub async fn press(&mut self, page: &Page, button: &str, fields: &[(&str, &str)]) -> Page {
+        let (form, pressed) = page.button(button);
+        self.send(page, form, Some(pressed), fields).await
+    }
+
+    async fn send(
+        &mut self,
+        page: &Page,
+        form: &Element,
+        pressed: Option<&Element>,
+        fields: &[(&str, &str)],
+    ) -> Page {
+        let own = page.address.split('?').next().unwrap();
+        let action = form.attribute("action").unwrap_or(own);
+        let action = action.split('#').next().unwrap();
         let mut sent: Vec<(String, String)> = form_fields(form)
             .into_iter()
             .filter(|(name, _)| !fields.iter().any(|(given, _)| given == name))
@@ -111,11 +132,15 @@ impl<'a> Browser<'a> {
             );
             sent.push(((*name).to_owned(), (*value).to_owned()));
         }
+        if let Some(name) = pressed.and_then(|button| button.attribute("name")) {
+            let value = pressed.and_then(|button| button.attribute("value"));
+            sent.push((name.to_owned(), value.unwrap_or_default().to_owned()));
+        }
         let sent: Vec<(&str, &str)> = sent
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
-        if form.attribute("method") == Some("get") {
+        if form.attribute("method") != Some("post") {
             let query = form_urlencoded::Serializer::new(String::new())
                 .extend_pairs(sent)
                 .finish();
@@ -136,6 +161,51 @@ impl<'a> Browser<'a> {
         fields: &[(&str, &str)],
         headers: &[(&str, &str)],
     ) -> Page {
+        let form = "application/x-www-form-urlencoded";
+        let (kind, body) = match method {
+            "POST" => {
+                let mut body = form_urlencoded::Serializer::new(String::new());
+                (form, body.extend_pairs(fields).finish().into_bytes())
+            }
+            _ => ("", Vec::new()),
+        };
+        self.call(method, address, headers, kind, body).await
+    }
+
+    /// One request with a form that has a file, with the token of the session; a redirect is not followed.
+    pub async fn ask_with_file(
+        &mut self,
+        address: &str,
+        fields: &[(&str, &str)],
+        (name, file): (&str, &[u8]),
+    ) -> Page {
+        let csrf = self.csrf.clone();
+        let mut body = Vec::new();
+        for (field, value) in [&[("csrf", csrf.as_str())], fields].concat() {
+            let part = format!(
+                "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{field}\"\r\n\r\n{value}\r\n"
+            );
+            body.extend_from_slice(part.as_bytes());
+        }
+        let head = format!(
+            "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             content-type: application/octet-stream\r\n\r\n"
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(file);
+        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        self.call("POST", address, &[SAME_ORIGIN], &kind, body).await
+    }
+
+    async fn call(
+        &mut self,
+        method: &str,
+        address: &str,
+        headers: &[(&str, &str)],
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Page {
         let mut request = Request::builder()
             .method(method)
             .uri(address)
@@ -147,14 +217,9 @@ impl<'a> Browser<'a> {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = if method == "POST" {
-            request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-            form_urlencoded::Serializer::new(String::new())
-                .extend_pairs(fields)
-                .finish()
-        } else {
-            String::new()
-        };
+        if !kind.is_empty() {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
         let request = request.body(Body::from(body)).unwrap();
         let answer = self.api.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = answer.into_parts();
@@ -242,6 +307,50 @@ impl Page {
         found.unwrap_or_else(|| panic!("{} has no form {action}: {}", self.address, self.text()))
     }
 
+    /// The button with this text, or of which this is the label, and its form.
+    pub fn button(&self, text: &str) -> (&Element, &Element) {
+        for form in self.root.all("form") {
+            let mut buttons = form.all("button").into_iter();
+            let named = buttons
+                .find(|button| button.text() == text || button.attribute("aria-label") == Some(text));
+            if let Some(button) = named {
+                return (form, button);
+            }
+        }
+        panic!("{} has no button {text:?}: {}", self.address, self.text());
+    }
+
+    /// The texts of its buttons, but for the one that signs out.
+    pub fn buttons(&self) -> Vec<String> {
+        let buttons = self.root.all("button").into_iter();
+        let texts = buttons.map(|button| button.text()).filter(|text| text != "Sign out");
+        texts.filter(|text| !text.is_empty()).collect()
+    }
+
+    /// What stands in the field with this id.
+    pub fn value(&self, id: &str) -> String {
+        let field = self.part(id);
+        match field.name() {
+            "select" => {
+                let options = field.all("option");
+                let chosen = options
+                    .iter()
+                    .find(|option| option.attribute("selected").is_some());
+                let value = chosen.and_then(|option| option.attribute("value"));
+                value.unwrap_or_default().to_owned()
+            }
+            "textarea" => field.text(),
+            _ => field.attribute("value").unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// What is wrong with the field with this id, where the field itself points to it.
+    pub fn wrong(&self, id: &str) -> String {
+        let field = self.part(id);
+        assert_eq!(field.attribute("aria-invalid"), Some("true"), "{id}: {}", self.text());
+        self.part(field.attribute("aria-describedby").unwrap()).text()
+    }
+
     /// Whether it has a form that goes to `action`.
     pub fn has_form(&self, action: &str) -> bool {
         self.root
@@ -315,3 +424,4 @@ fn form_fields(form: &Element) -> Vec<(String, String)> {
 /// What a browser says of a form of the same address.
 pub const SAME_ORIGIN: (&str, &str) = ("sec-fetch-site", "same-origin");
 const REDIRECTS: usize = 5;
+const BOUNDARY: &str = "a-boundary-of-the-tests";

@@ -17,7 +17,7 @@ use super::page::{Notice, Refused};
 use super::parts::{self, TakeFile};
 use super::show::Bytes;
 use super::visitor::Visitor;
-use super::wrong::Wrong;
+use super::wrong::Wrongs;
 use super::{package, packages};
 use crate::admin::AdminState;
 use crate::admin::body::announced;
@@ -47,7 +47,7 @@ pub struct UploadForm {
     /// The largest file.
     pub limit: u64,
     /// What is wrong.
-    pub wrong: Wrong,
+    pub wrong: Wrongs,
 }
 
 impl UploadForm {
@@ -91,7 +91,7 @@ impl UploadForm {
 pub struct Typed {
     package: String,
     version: String,
-    wrong: Wrong,
+    wrong: Wrongs,
 }
 
 /// `POST /projects/{project}/uploads`: to any package; one that is missing is made.
@@ -243,7 +243,7 @@ async fn take(
             // What the form is not to blame for.
             _ => None,
         };
-        let wrong = Wrong::of(&problem, field).with_fields(&["package", "version", "file"]);
+        let wrong = Wrongs::of_or_at(&problem, &["package", "version", "file"], field);
         let typed = Typed {
             package: fields.text("package").to_owned(),
             version: fields.text("version").to_owned(),

@@ -45,7 +45,12 @@ impl Visitor {
     }
 
     /// The frame of a page.
-    pub fn frame(&self, state: &AdminState, section: Section, title: impl Into<String>) -> Frame {
+    pub fn frame(
+        &self,
+        state: &AdminState,
+        section: impl Into<Option<Section>>,
+        title: impl Into<String>,
+    ) -> Frame {
         let notices = if self.live {
             Vec::new()
         } else {
@@ -53,7 +58,7 @@ impl Visitor {
         };
         Frame {
             title: title.into(),
-            section: Some(section),
+            section: section.into(),
             project: self.project_name.clone(),
             who: self.key.name.to_string(),
             role: self.key.role,
@@ -107,6 +112,26 @@ impl Visitor {
 
     fn session_hash(&self) -> Digest {
         Digest::of(self.session.as_bytes())
+    }
+}
+
+impl Visitor {
+    /// Whoever is signed in, at an address that may be none: in the project that it names, or else in the default one.
+    pub fn anywhere(headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Visitor> {
+        let session = session_text(headers)?;
+        let key = state.control.console_session(&session, clock::unix_ms())?;
+        let view = state.control.view();
+        let mut segments = uri.path().split('/').skip(1);
+        let named = segments.next().filter(|first| *first == "projects");
+        let named = named.and_then(|_| view.find_project(segments.next()?));
+        let project = named.unwrap_or_else(|| view.default_project());
+        Some(Visitor {
+            key,
+            project: project.id,
+            project_name: project.name.to_string(),
+            session,
+            live: headers.contains_key(LIVE),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 // Keeps an open page up to date, and adds what only a script can. Every page works without it.
 //
 // 1. Live: the gateway says that something moved (server-sent events); the page is read again, twice a second at most, and
-//    every part with `data-live` and an id is brought up to date in place.
+//    every part with `data-live` and an id is brought up to date in place. A page on which there is nothing yet is one such part.
 // 2. Nothing jumps: while the pointer or the keyboard is in a list, rows change but keep their places; what is new waits.
 // 3. Times grow older by themselves; copy buttons; rows chosen all at once.
 'use strict';
@@ -59,12 +59,21 @@
         say('reconnecting', 'Signed out. Reload to sign in');
         return;
       }
+      if (answer.status === 404) {
+        gone = true;
+        say('reconnecting', 'What this page shows is gone. Reload to see what is known');
+        return;
+      }
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
       waits = false;
       for (const part of parts()) {
-        const next = page.getElementById(part.id);
-        if (next) renew(part, next);
+        if (!part.isConnected) continue;
+        let [old, next] = [part, page.getElementById(part.id)];
+        // It is not on the page any more: what it was a part of is another now.
+        while (!next && (old = old.parentElement?.closest('[id]'))) next = page.getElementById(old.id);
+        if (next && typing(old)) wanted = true;
+        else if (next) renew(old, next);
       }
       freshAt = Date.now();
       ready(document);
@@ -83,6 +92,12 @@
     if (timer || reading || gone || document.hidden) return;
     const again = connected ? pause : 2000;
     timer = setTimeout(() => { timer = 0; read(); }, Math.max(0, readAt + again - Date.now()));
+  };
+
+  // Somebody types into a form that may be gone from the page when there is something to show on it.
+  const typing = (element) => {
+    const field = document.activeElement;
+    return element.matches('.whole, #main') && element.contains(field) && field.matches('input, textarea, select') && field.value !== '';
   };
 
   const held = (element) => element.matches(':hover') || element.contains(document.activeElement);
@@ -141,7 +156,7 @@
         tell();
         if (stream.readyState !== EventSource.CLOSED) return;
         // Refused, and not to be tried again by the browser itself: signed out, or the gateway is not there yet.
-        setTimeout(source, 3000);
+        setTimeout(() => { if (!gone) source(); }, 3000);
         soon();
       };
       // Two a second at most, whatever has moved.

@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::super::form::Form;
 use super::super::page::{Notice, Refused};
+use super::super::wrong::Wrongs;
 use super::show::{self, Typed};
-use super::wrong::Wrongs;
 use crate::admin::AdminState;
 use crate::admin::problem::{FieldError, Problem};
 use crate::control::{ControlError, DevicePatch};

@@ -5,6 +5,8 @@
 //! 3. What is confirmed is looked at again, whole: a sequence number that would fall for somebody, of which nothing was said,
 //!    brings the page back. Then it is done, whether somebody waits for it or not.
 
+use std::collections::HashSet;
+
 use askama::Template;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
@@ -14,10 +16,10 @@ use super::super::form::{Fields, Form};
 use super::super::page::{self, Frame, Notice, Refused, Section};
 use super::super::show::{Bytes, Count, counted};
 use super::super::visitor::Visitor;
-use super::wrong::Wrongs;
+use super::super::wrong::Wrongs;
 use super::{CHOICES, CohortChoice, Sieve, cohort_choices, list_path};
 use crate::admin::AdminState;
-use crate::admin::bulk::{Devices, Done, Order};
+use crate::admin::bulk::{DEVICES_NAMED, Devices, Done, Order};
 use crate::admin::problem::{FieldError, Problem};
 use crate::control::{DevicePatch, DeviceQuery, MovePreview};
 use crate::fleet::{DeviceId, Project, Role, SequenceGoesBack, Tag};
@@ -53,6 +55,7 @@ struct ChangePage {
     /// Which devices, in words.
     words: Vec<(&'static str, String)>,
     names: Vec<String>,
+    more_names: u64,
     cohorts: Vec<CohortChoice>,
     cohort_is_typed: bool,
     follows: Option<Follows>,
@@ -101,7 +104,14 @@ pub async fn carry_out(State(state): State<AdminState>, form: Form) -> Result<Re
         return show(&visitor, &state, asked, StatusCode::UNPROCESSABLE_ENTITY).await;
     };
     order.patch.allow_sequence_back = fields.given("allow-back").is_some();
-    let (preview, ids) = order.look(&state).await?;
+    let (preview, ids) = match order.look(&state).await {
+        Ok(looked) => looked,
+        // Something that was chosen is gone meanwhile: the page comes back and says what.
+        Err(problem) if problem.status().is_client_error() => {
+            return show(&visitor, &state, asked, StatusCode::UNPROCESSABLE_ENTITY).await;
+        }
+        Err(problem) => return Err(problem.into()),
+    };
     if !preview.back.is_empty() && !order.patch.allow_sequence_back {
         return show(&visitor, &state, asked, StatusCode::CONFLICT).await;
     }
@@ -130,9 +140,14 @@ pub async fn carry_out(State(state): State<AdminState>, form: Form) -> Result<Re
 async fn show(
     visitor: &Visitor,
     state: &AdminState,
-    asked: Asked,
+    mut asked: Asked,
     status: StatusCode,
 ) -> Result<Response, Refused> {
+    let names = asked.names(visitor, state).await?;
+    let mut wrong = Wrongs::default();
+    if let Some(gone) = asked.leave_out_gone(&names) {
+        wrong.and(Wrongs::at_field("", gone));
+    }
     let frame = visitor.frame(state, Section::Devices, asked.action.title());
     let (order, words, cohorts, cohort_is_typed) = {
         let view = state.control.view();
@@ -145,23 +160,24 @@ async fn show(
         )
     };
     let mut page = ChangePage {
-        names: asked.names(visitor, state).await?,
+        more_names: names.len().saturating_sub(NAMES_SHOWN) as u64,
+        names: names.into_iter().take(NAMES_SHOWN).map(|(_, name)| name).collect(),
         words,
         cohorts,
         cohort_is_typed,
         cancel: list_path(visitor, &asked.sieve),
         asked,
         frame,
-        wrong: Wrongs::default(),
+        wrong,
         follows: None,
     };
     match order {
         Ok(None) => {}
         Ok(Some(order)) => match order.look_at(state, LOOKED_AT).await {
             Ok((preview, _, more)) => page.follows = Some(page.asked.follows(visitor, preview, more)),
-            Err(problem) => page.wrong = Wrongs::of(&problem, &[]),
+            Err(problem) => page.wrong.and(Wrongs::of(&problem, &[])),
         },
-        Err(wrong) => page.wrong = wrong,
+        Err(wrong) => page.wrong.and(wrong),
     }
     Ok(match page.wrong.is_empty() {
         true => page::html_with(status, &page),
@@ -217,7 +233,8 @@ impl Asked {
                 let query = self.sieve.query(project);
                 Devices::Found(Box::new(query.map_err(|problem| Wrongs::of(&problem, &[]))?))
             }
-            false => Devices::Named(self.named.clone()),
+            false => Devices::named(self.named.clone(), "all that a filter finds")
+                .map_err(|problem| Wrongs::of(&problem, &[]))?,
         };
         Ok(Some(Order {
             project: visitor.project,
@@ -226,23 +243,48 @@ impl Asked {
         }))
     }
 
-    /// The names of those that were chosen one by one.
-    async fn names(&self, visitor: &Visitor, state: &AdminState) -> Result<Vec<String>, Refused> {
+    /// Those that were chosen one by one and are there, with their names.
+    async fn names(
+        &self,
+        visitor: &Visitor,
+        state: &AdminState,
+    ) -> Result<Vec<(DeviceId, String)>, Refused> {
         let ids: Vec<DeviceId> = self.named.iter().filter_map(|text| text.parse().ok()).collect();
-        if self.all || ids.is_empty() {
+        if self.all || ids.is_empty() || ids.len() > DEVICES_NAMED {
             return Ok(Vec::new());
         }
         let query = DeviceQuery {
             among: Some(ids),
-            limit: NAMES_SHOWN,
+            limit: DEVICES_NAMED,
             ..DeviceQuery::default()
         };
         let found = state.control.devices(visitor.project, &query).await?;
-        Ok(found
-            .devices
-            .iter()
-            .map(|record| record.device.name.to_string())
+        let devices = found.devices.iter().map(|record| &record.device);
+        Ok(devices
+            .map(|device| (device.id, device.name.to_string()))
             .collect())
+    }
+
+    /// Leaves out those of the chosen that are there no more, and says which, so that the rest can be done.
+    fn leave_out_gone(&mut self, there: &[(DeviceId, String)]) -> Option<String> {
+        if self.all || self.named.len() > DEVICES_NAMED {
+            return None;
+        }
+        let there: HashSet<DeviceId> = there.iter().map(|(id, _)| *id).collect();
+        let is_gone = |text: &String| text.parse().is_ok_and(|id: DeviceId| !there.contains(&id));
+        let gone: Vec<String> = self.named.extract_if(.., |text| is_gone(text)).collect();
+        let (first, more) = gone.split_at(gone.len().min(REFUSED_SHOWN));
+        let more = match more.len() as u64 {
+            0 => String::new(),
+            more => format!(" and {} more", Count(more)),
+        };
+        (!gone.is_empty()).then(|| {
+            format!(
+                "{} chosen and there no more: {}{more}. Left out below. Nothing was changed yet.",
+                counted(gone.len() as u64, "device was", "devices were"),
+                first.join(", ")
+            )
+        })
     }
 
     fn follows(&self, visitor: &Visitor, preview: MovePreview, more: bool) -> Follows {
@@ -526,8 +568,3 @@ const LOOKED_AT: usize = 3000;
 const NAMES_SHOWN: usize = 50;
 /// Refused devices that are named.
 const REFUSED_SHOWN: usize = 5;
-
-#[cfg(test)]
-#[path = "change_tests.rs"]
-#[allow(clippy::unwrap_used)]
-mod tests;

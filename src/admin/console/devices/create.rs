@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::super::form::{Fields, Form};
 use super::super::page::{self, Frame, Notice, Refused, Section};
 use super::super::visitor::Visitor;
-use super::wrong::Wrongs;
+use super::super::wrong::Wrongs;
 use super::{CHOICES, CohortChoice, cohort_choices, keys};
 use crate::admin::AdminState;
 use crate::admin::problem::{FieldError, Problem};

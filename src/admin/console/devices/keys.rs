@@ -6,8 +6,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::super::form::{Fields, Form};
 use super::super::page::{Notice, Refused};
+use super::super::show::visible;
+use super::super::wrong::Wrongs;
 use super::show::{self, Typed};
-use super::wrong::Wrongs;
 use crate::admin::AdminState;
 use crate::admin::devices::{Credential, CredentialKind};
 use crate::admin::problem::Problem;
@@ -71,12 +72,16 @@ pub async fn retire(
     let visitor = form.visitor;
     let actor = visitor.may(Role::Deploy)?;
     let record = show::find(&visitor, &state, &named).await?;
-    let id: CredentialId = credential.parse().map_err(|_| {
-        Problem::not_found(format!(
-            "device {:?} has no credential {credential:?}",
-            record.device.name
-        ))
-    })?;
+    let its = |id: &CredentialId| record.credentials.iter().any(|credential| credential.id == *id);
+    let Some(id) = credential.parse().ok().filter(its) else {
+        let named: String = credential.chars().take(NAMED_CHARS).collect();
+        let gone = format!(
+            "The credential {:?} is not there any more: it was retired already, or never was this device’s. Nothing was changed.",
+            visible(&named)
+        );
+        let (typed, wrong) = (Typed::default(), Wrongs::at_field("", gone));
+        return show::again(&visitor, &state, record, typed, wrong, StatusCode::NOT_FOUND).await;
+    };
     state
         .control
         .remove_credential(&actor, visitor.project, record.device.id, id)
@@ -130,3 +135,6 @@ fn of_kind(fields: &Fields, kind: CredentialKind) -> Result<NewCredential, Probl
     };
     credential.checked("")
 }
+
+/// How much of an unknown credential's id a page repeats.
+const NAMED_CHARS: usize = 40;

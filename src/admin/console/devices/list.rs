@@ -11,7 +11,7 @@ use super::super::form::Fields;
 use super::super::page::{self, Frame, Refused, Section};
 use super::super::show::visible;
 use super::super::visitor::Visitor;
-use super::wrong::Wrongs;
+use super::super::wrong::Wrongs;
 use super::{CHOICES, CohortChoice, NO_COHORT, Sieve, cohort_choices};
 use crate::admin::AdminState;
 use crate::admin::body::Page;

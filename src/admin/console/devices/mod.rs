@@ -4,7 +4,6 @@
 //! 2. [`change`]: what will follow for those that were chosen, and then that.
 //! 3. [`create`] one, or [`import`] many from a file; [`once`]: what is shown of that only once.
 //! 4. [`show`]: a device, with its [`timeline`]; [`act`]: what its buttons do; [`keys`]: its credentials.
-//! 5. [`wrong`]: what is wrong with a form, at its fields.
 
 mod act;
 mod change;
@@ -15,7 +14,6 @@ mod list;
 mod once;
 mod show;
 mod timeline;
-mod wrong;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

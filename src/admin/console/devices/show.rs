@@ -13,9 +13,9 @@ use super::super::form::Fields;
 use super::super::page::{self, Frame, Refused, Section};
 use super::super::show::{percent, visible};
 use super::super::visitor::Visitor;
+use super::super::wrong::Wrongs;
 use super::once::MadeKey;
 use super::timeline::Timeline;
-use super::wrong::Wrongs;
 use crate::admin::{AdminState, devices};
 use crate::control::{DeviceRecord, FailureRecord};
 use crate::fleet::{

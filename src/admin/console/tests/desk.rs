@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, Request, header};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::admin::{AdminState, Console, Guard, Readiness, router};
+use crate::admin::{AdminState, Console, Guard, Reached, Readiness, router};
 use crate::control::{Control, Options};
 use crate::fleet::{Actor, KeyName, Project, ProjectId, Role};
 use crate::store::Store;
@@ -34,6 +34,7 @@ impl Desk {
         readiness.set(true);
         let router = router(AdminState {
             guard: Guard::default(),
+            reached: Reached::PlainHere,
             console: Console::default(),
             control: control.clone(),
             metrics: install_metrics(),

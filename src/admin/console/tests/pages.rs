@@ -320,3 +320,126 @@ async fn the_audit_tells_who_did_what_and_filters_in_its_address() {
         .expect(200);
     seen.says("Nothing matches the filter");
 }
+
+#[tokio::test]
+async fn an_open_page_on_which_there_is_nothing_comes_alive_with_the_first_thing() {
+    let api = Api::start().await;
+    let cohort = api.post("cohorts", &json!({"name": "first"})).await.expect(201);
+    let cohort = format!("{P}/cohorts/{}", cohort["id"].as_str().unwrap());
+    let mut admin = Browser::signed_in(&api, "admin").await;
+    let mut reader = Browser::signed_in(&api, "read").await;
+    let addresses = [
+        P.to_owned(),
+        format!("{P}/packages"),
+        format!("{P}/devices"),
+        format!("{P}/devices?tag=blue"),
+        cohort.clone(),
+        format!("{cohort}/devices"),
+        format!("{cohort}/progress"),
+    ];
+    let mut open = Vec::new();
+    for address in &addresses {
+        open.push((admin.get(address).await.expect(200), reader.get(address).await.expect(200)));
+    }
+    api.artifact("payload", "1.0.0", 64).await;
+    let device = json!({"name": "lamp-1", "cohort": "first", "tags": ["blue"]});
+    api.post("devices", &device).await.expect(201);
+    let order = json!({"name": "the rollout", "artifacts": [{"package": "payload", "version": "1.0.0"}]});
+    api.post("cohorts/first/deployments", &order).await.expect(201);
+    let mut counts = api.control.counts();
+    for _ in 0..2 {
+        counts.changed().await.unwrap();
+    }
+    let rows = ["the rollout", "payload", "lamp-1", "lamp-1", "the rollout", "lamp-1", "the rollout"];
+    for ((address, row), before) in addresses.iter().zip(rows).zip(&open) {
+        for (browser, before) in [(&mut admin, &before.0), (&mut reader, &before.1)] {
+            let now = browser.get(address).await.expect(200);
+            assert!(now.part("main").text().contains(row), "{row}: {}", now.text());
+            before.does_not_say(row);
+            assert!(comes_alive(before, &now, row), "{address} stays as it is: {}", before.text());
+        }
+    }
+
+    // The list of cohorts, before there is one and after.
+    let api = Api::start().await;
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    let cohorts = format!("{P}/cohorts");
+    let before = browser.get(&cohorts).await.expect(200);
+    api.post("cohorts", &json!({"name": "lamps"})).await.expect(201);
+    let now = browser.get(&cohorts).await.expect(200);
+    assert!(comes_alive(&before, &now, "lamps"));
+    let whole = now.part("whole").attribute("data-live");
+    assert_eq!(whole, None, "what is typed into the search is nobody's to renew");
+}
+
+/// Whether the script would put what is read in `row` on the page: it is in a part of the page after, by the id that a live
+/// part of the page before has.
+fn comes_alive(before: &Page, now: &Page, row: &str) -> bool {
+    let parts = before.root.descendants().into_iter();
+    let live = parts.filter(|part| part.attribute("data-live").is_some());
+    let ids = live.filter_map(|part| part.attribute("id"));
+    let next = ids.filter_map(|id| now.root.by_id(id));
+    next.into_iter().any(|part| part.text().contains(row))
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_in_a_page_with_the_way_back() {
+    let api = Api::start().await;
+    let (cohort, _) = furnished(&api).await;
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    let longest = "x".repeat(5000);
+    for (address, said, back) in [
+        (format!("{P}/nothing"), "there is no page /projects/default/nothing", None),
+        ("/nothing/at/all".to_owned(), "there is no page /nothing/at/all", None),
+        (format!("{P}/{longest}"), "there is no page", None),
+        (format!("{P}/cohorts/coh_999"), "coh_999", Some(("Cohorts", "/cohorts"))),
+        (format!("{P}/cohorts/coh_999/deploy"), "coh_999", Some(("Cohorts", "/cohorts"))),
+        (format!("{P}/cohorts/{cohort}/nowhere"), "there is no page", Some(("Cohorts", "/cohorts"))),
+        (format!("{P}/deployments/dep_999"), "dep_999", Some(("Cohorts", "/cohorts"))),
+        (format!("{P}/packages/lost"), "lost", Some(("Packages", "/packages"))),
+        (format!("{P}/devices/dev_999"), "dev_999", Some(("Devices", "/devices"))),
+        (format!("{P}/devices/import/7"), "no longer kept", Some(("Devices", "/devices"))),
+        (format!("{P}/packages/%3Cscript%3Ealert(1)%3C%2Fscript%3E"), "alert(1)", None),
+        ("/projects/elsewhere/cohorts".to_owned(), "elsewhere", None),
+    ] {
+        let page = browser.get(&address).await.expect(404);
+        page.says(said);
+        assert!(page.html.len() < 20_000, "{address}");
+        assert!(!page.html.contains("<script>alert"), "{}", page.html);
+        let main = page.part("main");
+        assert!(!main.all("a").is_empty(), "{address} has a way back");
+        assert_eq!(page.links("Devices")[0], format!("{P}/devices"), "the navigation is there");
+        if let Some((text, below)) = back {
+            let links = main.all("a");
+            let back = links.iter().find(|link| link.attribute("href") == Some(&format!("{P}{below}")));
+            assert!(back.is_some(), "{address}: {text}: {}", page.text());
+        }
+        let head = browser.ask("HEAD", &address, &[], &[]).await.expect(404);
+        assert_eq!(head.html, "", "{address}");
+    }
+    // What only forms are sent to is no page, and looking does nothing.
+    for address in ["/sign-out".to_owned(), format!("{P}/devices/lamp-1/push")] {
+        let page = browser.get(&address).await.expect(405);
+        page.says("the address is one that forms are sent to. Nothing was done");
+        assert!(page.headers.contains_key("allow"));
+        assert_eq!(page.links("To the overview"), [P]);
+    }
+    let wrong = browser.ask("POST", &format!("{P}/audit"), &[], &[SAME_ORIGIN]).await;
+    wrong.expect(405).says("POST cannot be done to /projects/default/audit");
+    for address in [P.to_owned(), format!("{P}/devices"), "/sign-in".to_owned()] {
+        let head = browser.ask("HEAD", &address, &[], &[]).await;
+        assert!([200, 303].contains(&head.status), "{address}");
+        assert_eq!(head.html, "", "{address}");
+    }
+    // Who is not signed in is shown no navigation, and the API answers as ever.
+    let page = Browser::new(&api).get("/nothing").await.expect(404);
+    assert_eq!(page.links("To the overview"), ["/"]);
+    assert!(page.links("Devices").is_empty());
+    let problem = browser.get("/v1/projects/default/nothing").await.expect(404);
+    assert!(problem.html.starts_with('{'), "{}", problem.html);
+    // What a role may not do is said in the same way.
+    let mut reader = Browser::signed_in(&api, "read").await;
+    let page = reader.get(&format!("{P}/cohorts/{cohort}/deploy")).await.expect(403);
+    page.says("this needs deploy");
+    assert_eq!(page.links("Devices")[0], format!("{P}/devices"));
+}

@@ -4,7 +4,7 @@ use axum::http::header;
 use serde_json::{Value, json};
 
 use super::{Api, Browser, KEY, Page, SAME_ORIGIN};
-use crate::admin::Console;
+use crate::admin::{Console, Reached};
 use crate::fleet::{Actor, KeyName, Role};
 
 const HOME: &str = "/projects/default";
@@ -93,6 +93,48 @@ async fn the_cookie_is_for_this_site_and_for_no_script_and_goes_without_tls_on_l
         assert!((12 * 3600 - 60..=12 * 3600).contains(&age), "{cookie}");
         assert!(!cookie.contains(KEY), "{cookie}");
     }
+}
+
+#[tokio::test]
+async fn a_browser_that_does_not_send_the_cookie_back_is_told_so_and_not_asked_again_in_silence() {
+    let says = "your browser did not send back the cookie";
+    let by_tls = "Open the console by https://";
+    let proxied = ("x-forwarded-proto", "https");
+    for (reached, host, header, secure, said) in [
+        // A proxy without TLS before a listener of this machine: the cookie is for TLS, and does not come back.
+        (Reached::PlainHere, "gateway.example", SAME_ORIGIN, true, "allow cookies"),
+        (Reached::PlainHere, "gateway.example", ("x", "y"), true, by_tls),
+        (Reached::PlainAnywhere, "gateway.example", ("x", "y"), false, "allow cookies"),
+        (Reached::PlainAnywhere, "gateway.example", proxied, true, "allow cookies"),
+        (Reached::Tls, "gateway.example", ("x", "y"), true, "allow cookies"),
+        (Reached::PlainHere, "localhost:8080", ("x", "y"), false, "allow cookies"),
+    ] {
+        let api = Api::reached_by(reached).await;
+        let mut browser = Browser::new(&api);
+        browser.host = host;
+        let fields = [("key", KEY), ("next", "/projects/default/audit?actor=a%26b")];
+        let answer = browser.ask("POST", "/sign-in", &fields, &[header]).await;
+        let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
+        assert_eq!(cookie.contains("; Secure"), secure, "{reached:?} {host}: {cookie}");
+        let to = answer.redirect().unwrap();
+        let kept = browser.get(&to).await.expect(200);
+        assert_eq!(kept.address, "/projects/default/audit?actor=a%26b");
+
+        browser.cookie = None;
+        let page = browser.ask("GET", &to, &[], &[header]).await.expect(200);
+        page.says(says);
+        page.says(said);
+        let again = browser
+            .submit(&page, "/sign-in", &[("key", "a-wrong-key-12345")])
+            .await
+            .expect(422);
+        again.does_not_say(says);
+        let link = page.links("Go on");
+        assert!(link.iter().all(|link| link == "/projects/default/audit?actor=a%26b"));
+    }
+    let api = Api::start().await;
+    let page = Browser::new(&api).get("/sign-in?next=%2F").await.expect(200);
+    page.does_not_say(says);
 }
 
 #[tokio::test]
