@@ -212,7 +212,7 @@ fn the_gateways_certificate_is_replaced_while_it_runs_and_sessions_go_on() {
         server.metric_where("tessera_server_certificate_reads_total", &label)
     };
     assert_eq!(reads("taken_up"), 1.0);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let until_s = server.metric_where(
         "tessera_server_certificate_expiry_timestamp_seconds",
         "\"devices\"",

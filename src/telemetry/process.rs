@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 use std::fs;
+use std::sync::LazyLock;
 
 use super::event::FIGURES;
 
@@ -19,7 +20,7 @@ pub fn write_figures(out: &mut String) {
         }
     });
     build(out, concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), &1);
-    if let Some(seconds) = start_time() {
+    if let Some(seconds) = *STARTED {
         start(out, "", &seconds);
     }
     if let Some(kilobytes) = status_field("VmRSS:") {
@@ -49,6 +50,9 @@ fn cpu_seconds() -> Option<f64> {
     // User and system time.
     Some((stat_field(14)? + stat_field(15)?) / TICKS_PER_SECOND)
 }
+
+/// Read once: where clocks are set, the kernel changes its mind about when it was booted, and nobody was started again.
+static STARTED: LazyLock<Option<f64>> = LazyLock::new(start_time);
 
 /// The kernel counts from when it was booted.
 fn start_time() -> Option<f64> {

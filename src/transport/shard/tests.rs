@@ -239,10 +239,17 @@ fn a_notification_is_timed_from_the_change_it_tells_of_until_it_is_sent_and_unti
     world.pass(Duration::from_millis(500));
     change_and_answer(&mut world, 4, Duration::from_secs(4));
 
-    // Nothing to tell, and then somebody who does not answer: of these nobody knows how long it took.
+    // Nothing to tell, and then a device that is silent for an hour: nobody's delay, though it is told when it is heard again.
     world.publish(4);
     world.publish(5);
     world.pass(Duration::from_secs(3600));
+    while world.device(1).told().is_some() {}
+    world.device(1).request(Code::GET, "version", None, None);
+    world.settle();
+    let told = std::iter::from_fn(|| world.device(1).told()).last().unwrap();
+    assert_eq!(told.kind, MessageKind::Confirmable);
+    world.device(1).acknowledge(told.mid);
+    world.settle();
     world.shards[0].tally.flush();
 
     let text = counted.render();
