@@ -120,6 +120,9 @@ impl Gateway {
         // Before they are read: a change from then on is noticed.
         let shown = files.as_ref().map(CertificateFiles::stamps);
         let certificate = files.as_ref().map(CertificateFiles::read).transpose()?;
+        if let Some(certificate) = &certificate {
+            certificate::show(certificate);
+        }
         let tls_files = TlsFiles::of(&config.admin);
         let tls_shown = tls_files.as_ref().map(TlsFiles::stamps);
         let tls = tls_files.as_ref().map(TlsFiles::read).transpose()?.map(Tls::new);

@@ -212,6 +212,13 @@ fn the_gateways_certificate_is_replaced_while_it_runs_and_sessions_go_on() {
         server.metric_where("tessera_server_certificate_reads_total", &label)
     };
     assert_eq!(reads("taken_up"), 1.0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let until_s = server.metric_where(
+        "tessera_server_certificate_expiry_timestamp_seconds",
+        "\"devices\"",
+    );
+    let days_left = (until_s - now.unwrap().as_secs_f64()) / 86_400.0;
+    assert_eq!(days_left.round(), 30.0, "what openssl gives");
 
     // A key that is none of that certificate's.
     fs::copy(pki.path("gateway-1.key"), pki.path("own.key")).unwrap();

@@ -177,7 +177,20 @@ fn a_certificate_that_has_changed_is_shown_without_a_restart_and_a_broken_one_is
             .contains("tessera_server_certificate_reads_total{result=\"refused\"} 1")
             .then_some(())
     });
-    let renewed = issue(&next);
+    let days_left = |gateway: &Gateway| {
+        let metrics = gateway.metrics();
+        let name = "tessera_server_certificate_expiry_timestamp_seconds{to=\"operators\"} ";
+        let until_s: f64 = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .parse()
+            .unwrap();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        ((until_s - now.unwrap().as_secs_f64()) / 86_400.0).round()
+    };
+    assert_eq!(days_left(&gateway), 30.0);
+    let renewed = next.issue("gateway", "/CN=gateway", FOR_SERVERS, 60);
     fs::copy(&renewed.certificate, &issued.certificate).unwrap();
     fs::copy(&renewed.key, &issued.key).unwrap();
     gateway.ca = &next;
@@ -189,6 +202,7 @@ fn a_certificate_that_has_changed_is_shown_without_a_restart_and_a_broken_one_is
             .metrics()
             .contains("tessera_server_certificate_reads_total{result=\"taken_up\"} 1")
     );
+    assert_eq!(days_left(&gateway), 60.0);
 }
 
 #[test]
@@ -313,9 +327,11 @@ impl Drop for Gateway<'_> {
 
 /// A certificate for this machine.
 fn issue(ca: &Ca) -> Issued {
-    let extensions = Kind::Version3("subjectAltName = IP:127.0.0.1\nextendedKeyUsage = serverAuth\n");
-    ca.issue("gateway", "/CN=gateway", extensions, 30)
+    ca.issue("gateway", "/CN=gateway", FOR_SERVERS, 30)
 }
+
+const FOR_SERVERS: Kind<'_> =
+    Kind::Version3("subjectAltName = IP:127.0.0.1\nextendedKeyUsage = serverAuth\n");
 
 fn run(tool: &str, arguments: &[&str]) -> Output {
     let output = Command::new(tool).args(arguments).stdin(Stdio::null()).output();

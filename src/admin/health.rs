@@ -10,6 +10,7 @@ use super::AdminState;
 use super::auth;
 use super::problem::Problem;
 use crate::fleet::Role;
+use crate::telemetry::{self, GatewayEvent};
 
 /// `GET /livez`: the process answers.
 pub async fn live() -> &'static str {
@@ -45,6 +46,8 @@ pub async fn metrics(State(state): State<AdminState>, request: Request) -> Resul
         let (parts, _) = request.into_parts();
         auth::authenticate(&parts, &state, Role::Read)?;
     }
+    let ready = state.readiness.get() && state.control.last_write_succeeded();
+    telemetry::emit(GatewayEvent::ReadinessSeen(ready));
     let text = state.metrics.render();
     Ok((
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],

@@ -18,9 +18,16 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
+use crate::fleet::certificate_end_s;
+use crate::telemetry::{self, Audience, GatewayEvent};
+
 /// A certificate with what leads to its CA, and its key.
 #[derive(Clone)]
-pub struct TlsIdentity(Arc<ServerConfig>);
+pub struct TlsIdentity {
+    config: Arc<ServerConfig>,
+    /// The last second of the certificate's validity, since 1970; 0 where it does not say it in a way that we can read.
+    until_unix_s: i64,
+}
 
 /// Why there is none.
 #[derive(Debug, Error)]
@@ -51,13 +58,25 @@ impl TlsIdentity {
         if chain.is_empty() {
             return Err(TlsIdentityError::NoCertificate);
         }
+        let until_unix_s = certificate_end_s(&chain[0]).unwrap_or(0);
         let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsIdentityError::Key)?;
         let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(TlsIdentityError::Unusable)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self {
+            config: Arc::new(config),
+            until_unix_s,
+        })
+    }
+
+    /// Tells the metrics for how long it is good.
+    fn show(&self) {
+        telemetry::emit(GatewayEvent::CertificateShown {
+            to: Audience::Operators,
+            until_unix_s: self.until_unix_s,
+        });
     }
 }
 
@@ -74,12 +93,14 @@ pub struct Tls(Arc<ArcSwap<ServerConfig>>);
 impl Tls {
     /// Begins with `identity`.
     pub fn new(identity: TlsIdentity) -> Self {
-        Self(Arc::new(ArcSwap::new(identity.0)))
+        identity.show();
+        Self(Arc::new(ArcSwap::new(identity.config)))
     }
 
     /// Handshakes from here on show `identity`.
     pub fn replace(&self, identity: TlsIdentity) {
-        self.0.store(identity.0);
+        identity.show();
+        self.0.store(identity.config);
     }
 
     /// Shakes hands, within [`HANDSHAKE`].

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 use crate::config::CoapsConfig;
 use crate::control::DeviceEntry;
-use crate::telemetry::{self, CertificateRead, GatewayEvent};
+use crate::telemetry::{self, Audience, CertificateRead, GatewayEvent};
 use crate::transport::{CertifiedKeyError, ServerCertificate, ServerConfig, Shards};
 
 /// Where the certificate and its key are.
@@ -107,6 +107,7 @@ impl CertificateFiles {
                     "the gateway's certificate was read again; handshakes from here on get it"
                 );
                 telemetry::emit(GatewayEvent::CertificateRead(CertificateRead::TakenUp));
+                show(&certificate);
                 shards.reconfigure(ServerConfig {
                     certificate: Some(certificate),
                     ..config.clone()
@@ -127,6 +128,14 @@ impl CertificateFiles {
     pub fn stamps(&self) -> Stamps {
         Stamps::of([&self.certificate, &self.key])
     }
+}
+
+/// Tells the metrics for how long the certificate is good that devices are shown.
+pub fn show(certificate: &ServerCertificate) {
+    telemetry::emit(GatewayEvent::CertificateShown {
+        to: Audience::Devices,
+        until_unix_s: certificate.facts().not_after_unix_s,
+    });
 }
 
 /// Reads two files once for each change of them, when both have been left alone from one look to the next, until the task is

@@ -33,7 +33,7 @@ use super::view::View;
 use crate::clock;
 use crate::fleet::{CohortId, DeploymentId, DeviceId, ProjectId};
 use crate::store::{CensusRow, FleetRow, ProgressCounts, ReportRow};
-use crate::telemetry::{self, FleetState, GatewayEvent, StageLabel};
+use crate::telemetry::{self, FleetState, GatewayEvent, StageLabel, StoreOperation, StorePart};
 
 /// What the counter shares with those who change the fleet and those who ask.
 pub struct Counting {
@@ -322,6 +322,7 @@ pub async fn run(shared: Arc<Shared>) {
             Ok(()) if !was_loaded => COUNT_EVERY,
             Ok(()) => (clock::now().duration_since(begun) * REST).max(COUNT_EVERY),
             Err(error) => {
+                telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Read));
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, "the fleet was not counted; tried again in a moment");
                 AFTER_FAILURE
@@ -346,6 +347,7 @@ struct Counter {
     /// What had been served at the last sample.
     sampled: HashMap<ProjectId, (Instant, u64)>,
     written: Option<Instant>,
+    measured: Option<Instant>,
     exported: Exported,
 }
 
@@ -358,6 +360,7 @@ impl Counter {
             traffic: HashMap::new(),
             sampled: HashMap::new(),
             written: None,
+            measured: None,
             exported: Exported::default(),
         }
     }
@@ -385,7 +388,10 @@ impl Counter {
         let presence = self.look_around().await;
         counting.presence.store(Arc::new(presence));
         self.publish();
-        self.sample().await
+        let sampled = self.sample().await;
+        // Also when nothing can be written: that may be why.
+        self.measure().await?;
+        sampled
     }
 
     /// Reads every device once.
@@ -545,6 +551,47 @@ impl Counter {
         shared.figures.publish(composed);
     }
 
+    /// Looks at how large the data folder is, if it is time to.
+    async fn measure(&mut self) -> Result<(), ControlError> {
+        let now = clock::now();
+        if self
+            .measured
+            .is_some_and(|measured| now.duration_since(measured) < MEASURED_EVERY)
+        {
+            return Ok(());
+        }
+        self.measured = Some(now);
+        let shared = Arc::clone(&self.control.shared);
+        // A file system that hangs holds up the figures, and nothing else.
+        let measured = tokio::task::spawn_blocking(move || {
+            let named: HashMap<_, _> = shared
+                .view
+                .load()
+                .artifacts()
+                .map(|of| (of.digest, of.size.get()))
+                .collect();
+            (shared.store.measure(), named.values().sum())
+        });
+        // The program ends.
+        let Ok((measured, artifacts)) = measured.await else {
+            return Ok(());
+        };
+        let measured = measured?;
+        for (part, bytes) in [
+            (StorePart::Database, measured.database),
+            (StorePart::WriteAheadLog, measured.write_ahead_log),
+            (StorePart::SessionLog, measured.session_log),
+            (StorePart::Artifacts, artifacts),
+        ] {
+            telemetry::emit(GatewayEvent::StoreMeasured { part, bytes });
+        }
+        telemetry::emit(GatewayEvent::DiskMeasured {
+            size: measured.disk_size,
+            free: measured.disk_free,
+        });
+        Ok(())
+    }
+
     /// Takes a sample of the whole and has the histories written, if it is time to.
     async fn sample(&mut self) -> Result<(), ControlError> {
         let shared = Arc::clone(&self.control.shared);
@@ -681,5 +728,7 @@ const JUDGED_EVERY: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Over how long bytes in a second are measured, for what is shown.
 const WINDOW: Duration = Duration::from_secs(2);
+/// How often the data folder is measured: about as often as somebody asks for metrics.
+const MEASURED_EVERY: Duration = Duration::from_secs(10);
 /// How often a sample is taken of the whole, and histories are written.
 const SAMPLED_EVERY: Duration = Duration::from_secs(10);

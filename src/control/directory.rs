@@ -109,6 +109,8 @@ pub struct Download {
     pub begun: bool,
     /// The last one, for the first time.
     pub finished: bool,
+    /// Not past the furthest one that the device was served of this artifact.
+    pub repeated: bool,
 }
 
 impl DeviceEntry {
@@ -230,7 +232,12 @@ impl DeviceEntry {
             seen.finished.store(false, Ordering::Relaxed);
         }
         let finished = end == size && !seen.finished.swap(true, Ordering::Relaxed);
-        Download { begun, finished }
+        let repeated = !other && end <= furthest;
+        Download {
+            begun,
+            finished,
+            repeated,
+        }
     }
 
     /// Notes what was sent: whether that is the highest so far, and whether it is another one than the last.

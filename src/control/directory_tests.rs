@@ -98,21 +98,25 @@ fn a_download_begins_with_its_first_block_and_finishes_with_its_last() {
         (two, 0, 10, 10),
         (one, 1024, 2000, 2000),
     ] {
-        let Download { begun, finished } = entry.note_block(artifact, start, end, size);
-        blocks.push((begun, finished));
+        let Download {
+            begun,
+            finished,
+            repeated,
+        } = entry.note_block(artifact, start, end, size);
+        blocks.push((begun, finished, repeated));
     }
     assert_eq!(
         blocks,
         [
-            (true, false),
-            (false, false), // asked for twice
-            (false, true),
-            (false, false),
-            (true, false), // from the beginning once more
-            (false, true),
-            (true, true),
-            (false, false),
-            (true, true), // resumed at its last block
+            (true, false, false),
+            (false, false, true), // asked for twice
+            (false, true, false),
+            (false, false, true),
+            (true, false, true), // from the beginning once more
+            (false, true, true),
+            (true, true, false),
+            (false, false, true),
+            (true, true, false), // resumed at its last block
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! The handle that everybody has.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,8 @@ pub struct Shared {
     pub history: History,
     counter: Mutex<Option<JoinHandle<()>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the last commit failed.
+    pub last_write_failed: AtomicBool,
     /// The last check. Locked while one is in flight.
     checked: Arc<tokio::sync::Mutex<Option<Checked>>>,
     /// Requests that name themselves and are being carried out.
@@ -144,6 +147,7 @@ impl Control {
             history: History::default(),
             counter: Mutex::new(None),
             writer: Mutex::new(None),
+            last_write_failed: AtomicBool::default(),
             checked: Arc::default(),
             under_way: UnderWay::default(),
             uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
@@ -239,6 +243,17 @@ impl Control {
             found
         });
         check.await.unwrap_or(Err(ControlError::ShuttingDown))
+    }
+
+    /// Whether the last commit went well. Waits for nothing: after one that failed, a check is begun whose outcome is seen by who
+    /// asks later, as it may be long until somebody else has something to commit.
+    pub fn last_write_succeeded(&self) -> bool {
+        let failed = self.shared.last_write_failed.load(Ordering::Relaxed);
+        if failed {
+            let control = self.clone();
+            tokio::spawn(async move { control.check().await });
+        }
+        !failed
     }
 
     // --- keys ---

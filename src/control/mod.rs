@@ -47,7 +47,7 @@ pub use devices::{
     CREDENTIALS_OF_A_DEVICE, CreatedCredential, CreatedDevice, DevicePatch, DeviceUpdate, NewCredential,
     NewDevice, NewPsk,
 };
-pub use directory::{DeviceEntry, SessionFacts};
+pub use directory::{DeviceEntry, Download, SessionFacts};
 pub use error::ControlError;
 pub use failures::{FailedDevice, FailedHandshake, FailureCause, FailureRecord, Offered};
 pub use figures::{CohortFigures, FailureShare, FleetFigures, VersionShare};

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::directory::DeviceEntry;
+use super::directory::{DeviceEntry, Download};
 use super::error::ControlError;
 use super::handle::Control;
 use super::report::Report;
@@ -53,8 +53,9 @@ impl Control {
         self.happened_at(entry, at_ms, TimelineEvent::Log(line));
     }
 
-    /// Notes that the bytes from `start` to `end` of an artifact were served in answer to what a device last said.
-    pub fn block_served(&self, entry: &DeviceEntry, artifact: &Artifact, start: u64, end: u64) {
+    /// Notes that the bytes from `start` to `end` of an artifact were served in answer to what a device last said, and says what
+    /// they were to its download.
+    pub fn block_served(&self, entry: &DeviceEntry, artifact: &Artifact, start: u64, end: u64) -> Download {
         let download = entry.note_block(artifact.id, start, end, artifact.size.get());
         let (package, version) = (&artifact.package, &artifact.version);
         if download.begun {
@@ -73,6 +74,7 @@ impl Control {
             };
             self.happened_at(entry, entry.last_seen_ms(), finished);
         }
+        download
     }
 
     /// Some of a device's timeline, newest first.

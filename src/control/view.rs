@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::console::ConsoleSessions;
-use crate::fleet::{ApiKey, CohortId, Digest, Fleet, KeyId, Project};
+use crate::fleet::{ApiKey, Artifact, CohortId, Digest, Fleet, KeyId, Project};
 use crate::manifest::Manifest;
 use crate::store::KeyHash;
 
@@ -42,13 +42,16 @@ impl View {
 
     /// Whether an artifact has the bytes with this digest.
     pub(super) fn names(&self, digest: &Digest) -> bool {
+        self.artifacts().any(|artifact| artifact.digest == *digest)
+    }
+
+    /// Every artifact of every project.
+    pub(super) fn artifacts(&self) -> impl Iterator<Item = &Arc<Artifact>> {
         let packages = self
             .fleet
             .projects()
             .flat_map(|project| project.packages.values());
-        packages
-            .flat_map(|package| package.artifacts.values())
-            .any(|artifact| artifact.digest == *digest)
+        packages.flat_map(|package| package.artifacts.values())
     }
 
     /// All API keys that were not revoked, oldest first.

@@ -6,6 +6,7 @@
 //! 4. Publish the view, tell the directory, send the changes, answer.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -147,10 +148,12 @@ impl Work {
                 publish(shared, committed, reports.len());
                 shared.beats.stored(reports.len(), sightings.len());
                 shared.counting.touched(touched);
+                shared.last_write_failed.store(false, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
                 telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Commit));
+                shared.last_write_failed.store(true, Ordering::Relaxed);
                 // Tried again when it is next time to collect.
                 for entry in &seen {
                     shared.note(entry);

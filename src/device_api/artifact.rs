@@ -14,7 +14,7 @@ use crate::coap::{
 };
 use crate::control::{BlockRead, Control, DeviceEntry, View};
 use crate::fleet::Artifact;
-use crate::telemetry::{self, BlockKind, GatewayEvent, Rejection, Route};
+use crate::telemetry::{self, BlockKind, GatewayEvent, Rejection, Route, StoreOperation};
 use crate::transport::{Disposition, Overdue, RequestContext};
 
 /// Answers a GET with the block asked for, of exactly the size asked for where the device has room for it.
@@ -97,6 +97,7 @@ pub fn answer(
             Err(error) => {
                 let (id, digest) = (artifact.id, artifact.digest);
                 tracing::warn!(%error, artifact = %id, %digest, "an artifact cannot be read");
+                telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Blob));
                 ticket.complete(Code::INTERNAL_SERVER_ERROR);
             }
         }),
@@ -109,11 +110,11 @@ pub fn answer(
 
 /// Counts a block that has been written.
 fn served(control: &Control, device: &DeviceEntry, artifact: &Artifact, start: u64, len: usize) {
-    control.block_served(device, artifact, start, start + len as u64);
-    let kind = if start == 0 {
-        BlockKind::First
-    } else {
-        BlockKind::Following
+    let block = control.block_served(device, artifact, start, start + len as u64);
+    let kind = match (block.begun, block.repeated) {
+        (true, _) => BlockKind::First,
+        (false, true) => BlockKind::Repeated,
+        (false, false) => BlockKind::Following,
     };
     telemetry::emit(GatewayEvent::BlockServed {
         kind,

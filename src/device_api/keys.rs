@@ -9,10 +9,11 @@ use tokio::sync::Semaphore;
 
 use super::handler::{credential_key, credential_of};
 use crate::control::{
-    CertificateAccess, CertificateRefusal, Control, DeviceEntry, FailedHandshake, FailureCause, Offered,
-    PresentedCertificate,
+    CertificateAccess, CertificateRefusal, Control, ControlError, DeviceEntry, FailedHandshake, FailureCause,
+    Offered, PresentedCertificate,
 };
 use crate::fleet::{self, CertificateSubject, DeviceCa, DeviceName, Digest, PskIdentity};
+use crate::telemetry::{self, GatewayEvent, StoreOperation};
 use crate::transport::{
     CertificateFacts, CertificateTicket, ChainFault, Claim, FailureReason, Identity, KeyDigest, KeySource,
     KeyTicket, NameTicket, PeerChain, Principal, Psk, RestoredTicket, TrustAnchors, verify_chain,
@@ -79,6 +80,7 @@ impl Keys {
                 CertificateRefusal::UnknownDevice => ChainFault::UnknownDevice,
             }),
             Err(error) => {
+                count(&error);
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(error, certificate = ?facts.to_string(), "a certificate could not be looked up");
                 Err(ChainFault::Unavailable)
@@ -125,6 +127,7 @@ impl KeySource for Keys {
                 Ok(None) => ticket.unknown(),
                 Err(error) => {
                     // The device gets the answer of an unknown identity and tries again by itself.
+                    count(&error);
                     tracing::warn!(%error, %identity, "the key of an identity could not be looked up");
                     ticket.unknown();
                 }
@@ -149,6 +152,7 @@ impl KeySource for Keys {
                 Ok(Some(access)) => ticket.accepted(access.entry, credential_key(access.credential)),
                 Ok(None) => ticket.refused(ChainFault::UnknownDevice),
                 Err(error) => {
+                    count(&error);
                     tracing::warn!(%error, %sha256, "a public key could not be looked up");
                     ticket.refused(ChainFault::Unavailable);
                 }
@@ -163,6 +167,7 @@ impl KeySource for Keys {
                 Ok(Some(entry)) if entry.key() == device => ticket.found(entry),
                 Ok(Some(_) | None) => ticket.gone(),
                 Err(error) => {
+                    count(&error);
                     tracing::warn!(%error, credential, "a session is not restored: its credential could not be looked up");
                     ticket.gone();
                 }
@@ -209,11 +214,19 @@ impl KeySource for Keys {
                 Ok(Some(entry)) => ticket.found(entry),
                 Ok(None) => ticket.unknown(),
                 Err(error) => {
+                    count(&error);
                     tracing::warn!(%error, %name, "a device could not be looked up");
                     ticket.unknown();
                 }
             }
         });
+    }
+}
+
+/// Counts a lookup that failed, unless that was because the program ends.
+fn count(error: &ControlError) {
+    if matches!(error, ControlError::StoreFailed(_)) {
+        telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Read));
     }
 }
 

@@ -60,6 +60,13 @@ pub struct CaCertificate {
     not_after_s: i64,
 }
 
+/// The last second of the validity of a certificate in DER, since 1970; `None` if it is no certificate. Of no other matter.
+#[must_use]
+pub fn certificate_end_s(der: &[u8]) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 /// A certificate that is a device's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceCertificate {

@@ -35,6 +35,7 @@ mod uses;
 pub use caution::Caution;
 pub use certificate::{
     CaCertificate, CertificateFacts, CertificateSubject, DeviceCa, DeviceCertificate, NewCa,
+    certificate_end_s,
 };
 pub use compare::compare_versions;
 pub use credential::{Proof, PskIdentity, PskSecret};

@@ -25,6 +25,7 @@ mod first_answers;
 mod folder;
 mod history;
 mod inspect;
+mod measure;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod power_cuts;
@@ -44,6 +45,7 @@ pub use error::StoreError;
 pub use facts::{AuditFilter, AuditPage, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};
 pub use first_answers::{FirstAnswer, KeptAnswer, OnceKey};
 pub use history::{FleetRow, ProgressRow, SeriesChange, SeriesEnd};
+pub use measure::Measured;
 pub use readers::ReadersBusy;
 pub use sessions::{SessionLog, SessionLogError};
 pub use sqlite::{Store, WriteTransaction};

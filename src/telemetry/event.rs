@@ -9,9 +9,10 @@
 use std::time::Duration;
 
 use super::labels::{
-    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, FleetState,
-    HandshakeResult, KeyRefusal, NotificationResult, Rejection, ReportReason, ReportState, Retransmitter,
-    Route, Security, SessionEnd, StageLabel, StoreOperation, TimelineLoss,
+    Audience, BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, FleetState,
+    HandshakeResult, KeyRefusal, NotificationMoment, NotificationResult, Rejection, ReportReason,
+    ReportState, Retransmitter, Route, Security, SessionEnd, StageLabel, StoreOperation, StorePart,
+    TimelineLoss,
 };
 
 /// Something that happened and is worth counting.
@@ -84,9 +85,16 @@ pub enum GatewayEvent {
     NotificationSent,
     /// A notification's exchange ended.
     NotificationEnded(NotificationResult),
+    /// A notification came this far, this long after the shards heard of what it tells.
+    NotificationDelayed {
+        /// How far.
+        until: NotificationMoment,
+        /// Since the shards heard of the change.
+        took: Duration,
+    },
     /// A block of an artifact was served.
     BlockServed {
-        /// Whether it opened a download.
+        /// What it was to the device's download.
         kind: BlockKind,
         /// The block's length in bytes.
         bytes: u32,
@@ -109,6 +117,20 @@ pub enum GatewayEvent {
     },
     /// The store failed.
     StoreFailed(StoreOperation),
+    /// A part of the data folder has so many bytes.
+    StoreMeasured {
+        /// Which part.
+        part: StorePart,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The file system of the data folder has so many bytes.
+    DiskMeasured {
+        /// In all.
+        size: u64,
+        /// Of them, what the gateway may still write.
+        free: u64,
+    },
     /// An upload was stored, so many bytes long.
     ArtifactStored(u64),
     /// A connection to the API was lost because there are as many as there may be.
@@ -117,6 +139,15 @@ pub enum GatewayEvent {
     KeyRefused(KeyRefusal),
     /// The gateway's own certificate has changed on disk and was read again.
     CertificateRead(CertificateRead),
+    /// A certificate is shown from here on.
+    CertificateShown {
+        /// To whom.
+        to: Audience,
+        /// The last second of its validity, since 1970.
+        until_unix_s: i64,
+    },
+    /// Somebody asks for the metrics: whether the gateway takes work.
+    ReadinessSeen(bool),
     /// Entries of devices' timelines were lost.
     TimelineLost {
         /// Why.
@@ -165,6 +196,8 @@ pub trait Sink {
     fn count(&mut self, series: usize, by: u64);
     /// Moves a gauge.
     fn shift(&mut self, series: usize, by: i64);
+    /// Gives a gauge a value: one that nobody moves.
+    fn set(&mut self, series: usize, value: f64);
     /// Takes a duration in seconds.
     fn sample(&mut self, series: usize, seconds: f64);
 }
@@ -211,6 +244,12 @@ impl GatewayEvent {
             Self::ObserverRemoved => sink.shift(gauge(OBSERVERS, &[]), -1),
             Self::NotificationSent => sink.count(counter(NOTIFICATIONS_SENT, &[]), 1),
             Self::NotificationEnded(result) => sink.count(counter(NOTIFICATIONS, &[result.index()]), 1),
+            Self::NotificationDelayed { until, took } => {
+                sink.sample(
+                    histogram(NOTIFICATION_DELAY, &[until.index()]),
+                    took.as_secs_f64(),
+                );
+            }
             Self::BlockServed { kind, bytes } => {
                 sink.count(counter(BLOCKS, &[kind.index()]), 1);
                 sink.count(counter(ARTIFACT_BYTES, &[]), u64::from(bytes));
@@ -226,6 +265,18 @@ impl GatewayEvent {
             Self::ConnectionLost(loss) => sink.count(counter(CONNECTIONS_LOST, &[loss.index()]), 1),
             Self::KeyRefused(reason) => sink.count(counter(KEYS_REFUSED, &[reason.index()]), 1),
             Self::StoreFailed(operation) => sink.count(counter(STORE_ERRORS, &[operation.index()]), 1),
+            // Exact up to 2^53 bytes.
+            Self::StoreMeasured { part, bytes } => {
+                sink.set(gauge(STORE_BYTES, &[part.index()]), bytes as f64);
+            }
+            Self::DiskMeasured { size, free } => {
+                sink.set(gauge(DISK_SIZE, &[]), size as f64);
+                sink.set(gauge(DISK_FREE, &[]), free as f64);
+            }
+            Self::CertificateShown { to, until_unix_s } => {
+                sink.set(gauge(CERTIFICATE_END, &[to.index()]), until_unix_s as f64);
+            }
+            Self::ReadinessSeen(ready) => sink.set(gauge(READY, &[]), f64::from(u8::from(ready))),
             Self::ArtifactStored(bytes) => sink.count(counter(STORED_BYTES, &[]), bytes),
             Self::CertificateRead(read) => sink.count(counter(CERTIFICATE_READS, &[read.index()]), 1),
             Self::TimelineLost { why, entries } => {
@@ -512,9 +563,14 @@ const SESSIONS: usize = 0;
 const OBSERVERS: usize = 1;
 const DEVICES: usize = 2;
 const DEPLOYMENT_DEVICES: usize = 3;
+const READY: usize = 4;
+const STORE_BYTES: usize = 5;
+const DISK_SIZE: usize = 6;
+const DISK_FREE: usize = 7;
+const CERTIFICATE_END: usize = 8;
 
 /// Every gauge, in the order of the constants above.
-pub static GAUGES: [Family; 4] = [
+pub static GAUGES: [Family; 9] = [
     family(
         "tessera_sessions",
         "Live sessions.",
@@ -531,14 +587,40 @@ pub static GAUGES: [Family; 4] = [
         "Devices by where they stand with their cohorts' active deployments, as last counted.",
         &[("state", StageLabel::NAMES)],
     ),
+    family(
+        "tessera_ready",
+        "1 if the gateway is started, does not drain, and its last write to the store went well.",
+        &[],
+    ),
+    family(
+        "tessera_store_bytes",
+        "Bytes in the data folder, as last measured; artifacts count once however often they are named.",
+        &[("part", StorePart::NAMES)],
+    ),
+    family(
+        "tessera_store_disk_size_bytes",
+        "Bytes that the file system of the data folder has in all, as last measured.",
+        &[],
+    ),
+    family(
+        "tessera_store_disk_free_bytes",
+        "Bytes that the gateway may still write to the file system of the data folder, as last measured.",
+        &[],
+    ),
+    family(
+        "tessera_server_certificate_expiry_timestamp_seconds",
+        "The last second, since 1970, of the certificate that the gateway shows; 0 for none.",
+        &[("to", Audience::NAMES)],
+    ),
 ];
 
 const HANDSHAKE_TIME: usize = 0;
 const REQUEST_TIME: usize = 1;
 const COMMIT_TIME: usize = 2;
+const NOTIFICATION_DELAY: usize = 3;
 
 /// Every histogram, in the order of the constants above.
-pub static HISTOGRAMS: [HistogramFamily; 3] = [
+pub static HISTOGRAMS: [HistogramFamily; 4] = [
     HistogramFamily {
         family: family(
             "tessera_dtls_handshake_duration_seconds",
@@ -571,14 +653,30 @@ pub static HISTOGRAMS: [HistogramFamily; 3] = [
             0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
         ],
     },
+    HistogramFamily {
+        family: family(
+            "tessera_notification_delay_seconds",
+            "From when the shards hear of a deployment, a move to a cohort or a push until an observing device's notification is sent first, or acknowledged.",
+            &[("until", NotificationMoment::NAMES)],
+        ),
+        // A device that answers at the fifth and last transmission does so after 30 to 46 s and more.
+        buckets: &[
+            0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+        ],
+    },
 ];
 
 /// What is read from the process itself when somebody asks, not counted.
-pub const FIGURES: [MetricName; 6] = [
+pub const FIGURES: [MetricName; 7] = [
     MetricName {
         name: "tessera_build_info",
         kind: "gauge",
         help: "Always 1; the version is the label.",
+    },
+    MetricName {
+        name: "tessera_process_start_time_seconds",
+        kind: "gauge",
+        help: "When the process was started, in seconds since 1970.",
     },
     MetricName {
         name: "tessera_process_resident_memory_bytes",

@@ -222,10 +222,22 @@ label! {
 }
 
 label! {
-    /// Whether a block of an artifact opened a download.
+    /// Up to which moment a notification's delay is counted.
+    NotificationMoment {
+        Sent = "sent",
+        Acknowledged = "acknowledged",
+    }
+}
+
+label! {
+    /// What a block of an artifact was to the device's download.
     BlockKind {
+        /// It opened one.
         First = "first",
+        /// It went further than any before it.
         Following = "following",
+        /// The device had been served it before: its request or the answer was lost, or it began again in the middle.
+        Repeated = "repeated",
     }
 }
 
@@ -381,6 +393,25 @@ label! {
         Read = "read",
         Blob = "blob",
         Sessions = "sessions",
+    }
+}
+
+label! {
+    /// A part of the data folder.
+    StorePart {
+        Database = "database",
+        /// What has been committed and is not in the database's own file yet.
+        WriteAheadLog = "write_ahead_log",
+        SessionLog = "session_log",
+        Artifacts = "artifacts",
+    }
+}
+
+label! {
+    /// To whom a certificate of the gateway is shown.
+    Audience {
+        Devices = "devices",
+        Operators = "operators",
     }
 }
 

@@ -15,6 +15,12 @@ use super::process;
 pub struct MetricsHandle(Arc<Registry>);
 
 impl MetricsHandle {
+    /// Shows these.
+    #[cfg(test)]
+    pub fn over(registry: Arc<Registry>) -> Self {
+        Self(registry)
+    }
+
     /// The Prometheus text exposition of every metric, process figures included.
     pub fn render(&self) -> String {
         self.0.render()
@@ -44,7 +50,7 @@ pub fn emit(event: GatewayEvent) {
 
 /// Every time series with its handle.
 ///
-/// A metric with several labels has far more series than are ever used, so a counter is registered when it is
+/// A metric with several labels may have far more series than are ever used, so such a counter is registered when it is
 /// first not zero, and once.
 pub struct Registry {
     recorder: PrometheusRecorder,
@@ -62,6 +68,10 @@ static GLOBAL: LazyLock<Arc<Registry>> = LazyLock::new(|| Arc::new(Registry::new
 /// The exporter keeps every sample until somebody reads it or asks it to sort them into buckets: after this
 /// many we ask (16 bytes each, so 64 KiB at most).
 const SAMPLES_BEFORE_UPKEEP: u32 = 4096;
+
+/// The most series that a counter shows before they have counted anything: all counters but that of requests, which has more
+/// than a thousand.
+const SHOWN_AT_ZERO: usize = 100;
 
 const METADATA: Metadata<'static> = Metadata::new("tessera", Level::INFO, None);
 
@@ -131,6 +141,11 @@ impl Registry {
         self.gauges[series].increment(by as f64);
     }
 
+    /// Gives a gauge a value, by its place in the flat table.
+    pub fn set(&self, series: usize, value: f64) {
+        self.gauges[series].set(value);
+    }
+
     /// Takes a sample, by its place in the flat table.
     pub fn sample(&self, series: usize, seconds: f64) {
         self.histograms[series].record(seconds);
@@ -184,11 +199,11 @@ impl Registry {
         })
     }
 
-    /// A counter with at most one label shows from the start, at zero: `rate()` then sees its first event.
+    /// A counter with few series shows from the start, at zero: `rate()` then sees its first event.
     fn register_small_families(&self) {
         let mut base = 0;
         for family in &COUNTERS {
-            if family.labels.len() < 2 {
+            if family.series() <= SHOWN_AT_ZERO {
                 (base..base + family.series()).for_each(|series| self.count(series, 0));
             }
             base += family.series();
@@ -228,6 +243,10 @@ impl Sink for Direct<'_> {
         self.0.shift(series, by);
     }
 
+    fn set(&mut self, series: usize, value: f64) {
+        self.0.set(series, value);
+    }
+
     fn sample(&mut self, series: usize, seconds: f64) {
         self.0.sample(series, seconds);
     }
@@ -239,9 +258,9 @@ mod tests {
     use std::time::Duration;
 
     use super::super::labels::{
-        BlockKind, CertificateRead, CoapCode, CoapMethod, DropReason, HandshakeResult, NotificationResult,
-        Rejection, ReportReason, ReportState, Retransmitter, Route, Security, SessionEnd, StoreOperation,
-        TimelineLoss,
+        Audience, BlockKind, CertificateRead, CoapCode, CoapMethod, DropReason, HandshakeResult,
+        NotificationMoment, NotificationResult, Rejection, ReportReason, ReportState, Retransmitter, Route,
+        Security, SessionEnd, StoreOperation, StorePart, TimelineLoss,
     };
     use super::super::{Tally, metric_names};
     use super::*;
@@ -314,6 +333,67 @@ mod tests {
             );
         }
         assert_eq!(text.matches("tessera_coap_requests_total{").count(), 1);
+    }
+
+    #[test]
+    fn what_is_measured_has_the_last_value_and_a_delay_is_in_its_bucket() {
+        let registry = Arc::new(Registry::new());
+        let mut tally = Tally::over(Arc::clone(&registry));
+        for bytes in [5000, 4096] {
+            let part = StorePart::Artifacts;
+            tally.record(GatewayEvent::StoreMeasured { part, bytes });
+        }
+        tally.record(GatewayEvent::DiskMeasured {
+            size: 1_000_000,
+            free: 250_000,
+        });
+        tally.record(GatewayEvent::CertificateShown {
+            to: Audience::Devices,
+            until_unix_s: 1_800_000_000,
+        });
+        tally.record(GatewayEvent::ReadinessSeen(true));
+        tally.record(GatewayEvent::NotificationDelayed {
+            until: NotificationMoment::Acknowledged,
+            took: Duration::from_millis(700),
+        });
+        tally.flush();
+        let text = registry.render();
+        for line in [
+            r#"tessera_store_bytes{part="artifacts"} 4096"#,
+            r#"tessera_store_bytes{part="database"} 0"#,
+            "tessera_store_disk_size_bytes 1000000",
+            "tessera_store_disk_free_bytes 250000",
+            r#"tessera_server_certificate_expiry_timestamp_seconds{to="devices"} 1800000000"#,
+            r#"tessera_server_certificate_expiry_timestamp_seconds{to="operators"} 0"#,
+            "tessera_ready 1",
+            r#"tessera_notification_delay_seconds_bucket{until="acknowledged",le="0.5"} 0"#,
+            r#"tessera_notification_delay_seconds_bucket{until="acknowledged",le="1"} 1"#,
+            r#"tessera_notification_delay_seconds_count{until="sent"} 0"#,
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line} is not in\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_counter_but_that_of_requests_shows_its_zeros() {
+        let text = Registry::new().render();
+        for family in &COUNTERS {
+            let shown = text
+                .lines()
+                .filter(|line| {
+                    line.strip_prefix(family.name)
+                        .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                })
+                .count();
+            let wanted = match family.name {
+                "tessera_coap_requests_total" => 0,
+                _ => family.series(),
+            };
+            assert_eq!(shown, wanted, "{}", family.name);
+        }
     }
 
     #[test]

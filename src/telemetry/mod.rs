@@ -17,9 +17,10 @@ mod tally;
 
 pub use event::{GatewayEvent, MetricName, REQUEST_SAMPLE, metric_names};
 pub use labels::{
-    BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, FleetState,
-    HandshakeResult, KeyRefusal, NotificationResult, Rejection, ReportReason, ReportState, Retransmitter,
-    Route, Security, SessionEnd, StageLabel, StoreOperation, TimelineLoss,
+    Audience, BlockKind, CertificateRead, CoapCode, CoapMethod, ConnectionLoss, DropReason, FleetState,
+    HandshakeResult, KeyRefusal, NotificationMoment, NotificationResult, Rejection, ReportReason,
+    ReportState, Retransmitter, Route, Security, SessionEnd, StageLabel, StoreOperation, StorePart,
+    TimelineLoss,
 };
 pub use logging::{LogFormat, LogOptions, LoggingError, init_tracing};
 pub use metrics::{MetricsHandle, Totals, emit, install_metrics};

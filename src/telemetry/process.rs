@@ -2,13 +2,14 @@
 
 use std::fmt::{Display, Write};
 use std::fs;
+use std::sync::LazyLock;
 
 use super::event::FIGURES;
 
 /// Appends the build's and the process's figures in Prometheus' text form. A figure that cannot be read (no
 /// `/proc`) is left out.
 pub fn write_figures(out: &mut String) {
-    let [build, memory, cpu, open_fds, max_fds, threads] = FIGURES.map(|metric| {
+    let [build, start, memory, cpu, open_fds, max_fds, threads] = FIGURES.map(|metric| {
         move |out: &mut String, labels: &str, value: &dyn Display| {
             let super::MetricName { name, kind, help } = metric;
             // Writing to a String does not fail.
@@ -19,6 +20,9 @@ pub fn write_figures(out: &mut String) {
         }
     });
     build(out, concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), &1);
+    if let Some(seconds) = *STARTED {
+        start(out, "", &seconds);
+    }
     if let Some(kilobytes) = status_field("VmRSS:") {
         memory(out, "", &(kilobytes * 1024));
     }
@@ -43,13 +47,26 @@ fn status_field(name: &str) -> Option<u64> {
 }
 
 fn cpu_seconds() -> Option<f64> {
+    // User and system time.
+    Some((stat_field(14)? + stat_field(15)?) / TICKS_PER_SECOND)
+}
+
+/// Read once: where clocks are set, the kernel changes its mind about when it was booted, and nobody was started again.
+static STARTED: LazyLock<Option<f64>> = LazyLock::new(start_time);
+
+/// The kernel counts from when it was booted.
+fn start_time() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let booted = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Some(booted.trim().parse::<f64>().ok()? + stat_field(22)? / TICKS_PER_SECOND)
+}
+
+/// A field of `/proc/self/stat`, numbered as `proc(5)` does, from the third on.
+fn stat_field(number: usize) -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field is the command in parentheses and may hold spaces; user and system time are the 14th
-    // and 15th of all.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
-    Some((user + system) / TICKS_PER_SECOND)
+    // The second field is the command in parentheses and may hold spaces.
+    let after_command = stat.rsplit_once(')')?.1;
+    after_command.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 fn max_open_files() -> Option<u64> {

@@ -37,6 +37,16 @@ impl Tally {
         }
     }
 
+    /// An empty tally over metrics of its own, and what shows them.
+    #[cfg(test)]
+    pub fn apart() -> (Self, super::MetricsHandle) {
+        let registry = Arc::new(Registry::new());
+        (
+            Self::over(Arc::clone(&registry)),
+            super::MetricsHandle::over(registry),
+        )
+    }
+
     /// Counts an event.
     #[inline]
     pub fn record(&mut self, event: GatewayEvent) {
@@ -85,6 +95,11 @@ impl Sink for Tally {
 
     fn shift(&mut self, series: usize, by: i64) {
         self.shifts[series] += by;
+    }
+
+    /// At once: there is nothing to add up.
+    fn set(&mut self, series: usize, value: f64) {
+        self.registry.set(series, value);
     }
 
     fn sample(&mut self, series: usize, seconds: f64) {

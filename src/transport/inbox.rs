@@ -34,10 +34,14 @@ pub enum Message<D> {
     Name { lookup: PeerId, found: Option<D> },
     /// A deferred request's answer.
     Answer { request: u64, answer: Answer },
-    /// Everybody's view may have changed.
-    WakeEveryone,
-    /// These peers' view may have changed; with the flag, they get a notification even if it did not.
-    WakePeers { peers: Vec<PeerKey>, forced: bool },
+    /// Everybody's view may have changed, at this moment.
+    WakeEveryone { since: Instant },
+    /// These peers' view may have changed, at this moment; with the flag, they get a notification even if it did not.
+    WakePeers {
+        peers: Vec<PeerKey>,
+        forced: bool,
+        since: Instant,
+    },
     /// The peer's device has a newer session.
     Replaced { peer: PeerKey },
     /// The device with this key may not be connected, nor become so by a handshake in flight.

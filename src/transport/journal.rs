@@ -27,6 +27,7 @@ use super::inbox::{Mailbox, Message};
 use super::slots::PeerId;
 use crate::clock;
 use crate::dtls::{Identity, MAX_RECORD_NUMBER, RESERVATION, RestoreError, SavedSession, Session};
+use crate::telemetry::{self, GatewayEvent, StoreOperation};
 
 /// The bytes of the session log: encrypted, appended, synced. Owned by the journal's thread.
 pub trait SessionJournal: Send + 'static {
@@ -526,6 +527,7 @@ impl<D> Keeper<D> {
             match written.and_then(|()| self.bytes.sync()) {
                 Ok(()) => self.is_told = false,
                 Err(failure) => {
+                    failed();
                     if !std::mem::replace(&mut self.is_told, true) {
                         error!(%failure, "the session log cannot be written: until it can be, sessions will not outlive this process");
                     }
@@ -539,6 +541,7 @@ impl<D> Keeper<D> {
             && size > COMPACT_AT.max(self.compacted_size.saturating_mul(COMPACT_GROWTH))
         {
             if let Err(failure) = compact(self.bytes.as_mut()) {
+                failed();
                 warn!(%failure, "the session log could not be compacted");
             }
             self.compacted_size = self.bytes.size();
@@ -572,6 +575,7 @@ impl<D> Keeper<D> {
                     }
                 }
                 Err(failure) => {
+                    failed();
                     debug!(%failure, "the session log cannot be written yet");
                     self.keeping = Keeping::Off {
                         again: now + TRY_AGAIN,
@@ -591,6 +595,7 @@ impl<D> Keeper<D> {
                 Keeping::Off { again }
             }
             Err(failure) => {
+                failed();
                 error!(%failure, "the session log cannot be cleared: until it can be, sessions end when their record numbers run out");
                 Keeping::Stuck { again }
             }
@@ -611,6 +616,10 @@ impl<D> Keeper<D> {
             }
         }
     }
+}
+
+fn failed() {
+    telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Sessions));
 }
 
 /// Writes the log anew without what has been overtaken.

@@ -138,7 +138,7 @@ impl TransportConfig {
 impl<D: Send + 'static> Shards<D> {
     /// Tells the shards that observers may be due. Returns at once.
     pub fn wake(&self, wake: Wake) {
-        post_wake(wake, &self.mailboxes, &self.directory);
+        post_wake(wake, clock::now(), &self.mailboxes, &self.directory);
     }
 
     /// Ends what the device has: its operator disabled it or took its credential. Every shard is asked, because a
@@ -376,12 +376,12 @@ impl<D> std::fmt::Debug for Shards<D> {
     }
 }
 
-/// Leaves word with the shards that have the observers.
-pub fn post_wake<D>(wake: Wake, mailboxes: &[Mailbox<D>], directory: &Directory) {
+/// Leaves word with the shards that have the observers, of what has changed at `since`.
+pub fn post_wake<D>(wake: Wake, since: Instant, mailboxes: &[Mailbox<D>], directory: &Directory) {
     let (keys, forced) = match wake {
         Wake::Everyone => {
             for mailbox in mailboxes {
-                mailbox.post(Message::WakeEveryone);
+                mailbox.post(Message::WakeEveryone { since });
             }
             return;
         }
@@ -394,7 +394,7 @@ pub fn post_wake<D>(wake: Wake, mailboxes: &[Mailbox<D>], directory: &Directory)
     }
     for (shard, peers) in by_shard {
         if let Some(mailbox) = mailboxes.get(usize::from(shard)) {
-            mailbox.post(Message::WakePeers { peers, forced });
+            mailbox.post(Message::WakePeers { peers, forced, since });
         }
     }
 }

@@ -119,7 +119,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Unplugged<H, K> {
 
     /// What observers see may have changed.
     pub fn wake(&mut self, time: Time, wake: Wake) {
-        post_wake(wake, &self.mailboxes, &self.directory);
+        post_wake(wake, time.now, &self.mailboxes, &self.directory);
         self.handle_timeout(time);
     }
 

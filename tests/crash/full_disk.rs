@@ -69,6 +69,12 @@ fn a_full_disk_stops_what_needs_space_and_nothing_else_until_there_is_space() {
         (status == 503).then_some(said)
     });
     assert!(said.contains("space"), "{said}");
+    assert_eq!(server.metric("tessera_ready"), 0.0);
+    assert!(server.metric_where("tessera_store_errors_total", "\"commit\"") >= 1.0);
+    eventually("the disk is measured, though nothing can be written", || {
+        let free = server.metric("tessera_store_disk_free_bytes");
+        (free < server.metric("tessera_store_disk_size_bytes") / 50.0).then_some(())
+    });
 
     // Who reads is served, by HTTP and by CoAP, far beyond the record numbers that the session log had synced.
     let found = server.done("GET", "devices?name=lamp-1", Value::Null);
@@ -92,6 +98,7 @@ fn a_full_disk_stops_what_needs_space_and_nothing_else_until_there_is_space() {
             .then_some(())
     });
     assert_eq!(first["sequence"], newcomer.manifest().unwrap().sequence);
+    assert!(server.metric_where("tessera_store_errors_total", "\"sessions\"") >= 1.0);
 
     disk.free();
     assert_eq!(put("1.1.0").0, 201);
@@ -101,6 +108,7 @@ fn a_full_disk_stops_what_needs_space_and_nothing_else_until_there_is_space() {
     eventually("the server is ready again", || {
         (ready_again(&server)).then_some(())
     });
+    assert_eq!(server.metric("tessera_ready"), 1.0);
     eventually("every session is in the log again", || {
         let size = fs::metadata(server.data_dir().join("sessions.log"))
             .unwrap()

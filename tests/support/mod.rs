@@ -317,16 +317,20 @@ impl Server {
         self.metric_where(name, "")
     }
 
-    pub fn metric_where(&self, name: &str, label: &str) -> f64 {
-        let url = format!("{}/metrics", self.url());
-        let text = ureq::get(&url)
+    /// All metrics, as Prometheus reads them.
+    pub fn metrics(&self) -> String {
+        ureq::get(format!("{}/metrics", self.url()))
             .header("Authorization", format!("Bearer {KEY}"))
             .call()
             .unwrap()
             .body_mut()
             .read_to_string()
-            .unwrap();
-        text.lines()
+            .unwrap()
+    }
+
+    pub fn metric_where(&self, name: &str, label: &str) -> f64 {
+        self.metrics()
+            .lines()
             .filter(|line| {
                 line.strip_prefix(name)
                     .is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))

@@ -10,6 +10,7 @@
 
 mod arrivals;
 mod deferrals;
+mod delays;
 mod handshakes;
 mod log_anew;
 mod observers;
@@ -33,6 +34,7 @@ use rand::rngs::StdRng;
 use tracing::trace;
 
 use self::deferrals::Deferrals;
+use self::delays::{Delay, Moment};
 use self::handshakes::Handshaking;
 use self::log_anew::Unlogged;
 use self::observers::Sweep;
@@ -88,6 +90,7 @@ pub struct Surroundings<H: Handler, K> {
 /// One shard.
 pub struct Shard<H: Handler, K> {
     around: Surroundings<H, K>,
+    began: Instant,
     now: Instant,
     unix_ms: i64,
     sessions: Slots<Peer<H::Device>>,
@@ -144,6 +147,7 @@ struct Peer<D> {
     proof: Proof,
     serial: u64,
     heard: Instant,
+    delay: Delay,
     /// The earliest alarm set for it.
     alarm: Option<Instant>,
     /// In `due` already.
@@ -215,6 +219,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         use rand::Rng;
         let first_generation = around.rng.next_u32();
         Self {
+            began: now,
             now,
             unix_ms: 0,
             sessions: Slots::new(first_generation),
@@ -274,10 +279,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             Message::Restored { peer, found } => self.handle_restored(peer, found, out),
             Message::Name { lookup, found } => self.handle_name(lookup, found, out),
             Message::Answer { request, answer } => self.handle_answer(request, answer, out),
-            Message::WakeEveryone => self.sweep.restart(),
-            Message::WakePeers { peers, forced } => {
+            Message::WakeEveryone { since } => self.sweep.restart(since),
+            Message::WakePeers { peers, forced, since } => {
                 for peer in peers {
-                    self.mark_due(peer, forced);
+                    self.mark_due(peer, forced, since);
                 }
             }
             Message::Replaced { peer } => self.end(peer, EndReason::Replaced),
@@ -586,6 +591,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         }
     }
 
+    fn moment(&self) -> Moment {
+        Moment::at(self.now, self.began)
+    }
+
     fn drop_datagram(&mut self, why: DropReason) {
         self.tally.record(GatewayEvent::DatagramDropped(why));
     }
@@ -619,6 +628,7 @@ impl<D> Peer<D> {
             proof: Proof::Given,
             serial,
             heard: now,
+            delay: Delay::default(),
             alarm: None,
             is_due: false,
             has_moved: false,

@@ -4,34 +4,57 @@
 //! in every turn of the event loop, so that requests are read in between. Whether a peer is really due is the
 //! handler's to say, and that at most one notification of a session is in flight is the endpoint's.
 
+use std::time::{Duration, Instant};
+
 use super::super::directory::{Kind, PeerKey};
 use super::super::handler::{Handler, KeySource, Notification};
 use super::super::routability::Sending;
 use super::super::udp::SendQueue;
+use super::delays::Moment;
 use super::requests::table;
 use super::{Alarm, Shard};
 use crate::coap::{Relation, Timeout};
-use crate::telemetry::{GatewayEvent, NotificationResult, Retransmitter};
+use crate::telemetry::{GatewayEvent, NotificationMoment, NotificationResult, Retransmitter};
 
 /// The cursor over all peers.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    at: Option<(Kind, u32)>,
-    /// Somebody asked while it was under way: those behind it are due again.
-    again: bool,
+    at: Option<At>,
+    /// Somebody asked while it was under way, then at the earliest: those behind it are due again.
+    again: Option<Instant>,
+}
+
+/// Where the cursor is.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    kind: Kind,
+    slot: u32,
+    /// When somebody asked.
+    since: Instant,
 }
 
 impl Sweep {
     /// Goes over everybody, once from wherever it is not yet.
-    pub fn restart(&mut self) {
-        match self.at {
-            None => self.at = Some((Kind::Secure, 0)),
-            Some(_) => self.again = true,
+    pub fn restart(&mut self, since: Instant) {
+        if self.at.is_some() {
+            self.again.get_or_insert(since);
+        } else {
+            self.at = Some(At::start(since));
         }
     }
 
     fn finish(&mut self) {
-        self.at = std::mem::take(&mut self.again).then_some((Kind::Secure, 0));
+        self.at = self.again.take().map(At::start);
+    }
+}
+
+impl At {
+    fn start(since: Instant) -> Self {
+        Self {
+            kind: Kind::Secure,
+            slot: 0,
+            since,
+        }
     }
 }
 
@@ -44,13 +67,21 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     peer.is_due = false;
                 }
                 self.notify(key, out);
-            } else if let Some((kind, from)) = self.sweep.at {
-                match table(&mut self.sessions, &mut self.plain, kind).at_or_after(from) {
+            } else if let Some(At { kind, slot, since }) = self.sweep.at {
+                match table(&mut self.sessions, &mut self.plain, kind).at_or_after(slot) {
                     Some(id) => {
-                        self.sweep.at = Some((kind, id.slot() + 1));
-                        self.notify(PeerKey { kind, id }, out);
+                        let slot = id.slot() + 1;
+                        self.sweep.at = Some(At { kind, slot, since });
+                        let (key, since) = (PeerKey { kind, id }, Moment::at(since, self.began));
+                        if let Some(peer) = self.peer_mut(key) {
+                            peer.delay.woken(since);
+                        }
+                        self.notify(key, out);
                     }
-                    None if kind == Kind::Secure => self.sweep.at = Some((Kind::Plain, 0)),
+                    None if kind == Kind::Secure => {
+                        let kind = Kind::Plain;
+                        self.sweep.at = Some(At { kind, slot: 0, since });
+                    }
                     None => self.sweep.finish(),
                 }
             } else {
@@ -60,10 +91,12 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         !self.due.is_empty() || self.sweep.at.is_some()
     }
 
-    /// Puts a peer in the queue; with `forced` it gets a notification even if nothing changed.
-    pub(super) fn mark_due(&mut self, key: PeerKey, forced: bool) {
+    /// Puts a peer in the queue, for what has changed at `since`; with `forced` it gets a notification even if nothing has.
+    pub(super) fn mark_due(&mut self, key: PeerKey, forced: bool, since: Instant) {
+        let since = Moment::at(since, self.began);
         let Some(peer) = self.peer_mut(key) else { return };
         peer.endpoint.wake(forced);
+        peer.delay.woken(since);
         if !peer.is_due {
             peer.is_due = true;
             self.due.push_back(key);
@@ -76,12 +109,14 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         if peer.endpoint.relations().next().is_some() {
             peer.endpoint.wake(false);
             self.send_due(key, out);
+        } else {
+            peer.delay.nothing_due();
         }
     }
 
     /// Sends the next notification that the peer is due, unless one is in flight.
     pub(super) fn send_due(&mut self, key: PeerKey, out: &mut SendQueue) {
-        let (now, unix_ms) = (self.now, self.unix_ms);
+        let (now, unix_ms, moment) = (self.now, self.unix_ms, self.moment());
         let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
             return;
         };
@@ -106,10 +141,23 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             let path = peer.path;
             let sent = peer.send(started, path, Sending::Notification, out, &mut self.tally);
             self.tally.record(GatewayEvent::NotificationSent);
+            let delay = peer.delay.sent(moment);
+            self.count_delay(NotificationMoment::Sent, delay);
             self.after_sending(key, sent);
-            break;
+            return self.set_alarm(key);
+        }
+        // Otherwise what is due waits for the way to be free.
+        if peer.endpoint.awaited().is_none() {
+            peer.delay.nothing_due();
         }
         self.set_alarm(key);
+    }
+
+    pub(super) fn count_delay(&mut self, until: NotificationMoment, took: Option<Duration>) {
+        if let Some(took) = took {
+            self.tally
+                .record(GatewayEvent::NotificationDelayed { until, took });
+        }
     }
 
     /// A notification of the peer may have to be sent again, or given up.
@@ -125,6 +173,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         match peer.endpoint.handle_timeout(now) {
             Some(Timeout::Retransmit(relation)) => self.send_again(key, &relation, out),
             Some(Timeout::GaveUp(_)) => {
+                peer.delay.over();
                 self.tally
                     .record(GatewayEvent::NotificationEnded(NotificationResult::Unanswered));
                 self.count_observers(key, observed);
@@ -139,7 +188,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
 
     /// Repeats what is in flight, or sends what has taken its place.
     fn send_again(&mut self, key: PeerKey, relation: &Relation, out: &mut SendQueue) {
-        let (now, unix_ms) = (self.now, self.unix_ms);
+        let (now, unix_ms, moment) = (self.now, self.unix_ms, self.moment());
         let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
             return;
         };
@@ -173,6 +222,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                     // The device has left its cohort, say. Its silence about what is not sent any more means nothing.
                     out.bytes.truncate(started.at);
                     peer.endpoint.withdraw();
+                    peer.delay.over();
                     self.tally
                         .record(GatewayEvent::NotificationEnded(NotificationResult::Superseded));
                     return self.send_due(key, out);
@@ -182,6 +232,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 self.tally
                     .record(GatewayEvent::NotificationEnded(NotificationResult::Superseded));
                 self.tally.record(GatewayEvent::NotificationSent);
+                if let Some(took) = peer.delay.sent(moment) {
+                    let until = NotificationMoment::Sent;
+                    self.tally
+                        .record(GatewayEvent::NotificationDelayed { until, took });
+                }
                 started
             }
         };

@@ -77,6 +77,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         if is_elsewhere && peer.endpoint.in_flight().is_some() {
             // What is on its way to where the device was does not arrive. It comes again once the device has been found.
             peer.endpoint.withdraw();
+            peer.delay.over();
             peer.endpoint.wake(false);
         }
         let asked = peer.endpoint.ping(now, mid, &mut out.bytes, &mut self.around.rng)

@@ -16,7 +16,9 @@ use super::{Link, Peer, Shard};
 use crate::clock;
 use crate::coap::{AutomaticKind, Code, Ignored, Incoming, Reply, Request};
 use crate::dtls::{MAX_RECORD_NUMBER, SealError};
-use crate::telemetry::{CoapCode, CoapMethod, DropReason, GatewayEvent, NotificationResult, Rejection};
+use crate::telemetry::{
+    CoapCode, CoapMethod, DropReason, GatewayEvent, NotificationMoment, NotificationResult, Rejection,
+};
 
 /// How long a ticket may take before the device is told 5.03, where that is what becomes of it ([`Overdue::Unavailable`]).
 ///
@@ -46,7 +48,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
         message: &[u8],
         out: &mut SendQueue,
     ) {
-        let now = self.now;
+        let (now, moment) = (self.now, self.moment());
         let Some(peer) = table(&mut self.sessions, &mut self.plain, key.kind).get_mut(key.id) else {
             return;
         };
@@ -100,6 +102,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 self.after_sending(key, sent);
             }
             Ok(Incoming::Acknowledged(relation)) => {
+                let delay = peer.delay.acknowledged(moment);
                 peer.relations_changed = true;
                 if proves {
                     peer.routability.acknowledged();
@@ -110,9 +113,11 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
                 }
                 self.tally
                     .record(GatewayEvent::NotificationEnded(NotificationResult::Acknowledged));
+                self.count_delay(NotificationMoment::Acknowledged, delay);
                 self.send_due(key, out);
             }
             Ok(Incoming::Rejected(_)) => {
+                peer.delay.over();
                 if proves {
                     peer.routability.acknowledged();
                 }

@@ -175,7 +175,7 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             self.handle_records(id, path, &mut datagram, out);
         }
         // What was published between the two runs has told nobody.
-        self.mark_due(key, false);
+        self.mark_due(key, false, self.now);
     }
 
     pub(super) fn is_unresolved(&self, id: PeerId) -> bool {
