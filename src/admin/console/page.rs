@@ -1,12 +1,14 @@
 //! The frame around every page, what is answered instead of a page, and the page of an error.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use tracing::error;
 
 use super::assets;
-use super::show::{Bytes, Count, Time, counted};
+use super::show::{Bytes, Count, Span, Time, counted};
 use crate::admin::problem::{FieldError, Problem};
 use crate::control::ControlError;
 use crate::fleet::{Invalid, Refusal, Role};
@@ -69,6 +71,11 @@ impl Frame {
     /// A size as it is shown.
     pub fn bytes(&self, bytes: &u64) -> Bytes {
         Bytes(*bytes)
+    }
+
+    /// A span of time as it is shown.
+    pub fn span(&self, span: &Duration) -> Span {
+        Span(*span)
     }
 
     /// Whether the page belongs there.
