@@ -113,22 +113,33 @@ impl Client {
         self.send("GET", path, &[], ())
     }
 
-    /// Reads a whole list, page by page.
+    /// Reads a whole list.
     pub fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let pages: Result<Vec<_>, _> = self.pages(path).collect();
+        pages.map(|pages| pages.concat())
+    }
+
+    /// Reads a list page by page, each when it is asked for. The first failure is the last.
+    pub fn pages(&self, path: &str) -> impl Iterator<Item = Result<Vec<Value>, Failure>> {
         let separator = if path.contains('?') { '&' } else { '?' };
-        let mut items = Vec::new();
-        let mut next = format!("{path}{separator}limit={PAGE}");
-        loop {
-            let mut page = self.get(&next)?;
-            match page["items"].take() {
-                Value::Array(more) => items.extend(more),
-                other => return Err(self.strange(&next, OK, &format!("a list without items ({other})"))),
-            }
-            match page["nextPageToken"].as_str() {
-                Some(token) => next = format!("{path}{separator}limit={PAGE}&pageToken={}", segment(token)),
-                None => return Ok(items),
-            }
-        }
+        let first = format!("{path}{separator}limit={PAGE}");
+        let mut next = Some(first.clone());
+        std::iter::from_fn(move || {
+            let asked = next.take()?;
+            let mut page = match self.get(&asked) {
+                Ok(page) => page,
+                Err(failure) => return Some(Err(failure)),
+            };
+            let token = page["nextPageToken"].as_str();
+            next = token.map(|token| format!("{first}&pageToken={}", segment(token)));
+            Some(match page["items"].take() {
+                Value::Array(items) => Ok(items),
+                other => {
+                    next = None;
+                    Err(self.strange(&asked, OK, &format!("a list without items ({other})")))
+                }
+            })
+        })
     }
 
     /// The one thing of this name in a list that can be filtered by name.

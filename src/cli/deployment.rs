@@ -54,11 +54,9 @@ pub fn run(command: DeploymentCommand) -> Result<(), Failure> {
         DeploymentCommand::List { cohort, server } => {
             let client = Client::new(&server)?;
             let cohort = client.cohort(&cohort)?;
-            let deployments = client.list(&format!("cohorts/{}/deployments", field(&cohort, "/id")))?;
-            server
-                .output
-                .list(&deployments, LISTED, &nothing_deployed(&field(&cohort, "/name")));
-            Ok(())
+            let path = format!("cohorts/{}/deployments", field(&cohort, "/id"));
+            let none = nothing_deployed(&field(&cohort, "/name"));
+            server.output.pages(client.pages(&path), LISTED, &none)
         }
     }
 }
