@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::{self, CertificateError};
 use ureq::http::{Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
@@ -299,10 +300,7 @@ impl Client {
         let request = request
             .body(body)
             .map_err(|error| Failure::Usage(format!("{url} is not a URL that can be called: {error}")))?;
-        self.agent.run(request).map_err(|source| Failure::Unreachable {
-            url: self.url.clone(),
-            source: Box::new(source),
-        })
+        self.agent.run(request).map_err(|error| self.unreachable(error))
     }
 
     fn text(&self, answer: &mut Response<Body>) -> Result<String, Failure> {
@@ -311,10 +309,23 @@ impl Client {
             .with_config()
             .limit(MAX_ANSWER)
             .read_to_string()
-            .map_err(|source| Failure::Unreachable {
-                url: self.url.clone(),
-                source: Box::new(source),
-            })
+            .map_err(|error| self.unreachable(error))
+    }
+
+    /// Why there is no answer. Somebody who is there, and is not who he should be, is told from nobody.
+    fn unreachable(&self, error: ureq::Error) -> Failure {
+        let url = self.url.clone();
+        match tls_error(&error) {
+            Some(rustls::Error::InvalidCertificate(wrong)) => Failure::Untrusted {
+                url,
+                wrong: untrusted(wrong),
+            },
+            Some(rustls::Error::InvalidMessage(_)) => Failure::Plain { url },
+            Some(_) | None => Failure::Unreachable {
+                url,
+                source: Box::new(error),
+            },
+        }
     }
 
     fn refused(&self, path: &str, status: u16, text: &str) -> Failure {
@@ -331,6 +342,37 @@ impl Client {
             what: what.to_owned(),
             status,
         }
+    }
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        ureq::Error::Rustls(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// What is wrong with a server's certificate, and what would be accepted.
+fn untrusted(wrong: &CertificateError) -> String {
+    match wrong {
+        CertificateError::UnknownIssuer => {
+            "it leads to none of those that count; --ca-file (TESSERA_CA_FILE) names the ones that it has to lead to"
+                .to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another name than the one in the address; accepted: a name that it is for (--url, TESSERA_URL)".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired; accepted: a later one, or the right time on this machine".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet; accepted: an earlier one, or the right time on this machine".to_owned()
+        }
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "it is a CA's own; accepted: one that a CA has issued for a server (basicConstraints=CA:FALSE)".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 

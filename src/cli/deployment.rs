@@ -112,9 +112,18 @@ fn watch(named: &str, limits: &Limits, server: &ServerArgs) -> Result<(), Failur
         }
         Output::Table | Output::Json => result(&followed, &deployment, server.output),
     }
-    say(&followed
+    let told = followed
         .ending
-        .tell(&called, followed.seen.as_ref(), followed.waited)?);
+        .tell(&called, followed.seen.as_ref(), followed.waited)?;
+    match followed.ending {
+        Ending::Interrupted => say(&format!("{told}; the deployment goes on")),
+        Ending::Done
+        | Ending::DoneButFailures
+        | Ending::Failed
+        | Ending::FailIf(_)
+        | Ending::TimedOut(_)
+        | Ending::Superseded(_) => say(&told),
+    }
     Ok(())
 }
 
