@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -13,6 +14,116 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{CoapClient, Device, KEY, PATIENCE, Server, eventually, noise, tessera};
+
+#[test]
+fn what_asks_for_a_confirmation_is_the_same_in_the_console_in_the_api_and_here() {
+    let server = Server::start();
+    for (package, version) in [("main", "1.0"), ("main", "1.1"), ("boot", "1.0")] {
+        server.upload(package, version, &noise(1, 100));
+    }
+    let console = Console::signed_in(&server);
+    let back = ("downgrade", "goes back to an older version");
+    let removed = ("removal", "removes a package");
+    // A stock device takes one package.
+    let rejected = ("rejection", "would be rejected by a stock device");
+    let (main_0, main_1, boot) = (("main", "1.0"), ("main", "1.1"), ("boot", "1.0"));
+    // The active set, the next one, and what is to be confirmed.
+    let table: [(&[_], &[_], &[_]); 10] = [
+        (&[], &[main_1], &[]),
+        (&[main_0], &[main_1], &[]),
+        (&[main_1], &[main_1], &[]),
+        (&[main_1], &[main_0], &[back]),
+        (&[main_0], &[boot], &[removed]),
+        (&[main_0, boot], &[main_1], &[removed]),
+        (&[main_1, boot], &[main_0], &[back, removed]),
+        (&[], &[main_0, boot], &[rejected]),
+        (&[main_0], &[main_1, boot], &[rejected]),
+        (&[main_1], &[main_0, boot], &[back, rejected]),
+    ];
+    for (number, (active, next, expected)) in table.into_iter().enumerate() {
+        let case = format!("{active:?} to {next:?}");
+        let cohort = format!("cohort-{number}");
+        server.done("POST", "cohorts", json!({"name": cohort}));
+        if !active.is_empty() {
+            server.deploy(&cohort, "before", active);
+        }
+        let id = server.cohort_id(&cohort);
+        let effects: Vec<&str> = expected.iter().map(|(_, effect)| *effect).collect();
+        let sentence = effects.join(" and ");
+
+        let artifacts = next
+            .iter()
+            .map(|(package, version)| json!({"package": package, "version": version}));
+        let order = json!({"name": "next", "artifacts": artifacts.collect::<Vec<_>>()});
+        let preview = server.done("POST", &format!("cohorts/{id}/deployments:preview"), order);
+        let told = expected
+            .iter()
+            .map(|(kind, effect)| json!({"kind": kind, "message": effect}));
+        assert_eq!(preview["cautions"], json!(told.collect::<Vec<_>>()), "{case}");
+
+        let set: String = next
+            .iter()
+            .map(|(package, version)| format!("&version:{package}={version}"))
+            .collect();
+        let review = console.page(&format!(
+            "/projects/default/cohorts/{id}/deploy?seen=none&step=review&name=next{set}"
+        ));
+        assert_eq!(
+            review.contains("name=\"confirm\""),
+            !expected.is_empty(),
+            "{case}: {review}"
+        );
+        for (_, effect) in [back, removed, rejected] {
+            let said = review.contains(&format!("<b>{effect}</b>"));
+            assert_eq!(said, effects.contains(&effect), "{case}: {effect}: {review}");
+        }
+
+        let set: Vec<String> = next
+            .iter()
+            .map(|(package, version)| format!("{package}@{version}"))
+            .collect();
+        let mut line = vec!["deploy", &cohort, "--name", "next"];
+        line.extend(set.iter().flat_map(|one| ["-p", one]));
+        let dry = run(&server, &[&line[..], &["--dry-run"]].concat());
+        let said = String::from_utf8_lossy(&dry.stderr);
+        assert!(dry.status.success(), "{case}: {said}");
+        match sentence.as_str() {
+            "" => assert!(said.is_empty(), "{case}: {said}"),
+            sentence => assert!(
+                said.contains(&format!("the deployment {sentence}: asks")),
+                "{case}: {said}"
+            ),
+        }
+        let before = usize::from(!active.is_empty());
+        let asked = run(&server, &line);
+        let said = String::from_utf8_lossy(&asked.stderr);
+        if expected.is_empty() {
+            assert!(asked.status.success(), "{case}: {said}");
+        } else {
+            assert_eq!(asked.status.code(), Some(2), "{case}: {said}");
+            let refused = format!("error: the deployment {sentence}: say --yes if that is meant");
+            assert!(said.contains(&refused), "{case}: {said}");
+            assert_eq!(deployments(&server, &cohort), before, "{case}");
+            cli(&server, &[&line[..], &["--yes"]].concat());
+        }
+        assert_eq!(deployments(&server, &cohort), before + 1, "{case}");
+    }
+}
+
+#[test]
+fn on_a_terminal_the_name_of_the_cohort_is_typed() {
+    let server = server_with_versions(&["1.0.0", "1.1.0"]);
+    server.done("POST", "cohorts", json!({"name": "lamps"}));
+    server.deploy("lamps", "before", &[("main", "1.1.0")]);
+    for (typed, code, so_many) in [("lamp\n", 1, 1), ("\n", 1, 1), ("lamps\n", 0, 2)] {
+        let (ended, shown) = at_a_terminal(&server, "deploy lamps -p main@1.0.0", typed);
+        assert_eq!(ended, code, "{shown}");
+        let asked = "the deployment goes back to an older version; type the cohort's name to go on:";
+        assert!(shown.contains(asked), "{shown}");
+        assert_eq!(shown.contains("nothing was deployed"), code == 1, "{shown}");
+        assert_eq!(deployments(&server, "lamps"), so_many, "{typed:?}: {shown}");
+    }
+}
 
 #[test]
 fn a_wait_goes_on_through_a_restart_of_the_gateway_and_ends_when_every_device_runs_it() {
@@ -119,7 +230,7 @@ fn a_timeout_ends_the_wait_with_6_and_says_how_many_devices_are_not_done() {
     assert_eq!(ended.code, 2, "{}", ended.said);
     assert!(ended.said.contains("--wait"), "{}", ended.said);
     assert_eq!(
-        deployments(&server),
+        deployments(&server, "lamps"),
         1,
         "nothing was deployed by a line that makes no sense"
     );
@@ -189,7 +300,9 @@ fn a_watch_prints_a_line_per_change_and_ctrl_c_ends_it_with_what_was_seen() {
     let ended = watching.end();
     assert_eq!(ended.code, 0, "{}", ended.said);
     assert!(
-        ended.said.contains("1 of 2 devices not done: 1 pending"),
+        ended
+            .said
+            .contains("1 of 2 devices not done: 1 pending; the deployment goes on"),
         "{}",
         ended.said
     );
@@ -526,8 +639,8 @@ fn id_of(made: &Value) -> String {
     made["id"].as_str().unwrap().to_owned()
 }
 
-fn deployments(server: &Server) -> usize {
-    let path = format!("cohorts/{}/deployments", server.cohort_id("lamps"));
+fn deployments(server: &Server, cohort: &str) -> usize {
+    let path = format!("cohorts/{}/deployments", server.cohort_id(cohort));
     server.done("GET", &path, Value::Null)["items"]
         .as_array()
         .unwrap()
@@ -554,6 +667,65 @@ fn cli(server: &Server, arguments: &[&str]) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a command ends with, and all that it shows, at a terminal at which this is typed.
+fn at_a_terminal(server: &Server, line: &str, typed: &str) -> (i32, String) {
+    let line = format!("exec {} {line}", env!("CARGO_BIN_EXE_tessera"));
+    // Its `-e` hands on the exit code.
+    let mut terminal = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("TESSERA_URL", server.url())
+        .env("TESSERA_API_KEY", KEY)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("script, of util-linux, is installed");
+    // What is typed before it is asked for waits in the terminal; its end is that of `script`, and so comes last.
+    let mut stdin = terminal.stdin.take().unwrap();
+    stdin.write_all(typed.as_bytes()).unwrap();
+    let output = terminal.wait_with_output().unwrap();
+    drop(stdin);
+    let shown = String::from_utf8_lossy(&output.stdout).replace("\r\n", "\n");
+    (output.status.code().unwrap_or(-1), shown)
+}
+
+/// Pages of the console, for who has signed in.
+struct Console {
+    agent: ureq::Agent,
+    url: String,
+    cookie: String,
+}
+
+impl Console {
+    fn signed_in(server: &Server) -> Console {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .build()
+            .into();
+        let answer = agent
+            .post(format!("{}/sign-in", server.url()))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .send(format!("key={KEY}"))
+            .unwrap();
+        let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+        let (cookie, _) = cookie.split_once(';').unwrap();
+        Console {
+            agent,
+            url: server.url(),
+            cookie: cookie.to_owned(),
+        }
+    }
+
+    fn page(&self, path: &str) -> String {
+        let asked = self.agent.get(format!("{}{path}", self.url));
+        let mut answer = asked.header("Cookie", &self.cookie).call().unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{path}: {text}");
+        text
+    }
 }
 
 /// A command under way, its output in files.

@@ -13,6 +13,7 @@ use axum::response::Response;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::AdminState;
 use super::pace::TooSlow;
@@ -101,12 +102,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         let pointer = pointer(error.path());
         let error = error.into_inner();
         if error.is_data() {
-            let field = if pointer.is_empty() {
-                "the body".to_owned()
-            } else {
-                pointer
-            };
-            Problem::fields(vec![FieldError::other(field, without_position(&error))])
+            Problem::fields(vec![wrong::<T>(bytes, pointer, without_position(&error))])
         } else {
             Problem::malformed(format!("the body is not JSON: {error}"))
         }
@@ -149,6 +145,75 @@ pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
+/// What is wrong in a body, where, with which value, and what would be accepted there. The words are serde's, and in them those of
+/// our own types.
+fn wrong<T: DeserializeOwned>(bytes: &[u8], pointer: String, detail: String) -> FieldError {
+    let body: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    if let Some(name) = missing(&detail) {
+        let field = format!("{pointer}/{}", escaped(name));
+        return FieldError {
+            accepted: accepted_at::<T>(body, &pointer, name, &field),
+            value: None,
+            detail,
+            field,
+        };
+    }
+    // Members hold the values; and what is no secret by its type may be one by its place.
+    let member = pointer.rsplit('/').next().unwrap_or_default();
+    let is_shown = !member.to_ascii_lowercase().contains("secret");
+    let value = body.pointer(&pointer).and_then(|value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+        Value::Array(_) | Value::Object(_) => None,
+    });
+    FieldError {
+        accepted: accepted(&detail),
+        value: value.filter(|_| is_shown),
+        detail: if is_shown { detail } else { without_value(&detail) },
+        field: if pointer.is_empty() {
+            "the body".to_owned()
+        } else {
+            pointer
+        },
+    }
+}
+
+/// The field that is not there, if that is what is wrong.
+fn missing(detail: &str) -> Option<&str> {
+    detail.strip_prefix("missing field `")?.strip_suffix('`')
+}
+
+/// What would be accepted for a member that is not there: what is said of an empty text in its place.
+fn accepted_at<T: DeserializeOwned>(
+    mut body: Value,
+    pointer: &str,
+    name: &str,
+    field: &str,
+) -> Option<String> {
+    let members = body.pointer_mut(pointer)?.as_object_mut()?;
+    members.insert(name.to_owned(), Value::String(String::new()));
+    match serde_path_to_error::deserialize::<_, Object<T>>(body) {
+        Err(error) if self::pointer(error.path()) == field => accepted(&error.inner().to_string()),
+        // Another member is wrong, or none: this one is not.
+        Err(_) | Ok(_) => Some("a string".to_owned()),
+    }
+}
+
+/// What is accepted, of a sentence that says so at its end.
+fn accepted(detail: &str) -> Option<String> {
+    let ours = detail.split_once("; accepted: ");
+    let serdes = || detail.rsplit_once(", expected ");
+    ours.or_else(serdes).map(|(_, accepted)| accepted.to_owned())
+}
+
+/// serde's sentence about a wrong type, without the value that it quotes.
+fn without_value(detail: &str) -> String {
+    match (detail.split_once(' '), detail.rsplit_once(", expected ")) {
+        (Some(("invalid", _)), Some((_, expected))) => format!("invalid type, expected {expected}"),
+        _ => "the value cannot be read".to_owned(),
+    }
+}
+
 /// What is wrong with a value. Which value, its pointer says better than a line and a column.
 fn without_position(error: &serde_json::Error) -> String {
     let said = error.to_string();
@@ -165,12 +230,17 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
             Segment::Seq { index } => text.push_str(&format!("/{index}")),
             Segment::Map { key } | Segment::Enum { variant: key } => {
                 text.push('/');
-                text.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                text.push_str(&escaped(key));
             }
             Segment::Unknown => {}
         }
     }
     text
+}
+
+/// A member's name as a part of a JSON pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// Which part of a list is wanted: `limit` (1 to 1000, default 100) and the `pageToken` of the page before.

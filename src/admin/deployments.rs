@@ -55,6 +55,13 @@ pub struct Preview {
     /// The length of what devices would be sent.
     manifest_bytes: usize,
     lint: Vec<shapes::Finding>,
+    /// What whoever deploys is to confirm first; the console and the command line ask. Creating the deployment does not.
+    cautions: Vec<shapes::Caution>,
+    /// Null where there is nothing to measure by, or nothing to download.
+    #[schema(required)]
+    estimate: Option<shapes::Estimate>,
+    /// By what the time was estimated, or why it was not, in words.
+    estimate_basis: String,
 }
 
 /// How far a deployment has come, and when that was counted.
@@ -103,6 +110,9 @@ pub async fn preview(
         bytes_total: preview.bytes_total,
         manifest_bytes: preview.manifest.cbor.len(),
         lint: preview.lint.iter().map(shapes::finding).collect(),
+        cautions: preview.cautions.iter().copied().map(shapes::caution).collect(),
+        estimate: preview.estimate.known().map(shapes::estimate),
+        estimate_basis: preview.estimate.to_string(),
     }))
 }
 

@@ -400,9 +400,7 @@ impl Problem {
             problem.name = "unknown-reference";
         }
         if problem.errors.is_empty() && problem.status == StatusCode::UNPROCESSABLE_ENTITY {
-            problem
-                .errors
-                .push(FieldError::other(field, problem.detail.clone()));
+            problem.errors.push(FieldError::refused(field, refusal));
         }
         problem
     }

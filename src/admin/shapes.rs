@@ -363,6 +363,54 @@ pub fn finding(finding: &fleet::Finding) -> Finding {
     }
 }
 
+/// Something for which a deployment is to be confirmed before it starts.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeploymentCaution)]
+pub struct Caution {
+    #[schema(value_type = fleet::Caution)]
+    kind: &'static str,
+    /// What the deployment does, to go on from "it": `removes a package`.
+    message: &'static str,
+}
+
+pub fn caution(caution: fleet::Caution) -> Caution {
+    Caution {
+        kind: caution.as_str(),
+        message: caution.effect(),
+    }
+}
+
+/// How long devices may take, by an earlier rollout of the cohort: as long as they took then, and longer in proportion where more
+/// is to be downloaded. From when a device is told, which is at once where it is connected, until it runs the deployment.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Estimate {
+    /// What half of the devices take at most, in seconds.
+    #[schema(minimum = 1)]
+    half_seconds: u64,
+    /// What 95 in 100 devices take at most, in seconds.
+    #[schema(minimum = 1)]
+    most_seconds: u64,
+    /// The deployment whose rollout was measured.
+    deployment: DeploymentId,
+    /// Its place in the project's history.
+    #[schema(minimum = 1, maximum = 2147483647)]
+    sequence: u32,
+    /// How many of its devices were.
+    #[schema(minimum = 1)]
+    devices: u64,
+}
+
+pub fn estimate(expected: &control::Expected) -> Estimate {
+    Estimate {
+        half_seconds: expected.half.as_secs(),
+        most_seconds: expected.most.as_secs(),
+        deployment: expected.by.id,
+        sequence: expected.by.sequence.get(),
+        devices: expected.devices,
+    }
+}
+
 /// A device that would see the sequence number fall.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SequenceBack {

@@ -93,7 +93,7 @@ async fn a_wrong_field_is_named_with_its_value_and_what_is_accepted() {
         (
             "cohorts/lamps/deployments",
             json!({"name": "x", "artifacts": [{"package": "main"}]}),
-            "/artifacts/0",
+            "/artifacts/0/version",
             "missing field `version`\"",
         ),
         (
@@ -114,12 +114,7 @@ async fn a_wrong_field_is_named_with_its_value_and_what_is_accepted() {
             "/credentials/0/type",
             "integer `5`, expected a string\"",
         ),
-        (
-            "packages",
-            json!({}),
-            "the body",
-            "the body: missing field `name`",
-        ),
+        ("packages", json!({}), "/name", "/name: missing field `name`"),
         (
             "packages",
             json!({"name": "a", "colour": "red"}),
@@ -205,6 +200,81 @@ async fn a_wrong_field_is_named_with_its_value_and_what_is_accepted() {
         }
     }
     assert!(!api.post("devices", &json!({"name": "a", "credentials": [{"type": "psk", "secret": "this-secret-is-longer-than-32-bytes"}]})).await.text().contains("this-secret"));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_member_has_its_value_and_what_would_be_accepted() {
+    let api = Api::start().await;
+    api.post("cohorts", &json!({"name": "lamps"})).await.expect(201);
+    let symbol = "1 to 63 of A-Z a-z 0-9 . _ + -, starting with a letter or digit";
+    for (path, body, field, value, accepted) in [
+        ("packages", json!({"name": 5}), "/name", Some("5"), "a string"),
+        (
+            "packages",
+            json!({"name": null}),
+            "/name",
+            Some("null"),
+            "a string",
+        ),
+        ("packages", json!({"name": []}), "/name", None, "a string"),
+        ("packages", json!({"name": "a/b"}), "/name", Some("a/b"), symbol),
+        ("packages", json!({}), "/name", None, symbol),
+        (
+            "packages",
+            json!({"name": "a", "metadata": 1}),
+            "/metadata",
+            Some("1"),
+            "a map",
+        ),
+        (
+            "packages",
+            json!({"name": "a", "n/m": 1}),
+            "/n~1m",
+            Some("1"),
+            "one of `name`, `description`, `metadata`",
+        ),
+        (
+            "cohorts/lamps/deployments",
+            json!({"name": "x"}),
+            "/artifacts",
+            None,
+            "a sequence",
+        ),
+        (
+            "cohorts/lamps/deployments:preview",
+            json!({"artifacts": [{"package": "main", "version": "1"}]}),
+            "/name",
+            None,
+            "1 to 100 characters in one line, no space at either end",
+        ),
+        (
+            "cohorts/lamps/deployments",
+            json!({"name": "x", "artifacts": [{"package": "main"}]}),
+            "/artifacts/0/version",
+            None,
+            symbol,
+        ),
+        (
+            "keys",
+            json!({"name": "ci"}),
+            "/role",
+            None,
+            "read, deploy or admin",
+        ),
+        (
+            "devices",
+            json!({"name": "a", "credentials": [{"type": "psk", "secret": 12345}]}),
+            "/credentials/0/secret",
+            None,
+            "a string",
+        ),
+    ] {
+        let problem = api.post(path, &body).await.problem_of(422);
+        let error = &problem["errors"][0];
+        let told = (&error["field"], error["value"].as_str(), &error["accepted"]);
+        assert_eq!(told, (&json!(field), value, &json!(accepted)), "{path} {body}");
+        assert!(!problem.to_string().contains("12345"), "{problem:#}");
+    }
 }
 
 #[tokio::test]

@@ -78,11 +78,9 @@ pub fn run(command: CaCommand) -> Result<(), Failure> {
             Ok(())
         }
         CaCommand::List { server } => {
-            let cas = Client::new(&server)?.list("device-cas")?;
-            server
-                .output
-                .list(&cas, CA, "no CA is believed yet: tessera ca add FILE");
-            Ok(())
+            let client = Client::new(&server)?;
+            let none = "no CA is believed yet: tessera ca add FILE";
+            server.output.pages(client.pages("device-cas"), CA, none)
         }
         CaCommand::Remove { ca, yes, server } => {
             let client = Client::new(&server)?;

@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Cursor, Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use serde_json::json;
 
 use super::super::failure::Failure;
-use super::{Client, api_key, package_version, reachable, segment};
+use super::rustls::{CertificateError, OtherError};
+use super::{Client, api_key, package_version, reachable, segment, untrusted};
 use crate::config::Secret;
 
 #[test]
@@ -223,6 +225,57 @@ fn a_server_that_is_not_there_is_named() {
         "{}",
         failure.to_text()
     );
+}
+
+#[test]
+fn a_server_that_speaks_no_tls_is_told_from_one_that_is_not_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.read(&mut [0; 4096]).unwrap();
+        connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let failure = client(&url, "secret").get("cohorts").unwrap_err();
+    server.join().unwrap();
+    assert_eq!((failure.exit_code(), failure.may_pass()), (1, false));
+    assert!(
+        failure
+            .to_text()
+            .starts_with(&format!("error: {url} does not speak TLS")),
+        "{}",
+        failure.to_text()
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_with_what_would_be_accepted() {
+    let own = CertificateError::Other(OtherError(Arc::new(std::io::Error::other("CaUsedAsEndEntity"))));
+    for (wrong, accepted) in [
+        (CertificateError::UnknownIssuer, "--ca-file"),
+        (CertificateError::NotValidForName, "--url"),
+        (CertificateError::Expired, "a later one"),
+        (CertificateError::NotValidYet, "the right time"),
+        (own, "basicConstraints=CA:FALSE"),
+    ] {
+        let told = untrusted(&wrong);
+        assert!(told.contains(accepted), "{wrong:?}: {told}");
+    }
+}
+
+#[test]
+fn a_list_in_pages_is_there_as_far_as_it_was_read() {
+    let server = Script::answering(&[
+        (200, r#"{"items": [1, 2], "nextPageToken": "2"}"#),
+        (503, r#"{"title": "The gateway cannot do this at the moment"}"#),
+    ]);
+    let client = server.client();
+    let mut pages = client.pages("devices");
+    assert_eq!(pages.next().unwrap().unwrap(), [json!(1), json!(2)]);
+    assert!(pages.next().unwrap().is_err());
+    assert!(pages.next().is_none(), "nobody is asked again");
+    drop(pages);
+    server.asked();
 }
 
 #[test]

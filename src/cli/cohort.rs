@@ -63,10 +63,9 @@ pub fn run(command: CohortCommand) -> Result<(), Failure> {
             Ok(())
         }
         CohortCommand::List { server } => {
-            let cohorts = Client::new(&server)?.list("cohorts")?;
+            let client = Client::new(&server)?;
             let none = "there is no cohort yet: tessera cohort create NAME";
-            server.output.list(&cohorts, COHORT, none);
-            Ok(())
+            server.output.pages(client.pages("cohorts"), COHORT, none)
         }
         CohortCommand::History { name, server } => {
             let client = Client::new(&server)?;
@@ -74,8 +73,7 @@ pub fn run(command: CohortCommand) -> Result<(), Failure> {
             let path = format!("cohorts/{}/deployments", field(&cohort, "/id"));
             let name = field(&cohort, "/name");
             if server.output != Output::Table {
-                server.output.list(&client.list(&path)?, &[], "");
-                return Ok(());
+                return server.output.pages(client.pages(&path), &[], "");
             }
             let page = client.get(&format!("{path}?limit={HISTORY}"))?;
             let shown = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();

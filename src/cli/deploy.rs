@@ -1,13 +1,15 @@
 //! `tessera deploy`: what would change, a question where it matters, then the deployment.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::{Client, ServerArgs, package_version};
+use super::client::{Client, OK, ServerArgs, package_version};
 use super::cohort::glyph;
 use super::deployment::{self, CREATED};
-use super::failure::Failure;
-use super::output::{Output, bytes, confirm_by_typing, count, field, print, rfc3339, say};
+use super::failure::{Failure, NAME_TAKEN};
+use super::output::{Output, bytes, confirm_by_typing, count, field, print, rfc3339, say, span};
 use super::rollout::Limits;
 use crate::clock;
 
@@ -66,23 +68,43 @@ pub fn run(args: DeployArgs) -> Result<(), Failure> {
         Some(name) => name.clone(),
         None => default_name(&rfc3339(clock::unix_ms() / 1000)?),
     };
-    let order = json!({
+    let mut order = json!({
         "name": name,
         "artifacts": artifacts,
         // The review below is of this set against this one: a deployment that comes between is a conflict.
         "expectedActiveDeploymentId": cohort.pointer("/activeDeployment/id"),
     });
 
-    let preview = client.post(&format!("{path}:preview"), &order)?;
+    let preview_path = format!("{path}:preview");
+    let mut number = 1;
+    let preview = loop {
+        match client.post(&preview_path, &order) {
+            // Two in a second, and nobody has said what to call them.
+            Err(Failure::Refused(problem))
+                if problem.kind == NAME_TAKEN && args.name.is_none() && number < NAMES_TRIED =>
+            {
+                number += 1;
+                order["name"] = format!("{name} ({number})").into();
+            }
+            answer => break answer?,
+        }
+    };
+    let cautions = cautions(&client, &preview_path, &preview)?;
     if args.dry_run {
         match args.server.output {
             Output::Table => print(&review(&preview)),
             Output::Json | Output::Ndjson => args.server.output.one(&preview, &[]),
         }
+        if !cautions.is_empty() {
+            say(&format!(
+                "the deployment {}: asks for a confirmation on a terminal, and for --yes elsewhere",
+                listed(&cautions)
+            ));
+        }
         return Ok(());
     }
     say(review(&preview).trim_end());
-    confirm(&preview, &cohort_name, args.yes)?;
+    confirm(&cautions, &cohort_name, args.yes)?;
     let made = client.post_once(&path, &order)?;
     if args.wait {
         return deployment::wait(client, &made, &cohort_name, &args.limits, args.server.output);
@@ -96,6 +118,9 @@ pub fn run(args: DeployArgs) -> Result<(), Failure> {
 pub fn default_name(rfc3339: &str) -> String {
     rfc3339.replace('T', " ")
 }
+
+/// Names that are tried for a deployment that was given none: more than a script makes of one cohort in a second.
+const NAMES_TRIED: u32 = 100;
 
 fn review(preview: &Value) -> String {
     let mut lines = Vec::new();
@@ -141,6 +166,7 @@ fn review(preview: &Value) -> String {
         bytes(preview["bytesPerDevice"].as_u64().unwrap_or(0)),
         bytes(preview["bytesTotal"].as_u64().unwrap_or(0)),
     ));
+    lines.push(format!("  {}", estimated(preview)));
     for finding in preview["lint"].as_array().into_iter().flatten() {
         lines.push(format!(
             "  ! {}: {}",
@@ -152,44 +178,53 @@ fn review(preview: &Value) -> String {
     lines.join("\n")
 }
 
-/// Asks where the deployment goes back, removes something, or would be rejected by a stock device.
-fn confirm(preview: &Value, cohort: &str, yes: bool) -> Result<(), Failure> {
-    let reasons = grave(preview);
-    if reasons.is_empty() || yes {
+/// How long it may take, and how that is known.
+fn estimated(preview: &Value) -> String {
+    let basis = field(preview, "/estimateBasis");
+    let seconds = |name: &str| preview["estimate"][name].as_u64().map(Duration::from_secs);
+    match (seconds("halfSeconds"), seconds("mostSeconds")) {
+        (Some(half), Some(most)) => format!(
+            "estimated time: {} for half of the devices that are online, {} for 95 %; {basis}",
+            span(half),
+            span(most)
+        ),
+        _ => format!("estimated time: {basis}"),
+    }
+}
+
+/// What the deployment does that is to be confirmed, as the preview says; nothing where nothing is.
+///
+/// # Errors
+/// The server says nothing about it: nobody must be let through by that.
+fn cautions(client: &Client, path: &str, preview: &Value) -> Result<Vec<String>, Failure> {
+    let Some(cautions) = preview["cautions"].as_array() else {
+        return Err(client.strange(path, OK, "a preview that does not say what to confirm"));
+    };
+    Ok(cautions
+        .iter()
+        .map(|caution| field(caution, "/message"))
+        .collect())
+}
+
+/// Asks where there is something to confirm.
+fn confirm(cautions: &[String], cohort: &str, yes: bool) -> Result<(), Failure> {
+    if cautions.is_empty() || yes {
         return Ok(());
     }
-    let reasons = reasons.join(", ");
     confirm_by_typing(
-        &format!("the deployment {reasons}"),
+        &format!("the deployment {}", listed(cautions)),
         ("the cohort's name", cohort),
         "nothing was deployed",
     )
 }
 
-fn grave(preview: &Value) -> Vec<&'static str> {
-    let changes = &preview["changes"];
-    let is_empty = |kind: &str| changes[kind].as_array().is_none_or(Vec::is_empty);
-    let downgrades = changes["changed"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|one| one["change"] == "downgraded");
-    let rejected = preview["lint"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|one| one["severity"] == "confirm");
-    let mut reasons = Vec::new();
-    if downgrades {
-        reasons.push("goes back to an older version");
+/// `a`, `a and b`, `a, b and c`.
+fn listed(parts: &[String]) -> String {
+    match parts {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
-    if !is_empty("removed") {
-        reasons.push("removes a package");
-    }
-    if rejected {
-        reasons.push("would be rejected by a stock device");
-    }
-    reasons
 }
 
 #[cfg(test)]
@@ -207,13 +242,16 @@ mod tests {
             },
             "devices": 25, "online": 24, "bytesPerDevice": 262_144, "bytesTotal": 6_553_600,
             "lint": [{ "rule": "components", "severity": "confirm", "message": "too many" }],
+            "estimate": { "halfSeconds": 41, "mostSeconds": 150 },
+            "estimateBasis": "as 25 devices took \"spring\" (#2)",
         });
         assert_eq!(
             review(&preview),
             "  + assets 7\n  ↓ main 1.1.0 → 1.0.0\n  ✕ modem 3 is removed\n  – boot 2\n  \
-             25 devices, 24 online; 256.0 KiB each, 6.2 MiB in all\n  ! components: too many\n"
+             25 devices, 24 online; 256.0 KiB each, 6.2 MiB in all\n  \
+             estimated time: 41 s for half of the devices that are online, 2 min 30 s for 95 %; as 25 devices took \
+             \"spring\" (#2)\n  ! components: too many\n"
         );
-        assert_eq!(grave(&preview).len(), 3);
     }
 
     #[test]
@@ -221,12 +259,21 @@ mod tests {
         let preview = json!({
             "changes": { "unchanged": [{ "package": "boot", "version": "2" }] },
             "devices": 1, "online": 1, "bytesPerDevice": 0, "bytesTotal": 0,
+            "estimate": null, "estimateBasis": "nothing to download",
         });
         assert_eq!(
             review(&preview),
             "  – boot 2\n  nothing changes: this is what the cohort has already\n  \
-             1 device, 1 online; 0 B each, 0 B in all\n"
+             1 device, 1 online; 0 B each, 0 B in all\n  estimated time: nothing to download\n"
         );
+    }
+
+    #[test]
+    fn reasons_are_listed_as_a_sentence_has_them() {
+        let parts = ["a", "b", "c"].map(str::to_owned);
+        for (so_many, text) in [(0, ""), (1, "a"), (2, "a and b"), (3, "a, b and c")] {
+            assert_eq!(listed(&parts[..so_many]), text);
+        }
     }
 
     #[test]

@@ -54,11 +54,9 @@ pub fn run(command: DeploymentCommand) -> Result<(), Failure> {
         DeploymentCommand::List { cohort, server } => {
             let client = Client::new(&server)?;
             let cohort = client.cohort(&cohort)?;
-            let deployments = client.list(&format!("cohorts/{}/deployments", field(&cohort, "/id")))?;
-            server
-                .output
-                .list(&deployments, LISTED, &nothing_deployed(&field(&cohort, "/name")));
-            Ok(())
+            let path = format!("cohorts/{}/deployments", field(&cohort, "/id"));
+            let none = nothing_deployed(&field(&cohort, "/name"));
+            server.output.pages(client.pages(&path), LISTED, &none)
         }
     }
 }
@@ -114,9 +112,18 @@ fn watch(named: &str, limits: &Limits, server: &ServerArgs) -> Result<(), Failur
         }
         Output::Table | Output::Json => result(&followed, &deployment, server.output),
     }
-    say(&followed
+    let told = followed
         .ending
-        .tell(&called, followed.seen.as_ref(), followed.waited)?);
+        .tell(&called, followed.seen.as_ref(), followed.waited)?;
+    match followed.ending {
+        Ending::Interrupted => say(&format!("{told}; the deployment goes on")),
+        Ending::Done
+        | Ending::DoneButFailures
+        | Ending::Failed
+        | Ending::FailIf(_)
+        | Ending::TimedOut(_)
+        | Ending::Superseded(_) => say(&told),
+    }
     Ok(())
 }
 

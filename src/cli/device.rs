@@ -240,13 +240,12 @@ pub fn run(command: DeviceCommand) -> Result<(), Failure> {
                 [] => "devices".to_owned(),
                 query => format!("devices?{}", query.join("&")),
             };
-            let devices = Client::new(&server)?.list(&path)?;
+            let client = Client::new(&server)?;
             let none = match filters.query().is_empty() {
                 true => "there is no device yet: tessera device create NAME, or tessera device import FILE",
                 false => "no device is like that",
             };
-            server.output.list(&devices, DEVICE, none);
-            Ok(())
+            server.output.pages(client.pages(&path), DEVICE, none)
         }
         DeviceCommand::Show { name, server } => show::run(&name, &server),
         DeviceCommand::Delete { names, yes, server } => delete(&names, yes, &server),

@@ -31,6 +31,22 @@ pub enum Failure {
         /// What the HTTP client says.
         source: Box<ureq::Error>,
     },
+    /// The server is not known to be the one that it should be.
+    #[error("the certificate of {url} is not trusted: {wrong}")]
+    Untrusted {
+        /// The server's URL.
+        url: String,
+        /// What is wrong with it, and what would be accepted.
+        wrong: String,
+    },
+    /// TLS was asked for where there is none.
+    #[error(
+        "{url} does not speak TLS; accepted, if that is meant: http:// in its address (--url, TESSERA_URL)"
+    )]
+    Plain {
+        /// The server's URL.
+        url: String,
+    },
     /// The server's answer makes no sense.
     #[error("the answer of {url} is not one of Tessera's: {what}")]
     Strange {
@@ -156,6 +172,8 @@ impl Failure {
             Self::Usage(_)
             | Self::Config(_)
             | Self::NotFound(_)
+            | Self::Untrusted { .. }
+            | Self::Plain { .. }
             | Self::File { .. }
             | Self::Failed(_)
             | Self::Rollout(_)
@@ -181,6 +199,8 @@ impl Failure {
             Self::Superseded(_) => 5,
             Self::Rollout(_) => 6,
             Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Plain { .. }
             | Self::Strange { .. }
             | Self::File { .. }
             | Self::Failed(_)
@@ -208,6 +228,8 @@ impl Failure {
 
 /// The type of the problem of an address that leads nowhere.
 const NOT_FOUND: &str = "urn:tessera:problem:not-found";
+/// The type of the problem of a name that something has already.
+pub const NAME_TAKEN: &str = "urn:tessera:problem:name-taken";
 /// The type of the problem of a body that names a cohort or an artifact that does not exist.
 const UNKNOWN_REFERENCE: &str = "urn:tessera:problem:unknown-reference";
 

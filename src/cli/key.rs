@@ -85,9 +85,10 @@ pub fn run(command: KeyCommand) -> Result<(), Failure> {
             Ok(())
         }
         KeyCommand::List { server } => {
-            let keys = Client::new(&server)?.list("keys")?;
-            server.output.list(&keys, KEY, "there is no API key");
-            Ok(())
+            let client = Client::new(&server)?;
+            server
+                .output
+                .pages(client.pages("keys"), KEY, "there is no API key")
         }
         KeyCommand::Revoke { id, server } => {
             Client::new(&server)?.delete(&format!("keys/{}", segment(&id)))?;

@@ -26,18 +26,27 @@ pub type Column = (&'static str, fn(&Value) -> String);
 impl Output {
     /// Prints a list. For people, one without anything in it is told in a sentence, `none`, and not as headings alone.
     pub fn list(self, items: &[Value], columns: &[Column], none: &str) {
-        match self {
-            Self::Table if items.is_empty() => say(none),
-            Self::Table => {
-                let heading = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
-                let rows = items
-                    .iter()
-                    .map(|item| columns.iter().map(|(_, show)| show(item)).collect());
-                print(&table(std::iter::once(heading).chain(rows).collect()));
-            }
-            Self::Json => print(&format!("{:#}\n", Value::Array(items.to_vec()))),
-            Self::Ndjson => items.iter().for_each(|item| print(&format!("{item}\n"))),
+        let mut listing = Listing::new(self, columns);
+        print(&listing.page(items));
+        listing.end(none);
+    }
+
+    /// The same of a list that comes in pages: what has come is printed, however much follows.
+    ///
+    /// # Errors
+    /// A page does not come. Those before it are printed.
+    pub fn pages(
+        self,
+        pages: impl Iterator<Item = Result<Vec<Value>, Failure>>,
+        columns: &[Column],
+        none: &str,
+    ) -> Result<(), Failure> {
+        let mut listing = Listing::new(self, columns);
+        for page in pages {
+            print(&listing.page(&page?));
         }
+        listing.end(none);
+        Ok(())
     }
 
     /// Prints one thing; as a table, its fields below each other.
@@ -53,6 +62,61 @@ impl Output {
             }
             Self::Json => print(&format!("{item:#}\n")),
             Self::Ndjson => print(&format!("{item}\n")),
+        }
+    }
+}
+
+/// A list on its way to standard output.
+struct Listing<'a> {
+    output: Output,
+    columns: &'a [Column],
+    /// How wide the columns of the table are so far.
+    widths: Vec<usize>,
+    is_empty: bool,
+}
+
+impl<'a> Listing<'a> {
+    fn new(output: Output, columns: &'a [Column]) -> Self {
+        Self {
+            output,
+            columns,
+            widths: Vec::new(),
+            is_empty: true,
+        }
+    }
+
+    /// The text of the next items.
+    fn page(&mut self, items: &[Value]) -> String {
+        let is_first = self.is_empty;
+        self.is_empty &= items.is_empty();
+        match self.output {
+            _ if items.is_empty() => String::new(),
+            Output::Table => {
+                let heading = self.columns.iter().map(|(heading, _)| (*heading).to_owned());
+                let heading = is_first.then(|| heading.collect());
+                let rows = items
+                    .iter()
+                    .map(|item| self.columns.iter().map(|(_, show)| show(item)).collect());
+                let rows: Vec<_> = heading.into_iter().chain(rows).collect();
+                aligned(&rows, &mut self.widths)
+            }
+            // As one document: what is between its brackets is indented.
+            Output::Json => {
+                let items = items.iter().map(|item| format!("{item:#}").replace('\n', "\n  "));
+                let items = items.collect::<Vec<_>>().join(",\n  ");
+                let before = if is_first { "[\n  " } else { ",\n  " };
+                format!("{before}{items}")
+            }
+            Output::Ndjson => items.iter().map(|item| format!("{item}\n")).collect(),
+        }
+    }
+
+    fn end(self, none: &str) {
+        match self.output {
+            Output::Table if self.is_empty => say(none),
+            Output::Json if self.is_empty => print("[]\n"),
+            Output::Json => print("\n]\n"),
+            Output::Table | Output::Ndjson => {}
         }
     }
 }
@@ -111,21 +175,25 @@ pub fn confirm_by_typing(what: &str, (name, word): (&str, &str), undone: &str) -
 
 /// Aligns rows of cells in columns.
 pub fn table(rows: Vec<Vec<String>>) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            rows.iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| width(cell))
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    aligned(&rows, &mut Vec::new())
+}
+
+/// The same of rows that follow others, which had columns of these widths: they only grow.
+fn aligned(rows: &[Vec<String>], widths: &mut Vec<usize>) -> String {
+    for row in rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        for (cell, known) in row.iter().zip(widths.iter_mut()) {
+            *known = width(cell).max(*known);
+        }
+    }
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let mut line = String::new();
-        for (cell, wanted) in row.iter().zip(&widths) {
+        for (cell, wanted) in row.iter().zip(widths.iter()) {
             line.push_str(cell);
+            if cell.chars().any(runs_backwards) {
+                line.push(LEFT_TO_RIGHT);
+            }
             line.extend(std::iter::repeat_n(' ', wanted + COLUMN_GAP - width(cell)));
         }
         text.push_str(line.trim_end());
@@ -215,7 +283,7 @@ pub fn takes_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Columns on screen, escape sequences not counted. Names and versions are ASCII, our glyphs are one column wide.
+/// Columns on screen, escape sequences not counted.
 fn width(cell: &str) -> usize {
     let mut columns = 0;
     let mut escaped = false;
@@ -224,12 +292,71 @@ fn width(cell: &str) -> usize {
             '\u{1b}' => escaped = true,
             'm' if escaped => escaped = false,
             _ if escaped => {}
-            _ => columns += 1,
+            _ => columns += cells(character),
         }
     }
     columns
 }
 
+/// How many cells of a terminal a character takes, roughly as Unicode's East Asian Width (UAX #11) has it: names may be in any
+/// writing, and a column that is off by one in a rare one is no harm.
+fn cells(character: char) -> usize {
+    match character {
+        // What stands on the character before it, and what cannot be seen.
+        '\u{300}'..='\u{36f}'
+        | '\u{483}'..='\u{489}'
+        | '\u{591}'..='\u{5bd}'
+        | '\u{5bf}'
+        | '\u{5c1}'..='\u{5c2}'
+        | '\u{610}'..='\u{61a}'
+        | '\u{64b}'..='\u{65f}'
+        | '\u{670}'
+        | '\u{93c}'
+        | '\u{941}'..='\u{948}'
+        | '\u{94d}'
+        | '\u{e31}'
+        | '\u{e34}'..='\u{e3a}'
+        | '\u{e47}'..='\u{e4e}'
+        | '\u{1ab0}'..='\u{1aff}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2060}'..='\u{2064}'
+        | '\u{20d0}'..='\u{20ff}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{fe20}'..='\u{fe2f}'
+        | '\u{feff}' => 0,
+        // Hangul, Chinese and Japanese writing, full-width forms, pictures.
+        '\u{1100}'..='\u{115f}'
+        | '\u{231a}'..='\u{231b}'
+        | '\u{23e9}'..='\u{23ec}'
+        | '\u{2614}'..='\u{2615}'
+        | '\u{26a1}'
+        | '\u{2705}'
+        | '\u{274c}'
+        | '\u{2757}'
+        | '\u{2b50}'
+        | '\u{2e80}'..='\u{303e}'
+        | '\u{3041}'..='\u{a4cf}'
+        | '\u{a960}'..='\u{a97c}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{fe30}'..='\u{fe6f}'
+        | '\u{ff00}'..='\u{ff60}'
+        | '\u{ffe0}'..='\u{ffe6}'
+        | '\u{1f300}'..='\u{1f64f}'
+        | '\u{1f680}'..='\u{1f6ff}'
+        | '\u{1f900}'..='\u{1f9ff}'
+        | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
+}
+
+/// Whether a character is of a writing that runs from right to left: Hebrew, Arabic and their neighbours.
+fn runs_backwards(character: char) -> bool {
+    matches!(character, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}' | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
+}
+
+/// The mark that ends it, so that a terminal that turns such writing around leaves the columns after it where they are.
+const LEFT_TO_RIGHT: char = '\u{200e}';
 const COLUMN_GAP: usize = 2;
 
 #[cfg(test)]
@@ -246,6 +373,53 @@ mod tests {
         assert_eq!(
             table(rows),
             "NAME        VERSION\nmain        \u{1b}[32m1.4.0 ↑\u{1b}[0m\nbootloader  7\n"
+        );
+    }
+
+    #[test]
+    fn columns_are_aligned_in_any_writing() {
+        for (cell, columns) in [
+            ("lamp", 4),
+            ("灯", 2),
+            ("ランプ", 6),
+            ("등", 2),
+            ("💡1", 3),
+            ("e\u{301}te\u{301}", 3),
+            ("مصباح", 5),
+            ("●↑–✕░", 5),
+        ] {
+            assert_eq!(width(cell), columns, "{cell}");
+        }
+        let rows = [["NAME", "ID"], ["灯", "1"], ["lamp", "2"], ["עברית", "3"]];
+        let rows = rows.map(|row| row.map(str::to_owned).to_vec()).to_vec();
+        assert_eq!(table(rows), "NAME   ID\n灯     1\nlamp   2\nעברית\u{200e}  3\n");
+    }
+
+    #[test]
+    fn a_list_in_pages_is_printed_as_they_come_and_reads_as_one() {
+        let item = |name: &str| serde_json::json!({ "name": name, "tags": ["a"] });
+        let pages = [vec![item("a"), item("b")], vec![], vec![item("a-long-name")]];
+        let all: Vec<Value> = pages.concat();
+        let columns: &[Column] = &[
+            ("NAME", |item| field(item, "/name")),
+            ("TAGS", |item| field(item, "/tags")),
+        ];
+        let texts = |output| -> Vec<String> {
+            let mut listing = Listing::new(output, columns);
+            pages.iter().map(|page| listing.page(page)).collect()
+        };
+        assert_eq!(
+            texts(Output::Table),
+            ["NAME  TAGS\na     a\nb     a\n", "", "a-long-name  a\n"],
+            "there is one heading, and columns grow"
+        );
+        assert_eq!(
+            texts(Output::Ndjson).concat(),
+            all.iter().map(|item| format!("{item}\n")).collect::<String>()
+        );
+        assert_eq!(
+            format!("{}\n]", texts(Output::Json).concat()),
+            format!("{:#}", Value::Array(all))
         );
     }
 

@@ -95,20 +95,18 @@ pub fn run(command: PackageCommand) -> Result<(), Failure> {
             package: None,
             server,
         } => {
-            let packages = Client::new(&server)?.list("packages")?;
+            let client = Client::new(&server)?;
             let none = "there is no package yet: tessera package upload PACKAGE@VERSION FILE";
-            server.output.list(&packages, PACKAGE, none);
-            Ok(())
+            server.output.pages(client.pages("packages"), PACKAGE, none)
         }
         PackageCommand::List {
             package: Some(package),
             server,
         } => {
             let path = format!("packages/{}/artifacts", segment(&package));
-            let artifacts = Client::new(&server)?.list(&path)?;
+            let client = Client::new(&server)?;
             let none = format!("{package} has no version yet: tessera package upload {package}@VERSION FILE");
-            server.output.list(&artifacts, ARTIFACT, &none);
-            Ok(())
+            server.output.pages(client.pages(&path), ARTIFACT, &none)
         }
     }
 }

@@ -36,8 +36,9 @@ pub enum SessionCommand {
 pub fn run(command: SessionCommand) -> Result<(), Failure> {
     match command {
         SessionCommand::List { server } => {
-            let sessions = Client::new(&server)?.list("sessions")?;
-            server.output.list(&sessions, SESSION, "no device is connected");
+            let client = Client::new(&server)?;
+            let none = "no device is connected";
+            server.output.pages(client.pages("sessions"), SESSION, none)
         }
         SessionCommand::Failures {
             reason,
@@ -53,13 +54,11 @@ pub fn run(command: SessionCommand) -> Result<(), Failure> {
                 true => "sessions/failures".to_owned(),
                 false => format!("sessions/failures?{}", query.join("&")),
             };
-            let failures = Client::new(&server)?.list(&path)?;
-            server
-                .output
-                .list(&failures, FAILURE, "no handshake like that has failed lately");
+            let client = Client::new(&server)?;
+            let none = "no handshake like that has failed lately";
+            server.output.pages(client.pages(&path), FAILURE, none)
         }
     }
-    Ok(())
 }
 
 const SESSION: &[Column] = &[

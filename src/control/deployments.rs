@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::batch::{Batch, BeforeAfter, Decision, Done, Stop};
 use super::change::Change;
+use super::estimate::Estimate;
 use crate::fleet::{
     Actor, Caution, DeployedArtifact, Deployment, DeploymentOrder, Difference, Finding, MANIFEST_LIMIT,
     ProjectId, Refusal,
@@ -35,6 +36,8 @@ pub struct Preview {
     pub lint: Vec<Finding>,
     /// What is to be confirmed before it starts.
     pub cautions: Vec<Caution>,
+    /// How long it may take.
+    pub estimate: Estimate,
 }
 
 /// Makes a deployment.

@@ -521,6 +521,7 @@ impl Control {
         let lint = lint(&deployment, &DeviceProfile::default());
         Ok(Preview {
             cautions: Caution::of(&difference, &lint),
+            estimate: self.estimate(project, cohort, bytes_per_device).await?,
             lint,
             active: cohort.active().cloned(),
             manifest,

@@ -17,6 +17,7 @@ mod deployments;
 mod devices;
 mod directory;
 mod error;
+mod estimate;
 mod failures;
 mod figures;
 mod handle;
@@ -49,6 +50,7 @@ pub use devices::{
 };
 pub use directory::{DeviceEntry, Download, SessionFacts};
 pub use error::ControlError;
+pub use estimate::{Estimate, Expected};
 pub use failures::{FailedDevice, FailedHandshake, FailureCause, FailureRecord, Offered};
 pub use figures::{CohortFigures, FailureShare, FleetFigures, VersionShare};
 pub use handle::{Control, Options, Started};

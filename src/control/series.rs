@@ -348,7 +348,7 @@ const NEW_MS: i64 = 5000;
 /// The slot of when a deployment was made, or first seen.
 const CREATION: i64 = -1;
 /// The shortest slot of a deployment, in milliseconds: a device that is alone is through in seconds.
-const DEPLOYMENT_STEP_MS: i64 = 1000;
+pub const DEPLOYMENT_STEP_MS: i64 = 1000;
 /// The most points of a series: about one for each pixel of a picture's half.
 pub const POINTS: usize = 480;
 

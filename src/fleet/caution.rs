@@ -1,4 +1,5 @@
-//! What asks for a confirmation before a deployment starts: the console and the command line have the cohort's name typed.
+//! What asks for a confirmation before a deployment starts. Decided here alone: the preview of the API carries it, and by that the
+//! console and the command line have the cohort's name typed.
 
 use super::difference::{Difference, Direction};
 use super::lint::{Finding, Severity};
@@ -15,6 +16,9 @@ pub enum Caution {
 }
 
 impl Caution {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 3] = [Self::Downgrade, Self::Removal, Self::Rejection];
+
     /// What asks for a confirmation, each once; nothing where a deployment only adds, upgrades or changes nothing.
     #[must_use]
     pub fn of(difference: &Difference, lint: &[Finding]) -> Vec<Self> {
@@ -37,9 +41,19 @@ impl Caution {
         .collect()
     }
 
-    /// What the deployment does, to go on from "it".
+    /// The word used in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Downgrade => "downgrade",
+            Self::Removal => "removal",
+            Self::Rejection => "rejection",
+        }
+    }
+
+    /// What the deployment does, to go on from "it".
+    #[must_use]
+    pub fn effect(self) -> &'static str {
         match self {
             Self::Downgrade => "goes back to an older version",
             Self::Removal => "removes a package",

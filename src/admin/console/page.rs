@@ -1,6 +1,7 @@
 //! The frame around every page, what is answered instead of a page, and the page of an error.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -8,7 +9,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use tracing::error;
 
 use super::assets;
-use super::show::{Bytes, Count, Time, counted};
+use super::show::{Bytes, Count, Span, Time, counted};
 use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::admin::problem::{FieldError, Problem};
@@ -75,6 +76,11 @@ impl Frame {
     /// A size as it is shown.
     pub fn bytes(&self, bytes: &u64) -> Bytes {
         Bytes(*bytes)
+    }
+
+    /// A span of time as it is shown.
+    pub fn span(&self, span: &Duration) -> Span {
+        Span(*span)
     }
 
     /// Whether the page belongs there.

@@ -1,6 +1,7 @@
 //! How times, sizes, counts and states are written. Everything here is text or markup of its own making.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::admin::shapes;
 use crate::control::Progress;
@@ -36,6 +37,27 @@ impl fmt::Display for Time {
             write!(f, "in {amount} {unit}")
         } else {
             write!(f, "{amount} {unit} ago")
+        }
+    }
+}
+
+/// A span of time, in its two largest units.
+#[derive(Debug, Clone, Copy)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = self.0.as_secs();
+        let (large, small) = match s {
+            0..60 => ((s, "s"), (0, "")),
+            60..3600 => ((s / 60, "min"), (s % 60, "s")),
+            3600..86_400 => ((s / 3600, "h"), (s % 3600 / 60, "min")),
+            _ => ((s / 86_400, "d"), (s % 86_400 / 3600, "h")),
+        };
+        write!(f, "{} {}", large.0, large.1)?;
+        match small {
+            (0, _) => Ok(()),
+            (amount, unit) => write!(f, " {amount} {unit}"),
         }
     }
 }
@@ -199,7 +221,9 @@ pub fn glyph(change: Change) -> (&'static str, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bar, Bytes, Count, Time, counted, percent, visible};
+    use std::time::Duration;
+
+    use super::{Bar, Bytes, Count, Span, Time, counted, percent, visible};
     use crate::control::Progress;
 
     #[test]
@@ -218,6 +242,19 @@ mod tests {
         ] {
             let unix_ms = now_ms - away_s * 1000;
             assert_eq!(Time { unix_ms, now_ms }.to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_span_is_told_in_its_two_largest_units() {
+        for (seconds, shown) in [
+            (1, "1 s"),
+            (60, "1 min"),
+            (119, "1 min 59 s"),
+            (3660, "1 h 1 min"),
+            (90_000, "1 d 1 h"),
+        ] {
+            assert_eq!(Span(Duration::from_secs(seconds)).to_string(), shown);
         }
     }
 

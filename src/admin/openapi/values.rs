@@ -8,9 +8,9 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::admin::shapes::Time;
 use crate::control::FailureCause;
 use crate::fleet::{
-    ArtifactId, CaId, CaName, Change, CohortId, CohortName, CredentialId, DeploymentId, DeploymentName,
-    DeviceId, DeviceName, DeviceState, Digest, Direction, ImageKind, KeyId, KeyName, PackageId, PackageName,
-    ProjectName, Role, Severity, Tag, TimelineKind, Version,
+    ArtifactId, CaId, CaName, Caution, Change, CohortId, CohortName, CredentialId, DeploymentId,
+    DeploymentName, DeviceId, DeviceName, DeviceState, Digest, Direction, ImageKind, KeyId, KeyName,
+    PackageId, PackageName, ProjectName, Role, Severity, Tag, TimelineKind, Version,
 };
 
 macro_rules! schemas {
@@ -53,6 +53,7 @@ schemas! {
     Role: words("What a key allows; each includes the ones before it.", [Role::Read, Role::Deploy, Role::Admin].map(Role::as_str));
     ImageKind: words("What the first bytes of an artifact say it is.", [ImageKind::Plain, ImageKind::McuBoot, ImageKind::EspIdf].map(ImageKind::as_str));
     Change: words("What becomes of a package.", CHANGES.map(Change::as_str));
+    Caution: words("Why a deployment is to be confirmed: a package goes back to an older version, a package disappears, or a stock device would throw the manifest away or update for ever.", Caution::ALL.map(Caution::as_str));
     Severity: words("Whether a finding is only told, or asks for a confirmation.", [Severity::Warning, Severity::Confirm].map(Severity::as_str));
     DeviceState: words("What a device reported; `other` for a number that is not known.", STATES.map(DeviceState::as_str));
     FailureCause: words("Why a handshake failed.", FailureCause::ALL.map(FailureCause::as_str));

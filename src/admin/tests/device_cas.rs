@@ -78,7 +78,7 @@ async fn what_is_no_certificate_of_a_ca_is_refused_by_what_it_is() {
     for (body, field) in [
         (json!({"pem": CA_PEM, "cohort": "none"}), "/cohort"),
         (json!({"pem": CA_PEM, "name": "ca_1"}), "/name"),
-        (json!({"name": "factory"}), "the body"),
+        (json!({"name": "factory"}), "/pem"),
         (json!({"pem": CA_PEM, "zerotouch": true}), "/zerotouch"),
     ] {
         let refused = api.post("device-cas", &body).await.expect(422);

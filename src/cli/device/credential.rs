@@ -133,10 +133,9 @@ pub fn run(command: CredentialCommand) -> Result<(), Failure> {
         }
         CredentialCommand::List { name, server } => {
             let client = Client::new(&server)?;
-            let credentials = client.list(&path(&client, &name)?)?;
+            let path = path(&client, &name)?;
             let none = format!("{name} has no credential: tessera device credential add {name}");
-            server.output.list(&credentials, COLUMNS, &none);
-            Ok(())
+            server.output.pages(client.pages(&path), COLUMNS, &none)
         }
     }
 }

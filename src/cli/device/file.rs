@@ -278,7 +278,8 @@ fn problem(line: &Value) -> String {
         {
             text.push_str(&format!(" ({value:?})"));
         }
-        if let Some(accepted) = &error.accepted {
+        let accepted = error.accepted.as_ref();
+        if let Some(accepted) = accepted.filter(|&accepted| !text.ends_with(accepted)) {
             text.push_str(&format!("; accepted: {accepted}"));
         }
         text

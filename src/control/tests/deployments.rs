@@ -1,8 +1,10 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Given, me, order};
-use crate::control::{Change, ControlError, DevicePatch};
-use crate::fleet::Refusal;
+use crate::control::{Change, ControlError, DevicePatch, Estimate};
+use crate::fleet::{CohortId, Deployment, Refusal};
+use crate::store::ProgressCounts;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_deployments_at_once_get_numbers_that_rise_and_are_never_given_twice() {
@@ -129,6 +131,58 @@ async fn a_preview_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_preview_says_how_long_it_may_take_by_the_last_rollout_that_says_anything_about_it() {
+    let given = Given::with_artifacts().await;
+    given
+        .upload("main", "3.0", &[b'3'; 3 * "main 1.0".len()])
+        .await
+        .unwrap();
+    let cohort = given.cohort("field").await;
+    assert_eq!(
+        estimate(&given, cohort, &["main@1.0"]).await,
+        Estimate::NothingToGoBy
+    );
+    let first = given.deploy(cohort, "first", &["main@1.0"]).await.unwrap();
+    assert_eq!(
+        estimate(&given, cohort, &["main@1.0"]).await,
+        Estimate::NothingToDownload
+    );
+    assert_eq!(
+        estimate(&given, cohort, &["main@2.0"]).await,
+        Estimate::NothingToGoBy,
+        "it has only begun"
+    );
+    took(&given, &first, &[(40, 6), (90, 10)]);
+    let known = |seconds: (u64, u64), by: &Estimate| {
+        let Estimate::Known(expected) = by else {
+            panic!("{by}")
+        };
+        assert_eq!(
+            (expected.half, expected.most),
+            (Duration::from_secs(seconds.0), Duration::from_secs(seconds.1))
+        );
+        assert_eq!((expected.by.id, expected.devices), (first.id, 10));
+        assert_eq!(by.to_string(), "as 10 devices took \"first\" (#1)");
+    };
+    known((40, 90), &estimate(&given, cohort, &["main@2.0"]).await);
+    known((120, 270), &estimate(&given, cohort, &["main@3.0"]).await);
+
+    // One that brought nothing, and one that is not through.
+    given.deploy(cohort, "again", &["main@1.0"]).await.unwrap();
+    let third = given.deploy(cohort, "third", &["main@2.0"]).await.unwrap();
+    took(&given, &third, &[(10, 8)]);
+    known((40, 90), &estimate(&given, cohort, &["main@1.0"]).await);
+
+    let given = given.restarted().await;
+    known((40, 90), &estimate(&given, cohort, &["main@1.0"]).await);
+    let elsewhere = given.cohort("elsewhere").await;
+    assert_eq!(
+        estimate(&given, elsewhere, &["main@1.0"]).await,
+        Estimate::NothingToGoBy
+    );
+}
+
+#[tokio::test]
 async fn changes_are_published_when_the_view_shows_them() {
     let given = Given::with_artifacts().await;
     let cohort = given.cohort("field").await;
@@ -188,5 +242,28 @@ async fn changes_are_published_when_the_view_shows_them() {
         Change::DeviceDeleted(device),
     ] {
         assert_eq!(changes.recv().await.unwrap(), expected);
+    }
+}
+
+async fn estimate(given: &Given, cohort: CohortId, artifacts: &[&str]) -> Estimate {
+    let order = order(cohort, "next", artifacts);
+    let preview = given.control.preview_deployment(given.project, &order).await;
+    preview.unwrap().estimate
+}
+
+/// Ten devices are told of it, and by these seconds from then on so many are done: in a time of their own, from an hour after it was
+/// made, in which the counter of the test has not looked yet.
+fn took(given: &Given, deployment: &Deployment, done: &[(i64, u64)]) {
+    let mut series = given.control.shared.history.lock();
+    let mut sample = |at_ms: i64, [pending, notified, done]: [u64; 3]| {
+        let counts = ProgressCounts {
+            buckets: [pending, notified, 0, 0, 0, done, 0],
+        };
+        series.sample_deployment(deployment, deployment.created_ms + at_ms, counts, 0);
+    };
+    sample(0, [10, 0, 0]);
+    sample(3_600_000, [0, 10, 0]);
+    for &(after_s, done) in done {
+        sample(3_600_000 + after_s * 1000, [0, 10 - done, done]);
     }
 }

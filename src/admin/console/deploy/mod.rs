@@ -26,7 +26,7 @@ use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::admin::problem::Problem;
 use crate::clock;
-use crate::control::{Before, Claim, ControlError, KeptAnswer, OnceKey, Preview, View};
+use crate::control::{Before, Claim, ControlError, Expected, KeptAnswer, OnceKey, Preview, View};
 use crate::fleet::{
     Actor, Cohort, DeployedArtifact, Deployment, DeploymentId, DeploymentOrder, Digest, Direction,
     MANIFEST_LIMIT, PackageName, Project, Refusal, Role, Severity,
@@ -81,6 +81,9 @@ struct ReviewPage {
     bytes_total: u64,
     manifest_bytes: usize,
     manifest_limit: usize,
+    estimate: Option<Expected>,
+    /// By what the time is estimated, or why it is not.
+    estimate_basis: String,
     findings: Vec<Finding>,
     cautions: Vec<&'static str>,
     confirm: String,
@@ -393,8 +396,10 @@ impl<'a> Wizard<'a> {
             bytes_total: preview.bytes_total,
             manifest_bytes: preview.manifest.cbor.len(),
             manifest_limit: MANIFEST_LIMIT,
+            estimate: preview.estimate.known().cloned(),
+            estimate_basis: preview.estimate.to_string(),
             findings: preview.lint.iter().map(Finding::of).collect(),
-            cautions: preview.cautions.iter().map(|caution| caution.as_str()).collect(),
+            cautions: preview.cautions.iter().map(|caution| caution.effect()).collect(),
             confirm_wrong: told.unconfirmed.is_some(),
             confirm: told.unconfirmed.unwrap_or_default(),
             moved: told.moved,

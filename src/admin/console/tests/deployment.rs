@@ -73,6 +73,57 @@ async fn a_deployment_says_what_it_is_and_what_devices_are_sent() {
 }
 
 #[tokio::test]
+async fn a_review_has_the_time_that_the_last_rollout_took_and_so_has_the_preview_of_the_api() {
+    let api = Api::start().await;
+    let lamps = cohort(&api, "lamps").await;
+    api.artifact("main", "1.0", 2048).await;
+    api.artifact("main", "1.1", 3 * 2048).await;
+    device(&api, "lamp-1", &lamps).await;
+    let old = deploy(&api, &lamps, "old", &["main@1.0"]).await;
+    let mut counts = api.control.counts();
+    // Who runs it before it was first counted took no time that could be told.
+    let history = format!("deployments/{old}/progress/history");
+    while api.get(&history).await.expect(200)["points"][0].is_null() {
+        counts.changed().await.unwrap();
+    }
+    report(&api, "lamp-1", (0, 0), Some("1.0"), None).await;
+    let order = json!({"name": "new", "artifacts": [{"package": "main", "version": "1.1"}]});
+    let path = format!("cohorts/{lamps}/deployments:preview");
+    let preview = loop {
+        let preview = api.post(&path, &order).await.expect(200);
+        if !preview["estimate"].is_null() {
+            break preview;
+        }
+        assert_eq!(preview["estimateBasis"], "no rollout to measure by yet");
+        counts.changed().await.unwrap();
+    };
+    let estimate = &preview["estimate"];
+    assert_eq!(preview["estimateBasis"], "as 1 device took \"old\" (#1)");
+    assert_eq!(
+        (
+            &estimate["deployment"],
+            &estimate["sequence"],
+            &estimate["devices"]
+        ),
+        (&json!(old), &json!(1), &json!(1))
+    );
+    // However soon it was: in a history of seconds it took one, and three times as many bytes take three.
+    let seconds = estimate["mostSeconds"].as_u64().unwrap();
+    assert!(seconds >= 3 && estimate["halfSeconds"] == seconds, "{estimate:#}");
+
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    let review = browser
+        .get(&format!(
+            "/projects/default/cohorts/{lamps}/deploy?seen=none&step=review&name=new&version:main=1.1"
+        ))
+        .await
+        .expect(200);
+    review.says(&format!("Estimated time {seconds} s"));
+    review.says("half of them in");
+    review.says("as 1 device took \"old\" (#1)");
+}
+
+#[tokio::test]
 async fn devices_are_listed_by_where_they_stand_and_why() {
     let api = Api::start().await;
     let lamps = cohort(&api, "lamps").await;
