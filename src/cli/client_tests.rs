@@ -233,7 +233,7 @@ fn a_server_that_speaks_no_tls_is_told_from_one_that_is_not_there() {
     let url = format!("https://{}", listener.local_addr().unwrap());
     let server = thread::spawn(move || {
         let (mut connection, _) = listener.accept().unwrap();
-        connection.read(&mut [0; 4096]).unwrap();
+        assert!(connection.read(&mut [0; 4096]).unwrap() > 0);
         connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
     });
     let failure = client(&url, "secret").get("cohorts").unwrap_err();
