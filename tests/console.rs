@@ -205,6 +205,9 @@ async fn tables_break_no_word_and_are_lists_on_a_telephone() {
             .collect();
         server.deploy("street-lamps", name, &set);
     }
+    // Two cohorts with one package: their names are side by side on its page, and have to be told apart by a finger.
+    server.device("valve-1", "valves");
+    server.deploy("valves", "Valves", &[("main", "2026.06.1")]);
     let cohort = format!("/cohorts/{}", server.cohort_id("street-lamps"));
     let pages = [
         String::new(),
@@ -239,6 +242,12 @@ async fn tables_break_no_word_and_are_lists_on_a_telephone() {
             if !found.is_empty() {
                 wrong.push(format!("{page} at {width}: {found}"));
             }
+            let objections = browser.axe().await;
+            wrong.extend(
+                objections
+                    .into_iter()
+                    .map(|what| format!("{page} at {width}: {what}")),
+            );
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
