@@ -207,6 +207,75 @@ async fn every_page_fits_a_telephone_and_reports_no_error() {
 }
 
 #[tokio::test]
+async fn tables_break_no_word_and_are_lists_on_a_telephone() {
+    let server = Server::start();
+    let packages = ["assets", "bootloader", "config", "main", "ml-model", "modem"];
+    for package in packages {
+        server.upload(package, "2026.06.1", package.as_bytes());
+    }
+    for number in 1..=3 {
+        server.device(&format!("lamp-{number}"), "street-lamps");
+    }
+    for (number, name) in ["Rollout of spring", "Rollout of summer", "Hotfix dimming"]
+        .into_iter()
+        .enumerate()
+    {
+        let set: Vec<_> = packages[..4 + number]
+            .iter()
+            .map(|package| (*package, "2026.06.1"))
+            .collect();
+        server.deploy("street-lamps", name, &set);
+    }
+    // Two cohorts with one package: their names are side by side on its page, and have to be told apart by a finger.
+    server.device("valve-1", "valves");
+    server.deploy("valves", "Valves", &[("main", "2026.06.1")]);
+    let cohort = format!("/cohorts/{}", server.cohort_id("street-lamps"));
+    let pages = [
+        String::new(),
+        "/cohorts".to_owned(),
+        cohort.clone(),
+        format!("{cohort}/progress"),
+        format!("{cohort}/devices"),
+        format!("{cohort}/devices/add"),
+        format!("{cohort}/deploy"),
+        "/packages".to_owned(),
+        "/packages/main".to_owned(),
+        "/devices".to_owned(),
+        "/traffic".to_owned(),
+        "/audit".to_owned(),
+        "/settings".to_owned(),
+    ];
+    let browser = Chromium::start().await;
+    browser.sign_in(&server.url(), KEY).await;
+    let mut wrong = Vec::new();
+    for width in [1440, 390] {
+        browser.resize(width).await;
+        for page in &pages {
+            browser
+                .open(&format!("{}/projects/default{page}", server.url()))
+                .await;
+            browser.finds("main h1").await;
+            let mut found = browser.broken_words().await;
+            // A wide page has room for what is usual, and scrolls for the rest.
+            if width == 390 {
+                found.push_str(&browser.tables_that_scroll().await);
+            }
+            if !found.is_empty() {
+                wrong.push(format!("{page} at {width}: {found}"));
+            }
+            let objections = browser.axe().await;
+            wrong.extend(
+                objections
+                    .into_iter()
+                    .map(|what| format!("{page} at {width}: {what}")),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    browser.end().await;
+}
+
+#[tokio::test]
 async fn axe_finds_nothing_to_object_to_on_any_page_in_light_or_dark() {
     let server = Server::start();
     let mut pages = long_names(&server);

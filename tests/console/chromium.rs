@@ -316,6 +316,38 @@ impl Chromium {
         found.as_str().unwrap_or_default().to_owned()
     }
 
+    /// Words of tables that are broken over two lines though they are short.
+    pub async fn broken_words(&self) -> String {
+        let script = "
+            const broken = [];
+            const unseen = (element) => !element.checkVisibility() || element.closest('.visually-hidden')
+                || [element.closest('thead')].some((head) => head && getComputedStyle(head).position === 'absolute');
+            for (const table of document.querySelectorAll('main table')) {
+                const texts = document.createTreeWalker(table, NodeFilter.SHOW_TEXT);
+                while (texts.nextNode()) for (const word of texts.currentNode.data.matchAll(/\\S+/g)) {
+                    if (word[0].length > 14 || word[0].includes('-') || unseen(texts.currentNode.parentElement)) continue;
+                    const range = document.createRange();
+                    range.setStart(texts.currentNode, word.index);
+                    range.setEnd(texts.currentNode, word.index + word[0].length);
+                    const lines = new Set([...range.getClientRects()].map((rect) => Math.round(rect.top)));
+                    if (lines.size > 1) broken.push(word[0]);
+                }
+            }
+            return broken.join(' ');";
+        let found = self.client.execute(script, Vec::new()).await.unwrap();
+        found.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Tables that have to be scrolled sideways, by what they are called.
+    pub async fn tables_that_scroll(&self) -> String {
+        let script = "
+            const wide = [...document.querySelectorAll('.table-wrap')]
+                .filter((wrap) => wrap.checkVisibility() && wrap.scrollWidth > wrap.clientWidth + 1);
+            return wide.map((wrap) => wrap.getAttribute('aria-label') || wrap.id).join(', ');";
+        let found = self.client.execute(script, Vec::new()).await.unwrap();
+        found.as_str().unwrap_or_default().to_owned()
+    }
+
     /// What axe-core objects to: rules of WCAG 2.0 to 2.2, levels A and AA, each with what breaks it.
     pub async fn axe(&self) -> Vec<String> {
         let axe = std::fs::read_to_string(AXE)

@@ -17,8 +17,8 @@ pub struct Chart {
     pub drawn: Vec<String>,
     /// Colours by their class, and what they stand for.
     pub keys: Vec<(&'static str, &'static str)>,
-    /// What the vertical lines are.
-    pub marked: Vec<String>,
+    /// How many vertical lines there are, each where something was deployed.
+    pub marked: usize,
     /// The table's head.
     pub head: Vec<&'static str>,
     /// The table's rows, newest first.
@@ -30,22 +30,20 @@ pub struct Chart {
 pub struct Marker {
     /// When, in milliseconds of Unix time.
     pub at_ms: i64,
-    /// The few letters above the line.
-    pub flag: String,
-    /// The same in words.
-    pub words: String,
+    /// The sequence number, which stands above the line.
+    pub sequence: u32,
 }
 
 /// Where the devices of a deployment were: areas on each other, done lowest.
 pub fn progress(history: &DeploymentHistory, begun_ms: i64) -> Chart {
     const STAGES: [(&str, &str); 7] = [
-        ("failed", "wrong"),
+        ("failed", "failed-area"),
         ("pending", "pending-area"),
-        ("notified", "notified"),
-        ("downloading", "downloading"),
-        ("downloaded", "downloaded"),
-        ("updating", "updating"),
-        ("done", "done"),
+        ("notified", "notified-area"),
+        ("downloading", "downloading-area"),
+        ("downloaded", "downloaded-area"),
+        ("updating", "updating-area"),
+        ("done", "done-area"),
     ];
     let values = |progress: &Progress| {
         [
@@ -102,7 +100,7 @@ pub fn progress(history: &DeploymentHistory, begun_ms: i64) -> Chart {
         title: "Progress over time",
         drawn,
         keys: STAGES.iter().rev().map(|(state, _)| (*state, *state)).collect(),
-        marked: Vec::new(),
+        marked: 0,
         head: ["Time (UTC)"]
             .into_iter()
             .chain(STAGES.iter().rev().map(|(state, _)| *state))
@@ -132,8 +130,8 @@ pub fn connected(history: &FleetHistory, from_ms: i64, now_ms: i64, markers: &[M
             id: "connected-over-time",
             title: "Connected and observing",
             drawn: Vec::new(),
-            keys: vec![("downloading", "connected"), ("done", "observing")],
-            marked: Vec::new(),
+            keys: vec![("first", "connected"), ("second", "observing")],
+            marked: 0,
             head: vec!["Time (UTC)", "connected", "observing"],
             rows: table(&history.points, |point| {
                 vec![
@@ -150,8 +148,8 @@ pub fn connected(history: &FleetHistory, from_ms: i64, now_ms: i64, markers: &[M
             markers,
             y: count_axis(greatest.unwrap_or_default()),
             of: &[
-                ("downloading", &|point| point.connected as f64),
-                ("done", &|point| point.observing as f64),
+                ("first", &|point| point.connected as f64),
+                ("second", &|point| point.observing as f64),
             ],
         },
     )
@@ -169,8 +167,8 @@ pub fn bandwidth(history: &FleetHistory, from_ms: i64, now_ms: i64, markers: &[M
             id: "bandwidth-over-time",
             title: "Bytes of artifacts per second",
             drawn: Vec::new(),
-            keys: vec![("updating", "bytes per second")],
-            marked: Vec::new(),
+            keys: vec![("first", "bytes per second")],
+            marked: 0,
             head: vec!["Time (UTC)", "bytes per second"],
             rows: table(&history.points, |point| {
                 vec![shapes::time(point.at_ms), rate(point.bytes_per_second)]
@@ -182,7 +180,7 @@ pub fn bandwidth(history: &FleetHistory, from_ms: i64, now_ms: i64, markers: &[M
             now_ms,
             markers,
             y: bytes_axis(greatest),
-            of: &[("updating", &|point| point.bytes_per_second)],
+            of: &[("first", &|point| point.bytes_per_second)],
         },
     )
 }
@@ -202,6 +200,7 @@ struct Lines<'a> {
     now_ms: i64,
     markers: &'a [Marker],
     y: Axis,
+    /// The first one with the area below it, so that another one that runs upon it hides neither.
     of: &'a [Line<'a>],
 }
 
@@ -217,7 +216,7 @@ fn lines(mut chart: Chart, lines: &Lines<'_>) -> Chart {
         .iter()
         .filter(|marker| (lines.from_ms..=lines.now_ms).contains(&marker.at_ms))
         .collect();
-    chart.marked = markers.iter().map(|marker| marker.words.clone()).collect();
+    chart.marked = markers.len();
     let label = chart.title;
     chart.drawn = drawn(HALF, label, |size, narrow| {
         let mut x = picture::time(seconds(lines.from_ms), 0.0, if narrow { 3 } else { 6 });
@@ -226,40 +225,60 @@ fn lines(mut chart: Chart, lines: &Lines<'_>) -> Chart {
                 "now".clone_into(words);
             }
         }
+        let mut areas = Vec::new();
         let mut shapes = Vec::new();
-        for (ink, of) in lines.of {
+        for (place, (ink, of)) in lines.of.iter().enumerate() {
             // Where the gateway did not run there is no point, and no line.
             let far = lines.history.step_ms.saturating_mul(3);
             for stretch in points.chunk_by(|a, b| b.at_ms - a.at_ms <= far) {
                 let points = stretch.iter().map(|point| (seconds(point.at_ms), of(point)));
-                let points = points.filter(|(at, _)| *at >= x.from).collect();
+                let points: Vec<_> = points.filter(|(at, _)| *at >= x.from).collect();
+                if place == 0 && points.len() > 1 {
+                    areas.push(Shape::Band {
+                        ink: Ink("first-area"),
+                        points: points.iter().map(|(at, value)| (*at, 0.0, *value)).collect(),
+                    });
+                }
                 shapes.push(Shape::Line {
                     ink: Ink(ink),
                     points,
                 });
             }
         }
+        shapes.splice(0..0, areas);
         shapes.extend(flags(&markers, &x, size, &seconds));
         (size, x, lines.y.clone(), shapes)
     });
     chart
 }
 
-/// A line for each marker; flags that would touch are one.
+/// A line for each marker. Flags that would touch are one, which says from which number to which.
 fn flags(markers: &[&Marker], x: &Axis, size: Size, seconds: &dyn Fn(i64) -> f64) -> Vec<Shape> {
     let (across, _) = size.plotted();
     let near = FLAG_PIXELS * (x.to - x.from) / across.max(1.0);
-    let mut flags: Vec<(f64, String)> = Vec::new();
-    let mut shapes = Vec::new();
-    for marker in markers {
-        let at = seconds(marker.at_ms);
-        shapes.push(Shape::Moment { at });
-        match flags.last_mut() {
-            Some((last, words)) if at - *last < near => "…".clone_into(words),
-            Some(_) | None => flags.push((at, marker.flag.clone())),
+    let placed: Vec<(f64, u32)> = markers
+        .iter()
+        .map(|marker| (seconds(marker.at_ms), marker.sequence))
+        .collect();
+    let mut shapes: Vec<Shape> = placed.iter().map(|(at, _)| Shape::Moment { at: *at }).collect();
+    for near_each_other in placed.chunk_by(|(a, _), (b, _)| b - a < near) {
+        let sequences = || near_each_other.iter().map(|(_, sequence)| *sequence);
+        if let (Some((from, _)), Some((to, _)), Some(least), Some(greatest)) = (
+            near_each_other.first(),
+            near_each_other.last(),
+            sequences().min(),
+            sequences().max(),
+        ) {
+            shapes.push(Shape::Flag {
+                at: f64::midpoint(*from, *to),
+                words: if least == greatest {
+                    format!("#{least}")
+                } else {
+                    format!("#{least}–{greatest}")
+                },
+            });
         }
     }
-    shapes.extend(flags.into_iter().map(|(at, words)| Shape::Flag { at, words }));
     shapes
 }
 
@@ -294,8 +313,13 @@ fn bytes_axis(greatest: f64) -> Axis {
         1_048_576 => "MiB",
         _ => "GiB",
     };
-    let axis = picture::from_zero((greatest / unit).max(1.0), 4, |value| {
-        format!("{} {name}", picture::figure(value))
+    // Where nothing moves, whole bytes.
+    let least = if unit == 1.0 { 4.0 } else { 1.0 };
+    let axis = picture::from_zero((greatest / unit).max(least), 4, |value| {
+        match picture::figure(value) {
+            zero if value == 0.0 => zero,
+            figure => format!("{figure} {name}"),
+        }
     });
     Axis {
         from: 0.0,
@@ -320,7 +344,7 @@ const HALF: u32 = 560;
 /// Rows of a picture's table: to be read aloud, not to be computed with; the API has all of them.
 const ROWS_MAX: usize = 24;
 /// Flags nearer than this would run into each other.
-const FLAG_PIXELS: f64 = 34.0;
+const FLAG_PIXELS: f64 = 56.0;
 
 #[cfg(test)]
 mod tests {
@@ -345,7 +369,7 @@ mod tests {
         let chart = progress(&history, 5000);
         assert_eq!(chart.drawn.len(), 2);
         for svg in &chart.drawn {
-            for ink in ["--done", "--wrong", "--pending-area"] {
+            for ink in ["--done-area", "--failed-area", "--pending-area"] {
                 assert!(svg.contains(&format!("var({ink})")), "{ink}: {svg}");
             }
         }
@@ -376,16 +400,21 @@ mod tests {
             let chart = connected(history, 0, 600_000, &[]);
             chart.drawn[0].matches("<polyline").count()
         };
-        assert_eq!(lines(&broken), lines(&whole) + 2, "two lines, each in two parts");
+        assert_eq!(
+            lines(&broken),
+            lines(&whole) + 3,
+            "two lines and an area, each in two parts"
+        );
 
         let markers = [100_000, 101_000, 500_000].map(|at_ms| Marker {
             at_ms,
-            flag: format!("#{}", at_ms / 1000),
-            words: "deployed".to_owned(),
+            sequence: u32::try_from(at_ms / 1000).unwrap(),
         });
         let chart = bandwidth(&whole, 0, 600_000, &markers);
-        assert_eq!(chart.marked.len(), 3);
-        assert!(chart.drawn[0].contains("#500") && !chart.drawn[0].contains("#101"));
+        assert_eq!(chart.marked, 3);
+        for svg in &chart.drawn {
+            assert!(svg.contains("#500") && svg.contains("#100–101"), "{svg}");
+        }
         assert!(chart.drawn[0].contains("KiB"), "{}", chart.drawn[0]);
         assert_eq!(chart.rows[0][1], "2.0 KiB/s");
     }

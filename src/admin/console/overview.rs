@@ -30,6 +30,7 @@ struct OverviewPage {
     spans: [SpanLink; 3],
     connected: Chart,
     bandwidth: Chart,
+    deployed: Vec<Deployed>,
     events: Vec<Event>,
 }
 
@@ -63,6 +64,15 @@ struct SpanLink {
     name: &'static str,
     href: String,
     current: bool,
+}
+
+/// A deployment that has a line in the pictures.
+struct Deployed {
+    at_ms: i64,
+    sequence: u32,
+    name: String,
+    href: String,
+    cohort: String,
 }
 
 struct Event {
@@ -100,7 +110,15 @@ pub async fn show(
     // A gateway that has run for minutes has nothing to show of the hours before.
     let begun_ms = history.points.first().map_or(now_ms, |point| point.at_ms);
     let from_ms = (now_ms - span_ms(span)).max(begun_ms.min(now_ms - SPAN_LEAST_MS));
-    let markers = markers(project, from_ms);
+    let deployed = deployed(&visitor, project, from_ms);
+    let markers: Vec<Marker> = deployed
+        .iter()
+        .rev()
+        .map(|one| Marker {
+            at_ms: one.at_ms,
+            sequence: one.sequence,
+        })
+        .collect();
 
     let filter = AuditFilter {
         limit: EVENTS_SHOWN,
@@ -121,6 +139,7 @@ pub async fn show(
         spans,
         connected: chart::connected(&history, from_ms, now_ms, &markers),
         bandwidth: chart::bandwidth(&history, from_ms, now_ms, &markers),
+        deployed,
         events: events.records.into_iter().map(event).collect(),
         figures,
         frame,
@@ -192,25 +211,22 @@ pub fn failures(shares: &[FailureShare]) -> Vec<Share> {
     shares.iter().take(SHARES_SHOWN).map(row).collect()
 }
 
-/// The project's deployments since then, oldest first.
-fn markers(project: &Project, from_ms: i64) -> Vec<Marker> {
-    let mut markers = Vec::new();
+/// The project's deployments since then, newest first.
+fn deployed(visitor: &Visitor, project: &Project, from_ms: i64) -> Vec<Deployed> {
+    let mut deployed = Vec::new();
     for cohort in project.cohorts.values() {
         let since = cohort.newest_first().take_while(|one| one.created_ms >= from_ms);
-        markers.extend(since.take(MARKERS_MAX).map(|deployment| Marker {
-            at_ms: deployment.created_ms,
-            flag: format!("#{}", deployment.sequence.get()),
-            words: format!(
-                "#{} {} to {}",
-                deployment.sequence.get(),
-                deployment.name,
-                cohort.name
-            ),
+        deployed.extend(since.take(MARKERS_MAX).map(|one| Deployed {
+            at_ms: one.created_ms,
+            sequence: one.sequence.get(),
+            name: one.name.to_string(),
+            href: visitor.path(&format!("/deployments/{}", one.id)),
+            cohort: cohort.name.to_string(),
         }));
     }
-    markers.sort_by_key(|marker| marker.at_ms);
-    let first = markers.len().saturating_sub(MARKERS_MAX);
-    markers.split_off(first)
+    deployed.sort_by_key(|one| std::cmp::Reverse((one.at_ms, one.sequence)));
+    deployed.truncate(MARKERS_MAX);
+    deployed
 }
 
 fn event(record: AuditRecord) -> Event {

@@ -31,7 +31,9 @@ impl fmt::Display for Time {
             s @ 10..60 => (s, "s"),
             s @ 60..3600 => (s / 60, "min"),
             s @ 3600..172_800 => (s / 3600, "h"),
-            s => (s / 86_400, "days"),
+            s @ 172_800..63_115_200 => (s / 86_400, "days"),
+            // Of 365.25 days.
+            s => (s / 31_557_600, "years"),
         };
         if away_s < 0 {
             write!(f, "in {amount} {unit}")
@@ -238,6 +240,8 @@ mod tests {
             (3600, "1 h ago"),
             (172_799, "47 h ago"),
             (172_800, "2 days ago"),
+            (63_115_199, "730 days ago"),
+            (-63_115_200, "in 2 years"),
             (-90, "in 1 min"),
         ] {
             let unix_ms = now_ms - away_s * 1000;

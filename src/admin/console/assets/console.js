@@ -180,7 +180,8 @@
     const s = Math.abs(away);
     if (s < 10) return 'just now';
     const [amount, unit] = s < 60 ? [s, 's'] : s < 3600 ? [Math.floor(s / 60), 'min']
-      : s < 172800 ? [Math.floor(s / 3600), 'h'] : [Math.floor(s / 86400), 'days'];
+      : s < 172800 ? [Math.floor(s / 3600), 'h'] : s < 63115200 ? [Math.floor(s / 86400), 'days']
+      : [Math.floor(s / 31557600), 'years'];
     return away < 0 ? `in ${amount} ${unit}` : `${amount} ${unit} ago`;
   };
   setInterval(() => {
@@ -228,4 +229,9 @@
     if (event.target.matches('select, input[type=checkbox], input[type=radio]')) form.requestSubmit();
   });
   ready(document);
+
+  // On a telephone the navigation is a row that scrolls: it begins where one is.
+  const here = document.querySelector('.rail nav [aria-current]');
+  const row = here && here.closest('nav');
+  if (row) row.scrollLeft += here.getBoundingClientRect().left - row.getBoundingClientRect().left - (row.clientWidth - here.clientWidth) / 2;
 })();
