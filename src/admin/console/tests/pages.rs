@@ -322,6 +322,68 @@ async fn the_audit_tells_who_did_what_and_filters_in_its_address() {
 }
 
 #[tokio::test]
+async fn the_audit_is_filtered_by_time_and_the_filter_outlives_a_reload() {
+    let api = Api::start().await;
+    furnished(&api).await;
+    let mut browser = Browser::signed_in(&api, "admin").await;
+    let audit = format!("{P}/audit");
+    let times = async |query: &str| {
+        let lines = api.get(&format!("audit?{query}")).await.expect(200);
+        let lines = lines["items"].as_array().unwrap().iter();
+        let times = lines.map(|line| line["at"].as_str().unwrap().to_owned());
+        times.collect::<Vec<_>>()
+    };
+    let made = times("action=cohort.create").await.remove(0);
+    let all = times("").await.len();
+    let page = browser.get(&audit).await.expect(200);
+    assert_eq!(page.rows("audit").len(), 1 + all);
+    // What a browser's field holds has no zone: it is UTC, as it says there.
+    let field = made.trim_end_matches('Z');
+    for (fields, query) in [
+        (vec![("since", field)], format!("since={made}")),
+        (vec![("until", field)], format!("until={made}")),
+        (
+            vec![
+                ("since", field),
+                ("action", "cohort.create"),
+                ("actor", "bootstrap"),
+            ],
+            format!("since={made}&action=cohort.create"),
+        ),
+        (
+            vec![("since", "2001-01-01T00:00"), ("until", "2001-01-02T00:00:00")],
+            "until=2001-01-02T00:00:00Z".to_owned(),
+        ),
+    ] {
+        let asked = times(&query).await.len();
+        let found = browser.press(&page, "Filter", &fields).await.expect(200);
+        let rows = |page: &Page| match page.part("audit").all("table").is_empty() {
+            true => 0,
+            false => page.rows("audit").len() - 1,
+        };
+        assert_eq!(rows(&found), asked, "{query}");
+        let again = browser.press(&found, "Filter", &[]).await.expect(200);
+        assert_eq!(rows(&again), asked, "{}", again.address);
+        assert!(again.address.contains(&fields[0].1[..10]), "{}", again.address);
+        assert_eq!(found.links("Clear"), [audit.as_str()]);
+    }
+    for (field, value, said) in [
+        ("since", "yesterday", "RFC 3339"),
+        ("until", "2026-02-30T00:00", "RFC 3339"),
+        ("action", "cohort.dance", "cohort.create"),
+    ] {
+        let address = format!("{audit}?{field}={value}&actor=bootstrap");
+        let page = browser.get(&address).await.expect(422);
+        assert!(page.wrong(field).contains(said), "{}", page.wrong(field));
+        assert!(page.html.contains("value=\"bootstrap\""), "the rest is kept");
+        assert!(
+            page.root.all("table").is_empty(),
+            "and nobody is shown everything"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_open_page_on_which_there_is_nothing_comes_alive_with_the_first_thing() {
     let api = Api::start().await;
     let cohort = api.post("cohorts", &json!({"name": "first"})).await.expect(201);
