@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "console/alive.rs"]
+mod alive;
 #[path = "console/chromium.rs"]
 mod chromium;
 #[path = "console/devices.rs"]

@@ -13,15 +13,55 @@ use super::problem::{FieldError, Problem};
 use super::shapes::{self, Listed, Time};
 use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditRecord};
 
-#[derive(Debug, Deserialize)]
+/// What is asked of the audit.
+#[derive(Debug, Default, Deserialize)]
 pub struct Filter {
-    actor: Option<String>,
-    action: Option<String>,
-    subject: Option<String>,
+    /// The name of a key.
+    pub actor: Option<String>,
+    /// One of those that there are.
+    pub action: Option<String>,
+    /// An id or a name.
+    pub subject: Option<String>,
     /// RFC 3339, and what was done at that moment too.
-    since: Option<String>,
+    pub since: Option<String>,
     /// RFC 3339, and not what was done at that moment.
-    until: Option<String>,
+    pub until: Option<String>,
+}
+
+impl Filter {
+    /// What is asked of the store; where to begin and how much of it are the caller's to set.
+    pub fn query(self) -> Result<AuditFilter, Problem> {
+        let mut errors = Vec::new();
+        if let Some(action) = &self.action
+            && !AUDIT_ACTIONS.contains(&action.as_str())
+        {
+            errors.push(FieldError {
+                field: "action".into(),
+                detail: "the audit tells of no such action".into(),
+                value: Some(action.clone()),
+                accepted: Some(AUDIT_ACTIONS.join(", ")),
+            });
+        }
+        let mut time = |name: &str, text: &Option<String>| {
+            let moment = text.as_deref().map(|text| moment(name, text)).transpose();
+            moment.unwrap_or_else(|error| {
+                errors.push(error);
+                None
+            })
+        };
+        let (since_ms, until_ms) = (time("since", &self.since), time("until", &self.until));
+        if !errors.is_empty() {
+            return Err(Problem::fields(errors));
+        }
+        Ok(AuditFilter {
+            since_ms,
+            until_ms,
+            actor: self.actor,
+            action: self.action,
+            subject: self.subject,
+            ..AuditFilter::default()
+        })
+    }
 }
 
 pub async fn list(
@@ -34,25 +74,10 @@ pub async fn list(
         None => None,
         Some(token) => Some(token.parse().map_err(|_| Page::unknown_token(token))?),
     };
-    if let Some(action) = &filter.action
-        && !AUDIT_ACTIONS.contains(&action.as_str())
-    {
-        return Err(Problem::fields(vec![FieldError {
-            field: "action".into(),
-            detail: "the audit tells of no such action".into(),
-            value: Some(action.clone()),
-            accepted: Some(AUDIT_ACTIONS.join(", ")),
-        }]));
-    }
-    let time = |name: &str, text: &Option<String>| text.as_deref().map(|text| moment(name, text)).transpose();
     let filter = AuditFilter {
         before,
-        since_ms: time("since", &filter.since)?,
-        until_ms: time("until", &filter.until)?,
-        actor: filter.actor,
-        action: filter.action,
-        subject: filter.subject,
         limit: page.limit,
+        ..filter.query()?
     };
     let found = state.control.audit(onlooker.audit_scope(), &filter).await?;
     let rows = found.records.iter().map(shape).collect();
@@ -91,13 +116,11 @@ pub fn shape(record: &AuditRecord) -> AuditLine {
     }
 }
 
-fn moment(name: &str, text: &str) -> Result<i64, Problem> {
-    shapes::unix_ms(text).ok_or_else(|| {
-        Problem::fields(vec![FieldError {
-            field: name.into(),
-            detail: "it is not a time".into(),
-            value: Some(text.into()),
-            accepted: Some("a time in RFC 3339, such as 2026-01-31T12:00:00Z".into()),
-        }])
+fn moment(name: &str, text: &str) -> Result<i64, FieldError> {
+    shapes::unix_ms(text).ok_or_else(|| FieldError {
+        field: name.into(),
+        detail: "it is not a time".into(),
+        value: Some(text.into()),
+        accepted: Some("a time in RFC 3339, such as 2026-01-31T12:00:00Z".into()),
     })
 }

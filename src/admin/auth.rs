@@ -197,11 +197,7 @@ struct ProjectPath {
 }
 
 /// The project named in the address and what a request is let in with, a key with at least `role`.
-pub async fn admit(
-    parts: &mut Parts,
-    state: &AdminState,
-    role: Role,
-) -> Result<(ProjectId, Pass), Problem> {
+pub async fn admit(parts: &mut Parts, state: &AdminState, role: Role) -> Result<(ProjectId, Pass), Problem> {
     let pass = authenticate(parts, state, role)?;
     let Path(ProjectPath { project: name }) = Path::<ProjectPath>::from_request_parts(parts, state)
         .await

@@ -63,7 +63,7 @@ pub fn run(command: AuditCommand) -> Result<(), Failure> {
     let client = Client::new(&server)?;
     let wanted = usize::from(limit);
     let (mut rows, mut token) = (Vec::new(), String::new());
-    // A page may hold less than was asked for, though there is more.
+    // The server has pages of its own.
     loop {
         let left = wanted - rows.len();
         let mut page = client.get(&format!("audit?limit={left}{filters}{token}"))?;

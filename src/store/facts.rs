@@ -67,7 +67,7 @@ pub struct AuditFilter {
 /// Some of the audit, newest first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AuditPage {
-    /// What was found. It can be less than was asked for, and nothing at all, though there is more: see [`SEARCHED`].
+    /// What was found.
     pub records: Vec<AuditRecord>,
     /// What the filter of the next page has in `before`; none where there is no more.
     pub next: Option<i64>,
@@ -405,38 +405,43 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn audit(&self, scope: AuditScope, filter: &AuditFilter) -> Result<AuditPage, StoreError> {
-        // Actors and subjects have an index. What has none is looked for among so many records at a time.
-        let by_search = filter.action.is_some() || filter.since_ms.is_some() || filter.until_ms.is_some();
-        let floor = match by_search && filter.subject.is_none() {
-            false => None,
-            true => {
-                let end = self.last_audit().await?.saturating_add(1);
-                let top = filter.before.map_or(end, |before| before.min(end));
-                Some(top.saturating_sub(SEARCHED)).filter(|&floor| floor > 1)
-            }
-        };
         let mut select = QueryBuilder::<Sqlite>::new(AUDIT_COLUMNS);
         scope.push_to(&mut select);
         if let Some(before) = filter.before {
             select.push(" AND id < ").push_bind(before);
         }
-        if let Some(floor) = floor {
-            select.push(" AND id >= ").push_bind(floor);
+        // Lines are numbered as time goes by, but for a clock that was set back. So a time is a number, as nearly as that, and
+        // what there is between is in order. The plus keeps SQLite from sorting what the time alone finds.
+        if let Some(until) = filter.until_ms {
+            let Some(last) = self.audit_until(until).await? else {
+                return Ok(AuditPage::default());
+            };
+            let end = last.saturating_add(SET_BACK_LINES);
+            select.push(" AND id <= ").push_bind(end);
+            select.push(" AND +at_ms < ").push_bind(until);
         }
+        if let Some(since) = filter.since_ms {
+            let Some(first) = self.audit_since(since).await? else {
+                return Ok(AuditPage::default());
+            };
+            let begin = first.saturating_sub(SET_BACK_LINES);
+            select.push(" AND id >= ").push_bind(begin);
+            select.push(" AND +at_ms >= ").push_bind(since);
+        }
+        // Of a subject there are few lines, so the others are looked for among them.
+        let by = if filter.subject.is_some() { "+" } else { "" };
         if let Some(actor) = &filter.actor {
-            select.push(" AND actor = ").push_bind(actor.clone());
+            select
+                .push(format_args!(" AND {by}actor = "))
+                .push_bind(actor.clone());
+        }
+        if let Some(action) = &filter.action {
+            select
+                .push(format_args!(" AND {by}action = "))
+                .push_bind(action.clone());
         }
         if let Some(subject) = &filter.subject {
             select.push(" AND subject = ").push_bind(subject.clone());
-        }
-        if let Some(action) = &filter.action {
-            select.push(" AND action = ").push_bind(action.clone());
-        }
-        if let Some(since) = filter.since_ms {
-            select.push(" AND at_ms >= ").push_bind(since);
-        }
-        if let Some(until) = filter.until_ms {
-            select.push(" AND at_ms < ").push_bind(until);
         }
         let limit = filter.limit.clamp(1, 1000);
         select
@@ -444,27 +449,32 @@ impl Store {
             .push_bind(i64::try_from(limit + 1).unwrap_or(i64::MAX));
         let rows = select.build().fetch_all(&self.inner.readers).await?;
         let mut records: Vec<_> = rows.iter().map(audit_record).collect::<Result<_, _>>()?;
-        let next = if records.len() > limit {
+        let next = (records.len() > limit).then(|| {
             records.truncate(limit);
             records.last().map(|record| record.id)
-        } else {
-            match (floor, filter.since_ms) {
-                (Some(floor), Some(since)) if self.audit_is_before(floor, since).await? => None,
-                (floor, _) => floor,
-            }
-        };
-        Ok(AuditPage { records, next })
+        });
+        Ok(AuditPage {
+            records,
+            next: next.flatten(),
+        })
     }
 
-    /// Whether what comes before `floor` in the audit was all done before `since`, as far as a clock is ever set back: what is
-    /// next to come is looked at.
-    async fn audit_is_before(&self, floor: i64, since: i64) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT coalesce(max(at_ms), 0) FROM audit WHERE id < ? AND id >= ?")
-            .bind(floor)
-            .bind(floor.saturating_sub(SEARCHED))
-            .fetch_one(&self.inner.readers)
+    /// The line that was the last, by its time, before `until_ms`.
+    async fn audit_until(&self, until_ms: i64) -> Result<Option<i64>, StoreError> {
+        let row = sqlx::query("SELECT id FROM audit WHERE at_ms < ? ORDER BY at_ms DESC LIMIT 1")
+            .bind(until_ms)
+            .fetch_optional(&self.inner.readers)
             .await?;
-        Ok(row.try_get::<i64, _>(0)? < since)
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The line that was the first, by its time, at `since_ms` or later.
+    async fn audit_since(&self, since_ms: i64) -> Result<Option<i64>, StoreError> {
+        let row = sqlx::query("SELECT id FROM audit WHERE at_ms >= ? ORDER BY at_ms LIMIT 1")
+            .bind(since_ms)
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
     /// Reads on in the audit, oldest first: at most `limit` records with a number above `after`.
@@ -594,8 +604,10 @@ fn audit_record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
 const AUDIT_COLUMNS: &str =
     "SELECT id, project_id, at_ms, actor, action, subject, before, after FROM audit WHERE ";
 
-/// Records of the audit that one page looks at for what has no index: some tens of milliseconds.
-pub const SEARCHED: i64 = 50_000;
+/// Lines that are looked at past where a time stands in the audit, for a clock that was set back: what was written meanwhile has
+/// times that were there already. More than this while a clock catches up are not all found by their time. They cost a page some
+/// tens of milliseconds.
+const SET_BACK_LINES: i64 = 50_000;
 
 /// Rows of a statement: 7 values each, within SQLite's 32 766.
 const AUDIT_ROWS: usize = 500;
@@ -606,7 +618,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_has_no_index_is_looked_for_in_bounded_steps_and_found_all_the_same() {
+    async fn whatever_the_audit_is_filtered_by_is_found_at_once_and_all_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).await.unwrap();
         let row = |id: i64, action| AuditRow {
@@ -618,8 +630,8 @@ mod tests {
             before: None,
             after: None,
         };
-        let end = 2 * SEARCHED + 500;
-        let rare = [3, SEARCHED, 2 * SEARCHED - 1, end - 7];
+        let end = 120_500;
+        let rare = [3, 50_000, 99_999, end - 7];
         let rows: Vec<_> = (1..=end)
             .map(|id| row(id, if rare.contains(&id) { "rare" } else { "often" }))
             .collect();
@@ -653,23 +665,62 @@ mod tests {
         };
         let mut found = rare;
         found.reverse();
-        assert_eq!(pages(action.clone()).await, (found.to_vec(), 3));
-        let by_actor = AuditFilter {
-            actor: Some("me".to_owned()),
+        assert_eq!(pages(action.clone()).await, (found.to_vec(), 1));
+        for (actor, subject, ids) in [
+            (Some("me"), None, &found[..]),
+            (Some("me"), Some("x"), &found[..]),
+            (None, Some("x"), &found[..]),
+            (Some("you"), None, &[]),
+            (None, Some("y"), &[]),
+        ] {
+            let narrowed = AuditFilter {
+                actor: actor.map(str::to_owned),
+                subject: subject.map(str::to_owned),
+                ..action.clone()
+            };
+            assert_eq!(pages(narrowed).await, (ids.to_vec(), 1), "{actor:?} {subject:?}");
+        }
+        for (since_ms, until_ms, ids) in [
+            (None, Some(3), vec![2, 1]),
+            (Some(end - 1), None, vec![end, end - 1]),
+            (Some(60_000), Some(60_003), vec![60_002, 60_001, 60_000]),
+            (None, Some(1), vec![]),
+            (Some(end + 1), None, vec![]),
+            (Some(7), Some(7), vec![]),
+        ] {
+            let timed = AuditFilter {
+                since_ms,
+                until_ms,
+                ..filter.clone()
+            };
+            assert_eq!(pages(timed).await, (ids, 1), "{since_ms:?} {until_ms:?}");
+        }
+        let both = AuditFilter {
+            since_ms: Some(50_000),
+            until_ms: Some(99_999),
             ..action.clone()
         };
-        assert_eq!(pages(by_actor).await.0, found);
-        let until = AuditFilter {
-            until_ms: Some(3),
+        assert_eq!(pages(both).await, (vec![50_000], 1));
+        let half = AuditFilter {
+            until_ms: Some(60_001),
             ..filter.clone()
         };
-        assert_eq!(pages(until).await, (vec![2, 1], 3));
-        // Where all that is left is older, there is no more to be asked for.
-        let since = AuditFilter {
-            since_ms: Some(end - 1),
+        let (ids, count) = pages(half).await;
+        assert_eq!((ids.len(), count), (60_000, 60));
+        assert!(ids.iter().rev().copied().eq(1..=60_000));
+
+        // The clock is set back, and the times come again: both of each are found.
+        let mut tx = store.begin().await.unwrap();
+        let again: Vec<_> = (1..=20).map(|late| row(end - 20 + late, "often")).collect();
+        tx.insert_audit(&again).await.unwrap();
+        tx.commit().await.unwrap();
+        let twice = AuditFilter {
+            since_ms: Some(end - 10),
+            until_ms: Some(end - 8),
             ..filter
         };
-        assert_eq!(pages(since).await, (vec![end, end - 1], 1));
+        let found = [end + 11, end + 10, end - 9, end - 10];
+        assert_eq!(pages(twice).await, (found.to_vec(), 1));
         let other = store.audit(AuditScope::Project(ProjectId::new(2)), &action).await;
         assert_eq!(other.unwrap().records, []);
     }

@@ -305,6 +305,11 @@ const MIGRATIONS: &[MigrationText] = &[
         include_str!("migrations/0005_console_sessions.sql"),
     ),
     (6, "history", include_str!("migrations/0006_history.sql")),
+    (
+        7,
+        "audit filters",
+        include_str!("migrations/0007_audit_filters.sql"),
+    ),
 ];
 /// What is sealed to tell one installation key from another.
 pub const KEY_CHECK: &[u8] = b"key-check";

@@ -136,6 +136,57 @@ impl Chromium {
         }
     }
 
+    /// Waits until there is no such element.
+    pub async fn lacks(&self, css: &str) {
+        until(&format!("no {css} on the page"), async || {
+            let found = self.client.find_all(Locator::Css(css)).await.ok()?;
+            found.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Takes away what is in a field, once.
+    pub async fn clear(&self, css: &str) {
+        let field = self.client.find(Locator::Css(css)).await.unwrap();
+        field.clear().await.unwrap();
+    }
+
+    /// What stands in a field.
+    pub async fn value(&self, css: &str) -> String {
+        let field = self.client.find(Locator::Css(css)).await.unwrap();
+        field.prop("value").await.unwrap().unwrap_or_default()
+    }
+
+    /// How often the page has been read again by its script; counted from the first time that this is asked.
+    pub async fn looks(&self) -> u64 {
+        let script = "
+            if (window.looks === undefined) {
+                window.looks = 0;
+                document.addEventListener('tessera:renewed', () => { window.looks += 1; });
+            }
+            return window.looks;";
+        let looks = self.client.execute(script, Vec::new()).await.unwrap();
+        looks.as_u64().unwrap()
+    }
+
+    /// Waits until the page has been read twice more: the second reading was begun after this was asked.
+    pub async fn looked_again(&self, looks: u64) {
+        until("another look", async || {
+            (self.looks().await >= looks + 2).then_some(())
+        })
+        .await;
+    }
+
+    /// What scrolls sideways in there.
+    pub async fn scrolls_sideways(&self, css: &str) -> String {
+        let script = format!(
+            "return [...document.querySelectorAll('{css} *')].filter((e) => e.scrollWidth > e.clientWidth + 1
+                && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)).map((e) => e.outerHTML.slice(0, 160)).join(' | ');"
+        );
+        let found = self.client.execute(&script, Vec::new()).await.unwrap();
+        found.as_str().unwrap_or_default().to_owned()
+    }
+
     pub async fn click(&self, css: &str) {
         // The page may bring the element up to date between finding and clicking it.
         until(&format!("{css} to click on"), async || {

@@ -8,25 +8,30 @@ use serde_json::{Map, Value};
 use super::form::Fields;
 use super::page::{self, Frame, Refused, Section};
 use super::visitor::Visitor;
+use super::wrong::Wrongs;
 use crate::admin::AdminState;
-use crate::admin::body::Page;
-use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditRecord, AuditScope};
+use crate::admin::audit::Filter;
+use crate::admin::{body, shapes};
+use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditPage, AuditRecord, AuditScope};
 use crate::fleet::Role;
 
 #[derive(Template)]
 #[template(path = "audit.html", config = "src/admin/console/askama.toml")]
-struct AuditPage {
+struct Page {
     frame: Frame,
     lines: Vec<Line>,
     actor: String,
     subject: String,
     action: String,
+    since: String,
+    until: String,
+    wrong: Wrongs,
     filtered: bool,
     first: Option<String>,
     next: Option<String>,
 }
 
-impl AuditPage {
+impl Page {
     fn actions(&self) -> &'static [&'static str] {
         &AUDIT_ACTIONS
     }
@@ -58,26 +63,34 @@ pub async fn show(
     let frame = visitor.frame(&state, Section::Audit, "Audit");
     let before = query.given("pageToken").map(|token| {
         let number = token.parse::<i64>();
-        number.map_err(|_| Page::unknown_token(token))
+        number.map_err(|_| body::Page::unknown_token(token))
     });
     let before = before.transpose()?;
-    let filter = AuditFilter {
-        before,
-        actor: query.given("actor").map(str::to_owned),
-        subject: query.given("subject").map(str::to_owned),
-        action: query
-            .given("action")
-            .filter(|action| AUDIT_ACTIONS.contains(action))
-            .map(str::to_owned),
-        limit: ROWS,
-        ..AuditFilter::default()
+    let given = |name: &str| query.given(name).map(str::to_owned);
+    let time = |name: &str| query.given(name).map(in_utc);
+    let filter = Filter {
+        actor: given("actor"),
+        action: given("action"),
+        subject: given("subject"),
+        since: time("since"),
+        until: time("until"),
     };
     let scope = if visitor.key.role >= Role::Admin {
         AuditScope::Installation(visitor.project)
     } else {
         AuditScope::Project(visitor.project)
     };
-    let found = state.control.audit(scope, &filter).await?;
+    let (found, wrong) = match filter.query() {
+        Ok(filter) => {
+            let filter = AuditFilter {
+                before,
+                limit: ROWS,
+                ..filter
+            };
+            (state.control.audit(scope, &filter).await?, Wrongs::default())
+        }
+        Err(problem) => (AuditPage::default(), Wrongs::of(&problem, &FILTERS)),
+    };
     let at = |token: &str| {
         format!(
             "{}?{}",
@@ -85,18 +98,41 @@ pub async fn show(
             query.with(&[("pageToken", token)])
         )
     };
-    Ok(page::html(&AuditPage {
+    let page = Page {
         lines: found.records.into_iter().map(line).collect(),
         actor: query.text("actor").to_owned(),
         subject: query.text("subject").to_owned(),
-        action: filter.action.unwrap_or_default(),
-        filtered: ["actor", "subject", "action"]
-            .iter()
-            .any(|name| query.given(name).is_some()),
+        action: query.text("action").to_owned(),
+        since: local(query.text("since")),
+        until: local(query.text("until")),
+        filtered: FILTERS.iter().any(|name| query.given(name).is_some()),
         first: before.map(|_| at("")),
         next: found.next.map(|next| at(&next.to_string())),
         frame,
-    }))
+        wrong,
+    };
+    match page.wrong.is_empty() {
+        true => Ok(page::html(&page)),
+        false => Ok(page::html_unprocessable(&page)),
+    }
+}
+
+/// A time as a browser's field has it, without a zone, or a date alone: in UTC, as the API wants it. Any other text as it is.
+fn in_utc(text: &str) -> String {
+    let with_zone = ["Z", ":00Z", "T00:00:00Z"].map(|rest| format!("{text}{rest}"));
+    let time = with_zone.into_iter().find(|time| shapes::unix_ms(time).is_some());
+    time.unwrap_or_else(|| text.to_owned())
+}
+
+/// The same as a browser's field takes it. What is no time stays as it was typed.
+fn local(text: &str) -> String {
+    let Some(unix_ms) = shapes::unix_ms(&in_utc(text)) else {
+        return text.to_owned();
+    };
+    let exact = shapes::time(unix_ms);
+    let exact = exact.trim_end_matches('Z');
+    let exact = exact.strip_suffix(".000").unwrap_or(exact);
+    exact.strip_suffix(":00").unwrap_or(exact).to_owned()
 }
 
 fn line(record: AuditRecord) -> Line {
@@ -144,6 +180,8 @@ fn written(value: &Value) -> String {
     }
 }
 
+/// What a filter has, by the names of its fields.
+const FILTERS: [&str; 5] = ["actor", "action", "subject", "since", "until"];
 /// Rows of a page.
 const ROWS: usize = 50;
 /// Fields of a line, and letters of a value; the API has all of it.
@@ -154,7 +192,36 @@ const CHARS_SHOWN: usize = 200;
 mod tests {
     use serde_json::json;
 
-    use super::changes;
+    use super::{changes, in_utc, local};
+
+    #[test]
+    fn a_time_is_in_utc_and_comes_back_as_a_browser_takes_it() {
+        for (typed, asked, shown) in [
+            ("2026-01-31T12:30", "2026-01-31T12:30:00Z", "2026-01-31T12:30"),
+            (
+                "2026-01-31T12:30:07",
+                "2026-01-31T12:30:07Z",
+                "2026-01-31T12:30:07",
+            ),
+            ("2026-01-31", "2026-01-31T00:00:00Z", "2026-01-31T00:00"),
+            (
+                "2026-01-31T12:30:07Z",
+                "2026-01-31T12:30:07Z",
+                "2026-01-31T12:30:07",
+            ),
+            (
+                "2026-01-31T12:30:07.250+02:00",
+                "2026-01-31T12:30:07.250+02:00",
+                "2026-01-31T10:30:07.250",
+            ),
+            ("yesterday", "yesterday", "yesterday"),
+            ("2026-02-30", "2026-02-30", "2026-02-30"),
+            ("", "", ""),
+        ] {
+            assert_eq!(in_utc(typed), asked);
+            assert_eq!(local(typed), shown);
+        }
+    }
 
     #[test]
     fn only_what_differs_is_shown_field_by_field() {

@@ -353,7 +353,9 @@ pub fn wrong_method(method: &Method, headers: &HeaderMap, uri: &Uri, state: &Adm
 }
 
 fn is_browser(headers: &HeaderMap, uri: &Uri) -> bool {
-    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|accepted| accepted.to_str().ok());
     accepted.is_some_and(|accepted| accepted.contains("text/html")) && !uri.path().starts_with("/v1/")
 }
 

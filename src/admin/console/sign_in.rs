@@ -229,13 +229,37 @@ mod tests {
             (Reached::PlainAnywhere, &[here], false),
             (Reached::PlainAnywhere, &[away], false),
             (Reached::PlainAnywhere, &[away, proxied], true),
-            (Reached::PlainAnywhere, &[away, ("x-forwarded-proto", "HTTPS, http")], true),
-            (Reached::PlainAnywhere, &[away, ("x-forwarded-proto", "http")], false),
-            (Reached::PlainAnywhere, &[away, ("origin", "https://gateway.example")], true),
-            (Reached::PlainAnywhere, &[away, ("origin", "http://gateway.example")], false),
+            (
+                Reached::PlainAnywhere,
+                &[away, ("x-forwarded-proto", "HTTPS, http")],
+                true,
+            ),
+            (
+                Reached::PlainAnywhere,
+                &[away, ("x-forwarded-proto", "http")],
+                false,
+            ),
+            (
+                Reached::PlainAnywhere,
+                &[away, ("origin", "https://gateway.example")],
+                true,
+            ),
+            (
+                Reached::PlainAnywhere,
+                &[away, ("origin", "http://gateway.example")],
+                false,
+            ),
             (Reached::PlainAnywhere, &[away, ("origin", "null")], false),
-            (Reached::PlainAnywhere, &[away, ("sec-fetch-site", "same-origin")], true),
-            (Reached::PlainAnywhere, &[here, ("sec-fetch-site", "same-origin")], false),
+            (
+                Reached::PlainAnywhere,
+                &[away, ("sec-fetch-site", "same-origin")],
+                true,
+            ),
+            (
+                Reached::PlainAnywhere,
+                &[here, ("sec-fetch-site", "same-origin")],
+                false,
+            ),
         ] {
             let named = headers
                 .iter()

@@ -311,8 +311,8 @@ impl Page {
     pub fn button(&self, text: &str) -> (&Element, &Element) {
         for form in self.root.all("form") {
             let mut buttons = form.all("button").into_iter();
-            let named = buttons
-                .find(|button| button.text() == text || button.attribute("aria-label") == Some(text));
+            let named =
+                buttons.find(|button| button.text() == text || button.attribute("aria-label") == Some(text));
             if let Some(button) = named {
                 return (form, button);
             }
@@ -323,7 +323,9 @@ impl Page {
     /// The texts of its buttons, but for the one that signs out.
     pub fn buttons(&self) -> Vec<String> {
         let buttons = self.root.all("button").into_iter();
-        let texts = buttons.map(|button| button.text()).filter(|text| text != "Sign out");
+        let texts = buttons
+            .map(|button| button.text())
+            .filter(|text| text != "Sign out");
         texts.filter(|text| !text.is_empty()).collect()
     }
 
@@ -347,7 +349,12 @@ impl Page {
     /// What is wrong with the field with this id, where the field itself points to it.
     pub fn wrong(&self, id: &str) -> String {
         let field = self.part(id);
-        assert_eq!(field.attribute("aria-invalid"), Some("true"), "{id}: {}", self.text());
+        assert_eq!(
+            field.attribute("aria-invalid"),
+            Some("true"),
+            "{id}: {}",
+            self.text()
+        );
         self.part(field.attribute("aria-describedby").unwrap()).text()
     }
 

@@ -424,8 +424,7 @@ fn audit() -> Vec<Call> {
     vec![
         Call::get("/audit", "listAudit", "Lists who did what, newest first.")
             .explained(
-                "What concerns the installation and no project, such as API keys, is listed for who administers it. A page may hold \
-                 less than was asked for, though there is more.",
+                "What concerns the installation and no project, such as API keys, is listed for who administers it.",
             )
             .needs(Role::Read)
             .reads_the_store()

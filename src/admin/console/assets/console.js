@@ -64,6 +64,12 @@
         say('reconnecting', 'What this page shows is gone. Reload to see what is known');
         return;
       }
+      if (answer.status === 405) {
+        // A form was refused, and this is the page of its answer: there is nothing to read at its address.
+        gone = true;
+        say('still', 'Up to date when loaded');
+        return;
+      }
       if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
       waits = false;

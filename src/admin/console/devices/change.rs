@@ -161,7 +161,11 @@ async fn show(
     };
     let mut page = ChangePage {
         more_names: names.len().saturating_sub(NAMES_SHOWN) as u64,
-        names: names.into_iter().take(NAMES_SHOWN).map(|(_, name)| name).collect(),
+        names: names
+            .into_iter()
+            .take(NAMES_SHOWN)
+            .map(|(_, name)| name)
+            .collect(),
         words,
         cohorts,
         cohort_is_typed,
@@ -244,11 +248,7 @@ impl Asked {
     }
 
     /// Those that were chosen one by one and are there, with their names.
-    async fn names(
-        &self,
-        visitor: &Visitor,
-        state: &AdminState,
-    ) -> Result<Vec<(DeviceId, String)>, Refused> {
+    async fn names(&self, visitor: &Visitor, state: &AdminState) -> Result<Vec<(DeviceId, String)>, Refused> {
         let ids: Vec<DeviceId> = self.named.iter().filter_map(|text| text.parse().ok()).collect();
         if self.all || ids.is_empty() || ids.len() > DEVICES_NAMED {
             return Ok(Vec::new());

@@ -74,7 +74,9 @@ async fn what_a_device_says_of_itself_is_text_and_nothing_else() {
     };
     api.control.logged(&access.entry, clock::unix_ms(), line);
     // The writer takes along what is queued.
-    api.post(&format!("devices/{long}:push"), &Value::Null).await.expect(202);
+    api.post(&format!("devices/{long}:push"), &Value::Null)
+        .await
+        .expect(202);
     let mut browser = Browser::signed_in(&api, "deploy").await;
     for address in [LIST.to_owned(), format!("{LIST}/{long}")] {
         let page = browser.get(&address).await.expect(200);
@@ -114,20 +116,35 @@ async fn credentials_are_added_shown_once_and_retired() {
     assert_eq!(again.value("identity"), "lamp-2-id@default");
     assert!(!again.html.contains("hunter2"));
     assert_eq!(open_details(&again), ["Add a pre-shared key"]);
-    let pem = [("pem", "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----")];
-    let again = browser.press(&page, "Add the certificate", &pem).await.expect(422);
+    let pem = [(
+        "pem",
+        "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----",
+    )];
+    let again = browser
+        .press(&page, "Add the certificate", &pem)
+        .await
+        .expect(422);
     assert!(!again.wrong("pem").is_empty());
     assert!(again.value("pem").contains("BEGIN CERTIFICATE"));
     assert_eq!(open_details(&again), ["Add a certificate"]);
     let both = [("pem", ""), ("sha256", "12")];
-    let again = browser.press(&page, "Add the certificate", &both).await.expect(422);
+    let again = browser
+        .press(&page, "Add the certificate", &both)
+        .await
+        .expect(422);
     assert!(!again.wrong("certificate-sha256").is_empty());
     let none = [("pem", ""), ("sha256", "")];
-    let again = browser.press(&page, "Add the certificate", &none).await.expect(422);
+    let again = browser
+        .press(&page, "Add the certificate", &none)
+        .await
+        .expect(422);
     again.says("pem");
     assert_eq!(open_details(&again), ["Add a certificate"]);
     let short = [("sha256", "abc")];
-    let again = browser.press(&page, "Add the public key", &short).await.expect(422);
+    let again = browser
+        .press(&page, "Add the public key", &short)
+        .await
+        .expect(422);
     assert!(!again.wrong("key-sha256").is_empty());
     assert_eq!(again.value("key-sha256"), "abc");
     assert_eq!(open_details(&again), ["Add a raw public key"]);
@@ -160,7 +177,10 @@ async fn credentials_are_added_shown_once_and_retired() {
     let ids = api.keys_of("lamp-1").await;
     let retire = |id: &str| format!("{address}/credentials/{id}/retire");
     let form = page.form(&retire(&ids[0])).text();
-    assert!(form.contains("The live session was opened with it, and ends at once."), "{form}");
+    assert!(
+        form.contains("The live session was opened with it, and ends at once."),
+        "{form}"
+    );
     let certificate = page.form(&retire(&ids[2])).text();
     assert!(certificate.contains("revoked for good"), "{certificate}");
     let gone = browser.submit(&page, &retire(&ids[0]), &[]).await.expect(200);
@@ -171,8 +191,15 @@ async fn credentials_are_added_shown_once_and_retired() {
     assert_eq!(left, [ids[1].clone(), ids[3].clone()]);
     // A certificate that was revoked is nobody's any more.
     let back = [("pem", ""), ("sha256", sha256.as_str())];
-    let again = browser.press(&gone, "Add the certificate", &back).await.expect(422);
-    assert!(again.wrong("certificate-sha256").contains("revoked"), "{}", again.text());
+    let again = browser
+        .press(&gone, "Add the certificate", &back)
+        .await
+        .expect(422);
+    assert!(
+        again.wrong("certificate-sha256").contains("revoked"),
+        "{}",
+        again.text()
+    );
     // One that is gone already: the page is shown, and says so.
     for id in [ids[0].as_str(), "cred_999", "nonsense"] {
         let page = browser.post(&retire(id), &[]).await.expect(404);
@@ -204,9 +231,15 @@ async fn the_buttons_of_a_page_do_what_they_say() {
 
     let page = browser.press(&page, "Add", &[("add", "east")]).await.expect(200);
     assert_eq!(api.device_names("tag=east").await, ["lamp-1"]);
-    let page = browser.press(&page, "Remove the tag north", &[]).await.expect(200);
+    let page = browser
+        .press(&page, "Remove the tag north", &[])
+        .await
+        .expect(200);
     assert_eq!(api.device_names("tag=north").await, ["lift-1"]);
-    let again = browser.press(&page, "Add", &[("add", "no good")]).await.expect(422);
+    let again = browser
+        .press(&page, "Add", &[("add", "no good")])
+        .await
+        .expect(422);
     assert!(again.wrong("tags").contains("accepted: 1 to 63"));
     assert_eq!(again.value("tags"), "no good");
 
@@ -271,7 +304,8 @@ async fn the_timeline_is_by_kind_and_a_page_at_a_time() {
             ..LogLine::default()
         };
         // A device adds at most twenty a second after a burst.
-        api.control.logged(&one.entry, 1_700_000_001_000 + number * 1000, line);
+        api.control
+            .logged(&one.entry, 1_700_000_001_000 + number * 1000, line);
     }
     api.post("devices/lamp-1:push", &Value::Null).await.expect(202);
     let mut browser = Browser::signed_in(&api, "read").await;
@@ -297,7 +331,11 @@ async fn the_timeline_is_by_kind_and_a_page_at_a_time() {
         .get(&format!("{address}?type=certificate"))
         .await
         .expect(200);
-    assert!(none.wrong("type").contains("certificate"), "{}", none.wrong("type"));
+    assert!(
+        none.wrong("type").contains("certificate"),
+        "{}",
+        none.wrong("type")
+    );
     let reports = browser.get(&format!("{address}?type=report")).await.expect(200);
     assert_eq!(reports.rows("happened").len(), 2);
     browser
@@ -314,10 +352,7 @@ impl Api {
     }
 
     async fn keys_of(&self, name: &str) -> Vec<String> {
-        let keys = self
-            .get(&format!("devices/{name}/credentials"))
-            .await
-            .expect(200);
+        let keys = self.get(&format!("devices/{name}/credentials")).await.expect(200);
         let items = keys["items"].as_array().unwrap().iter();
         items.map(|key| key["id"].as_str().unwrap().to_owned()).collect()
     }

@@ -66,9 +66,19 @@ async fn a_filter_that_cannot_be_is_said_at_its_field_and_the_others_stay() {
     api.fleet().await;
     let mut browser = Browser::signed_in(&api, "deploy").await;
     for (field, value, id, said) in [
-        ("cohort", "nowhere", "filter-cohort", "there is no cohort \"nowhere\""),
+        (
+            "cohort",
+            "nowhere",
+            "filter-cohort",
+            "there is no cohort \"nowhere\"",
+        ),
         ("tag", "a b", "filter-tag", "accepted: 1 to 63"),
-        ("online", "perhaps", "filter-online", "(perhaps); accepted: true or false"),
+        (
+            "online",
+            "perhaps",
+            "filter-online",
+            "(perhaps); accepted: true or false",
+        ),
         ("state", "lost", "filter-state", "pending"),
         ("version", "1.0", "filter-version", "package@version"),
     ] {
@@ -165,7 +175,11 @@ async fn a_form_that_is_refused_comes_back_filled_in_and_says_all_that_is_wrong(
             "identity",
             "lamp-1-id@default",
         ),
-        (vec![("name", "x"), ("secret", long.as_str())], "secret", "33 bytes"),
+        (
+            vec![("name", "x"), ("secret", long.as_str())],
+            "secret",
+            "33 bytes",
+        ),
         (vec![("name", "<script>alert(1)</script>")], "name", "<script>"),
     ] {
         let again = browser.press(&page, "Create device", &fields).await.expect(422);
@@ -178,7 +192,11 @@ async fn a_form_that_is_refused_comes_back_filled_in_and_says_all_that_is_wrong(
     // A list that is older than the cohorts are.
     let gone = [("name", "x"), ("cohort", "coh_999"), ("psk", "")];
     let again = browser.post(NEW, &gone).await.expect(422);
-    assert!(again.wrong("cohort").contains("coh_999"), "{}", again.wrong("cohort"));
+    assert!(
+        again.wrong("cohort").contains("coh_999"),
+        "{}",
+        again.wrong("cohort")
+    );
     assert!(!checked(&again, "psk"), "what was not chosen is not chosen");
     assert_eq!(api.device_names("").await.len(), 4, "nothing was made");
 }
@@ -208,7 +226,10 @@ async fn a_secret_that_is_made_is_shown_once_to_who_made_the_device_and_is_the_d
     };
     let address = answer.redirect().unwrap();
     // Neither the script nor somebody else is shown it.
-    let live = browser.ask("GET", &address, &[], &[("x-live", "1")]).await.expect(200);
+    let live = browser
+        .ask("GET", &address, &[], &[("x-live", "1")])
+        .await
+        .expect(200);
     live.does_not_say("Shown once");
     let mut other = Browser::signed_in(&api, "admin").await;
     other.get(&address).await.expect(200).does_not_say("Shown once");
@@ -235,7 +256,11 @@ async fn a_secret_that_is_made_is_shown_once_to_who_made_the_device_and_is_the_d
 
     // Who gives one knows it.
     let page = browser.get(NEW).await.expect(200);
-    let fields = [("name", "lamp-2"), ("identity", "it's \"2\""), ("secret", " two words ")];
+    let fields = [
+        ("name", "lamp-2"),
+        ("identity", "it's \"2\""),
+        ("secret", " two words "),
+    ];
     let shown = browser.press(&page, "Create device", &fields).await.expect(200);
     shown.says("What the device needs");
     shown.says("the secret that you gave");
@@ -260,7 +285,10 @@ async fn devices_that_were_chosen_are_put_in_a_cohort_after_it_was_said_what_fol
     let list = browser.get(&format!("{LIST}?tag=north")).await.expect(200);
     let ids = api.device_ids("").await;
     let chosen = [("device", ids[2].as_str())];
-    let page = browser.press(&list, "Put in a cohort…", &chosen).await.expect(200);
+    let page = browser
+        .press(&list, "Put in a cohort…", &chosen)
+        .await
+        .expect(200);
     page.says("Which cohort");
     page.says("lift-1");
     page.does_not_say("What will follow");
@@ -271,24 +299,47 @@ async fn devices_that_were_chosen_are_put_in_a_cohort_after_it_was_said_what_fol
         .expect(200);
     page.says("1 device joins lamps, and the update to second (#1) starts when it connects: none is online.");
     page.says("Up to 64 B for each to download, 64 B in all.");
-    assert_eq!(api.device_names("cohort=lamps").await.len(), 2, "nothing is changed yet");
-    let done = browser.press(&page, "Put 1 device in lamps", &[]).await.expect(200);
-    assert!(done.address.ends_with(&ids[2]), "one leads to its page: {}", done.address);
+    assert_eq!(
+        api.device_names("cohort=lamps").await.len(),
+        2,
+        "nothing is changed yet"
+    );
+    let done = browser
+        .press(&page, "Put 1 device in lamps", &[])
+        .await
+        .expect(200);
+    assert!(
+        done.address.ends_with(&ids[2]),
+        "one leads to its page: {}",
+        done.address
+    );
     done.says("Put 1 device in lamps.");
-    assert_eq!(api.device_names("cohort=lamps").await, ["lamp-1", "lamp-2", "lift-1"]);
+    assert_eq!(
+        api.device_names("cohort=lamps").await,
+        ["lamp-1", "lamp-2", "lift-1"]
+    );
 
     // Several lead back to the list as it was filtered. Who is there already is told of.
     let chosen: Vec<_> = ids.iter().map(|id| ("device", id.as_str())).collect();
     let page = browser.press(&list, "Put in a cohort…", &chosen).await;
-    let page = browser.press(&page, "Show what will follow", &look).await.expect(200);
+    let page = browser
+        .press(&page, "Show what will follow", &look)
+        .await
+        .expect(200);
     page.says("1 device joins lamps");
     page.says("3 devices are there already: nothing changes there.");
-    let done = browser.press(&page, "Put 1 device in lamps", &[]).await.expect(200);
+    let done = browser
+        .press(&page, "Put 1 device in lamps", &[])
+        .await
+        .expect(200);
     assert_eq!(done.address, format!("{LIST}?tag=north"));
     done.says("Put 1 device in lamps. 3 were as asked already.");
 
     let page = browser.press(&list, "Put in a cohort…", &chosen).await;
-    let page = browser.press(&page, "Show what will follow", &look).await.expect(200);
+    let page = browser
+        .press(&page, "Show what will follow", &look)
+        .await
+        .expect(200);
     page.says("Nothing would change.");
     assert!(!page.buttons().iter().any(|text| text.starts_with("Put ")));
 }
@@ -304,7 +355,9 @@ async fn all_that_a_filter_finds_are_changed_and_nobody_else() {
     let page = browser.press(&list, "Disable…", &all).await.expect(200);
     page.says("All devices that match when this is confirmed");
     page.says("Tag north");
-    page.says("2 devices may not connect any more: their handshakes are refused, as those of an unknown identity.");
+    page.says(
+        "2 devices may not connect any more: their handshakes are refused, as those of an unknown identity.",
+    );
     page.says("1 live session ends at once");
     let done = browser.press(&page, "Disable 2 devices", &[]).await.expect(200);
     assert_eq!(done.address, format!("{LIST}?tag=north"));
@@ -321,7 +374,10 @@ async fn all_that_a_filter_finds_are_changed_and_nobody_else() {
     browser.press(&page, "Enable 2 devices", &[]).await.expect(200);
     assert_eq!(enabled().await, [true; 4]);
 
-    let page = browser.press(&list, "Take out of their cohort…", &all).await.expect(200);
+    let page = browser
+        .press(&list, "Take out of their cohort…", &all)
+        .await
+        .expect(200);
     page.says("2 devices leave their cohort. Nothing is pushed: they learn it when they next ask");
     // Whoever comes to match before it is confirmed is one of them.
     let tags = json!({"addTags": ["north"]});
@@ -336,11 +392,21 @@ async fn all_that_a_filter_finds_are_changed_and_nobody_else() {
     let page = browser.press(&list, "Add a tag…", &all).await.expect(200);
     page.says("Which tag");
     let wrong = [("tag", "no good")];
-    let again = browser.press(&page, "Show what will follow", &wrong).await.expect(422);
-    assert!(again.wrong("tag").contains("accepted: 1 to 63"), "{}", again.wrong("tag"));
+    let again = browser
+        .press(&page, "Show what will follow", &wrong)
+        .await
+        .expect(422);
+    assert!(
+        again.wrong("tag").contains("accepted: 1 to 63"),
+        "{}",
+        again.wrong("tag")
+    );
     assert_eq!(again.value("tag"), "no good");
     let tag = [("tag", "east")];
-    let page = browser.press(&again, "Show what will follow", &tag).await.expect(200);
+    let page = browser
+        .press(&again, "Show what will follow", &tag)
+        .await
+        .expect(200);
     page.says("3 devices get the tag east.");
     browser
         .press(&page, "Tag 3 devices", &[])
@@ -350,9 +416,15 @@ async fn all_that_a_filter_finds_are_changed_and_nobody_else() {
     assert_eq!(api.device_names("tag=east").await, ["lamp-1", "lamp-2", "lift-1"]);
 
     let everything = browser.get(LIST).await.expect(200);
-    let page = browser.press(&everything, "Remove a tag…", &all).await.expect(200);
+    let page = browser
+        .press(&everything, "Remove a tag…", &all)
+        .await
+        .expect(200);
     page.says("All devices of the project.");
-    let page = browser.press(&page, "Show what will follow", &tag).await.expect(200);
+    let page = browser
+        .press(&page, "Show what will follow", &tag)
+        .await
+        .expect(200);
     page.says("3 devices lose the tag east.");
     page.says("1 device does not have it: nothing changes there.");
     browser
@@ -373,7 +445,9 @@ async fn without_a_choice_nothing_is_done_and_the_list_says_so() {
     assert_eq!(back.address, format!("{LIST}?tag=north"));
     back.says("No device was chosen.");
     let unknown = browser.get(&format!("{CHANGE}?action=dance&all=1")).await;
-    unknown.expect(422).says("assign, leave, tag, untag, enable or disable");
+    unknown
+        .expect(422)
+        .says("assign, leave, tag, untag, enable or disable");
     let selected = browser.get(&format!("{LIST}?select=page")).await.expect(200);
     let page = browser.press(&selected, "Disable…", &[]).await.expect(200);
     page.says("4 devices may not connect any more");
@@ -400,7 +474,13 @@ async fn what_has_changed_since_the_choice_is_said_and_the_rest_of_it_can_be_don
     again.says(&ids[1]);
     again.says("Nothing was changed yet");
     let all = api.get("devices").await.expect(200);
-    assert!(all["items"].as_array().unwrap().iter().all(|device| device["enabled"] == true));
+    assert!(
+        all["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|device| device["enabled"] == true)
+    );
     browser
         .press(&again, "Disable 3 devices", &[])
         .await
@@ -409,13 +489,27 @@ async fn what_has_changed_since_the_choice_is_said_and_the_rest_of_it_can_be_don
 
     // The cohort is gone.
     let lifts = api.cohort_id("lifts").await;
-    let page = browser.press(&list, "Put in a cohort…", &[("device", ids[0].as_str())]).await;
+    let page = browser
+        .press(&list, "Put in a cohort…", &[("device", ids[0].as_str())])
+        .await;
     let look = [("cohort", lifts.as_str())];
-    let page = browser.press(&page, "Show what will follow", &look).await.expect(200);
-    api.patch("devices/lift-1", &json!({"cohort": null})).await.expect(200);
+    let page = browser
+        .press(&page, "Show what will follow", &look)
+        .await
+        .expect(200);
+    api.patch("devices/lift-1", &json!({"cohort": null}))
+        .await
+        .expect(200);
     api.delete("cohorts/lifts").await.expect(204);
-    let again = browser.press(&page, "Put 1 device in lifts", &[]).await.expect(422);
-    assert!(again.wrong("cohort").contains(&lifts), "{}", again.wrong("cohort"));
+    let again = browser
+        .press(&page, "Put 1 device in lifts", &[])
+        .await
+        .expect(422);
+    assert!(
+        again.wrong("cohort").contains(&lifts),
+        "{}",
+        again.wrong("cohort")
+    );
     assert_eq!(api.device_names("cohort=lamps").await, ["lamp-1"]);
 }
 
@@ -428,19 +522,29 @@ async fn a_sequence_number_that_would_fall_is_confirmed_by_name_or_brings_the_pa
     let lamps = api.cohort_id("lamps").await;
     let ids = api.device_ids("").await;
     let mut browser = Browser::signed_in(&api, "deploy").await;
-    let ask = format!("{CHANGE}?action=assign&device={}&device={}&cohort={lamps}", ids[2], ids[3]);
+    let ask = format!(
+        "{CHANGE}?action=assign&device={}&device={}&cohort={lamps}",
+        ids[2], ids[3]
+    );
     let page = browser.get(&ask).await.expect(200);
     page.does_not_say("would go back");
     // Meanwhile one of them is sent something newer.
     let access = api.access("lift-1-id@default").await;
     api.control.manifest_sent(&access.entry, 2);
-    let again = browser.press(&page, "Put 2 devices in lamps", &[]).await.expect(409);
+    let again = browser
+        .press(&page, "Put 2 devices in lamps", &[])
+        .await
+        .expect(409);
     again.says("The sequence number would go back.");
     let table: Vec<String> = again.root.all("td").iter().map(|cell| cell.text()).collect();
     assert_eq!(table, ["#2", "#1"]);
     let anew = again.links("deploy the same set to that cohort anew");
     assert_eq!(anew, [format!("/projects/default/cohorts/{lamps}/deploy")]);
-    assert_eq!(api.device_names("cohort=lamps").await.len(), 2, "nothing was changed");
+    assert_eq!(
+        api.device_names("cohort=lamps").await.len(),
+        2,
+        "nothing was changed"
+    );
     let allow = [("allow-back", "1")];
     browser
         .press(&again, "Put 2 devices in lamps", &allow)
@@ -496,12 +600,26 @@ async fn a_reader_is_offered_nothing_and_refused_everything() {
     for address in [LIST.to_owned(), device.clone()] {
         let page = browser.get(&address).await.expect(200);
         let buttons = page.buttons();
-        assert!(buttons.iter().all(|text| text == "Filter"), "{address}: {buttons:?}");
-        for text in ["Create device", "Import", "Disable…", "Move…", "Take out…", "Put in a cohort…"] {
+        assert!(
+            buttons.iter().all(|text| text == "Filter"),
+            "{address}: {buttons:?}"
+        );
+        for text in [
+            "Create device",
+            "Import",
+            "Disable…",
+            "Move…",
+            "Take out…",
+            "Put in a cohort…",
+        ] {
             assert!(page.links(text).is_empty(), "{address} offers {text}");
         }
         let boxes = page.root.all("input");
-        assert!(!boxes.iter().any(|input| input.attribute("name") == Some("device")));
+        assert!(
+            !boxes
+                .iter()
+                .any(|input| input.attribute("name") == Some("device"))
+        );
         for action in ["push", "enable", "tags", "delete", "credentials"] {
             assert!(!page.has_form(&format!("{device}/{action}")), "{action}");
         }
@@ -529,7 +647,10 @@ async fn a_reader_is_offered_nothing_and_refused_everything() {
         ("credentials", vec![("type", "psk")]),
         ("credentials/cred_1/retire", vec![]),
     ] {
-        browser.post(&format!("{device}/{below}"), &fields).await.expect(403);
+        browser
+            .post(&format!("{device}/{below}"), &fields)
+            .await
+            .expect(403);
     }
     let file = ("devices.csv", b"name\nx\n".as_slice());
     let page = browser.ask_with_file(&format!("{LIST}/import"), &[], file).await;
@@ -577,7 +698,9 @@ impl Api {
 
     pub async fn access(&self, identity: &str) -> DeviceAccess {
         let found = self.control.device_by_identity(identity.as_bytes()).await;
-        found.unwrap().unwrap_or_else(|| panic!("{identity} may not connect"))
+        found
+            .unwrap()
+            .unwrap_or_else(|| panic!("{identity} may not connect"))
     }
 
     /// A session that is opened with the credential.

@@ -19,7 +19,10 @@ async fn good_rows_are_done_and_each_bad_one_is_told_with_its_line() {
                 \u{202e}drawkcab,,,,,\n\
                 lamp-2,lifts,,,,\n\
                 new-5,,,false,new-5@factory,kept in its flash\n";
-    let page = browser.import(&[], ("devices.csv", file.as_bytes())).await.expect(200);
+    let page = browser
+        .import(&[], ("devices.csv", file.as_bytes()))
+        .await
+        .expect(200);
     assert_eq!(tiles(&page), ["2", "0", "0", "6"], "{}", page.text());
     page.says("devices.csv: 8 rows.");
     let rows = page.rows_of_table();
@@ -58,15 +61,14 @@ async fn good_rows_are_done_and_each_bad_one_is_told_with_its_line() {
     // And for nobody else.
     let mut other = Browser::signed_in(&api, "admin").await;
     for address in [&lines, &page.address] {
-        other
-            .get(address)
-            .await
-            .expect(404)
-            .says("for who sent the file");
+        other.get(address).await.expect(404).says("for who sent the file");
     }
 
     // The same again changes nothing but what was refused before.
-    let page = browser.import(&[], ("devices.csv", file.as_bytes())).await.expect(200);
+    let page = browser
+        .import(&[], ("devices.csv", file.as_bytes()))
+        .await
+        .expect(200);
     assert_eq!(tiles(&page), ["0", "0", "2", "6"], "{}", page.text());
     let update = [("update", "1")];
     let page = browser
@@ -98,7 +100,10 @@ async fn a_file_that_is_none_is_refused_and_what_was_chosen_stays() {
         for name in ["update", "allow-back"] {
             let inputs = page.root.all("input");
             let input = inputs.iter().find(|input| input.attribute("name") == Some(name));
-            assert!(input.unwrap().attribute("checked").is_some(), "{name} stays chosen");
+            assert!(
+                input.unwrap().attribute("checked").is_some(),
+                "{name} stays chosen"
+            );
         }
     }
     let large = vec![b'x'; 9 << 20];
@@ -108,7 +113,10 @@ async fn a_file_that_is_none_is_refused_and_what_was_chosen_stays() {
 
     // A form of another session is taken for nobody's.
     browser.csrf = "0".repeat(64);
-    let page = browser.import(&[], ("devices.csv", b"name\nx\n")).await.expect(403);
+    let page = browser
+        .import(&[], ("devices.csv", b"name\nx\n"))
+        .await
+        .expect(403);
     page.says("not one of this session's");
     assert_eq!(api.device_names("").await, Vec::<String>::new());
 }
@@ -118,12 +126,18 @@ async fn what_the_list_exports_can_be_imported() {
     let api = Api::start().await;
     api.fleet().await;
     let mut browser = Browser::signed_in(&api, "deploy").await;
-    let list = browser.get("/projects/default/devices?cohort=lamps").await.expect(200);
+    let list = browser
+        .get("/projects/default/devices?cohort=lamps")
+        .await
+        .expect(200);
     for (format, name) in [("CSV", "devices.csv"), ("NDJSON", "devices.ndjson")] {
         let file = browser.get(&list.links(format)[0]).await.expect(200);
         let disposition = file.headers["content-disposition"].to_str().unwrap();
         assert!(disposition.contains(name), "{disposition}");
-        let page = browser.import(&[], (name, file.html.as_bytes())).await.expect(200);
+        let page = browser
+            .import(&[], (name, file.html.as_bytes()))
+            .await
+            .expect(200);
         assert_eq!(tiles(&page), ["0", "0", "2", "0"], "{format}: {}", page.text());
     }
 }

@@ -322,6 +322,68 @@ async fn the_audit_tells_who_did_what_and_filters_in_its_address() {
 }
 
 #[tokio::test]
+async fn the_audit_is_filtered_by_time_and_the_filter_outlives_a_reload() {
+    let api = Api::start().await;
+    furnished(&api).await;
+    let mut browser = Browser::signed_in(&api, "admin").await;
+    let audit = format!("{P}/audit");
+    let times = async |query: &str| {
+        let lines = api.get(&format!("audit?{query}")).await.expect(200);
+        let lines = lines["items"].as_array().unwrap().iter();
+        let times = lines.map(|line| line["at"].as_str().unwrap().to_owned());
+        times.collect::<Vec<_>>()
+    };
+    let made = times("action=cohort.create").await.remove(0);
+    let all = times("").await.len();
+    let page = browser.get(&audit).await.expect(200);
+    assert_eq!(page.rows("audit").len(), 1 + all);
+    // What a browser's field holds has no zone: it is UTC, as it says there.
+    let field = made.trim_end_matches('Z');
+    for (fields, query) in [
+        (vec![("since", field)], format!("since={made}")),
+        (vec![("until", field)], format!("until={made}")),
+        (
+            vec![
+                ("since", field),
+                ("action", "cohort.create"),
+                ("actor", "bootstrap"),
+            ],
+            format!("since={made}&action=cohort.create"),
+        ),
+        (
+            vec![("since", "2001-01-01T00:00"), ("until", "2001-01-02T00:00:00")],
+            "until=2001-01-02T00:00:00Z".to_owned(),
+        ),
+    ] {
+        let asked = times(&query).await.len();
+        let found = browser.press(&page, "Filter", &fields).await.expect(200);
+        let rows = |page: &Page| match page.part("audit").all("table").is_empty() {
+            true => 0,
+            false => page.rows("audit").len() - 1,
+        };
+        assert_eq!(rows(&found), asked, "{query}");
+        let again = browser.press(&found, "Filter", &[]).await.expect(200);
+        assert_eq!(rows(&again), asked, "{}", again.address);
+        assert!(again.address.contains(&fields[0].1[..10]), "{}", again.address);
+        assert_eq!(found.links("Clear"), [audit.as_str()]);
+    }
+    for (field, value, said) in [
+        ("since", "yesterday", "RFC 3339"),
+        ("until", "2026-02-30T00:00", "RFC 3339"),
+        ("action", "cohort.dance", "cohort.create"),
+    ] {
+        let address = format!("{audit}?{field}={value}&actor=bootstrap");
+        let page = browser.get(&address).await.expect(422);
+        assert!(page.wrong(field).contains(said), "{}", page.wrong(field));
+        assert!(page.html.contains("value=\"bootstrap\""), "the rest is kept");
+        assert!(
+            page.root.all("table").is_empty(),
+            "and nobody is shown everything"
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_open_page_on_which_there_is_nothing_comes_alive_with_the_first_thing() {
     let api = Api::start().await;
     let cohort = api.post("cohorts", &json!({"name": "first"})).await.expect(201);
@@ -339,7 +401,10 @@ async fn an_open_page_on_which_there_is_nothing_comes_alive_with_the_first_thing
     ];
     let mut open = Vec::new();
     for address in &addresses {
-        open.push((admin.get(address).await.expect(200), reader.get(address).await.expect(200)));
+        open.push((
+            admin.get(address).await.expect(200),
+            reader.get(address).await.expect(200),
+        ));
     }
     api.artifact("payload", "1.0.0", 64).await;
     let device = json!({"name": "lamp-1", "cohort": "first", "tags": ["blue"]});
@@ -350,13 +415,25 @@ async fn an_open_page_on_which_there_is_nothing_comes_alive_with_the_first_thing
     for _ in 0..2 {
         counts.changed().await.unwrap();
     }
-    let rows = ["the rollout", "payload", "lamp-1", "lamp-1", "the rollout", "lamp-1", "the rollout"];
+    let rows = [
+        "the rollout",
+        "payload",
+        "lamp-1",
+        "lamp-1",
+        "the rollout",
+        "lamp-1",
+        "the rollout",
+    ];
     for ((address, row), before) in addresses.iter().zip(rows).zip(&open) {
         for (browser, before) in [(&mut admin, &before.0), (&mut reader, &before.1)] {
             let now = browser.get(address).await.expect(200);
             assert!(now.part("main").text().contains(row), "{row}: {}", now.text());
             before.does_not_say(row);
-            assert!(comes_alive(before, &now, row), "{address} stays as it is: {}", before.text());
+            assert!(
+                comes_alive(before, &now, row),
+                "{address} stays as it is: {}",
+                before.text()
+            );
         }
     }
 
@@ -389,17 +466,57 @@ async fn what_is_not_there_is_said_in_a_page_with_the_way_back() {
     let mut browser = Browser::signed_in(&api, "deploy").await;
     let longest = "x".repeat(5000);
     for (address, said, back) in [
-        (format!("{P}/nothing"), "there is no page /projects/default/nothing", None),
-        ("/nothing/at/all".to_owned(), "there is no page /nothing/at/all", None),
+        (
+            format!("{P}/nothing"),
+            "there is no page /projects/default/nothing",
+            None,
+        ),
+        (
+            "/nothing/at/all".to_owned(),
+            "there is no page /nothing/at/all",
+            None,
+        ),
         (format!("{P}/{longest}"), "there is no page", None),
-        (format!("{P}/cohorts/coh_999"), "coh_999", Some(("Cohorts", "/cohorts"))),
-        (format!("{P}/cohorts/coh_999/deploy"), "coh_999", Some(("Cohorts", "/cohorts"))),
-        (format!("{P}/cohorts/{cohort}/nowhere"), "there is no page", Some(("Cohorts", "/cohorts"))),
-        (format!("{P}/deployments/dep_999"), "dep_999", Some(("Cohorts", "/cohorts"))),
-        (format!("{P}/packages/lost"), "lost", Some(("Packages", "/packages"))),
-        (format!("{P}/devices/dev_999"), "dev_999", Some(("Devices", "/devices"))),
-        (format!("{P}/devices/import/7"), "no longer kept", Some(("Devices", "/devices"))),
-        (format!("{P}/packages/%3Cscript%3Ealert(1)%3C%2Fscript%3E"), "alert(1)", None),
+        (
+            format!("{P}/cohorts/coh_999"),
+            "coh_999",
+            Some(("Cohorts", "/cohorts")),
+        ),
+        (
+            format!("{P}/cohorts/coh_999/deploy"),
+            "coh_999",
+            Some(("Cohorts", "/cohorts")),
+        ),
+        (
+            format!("{P}/cohorts/{cohort}/nowhere"),
+            "there is no page",
+            Some(("Cohorts", "/cohorts")),
+        ),
+        (
+            format!("{P}/deployments/dep_999"),
+            "dep_999",
+            Some(("Cohorts", "/cohorts")),
+        ),
+        (
+            format!("{P}/packages/lost"),
+            "lost",
+            Some(("Packages", "/packages")),
+        ),
+        (
+            format!("{P}/devices/dev_999"),
+            "dev_999",
+            Some(("Devices", "/devices")),
+        ),
+        (
+            format!("{P}/devices/import/7"),
+            "no longer kept",
+            Some(("Devices", "/devices")),
+        ),
+        (
+            format!("{P}/packages/%3Cscript%3Ealert(1)%3C%2Fscript%3E"),
+            "alert(1)",
+            None,
+        ),
         ("/projects/elsewhere/cohorts".to_owned(), "elsewhere", None),
     ] {
         let page = browser.get(&address).await.expect(404);
@@ -408,10 +525,16 @@ async fn what_is_not_there_is_said_in_a_page_with_the_way_back() {
         assert!(!page.html.contains("<script>alert"), "{}", page.html);
         let main = page.part("main");
         assert!(!main.all("a").is_empty(), "{address} has a way back");
-        assert_eq!(page.links("Devices")[0], format!("{P}/devices"), "the navigation is there");
+        assert_eq!(
+            page.links("Devices")[0],
+            format!("{P}/devices"),
+            "the navigation is there"
+        );
         if let Some((text, below)) = back {
             let links = main.all("a");
-            let back = links.iter().find(|link| link.attribute("href") == Some(&format!("{P}{below}")));
+            let back = links
+                .iter()
+                .find(|link| link.attribute("href") == Some(&format!("{P}{below}")));
             assert!(back.is_some(), "{address}: {text}: {}", page.text());
         }
         let head = browser.ask("HEAD", &address, &[], &[]).await.expect(404);
@@ -424,8 +547,12 @@ async fn what_is_not_there_is_said_in_a_page_with_the_way_back() {
         assert!(page.headers.contains_key("allow"));
         assert_eq!(page.links("To the overview"), [P]);
     }
-    let wrong = browser.ask("POST", &format!("{P}/audit"), &[], &[SAME_ORIGIN]).await;
-    wrong.expect(405).says("POST cannot be done to /projects/default/audit");
+    let wrong = browser
+        .ask("POST", &format!("{P}/audit"), &[], &[SAME_ORIGIN])
+        .await;
+    wrong
+        .expect(405)
+        .says("POST cannot be done to /projects/default/audit");
     for address in [P.to_owned(), format!("{P}/devices"), "/sign-in".to_owned()] {
         let head = browser.ask("HEAD", &address, &[], &[]).await;
         assert!([200, 303].contains(&head.status), "{address}");
@@ -439,7 +566,10 @@ async fn what_is_not_there_is_said_in_a_page_with_the_way_back() {
     assert!(problem.html.starts_with('{'), "{}", problem.html);
     // What a role may not do is said in the same way.
     let mut reader = Browser::signed_in(&api, "read").await;
-    let page = reader.get(&format!("{P}/cohorts/{cohort}/deploy")).await.expect(403);
+    let page = reader
+        .get(&format!("{P}/cohorts/{cohort}/deploy"))
+        .await
+        .expect(403);
     page.says("this needs deploy");
     assert_eq!(page.links("Devices")[0], format!("{P}/devices"));
 }

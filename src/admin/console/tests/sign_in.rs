@@ -102,12 +102,36 @@ async fn a_browser_that_does_not_send_the_cookie_back_is_told_so_and_not_asked_a
     let proxied = ("x-forwarded-proto", "https");
     for (reached, host, header, secure, said) in [
         // A proxy without TLS before a listener of this machine: the cookie is for TLS, and does not come back.
-        (Reached::PlainHere, "gateway.example", SAME_ORIGIN, true, "allow cookies"),
+        (
+            Reached::PlainHere,
+            "gateway.example",
+            SAME_ORIGIN,
+            true,
+            "allow cookies",
+        ),
         (Reached::PlainHere, "gateway.example", ("x", "y"), true, by_tls),
-        (Reached::PlainAnywhere, "gateway.example", ("x", "y"), false, "allow cookies"),
-        (Reached::PlainAnywhere, "gateway.example", proxied, true, "allow cookies"),
+        (
+            Reached::PlainAnywhere,
+            "gateway.example",
+            ("x", "y"),
+            false,
+            "allow cookies",
+        ),
+        (
+            Reached::PlainAnywhere,
+            "gateway.example",
+            proxied,
+            true,
+            "allow cookies",
+        ),
         (Reached::Tls, "gateway.example", ("x", "y"), true, "allow cookies"),
-        (Reached::PlainHere, "localhost:8080", ("x", "y"), false, "allow cookies"),
+        (
+            Reached::PlainHere,
+            "localhost:8080",
+            ("x", "y"),
+            false,
+            "allow cookies",
+        ),
     ] {
         let api = Api::reached_by(reached).await;
         let mut browser = Browser::new(&api);
@@ -115,7 +139,11 @@ async fn a_browser_that_does_not_send_the_cookie_back_is_told_so_and_not_asked_a
         let fields = [("key", KEY), ("next", "/projects/default/audit?actor=a%26b")];
         let answer = browser.ask("POST", "/sign-in", &fields, &[header]).await;
         let cookie = answer.headers[header::SET_COOKIE].to_str().unwrap();
-        assert_eq!(cookie.contains("; Secure"), secure, "{reached:?} {host}: {cookie}");
+        assert_eq!(
+            cookie.contains("; Secure"),
+            secure,
+            "{reached:?} {host}: {cookie}"
+        );
         let to = answer.redirect().unwrap();
         let kept = browser.get(&to).await.expect(200);
         assert_eq!(kept.address, "/projects/default/audit?actor=a%26b");
@@ -130,7 +158,10 @@ async fn a_browser_that_does_not_send_the_cookie_back_is_told_so_and_not_asked_a
             .expect(422);
         again.does_not_say(says);
         let link = page.links("Go on");
-        assert!(link.iter().all(|link| link == "/projects/default/audit?actor=a%26b"));
+        assert!(
+            link.iter()
+                .all(|link| link == "/projects/default/audit?actor=a%26b")
+        );
     }
     let api = Api::start().await;
     let page = Browser::new(&api).get("/sign-in?next=%2F").await.expect(200);
