@@ -65,7 +65,7 @@ pub struct Shared {
     pub figures: Figures,
     pub counting: Counting,
     pub history: History,
-    counter: Mutex<Option<JoinHandle<()>>>,
+    pub counter: Mutex<Option<JoinHandle<()>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// The last check. Locked while one is in flight.
     checked: Arc<tokio::sync::Mutex<Option<Checked>>>,

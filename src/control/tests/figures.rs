@@ -4,6 +4,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::batch::{Batch, Decision, Stop};
+use super::super::counter::Counter;
 use super::super::figures::FleetFigures;
 use super::super::series::{FleetSeries, spread};
 use super::super::{DeviceQuery, Pulse, Span};
@@ -179,6 +180,37 @@ async fn figures_say_who_is_there_what_runs_and_what_failed() {
         ),
         (4, 0, 0, 0)
     );
+}
+
+/// Looking at a million who are connected takes a while, and so does the rest after it.
+#[tokio::test]
+async fn a_deployment_is_in_the_figures_at_once_while_the_counter_rests() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    let mut entries = Vec::new();
+    for number in 0..9 {
+        given.device(&format!("d{number}"), Some(cohort)).await;
+        let entry = given.entry(&format!("d{number}")).await;
+        given.control.connected(&entry, session(1));
+        entries.push(entry);
+    }
+    counted(&given).await;
+    // Another one in its place, which has just begun to rest.
+    let counter = given.control.shared.counter.lock().unwrap().take().unwrap();
+    counter.abort();
+    assert!(counter.await.unwrap_err().is_cancelled());
+    let control = given.control.clone();
+    let resting = tokio::spawn(async move {
+        let hour = std::time::Duration::from_secs(3600);
+        Counter::new(control).rest(clock::now() + hour).await;
+    });
+    let mut counts = given.control.counts();
+    let made = given.deploy(cohort, "first", &["main@2.0"]).await.unwrap();
+    counts.changed().await.unwrap();
+    let figures = given.control.figures(given.project);
+    let (of, progress) = figures.cohorts[&cohort].progress.unwrap();
+    assert_eq!((of, progress.pending), (made.id, 9));
+    resting.abort();
 }
 
 #[tokio::test]
@@ -429,7 +461,7 @@ impl Decision for Nothing {
     }
 }
 
-async fn say(
+pub async fn say(
     given: &Given,
     name: &str,
     package: &str,
