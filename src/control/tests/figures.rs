@@ -408,13 +408,17 @@ async fn act(given: &Given, name: &str, rng: &mut StdRng, cohorts: &[CohortId], 
 
 /// What the ledger says, beside what the store says of the same moment.
 async fn compare(given: &Given, cohorts: &[CohortId]) {
+    let mut counts = given.control.counts();
     for &cohort in cohorts {
         let view = given.control.view().clone();
         let cohort = view.in_project(given.project).unwrap().cohort(cohort).unwrap();
         let Some(active) = cohort.active() else { continue };
         loop {
             let before = committed(given).await;
-            while !given.control.catch_up().await.unwrap() {}
+            // Right after a start, the counter has to have read every device first.
+            while !given.control.catch_up().await.unwrap() {
+                counts.changed().await.unwrap();
+            }
             let counted = given.control.shared.counting.stages(active.cohort, active.id);
             let stored = given.control.shared.store.progress(active).await.unwrap().buckets;
             // Sightings are committed when it is time to: what was between one and the other says nothing.
