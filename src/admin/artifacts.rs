@@ -72,8 +72,9 @@ pub async fn list(
     let package = view.in_project(reader.project)?.require_package(&package)?;
     let mut artifacts: Vec<_> = package.artifacts.values().collect();
     artifacts.sort_by_key(|artifact| std::cmp::Reverse(artifact.id));
-    let (rows, next) = page.cut(artifacts.into_iter().map(|artifact| shapes::artifact(artifact)))?;
-    Ok(Listed::new(rows, next))
+    let (rows, next) = page.falling(artifacts.into_iter(), |artifact| artifact.id)?;
+    let rows = rows.into_iter().map(|artifact| shapes::artifact(artifact));
+    Ok(Listed::new(rows.collect(), next))
 }
 
 pub async fn show(

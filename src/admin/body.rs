@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
@@ -19,6 +20,7 @@ use super::AdminState;
 use super::pace::TooSlow;
 use super::problem::{FieldError, Problem};
 use super::shapes::NextPage;
+use crate::control::DeviceQuery;
 
 /// A JSON body. Unknown fields, wrong types and missing fields are errors that name the field.
 #[derive(Debug)]
@@ -292,16 +294,41 @@ impl FromRequestParts<AdminState> for Page {
 }
 
 impl Page {
-    /// Cuts a list that is in memory: the page, and the token of the next one. Tokens are the position of its first row.
-    pub fn cut<T>(&self, rows: impl Iterator<Item = T>) -> Result<(Vec<T>, Option<String>), Problem> {
-        let start = match &self.token {
-            None => 0,
-            Some(token) => token.parse::<usize>().map_err(|_| Page::unknown_token(token))?,
+    /// Cuts a list that is in memory, and sorted by rising keys: the page, and the token of the next one. Tokens are the key of the
+    /// last row, so that the list goes on from there whatever was added or deleted before it, or is that row itself.
+    pub fn rising<T, K: Ord + FromStr + fmt::Display>(
+        &self,
+        rows: impl Iterator<Item = T>,
+        key: impl Fn(&T) -> K,
+    ) -> Result<(Vec<T>, Option<String>), Problem> {
+        self.cut(rows, key, |key, last| key > last)
+    }
+
+    /// The same of a list that is sorted by falling keys.
+    pub fn falling<T, K: Ord + FromStr + fmt::Display>(
+        &self,
+        rows: impl Iterator<Item = T>,
+        key: impl Fn(&T) -> K,
+    ) -> Result<(Vec<T>, Option<String>), Problem> {
+        self.cut(rows, key, |key, last| key < last)
+    }
+
+    fn cut<T, K: FromStr + fmt::Display>(
+        &self,
+        rows: impl Iterator<Item = T>,
+        key: impl Fn(&T) -> K,
+        follows: impl Fn(&K, &K) -> bool,
+    ) -> Result<(Vec<T>, Option<String>), Problem> {
+        let last = match &self.token {
+            None => None,
+            Some(token) => Some(token.parse::<K>().map_err(|_| Page::unknown_token(token))?),
         };
-        let mut page: Vec<T> = rows.skip(start).take(self.limit.saturating_add(1)).collect();
+        let rows = rows.filter(|row| last.as_ref().is_none_or(|last| follows(&key(row), last)));
+        let mut page: Vec<T> = rows.take(self.limit.saturating_add(1)).collect();
         let more = page.len() > self.limit;
         page.truncate(self.limit);
-        Ok((page, more.then(|| (start + self.limit).to_string())))
+        let next = page.last().filter(|_| more).map(|last| key(last).to_string());
+        Ok((page, next))
     }
 
     /// The token was not made by this list.
@@ -315,6 +342,15 @@ impl Page {
     }
 }
 
+/// The same list of devices from where a page of it ended.
+pub fn devices_after(query: DeviceQuery, token: Option<&str>) -> Result<DeviceQuery, Problem> {
+    let after = match token {
+        None => None,
+        Some(token) => Some(query.place(token).ok_or_else(|| Page::unknown_token(token))?),
+    };
+    Ok(DeviceQuery { after, ..query })
+}
+
 /// Adds `Link: <…>; rel="next"` (RFC 8288) to a page that has one after it.
 pub async fn link_next(request: Request, next: Next) -> Response {
     let uri = request.uri().clone();
@@ -324,6 +360,8 @@ pub async fn link_next(request: Request, next: Next) -> Response {
         let mut query: Vec<&str> = kept
             .filter(|pair| !pair.is_empty() && !pair.starts_with("pageToken="))
             .collect();
+        // Names may hold what means something else in an address.
+        let token: String = form_urlencoded::byte_serialize(token.as_bytes()).collect();
         let token = format!("pageToken={token}");
         query.push(&token);
         let link = format!("<{}?{}>; rel=\"next\"", uri.path(), query.join("&"));

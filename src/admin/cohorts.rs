@@ -53,9 +53,11 @@ pub async fn list(
     };
     let rows = project.cohorts.values().filter(|cohort| wanted(&cohort.name));
     let counted = state.control.figures(reader.project);
-    let rows = rows.map(|cohort| shapes::cohort(cohort, counted.cohorts.get(&cohort.id)));
-    let (rows, next) = page.cut(rows)?;
-    Ok(Listed::new(rows, next))
+    let (rows, next) = page.rising(rows, |cohort| cohort.id)?;
+    let rows = rows
+        .into_iter()
+        .map(|cohort| shapes::cohort(cohort, counted.cohorts.get(&cohort.id)));
+    Ok(Listed::new(rows.collect(), next))
 }
 
 pub async fn show(

@@ -125,11 +125,11 @@ pub async fn list(
     let view = state.control.view();
     let cohort = view.in_project(reader.project)?.require_cohort_named(&cohort)?;
     let active = cohort.active().map(|active| active.id);
-    let rows = cohort
-        .newest_first()
+    let (rows, next) = page.falling(cohort.newest_first(), |one| one.id)?;
+    let rows = rows
+        .into_iter()
         .map(|one| shapes::deployment(one, Some(one.id) == active));
-    let (rows, next) = page.cut(rows)?;
-    Ok(Listed::new(rows, next))
+    Ok(Listed::new(rows.collect(), next))
 }
 
 pub async fn show(

@@ -139,8 +139,11 @@ pub async fn list(
         name.is_none_or(|name| name == ca.name.as_str())
     };
     let cas = view.device_cas_of(reader.project).filter(|ca| wanted(ca));
-    let (rows, next) = page.cut(cas.map(|ca| shape(project, ca)))?;
-    Ok(Listed::new(rows, next))
+    let (rows, next) = page.rising(cas, |ca| ca.id)?;
+    Ok(Listed::new(
+        rows.into_iter().map(|ca| shape(project, ca)).collect(),
+        next,
+    ))
 }
 
 pub async fn show(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::{Deployer, Reader};
-use super::body::{Body, Object, Page, present};
+use super::body::{Body, Object, Page, devices_after, present};
 use super::problem::{FieldError, Problem};
 use super::query::flag;
 use super::shapes::{self, Answer, Listed, Time};
@@ -260,18 +260,9 @@ pub async fn list(
 ) -> Result<Listed<Device>, Problem> {
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
-    let after = match &page.token {
-        Some(token) => Some(
-            token
-                .parse::<DeviceId>()
-                .map_err(|_| Page::unknown_token(token))?,
-        ),
-        None => None,
-    };
     let query = DeviceQuery {
-        after,
         limit: page.limit,
-        ..filter.query(project)?
+        ..devices_after(filter.query(project)?, page.token.as_deref())?
     };
     let found = state.control.devices(reader.project, &query).await?;
     let rows = found
@@ -390,8 +381,11 @@ pub async fn credentials(
     Path((_, named)): Path<(String, String)>,
 ) -> Result<Listed<shapes::Credential>, Problem> {
     let record = find(&state, reader.project, &named).await?;
-    let (rows, next) = page.cut(record.credentials.iter().map(shapes::credential))?;
-    Ok(Listed::new(rows, next))
+    let (rows, next) = page.rising(record.credentials.iter(), |credential| credential.id)?;
+    Ok(Listed::new(
+        rows.into_iter().map(shapes::credential).collect(),
+        next,
+    ))
 }
 
 pub async fn add_credential(

@@ -48,8 +48,9 @@ pub async fn list(
     page: Page,
 ) -> Result<Listed<shapes::ApiKey>, Problem> {
     let keys = state.control.view().keys();
-    let (rows, next) = page.cut(keys.iter().map(|key| shapes::api_key(key)))?;
-    Ok(Listed::new(rows, next))
+    let (rows, next) = page.rising(keys.iter(), |key| key.id)?;
+    let rows = rows.into_iter().map(|key| shapes::api_key(key));
+    Ok(Listed::new(rows.collect(), next))
 }
 
 pub async fn revoke(

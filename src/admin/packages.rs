@@ -65,8 +65,9 @@ pub async fn list(
             .is_none_or(|wanted| wanted == name.as_str())
     };
     let rows = project.packages.values().filter(|package| wanted(&package.name));
-    let (rows, next) = page.cut(rows.map(|package| shapes::package(package)))?;
-    Ok(Listed::new(rows, next))
+    let (rows, next) = page.rising(rows, |package| package.name.clone())?;
+    let rows = rows.into_iter().map(|package| shapes::package(package));
+    Ok(Listed::new(rows.collect(), next))
 }
 
 pub async fn show(

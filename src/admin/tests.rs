@@ -889,6 +889,55 @@ async fn lists_are_filtered_and_paged_by_token_and_link() {
 }
 
 #[tokio::test]
+async fn a_list_goes_on_where_its_page_ended_though_that_row_is_gone_and_others_came_before_it() {
+    let api = Api::start().await;
+    for number in 0..6 {
+        api.post("packages", &json!({"name": format!("part+{number}")}))
+            .await
+            .expect(201);
+        api.post("cohorts", &json!({"name": format!("site {number}")}))
+            .await
+            .expect(201);
+        api.post("keys", &json!({"name": format!("key {number}"), "role": "read"}))
+            .await
+            .expect(201);
+        let body = json!({"name": format!("lamp-{number}")});
+        api.post("devices", &body).await.expect(201);
+        api.artifact("part+0", &number.to_string(), 10).await;
+    }
+    // The list, the first row of its second page, and by what a row is called in its address.
+    for (list, next, called) in [
+        ("packages/part+0/artifacts", "2", "version"),
+        ("packages", "part+3", "name"),
+        ("cohorts", "site 3", "id"),
+        ("devices", "lamp-3", "id"),
+        ("devices?search=lamp", "lamp-5", "id"),
+        ("keys", "key 2", "id"),
+    ] {
+        let mark = if list.contains('?') { '&' } else { '?' };
+        let first = api.get(&format!("{list}{mark}limit=3")).await;
+        let link = first.headers[header::LINK].to_str().unwrap().to_owned();
+        let first = first.expect(200);
+        let rows = first["items"].as_array().unwrap();
+        let base = list.split('?').next().unwrap();
+        // The last row of the page, and one before it.
+        for row in [&rows[1], &rows[2]] {
+            let named = row[called].as_str().unwrap();
+            api.delete(&format!("{base}/{named}")).await.expect(204);
+        }
+        if list.contains("search") {
+            api.post("devices", &json!({"name": "lamp-00"})).await.expect(201);
+        }
+        let address = link.strip_prefix("</v1/projects/default/").unwrap();
+        let address = address.strip_suffix(">; rel=\"next\"").unwrap();
+        let rest = api.get(address).await.expect(200);
+        let row = &rest["items"][0];
+        let found = row.get("version").or(row.get("name")).unwrap();
+        assert_eq!(found, next, "{list}");
+    }
+}
+
+#[tokio::test]
 async fn a_connected_device_shows_its_session() {
     let api = Api::start().await;
     let made = api

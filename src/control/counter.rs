@@ -6,7 +6,8 @@
 //!    its whole cohort back to the beginning, which the ledger does for a class of devices at once.
 //! 3. Then it looks at who is connected, puts the figures together, publishes them, takes samples for the histories, and rests:
 //!    half a second, and ten times as long as it worked. It works for [`WORK_AT_ONCE`] at most before it publishes, so that
-//!    figures of a storm are some seconds old and not some minutes.
+//!    figures of a storm are some seconds old and not some minutes. A deployment is published without waiting for the rest to end,
+//!    which takes a while where a million devices are connected.
 //! 4. A chunk that nobody touched is read every [`JUDGED_EVERY`], in turn: the store is the judge. What differs is put right, and
 //!    said in the log.
 //!
@@ -14,13 +15,13 @@
 //! ([`Stage::of`](crate::fleet::Stage::of)) from what is on disk, and not from what the writer believes it has changed, was worth
 //! reading it again.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::batch::Committed;
 use super::change::Change;
@@ -43,6 +44,8 @@ pub struct Counting {
     turn: tokio::sync::Mutex<()>,
     is_loaded: AtomicBool,
     presence: ArcSwap<Presence>,
+    /// Something was committed that is to be published soon.
+    hurry: Notify,
     stop: watch::Sender<bool>,
 }
 
@@ -50,12 +53,14 @@ pub struct Counting {
 #[derive(Debug, Default)]
 struct Dirty {
     devices: BTreeSet<DeviceId>,
+    /// Those that were made or changed, rather than said something: until they have been read.
+    moved: BTreeSet<DeviceId>,
     /// How many are being read.
     reading: usize,
     /// Whether what need not be read is being put down.
     settling: bool,
     /// The highest sequence numbers that devices acknowledged.
-    acknowledged: HashMap<DeviceId, u32>,
+    acknowledged: BTreeMap<DeviceId, u32>,
     /// Cohorts that have another active deployment.
     deployed: BTreeSet<CohortId>,
 }
@@ -63,7 +68,9 @@ struct Dirty {
 /// What a commit means to the ledger.
 #[derive(Debug, Default)]
 pub struct Touched {
-    devices: Vec<DeviceId>,
+    /// Made or changed.
+    moved: Vec<DeviceId>,
+    reported: Vec<DeviceId>,
     acknowledged: Vec<(DeviceId, u32)>,
     deployed: Vec<CohortId>,
 }
@@ -76,14 +83,14 @@ impl Touched {
         acknowledged: impl Iterator<Item = (DeviceId, u32)>,
     ) -> Self {
         let mut touched = Self {
-            devices: committed.created.clone(),
+            moved: committed.created.clone(),
+            reported: reports.iter().map(|report| report.device).collect(),
             acknowledged: acknowledged.filter(|&(_, sequence)| sequence > 0).collect(),
             deployed: Vec::new(),
         };
         touched
-            .devices
+            .moved
             .extend(committed.devices.iter().map(|device| device.id));
-        touched.devices.extend(reports.iter().map(|report| report.device));
         for change in &committed.changes {
             match change {
                 Change::CohortDeployed { cohort, .. } => touched.deployed.push(*cohort),
@@ -111,6 +118,7 @@ impl Default for Counting {
             turn: tokio::sync::Mutex::default(),
             is_loaded: AtomicBool::new(false),
             presence: ArcSwap::default(),
+            hurry: Notify::new(),
             stop: watch::channel(false).0,
         }
     }
@@ -120,8 +128,13 @@ impl Counting {
     /// Takes down what was committed and published. Called by the writer, for which it must not wait long.
     pub fn touched(&self, touched: Touched) {
         let mut dirty = lock(&self.dirty);
-        dirty.devices.extend(touched.devices);
-        dirty.deployed.extend(touched.deployed);
+        dirty.devices.extend(touched.reported);
+        dirty.devices.extend(&touched.moved);
+        dirty.moved.extend(touched.moved);
+        if !touched.deployed.is_empty() {
+            dirty.deployed.extend(touched.deployed);
+            self.hurry.notify_one();
+        }
         for (device, sequence) in touched.acknowledged {
             let highest = dirty.acknowledged.entry(device).or_default();
             *highest = sequence.max(*highest);
@@ -138,14 +151,31 @@ impl Counting {
         self.is_loaded.load(Ordering::Acquire)
     }
 
-    /// The next devices after one of which `wanted` is true as far as is known, so many at most.
+    /// Devices that were made or changed and may be known here as they were before, if they are no more than `enough`.
+    pub fn moved(&self, enough: usize) -> Option<BTreeSet<DeviceId>> {
+        let dirty = lock(&self.dirty);
+        (dirty.moved.len() <= enough).then(|| dirty.moved.clone())
+    }
+
+    /// The next devices after one of which both are true as far as is known, so many at most.
     pub fn matching(
         &self,
         after: Option<DeviceId>,
         limit: usize,
         wanted: impl Fn(&Facts) -> bool,
+        is_wanted: impl FnMut(DeviceId) -> bool,
     ) -> Vec<DeviceId> {
-        lock(&self.ledger).matching(after, limit, wanted)
+        lock(&self.ledger).matching(after, limit, wanted, is_wanted)
+    }
+
+    /// Of each of some devices, whether that is true as far as is known.
+    pub fn are(&self, devices: impl Iterator<Item = DeviceId>, wanted: impl Fn(&Facts) -> bool) -> Vec<bool> {
+        lock(&self.ledger).are(devices, wanted)
+    }
+
+    /// Of how many devices that is true as far as is known.
+    pub fn count(&self, wanted: impl Fn(&Facts) -> bool) -> u64 {
+        lock(&self.ledger).count(wanted)
     }
 
     /// How many devices of a cohort stand where with its active deployment, as far as is known.
@@ -158,28 +188,27 @@ impl Counting {
         self.presence.load()
     }
 
-    /// Puts down what need not be read.
-    fn settle(&self, shared: &Shared) {
-        let (acknowledged, deployed) = {
+    /// Puts down what need not be read: of acknowledgements so many at once that nobody waits long who asks what is known. Returns
+    /// whether there are more.
+    fn settle(&self, shared: &Shared) -> bool {
+        let (acknowledged, deployed, more) = {
             let mut dirty = lock(&self.dirty);
             dirty.settling = true;
-            (
-                std::mem::take(&mut dirty.acknowledged),
-                std::mem::take(&mut dirty.deployed),
-            )
+            let acknowledged = &mut dirty.acknowledged;
+            let some: Vec<_> = std::iter::from_fn(|| acknowledged.pop_first())
+                .take(ACKNOWLEDGED_AT_ONCE)
+                .collect();
+            let more = !acknowledged.is_empty();
+            (some, std::mem::take(&mut dirty.deployed), more)
         };
         if !(acknowledged.is_empty() && deployed.is_empty()) {
             self.put_down(shared, &acknowledged, &deployed);
         }
         lock(&self.dirty).settling = false;
+        more
     }
 
-    fn put_down(
-        &self,
-        shared: &Shared,
-        acknowledged: &HashMap<DeviceId, u32>,
-        deployed: &BTreeSet<CohortId>,
-    ) {
+    fn put_down(&self, shared: &Shared, acknowledged: &[(DeviceId, u32)], deployed: &BTreeSet<CohortId>) {
         // Published before it was said that something has changed.
         let view = shared.view.load_full();
         let mut ledger = lock(&self.ledger);
@@ -204,15 +233,10 @@ impl Counting {
                 lock(&self.dirty).devices.extend(unknown);
             }
         }
-        for (&device, &sequence) in acknowledged {
-            let of = ledger.get(device).and_then(|facts| {
-                let active = view.project(facts.project)?.cohort(facts.cohort?)?.active()?;
-                (sequence >= active.sequence.get()).then_some(active.id)
-            });
-            if let Some(deployment) = of {
-                ledger.acknowledged(device, deployment);
-            }
-        }
+        ledger.acknowledged(acknowledged.iter().copied(), |facts| {
+            let active = view.project(facts.project)?.cohort(facts.cohort?)?.active()?;
+            Some((active.id, active.sequence.get()))
+        });
     }
 
     /// Takes down what was read of some devices. Returns how many were not as the ledger had them.
@@ -278,16 +302,8 @@ impl Control {
         let counting = &self.shared.counting;
         let ids: Vec<_> = {
             let mut dirty = lock(&counting.dirty);
-            let ids: Vec<_> = dirty.devices.iter().copied().take(CHUNK).collect();
-            match ids.len() == dirty.devices.len() {
-                true => dirty.devices.clear(),
-                false => {
-                    let rest = ids.last().map(|last| DeviceId::new(last.get() + 1));
-                    dirty.devices = rest
-                        .map(|rest| dirty.devices.split_off(&rest))
-                        .unwrap_or_default();
-                }
-            }
+            let devices = &mut dirty.devices;
+            let ids: Vec<_> = std::iter::from_fn(|| devices.pop_first()).take(CHUNK).collect();
             dirty.reading = ids.len();
             ids
         };
@@ -305,6 +321,12 @@ impl Control {
         if let Err(error) = noted {
             dirty.devices.extend(ids);
             return Err(error.into());
+        }
+        for id in &ids {
+            // Unless it was touched once more.
+            if !dirty.devices.contains(id) {
+                dirty.moved.remove(id);
+            }
         }
         Ok(true)
     }
@@ -329,7 +351,7 @@ pub async fn run(shared: Arc<Shared>) {
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(rest) => {}
+            () = counter.rest(clock::now() + rest) => {}
             _ = stopped.wait_for(|&stop| stop) => break,
         }
     }
@@ -337,11 +359,12 @@ pub async fn run(shared: Arc<Shared>) {
 }
 
 /// What the counter keeps for itself.
-struct Counter {
+pub struct Counter {
     control: Control,
     /// The last device that was read for the first time, and then that was judged.
     after: DeviceId,
     judged: Option<Instant>,
+    published: Instant,
     /// What had been served when, over the last moments.
     traffic: HashMap<ProjectId, VecDeque<(Instant, u64)>>,
     /// What had been served at the last sample.
@@ -352,11 +375,13 @@ struct Counter {
 }
 
 impl Counter {
-    fn new(control: Control) -> Self {
+    /// One that has nothing to go on yet.
+    pub fn new(control: Control) -> Self {
         Self {
             control,
             after: DeviceId::new(i64::MIN),
             judged: None,
+            published: clock::now(),
             traffic: HashMap::new(),
             sampled: HashMap::new(),
             written: None,
@@ -375,8 +400,8 @@ impl Counter {
             let begun = clock::now();
             loop {
                 let _turn = counting.turn.lock().await;
-                counting.settle(&control.shared);
-                if !control.read_dirty().await? {
+                let more = counting.settle(&control.shared);
+                if !control.read_dirty().await? && !more {
                     self.judge().await?;
                     break;
                 }
@@ -392,6 +417,33 @@ impl Counter {
         // Also when nothing can be written: that may be why.
         self.measure().await?;
         sampled
+    }
+
+    /// Does nothing until then, but for what is to be published soon: where many are connected, that is done without looking at
+    /// each of them.
+    pub async fn rest(&mut self, until: Instant) {
+        let control = self.control.clone();
+        let counting = &control.shared.counting;
+        let ended = tokio::time::sleep_until(until.into());
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                () = &mut ended => return,
+                () = counting.hurry.notified() => {}
+            }
+            tokio::select! {
+                () = &mut ended => return,
+                () = tokio::time::sleep_until((self.published + COUNT_EVERY).into()) => {}
+            }
+            if control.online() <= LOOKED_AT_ONCE {
+                return;
+            }
+            {
+                let _turn = counting.turn.lock().await;
+                counting.settle(&control.shared);
+            }
+            self.publish();
+        }
     }
 
     /// Reads every device once.
@@ -523,6 +575,7 @@ impl Counter {
         if !counting.is_loaded() {
             return;
         }
+        self.published = clock::now();
         let view = shared.view.load_full();
         let now_ms = clock::unix_ms();
         let composed = {
@@ -712,12 +765,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Acknowledgements that are put down at once: some milliseconds.
+const ACKNOWLEDGED_AT_ONCE: usize = 10_000;
 /// Devices that are read in one statement: some ten milliseconds of one reader.
 const CHUNK: usize = 1000;
 /// The shortest time from one count to the next: nobody reads faster.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
 /// So many times as long as a count took is rested after it.
 const REST: u32 = 10;
+/// Connected devices that are looked at in some milliseconds.
+const LOOKED_AT_ONCE: usize = if cfg!(test) { 4 } else { 10_000 };
 /// How long devices are read before what is known is published.
 const WORK_AT_ONCE: Duration = Duration::from_millis(50);
 /// How long it is waited after the store has failed.

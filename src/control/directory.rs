@@ -10,14 +10,14 @@
 //! A change committed after the first read either finds the entry, or has moved the generation before the loader looks.
 //! Revisions decide when two updates cross.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::{DashMap, Entry};
 
+use super::connected::{Connected, ConnectedNow};
 use super::timeline::Allowance;
 use crate::fleet::{ArtifactId, CohortId, CredentialId, Device, DeviceId, DeviceName, ProjectId};
 
@@ -324,9 +324,9 @@ pub struct Directory {
     entries: DashMap<DeviceId, Weak<DeviceEntry>>,
     generation: AtomicU64,
     online: AtomicUsize,
-    /// Those that have a session, in the order in which lists show them. More than one entry of a device may have one for a
-    /// moment, when the last holder of an older one lets go. Locked when a session begins or ends, and for a page at a time.
-    connected: Mutex<BTreeMap<(ProjectId, DeviceId), u32>>,
+    /// Those that have a session. More than one entry of a device may have one for a moment, when the last holder of an older one
+    /// lets go. Locked when a session begins or ends, and for a page at a time.
+    connected: Mutex<Connected>,
     traffic: DashMap<ProjectId, Arc<Traffic>>,
     /// Bytes served to devices that are gone, or fetch something else by now.
     served: DashMap<(Option<CohortId>, ArtifactId), u64>,
@@ -394,9 +394,7 @@ impl Directory {
             None => {
                 *place = Some(session);
                 self.online.fetch_add(1, Ordering::Relaxed);
-                *lock(&self.connected)
-                    .entry((entry.project(), entry.id))
-                    .or_default() += 1;
+                lock(&self.connected).begin(entry.project(), entry.id);
             }
         }
     }
@@ -430,11 +428,12 @@ impl Directory {
         after: Option<DeviceId>,
         limit: usize,
     ) -> Vec<DeviceId> {
-        let after = after.unwrap_or(DeviceId::new(i64::MIN));
-        let beyond = (Bound::Excluded((project, after)), Bound::Unbounded);
-        let connected = lock(&self.connected);
-        let of_project = connected.range(beyond).take_while(|((of, _), _)| *of == project);
-        of_project.map(|((_, id), _)| *id).take(limit).collect()
+        lock(&self.connected).after(project, after, limit)
+    }
+
+    /// The devices of a project that have a session at this moment.
+    pub fn connected_now(&self, project: ProjectId) -> ConnectedNow {
+        lock(&self.connected).of(project)
     }
 
     /// Bytes of artifacts served to devices of a project since the program started.
@@ -475,15 +474,7 @@ impl Directory {
     /// An entry has no session any more.
     fn left(&self, entry: &DeviceEntry) {
         self.online.fetch_sub(1, Ordering::Relaxed);
-        let mut connected = lock(&self.connected);
-        if let std::collections::btree_map::Entry::Occupied(mut place) =
-            connected.entry((entry.project(), entry.id))
-        {
-            *place.get_mut() -= 1;
-            if *place.get() == 0 {
-                place.remove();
-            }
-        }
+        lock(&self.connected).end(entry.project(), entry.id);
     }
 
     fn make(self: &Arc<Self>, device: &Device) -> Arc<DeviceEntry> {

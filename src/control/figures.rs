@@ -88,6 +88,12 @@ impl Control {
         self.shared.figures.of(project)
     }
 
+    /// Whether every device has been counted since the start.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.shared.counting.is_loaded()
+    }
+
     /// Changes with every count, whether anything else did or not.
     #[must_use]
     pub fn counts(&self) -> watch::Receiver<u64> {

@@ -66,7 +66,7 @@ pub struct Shared {
     pub figures: Figures,
     pub counting: Counting,
     pub history: History,
-    counter: Mutex<Option<JoinHandle<()>>>,
+    pub counter: Mutex<Option<JoinHandle<()>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Whether the last commit failed.
     pub last_write_failed: AtomicBool,

@@ -175,15 +175,52 @@ impl Ledger {
         true
     }
 
-    /// A device acknowledged the manifest with this sequence number, which is `deployment`'s or a later one.
-    pub fn acknowledged(&mut self, id: DeviceId, deployment: DeploymentId) {
-        let Some(facts) = self.get(id) else { return };
-        if facts.standing == Some((deployment, Stage::Pending)) {
-            let facts = Facts {
-                standing: Some((deployment, Stage::Notified)),
-                ..facts.clone()
+    /// Devices acknowledged the manifests with these sequence numbers. `active` says what is active for devices of which this is
+    /// known: a device that waits to hear of it has, if its number is not lower.
+    pub fn acknowledged(
+        &mut self,
+        devices: impl IntoIterator<Item = (DeviceId, u32)>,
+        active: impl Fn(&Facts) -> Option<(DeploymentId, u32)>,
+    ) {
+        // Most devices of a rollout are of few classes: which class each moves to is asked once.
+        let mut moves: HashMap<u32, Option<(u32, u32)>> = HashMap::new();
+        for (id, sequence) in devices {
+            let Ok(place) = self.ids.binary_search(&id) else {
+                continue;
             };
-            self.note(id, facts);
+            let class = self.places[place];
+            let facts = &self.classes[class as usize].facts;
+            // Whatever the number of a class stood for: one that waits was not entered in here.
+            let Some((standing, Stage::Pending)) = facts.standing else {
+                continue;
+            };
+            let (needed, to) = match moves.get(&class) {
+                Some(Some(known)) => *known,
+                Some(None) => continue,
+                None => {
+                    let Some((_, needed)) = active(facts).filter(|(active, _)| *active == standing) else {
+                        moves.insert(class, None);
+                        continue;
+                    };
+                    if sequence < needed {
+                        continue;
+                    }
+                    let notified = Facts {
+                        standing: Some((standing, Stage::Notified)),
+                        ..Facts::clone(facts)
+                    };
+                    let to = self.enter(notified);
+                    // Entered for this device, which is counted below as every other.
+                    self.classes[to as usize].devices -= 1;
+                    moves.insert(class, Some((needed, to)));
+                    (needed, to)
+                }
+            };
+            if sequence >= needed {
+                self.classes[to as usize].devices += 1;
+                self.places[place] = to;
+                self.leave(class);
+            }
         }
     }
 
@@ -211,30 +248,26 @@ impl Ledger {
         if !unknown {
             return Vec::new();
         }
-        self.matching(None, usize::MAX, |facts| {
-            facts.coarse && facts.cohort == Some(deployment.cohort)
-        })
+        let wanted = |facts: &Facts| facts.coarse && facts.cohort == Some(deployment.cohort);
+        self.matching(None, usize::MAX, wanted, |_| true)
     }
 
     /// What is known of a device.
-    #[must_use]
+    #[cfg(test)]
     pub fn get(&self, id: DeviceId) -> Option<&Facts> {
         let class = self.places[self.ids.binary_search(&id).ok()?];
         (class != GONE).then(|| &*self.classes[class as usize].facts)
     }
 
-    /// The next devices after one of which `wanted` is true, by rising id, so many at most.
+    /// The next devices after one of which `wanted` and `is_wanted` are true, by rising id, so many at most.
     pub fn matching(
         &self,
         after: Option<DeviceId>,
         limit: usize,
         wanted: impl Fn(&Facts) -> bool,
+        mut is_wanted: impl FnMut(DeviceId) -> bool,
     ) -> Vec<DeviceId> {
-        let admitted: Vec<bool> = self
-            .classes
-            .iter()
-            .map(|class| class.devices > 0 && wanted(&class.facts))
-            .collect();
+        let admitted = self.admitted(wanted);
         if !admitted.contains(&true) {
             return Vec::new();
         }
@@ -243,9 +276,33 @@ impl Ledger {
             .partition_point(|&id| after.is_some_and(|after| id <= after));
         let devices = self.ids[from..].iter().zip(&self.places[from..]);
         devices
-            .filter(|(_, class)| admitted[**class as usize])
+            .filter(|(id, class)| admitted[**class as usize] && is_wanted(**id))
             .map(|(id, _)| *id)
             .take(limit)
+            .collect()
+    }
+
+    /// Of each of some devices, whether `wanted` is true. Of one that is not known, it is not.
+    pub fn are(&self, devices: impl Iterator<Item = DeviceId>, wanted: impl Fn(&Facts) -> bool) -> Vec<bool> {
+        let admitted = self.admitted(wanted);
+        let is_admitted = |id: DeviceId| {
+            let place = self.ids.binary_search(&id).ok()?;
+            Some(admitted[self.places[place] as usize])
+        };
+        devices.map(|id| is_admitted(id).unwrap_or(false)).collect()
+    }
+
+    /// How many devices there are of which `wanted` is true.
+    pub fn count(&self, wanted: impl Fn(&Facts) -> bool) -> u64 {
+        let classes = self.classes().filter(|(facts, _)| wanted(facts));
+        classes.map(|(_, devices)| devices).sum()
+    }
+
+    /// Of each class, whether `wanted` is true.
+    fn admitted(&self, wanted: impl Fn(&Facts) -> bool) -> Vec<bool> {
+        let classes = self.classes.iter();
+        classes
+            .map(|class| class.devices > 0 && wanted(&class.facts))
             .collect()
     }
 

@@ -40,13 +40,16 @@ fn the_next_devices_of_a_kind_are_found_by_rising_id() {
                 .any(|(_, version)| version.as_deref() == Some(wanted))
         }
     };
-    assert_eq!(ledger.matching(None, 3, runs("2")), [10, 30, 40].map(device));
     assert_eq!(
-        ledger.matching(Some(device(40)), 9, runs("2")),
+        ledger.matching(None, 3, runs("2"), |_| true),
+        [10, 30, 40].map(device)
+    );
+    assert_eq!(
+        ledger.matching(Some(device(40)), 9, runs("2"), |_| true),
         [50, 60, 70, 80, 90, 100].map(device)
     );
-    assert_eq!(ledger.matching(Some(device(100)), 9, runs("2")), []);
-    assert_eq!(ledger.matching(None, 9, runs("3")), []);
+    assert_eq!(ledger.matching(Some(device(100)), 9, runs("2"), |_| true), []);
+    assert_eq!(ledger.matching(None, 9, runs("3"), |_| true), []);
     assert_eq!(ledger.between(device(18), device(22)), [19, 21, 22].map(device));
 }
 
@@ -83,16 +86,60 @@ fn a_deployment_puts_its_cohort_back_to_the_beginning_and_no_other() {
     assert!(ledger.get(device(2)).unwrap().failures.is_empty());
     assert_eq!(ledger.stages(CohortId::new(7), new), [3, 0, 0, 0, 0, 1, 0]);
 
-    ledger.acknowledged(device(1), new);
-    ledger.acknowledged(device(5), new);
-    ledger.acknowledged(device(4), new);
+    // What is active is number 30: a lower one that is heard of late says nothing about it.
+    let acknowledged = [(1, 30), (3, 29), (4, 31), (5, 30), (6, 30)];
+    let acknowledged = acknowledged.map(|(id, sequence)| (device(id), sequence));
+    ledger.acknowledged(acknowledged, |facts| {
+        (facts.cohort == Some(CohortId::new(7))).then_some((new, 30))
+    });
     assert_eq!(ledger.stages(CohortId::new(7), new), [2, 1, 0, 0, 0, 1, 0]);
+    let heard: Vec<_> = ledger.matching(
+        None,
+        9,
+        |facts| facts.standing == Some((new, Stage::Notified)),
+        |_| true,
+    );
+    assert_eq!(heard, [device(1)]);
     // Said twice, it changes nothing.
     ledger.deployed(&deployment);
     assert_eq!(ledger.stages(CohortId::new(7), new), [2, 1, 0, 0, 0, 1, 0]);
     // What is read later joins those of which the same is known.
     ledger.note(device(9), ledger.get(device(2)).unwrap().clone());
     assert_eq!(ledger.stages(CohortId::new(7), new), [3, 1, 0, 0, 0, 1, 0]);
+}
+
+#[test]
+fn a_storm_of_acknowledgements_moves_each_device_once_whatever_classes_end_and_begin_meanwhile() {
+    let mut ledger = Ledger::default();
+    let waiting = |version: &str, stage| Facts {
+        standing: Some((DeploymentId::new(51), stage)),
+        ..facts(Some(7), &[("main", version)])
+    };
+    for id in 0..300 {
+        let stage = if id % 3 == 0 { Stage::Done } else { Stage::Pending };
+        ledger.note(device(id), waiting(&(id % 20).to_string(), stage));
+    }
+    let active = |_: &Facts| Some((DeploymentId::new(51), 5));
+    // By version, so that the last of a class is followed by the first of another, which may have its number.
+    let mut order: Vec<i64> = (0..300).collect();
+    order.sort_by_key(|id| id % 20);
+    for _ in 0..2 {
+        ledger.acknowledged(order.iter().map(|&id| (device(id), 5)), active);
+        for id in 0..300 {
+            let stage = if id % 3 == 0 { Stage::Done } else { Stage::Notified };
+            assert_eq!(
+                ledger.get(device(id)),
+                Some(&waiting(&(id % 20).to_string(), stage)),
+                "{id}"
+            );
+        }
+        assert_eq!(ledger.classes().map(|(_, devices)| devices).sum::<u64>(), 300);
+        assert_eq!(
+            ledger.classes().count(),
+            40,
+            "and no class is left that has nobody"
+        );
+    }
 }
 
 #[test]
@@ -122,7 +169,7 @@ fn what_is_gone_takes_up_no_more_room_than_what_is_there() {
         ledger.forget(device(id));
         assert!(ledger.ids.len() <= 2 * (10_000 - usize::try_from(id).unwrap()) + GONE_KEPT + 2);
     }
-    assert_eq!(ledger.matching(None, 9, |_| true), [device(10_000)]);
+    assert_eq!(ledger.matching(None, 9, |_| true, |_| true), [device(10_000)]);
 }
 
 fn counts(ledger: &Ledger) -> Vec<((&str, &str), u64)> {

@@ -11,6 +11,7 @@ mod batch;
 mod certificates;
 mod change;
 mod cohorts;
+mod connected;
 mod console;
 mod counter;
 mod deployments;
@@ -25,6 +26,7 @@ mod history;
 mod import;
 mod keys;
 mod ledger;
+mod lists;
 mod moves;
 mod once;
 mod packages;
@@ -57,18 +59,19 @@ pub use handle::{Control, Options, Started};
 pub use history::{DeploymentHistory, FleetHistory, FleetPoint, ProgressPoint, Span};
 pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;
+pub use lists::{DevicePage, DeviceQuery};
 pub use moves::{BACK_SHOWN, MovePreview};
 pub use once::{Before, Claim};
 pub use pulse::Pulse;
-pub use reads::{DevicePage, DeviceQuery, DeviceRecord, Progress};
+pub use reads::{DeviceRecord, Progress};
 pub use report::{QueueFull, Report, ReportDone, ReportSlot};
 pub use upload::ArtifactUpload;
 pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot,
-    ReadersBusy, Sighting, TimelineFilter, UploadError,
+    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, DevicePlace, KeptAnswer, OnceKey,
+    ReadSlot, ReadersBusy, Sighting, TimelineFilter, UploadError,
 };
 
 #[cfg(test)]

@@ -6,75 +6,12 @@ use super::directory::SessionFacts;
 use super::error::ControlError;
 use super::handle::Control;
 use super::history::no_deployment;
-use super::ledger::Facts;
 use super::view::View;
 use crate::clock;
 use crate::fleet::{
-    CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, PackageName,
-    PackageState, ProjectId, Stage, Tag, Version,
+    Credential, CredentialId, DeploymentId, Device, DeviceId, PackageState, ProjectId, Stage,
 };
-use crate::store::{AuditFilter, AuditPage, AuditRecord, AuditScope, DeviceFilter, Sighting};
-
-/// Which devices to list.
-#[derive(Debug, Clone, Default)]
-pub struct DeviceQuery {
-    /// Only the one with this name.
-    pub name: Option<DeviceName>,
-    /// Only those whose name starts so.
-    pub prefix: Option<String>,
-    /// Only those in this cohort, or in none.
-    pub cohort: Option<Option<CohortId>>,
-    /// Only those with this tag.
-    pub tag: Option<Tag>,
-    /// Only those that are connected, or that are not.
-    pub online: Option<bool>,
-    /// Only those that stand here with the active deployment of their cohort.
-    pub stage: Option<Stage>,
-    /// Only those that run this version of this package.
-    pub running: Option<(PackageName, Version)>,
-    /// Only these.
-    pub among: Option<Vec<DeviceId>>,
-    /// Only those with one of these names.
-    pub named: Option<Vec<DeviceName>>,
-    /// Only those after this one.
-    pub after: Option<DeviceId>,
-    /// How many at most; 1 to 1000.
-    pub limit: usize,
-}
-
-impl DeviceQuery {
-    /// Whether it asks for something that the store alone cannot tell.
-    fn is_sifted(&self) -> bool {
-        self.online.is_some() || self.stage.is_some() || self.running.is_some()
-    }
-
-    /// Whether a device of which this is known may be what is asked for.
-    fn may_be(&self, project: ProjectId, facts: &Facts) -> bool {
-        let stage = facts.standing.map(|(_, stage)| stage);
-        let runs = self.running.as_ref().is_none_or(|(package, version)| {
-            let wanted = |(of, runs): &(String, Option<String>)| {
-                of == package.as_str() && runs.as_deref() == Some(version.as_str())
-            };
-            facts.coarse || facts.runs.iter().any(wanted)
-        });
-        runs && facts.project == project
-            && self.cohort.is_none_or(|cohort| cohort == facts.cohort)
-            && (self.stage.is_none() || self.stage == stage)
-    }
-
-    /// Whether a device is what is asked for, as far as the store cannot tell.
-    fn admits(&self, view: &View, record: &DeviceRecord) -> bool {
-        let online = self
-            .online
-            .is_none_or(|online| online == record.session.is_some());
-        let runs = self.running.as_ref().is_none_or(|(package, version)| {
-            record.packages.iter().any(|state| {
-                state.package == package.as_str() && state.version.as_deref() == Some(version.as_str())
-            })
-        });
-        online && runs && self.stage.is_none_or(|stage| record.stage(view) == Some(stage))
-    }
-}
+use crate::store::{AuditFilter, AuditPage, AuditRecord, AuditScope, Sighting};
 
 impl DeviceRecord {
     /// Where it stands with the active deployment of its cohort, if there is one.
@@ -88,22 +25,6 @@ impl DeviceRecord {
             &self.packages,
         ))
     }
-}
-
-/// Devices that may be among those asked for.
-struct Chunk {
-    devices: Vec<Device>,
-    /// The last one looked at, unless it is the last of all.
-    last: Option<DeviceId>,
-}
-
-/// Some devices.
-#[derive(Debug, Clone, Default)]
-pub struct DevicePage {
-    /// The devices.
-    pub devices: Vec<DeviceRecord>,
-    /// Ask for those after this one to read on; `None` at the end.
-    pub next: Option<DeviceId>,
 }
 
 /// A device and what is known about it.
@@ -190,109 +111,6 @@ impl Control {
             .into_iter()
             .collect();
         Ok(self.records(found).await?.pop())
-    }
-
-    /// Some devices, by rising id; by name if a prefix is asked for and nothing that only the gateway knows (whether they are
-    /// connected, where they stand, what they run).
-    ///
-    /// A page costs no more than [`CHUNKS_OF_A_PAGE`] times [`PAGE`] devices looked at, however many there are: where few of many
-    /// are asked for it may be short, and even empty, and yet have a next one.
-    ///
-    /// # Errors
-    /// The store fails.
-    pub async fn devices(&self, project: ProjectId, query: &DeviceQuery) -> Result<DevicePage, ControlError> {
-        let limit = query.limit.clamp(1, PAGE);
-        let filter = DeviceFilter {
-            name: query.name.clone(),
-            prefix: query.prefix.clone(),
-            cohort: query.cohort,
-            tag: query.tag.clone(),
-            among: query.among.clone(),
-            named: query.named.clone(),
-            after: query.after,
-            by_name: query.prefix.is_some() && !query.is_sifted(),
-            limit: limit + 1,
-        };
-        if query.is_sifted() {
-            return self.sifted(project, query, filter, limit).await;
-        }
-        let mut found = self.shared.store.devices(project, &filter).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().map(|device| device.id).filter(|_| more);
-        Ok(DevicePage {
-            devices: self.records(found).await?,
-            next,
-        })
-    }
-
-    /// Some devices of those that the store alone cannot tell from others: looked at a chunk at a time.
-    async fn sifted(
-        &self,
-        project: ProjectId,
-        query: &DeviceQuery,
-        mut filter: DeviceFilter,
-        limit: usize,
-    ) -> Result<DevicePage, ControlError> {
-        let view = self.shared.view.load_full();
-        let mut page = DevicePage::default();
-        for _ in 0..CHUNKS_OF_A_PAGE {
-            let chunk = self.candidates(project, query, &mut filter).await?;
-            let records = self.records(chunk.devices).await?;
-            for record in records {
-                if query.admits(&view, &record) {
-                    page.devices.push(record);
-                }
-            }
-            filter.after = chunk.last.or(filter.after);
-            if page.devices.len() > limit {
-                page.devices.truncate(limit);
-                page.next = page.devices.last().map(|record| record.device.id);
-                return Ok(page);
-            }
-            if chunk.last.is_none() {
-                return Ok(page);
-            }
-        }
-        page.next = filter.after;
-        Ok(page)
-    }
-
-    /// The next devices that may be among those asked for, and the last one looked at if there are more after it.
-    async fn candidates(
-        &self,
-        project: ProjectId,
-        query: &DeviceQuery,
-        filter: &mut DeviceFilter,
-    ) -> Result<Chunk, ControlError> {
-        filter.limit = PAGE;
-        let few = query.name.is_some() || query.named.is_some() || query.among.is_some();
-        let is_counted = (query.stage.is_some() || query.running.is_some())
-            && self.catch_up().await.is_ok()
-            && self.shared.counting.is_loaded();
-        if few || !(is_counted || query.online == Some(true)) {
-            let devices = self.shared.store.devices(project, filter).await?;
-            let last = devices.last().map(|device| device.id);
-            return Ok(Chunk {
-                last: last.filter(|_| devices.len() == PAGE),
-                devices,
-            });
-        }
-        // Who is connected, or stands where, is known here and not in the store.
-        let ids = match is_counted {
-            true => {
-                let wanted = |facts: &Facts| query.may_be(project, facts);
-                self.shared.counting.matching(filter.after, PAGE, wanted)
-            }
-            false => {
-                let directory = &self.shared.directory;
-                directory.connected_after(project, filter.after, PAGE)
-            }
-        };
-        let last = ids.last().copied().filter(|_| ids.len() == PAGE);
-        filter.among = Some(ids);
-        let devices = self.shared.store.devices(project, filter).await?;
-        Ok(Chunk { devices, last })
     }
 
     /// When some devices were last heard, in milliseconds of Unix time.
@@ -393,7 +211,7 @@ impl Control {
         Ok((Progress::of(counts.buckets, bytes_served), clock::unix_ms()))
     }
 
-    async fn records(&self, devices: Vec<Device>) -> Result<Vec<DeviceRecord>, ControlError> {
+    pub(super) async fn records(&self, devices: Vec<Device>) -> Result<Vec<DeviceRecord>, ControlError> {
         let ids: Vec<_> = devices.iter().map(|device| device.id).collect();
         let store = &self.shared.store;
         let (credentials, states, sightings) = tokio::try_join!(
@@ -436,7 +254,3 @@ impl Control {
 
 /// Devices that may be looked at one by one in answer to a question: some hundred milliseconds of the store.
 const COUNTED_AT_ONCE: usize = 10_000;
-/// The most devices of a page.
-const PAGE: usize = 1000;
-/// How many times as many devices are looked at for a page that sifts them: some hundred milliseconds of the store.
-const CHUNKS_OF_A_PAGE: usize = 10;

@@ -1,6 +1,6 @@
 //! Who uses which package: asked of all deployments of a project in one pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::id::ArtifactId;
@@ -24,22 +24,19 @@ impl Project {
     pub fn uses_of(&self, package: &str) -> BTreeMap<ArtifactId, Uses<'_>> {
         let mut all: BTreeMap<ArtifactId, Uses<'_>> = BTreeMap::new();
         for cohort in self.cohorts.values() {
+            let active = cohort.active().and_then(|active| active.artifact(package));
+            let mut named = BTreeSet::new();
             for deployment in &cohort.deployments {
                 if let Some(artifact) = deployment.artifact(package) {
                     let uses = all.entry(artifact.id).or_default();
                     uses.deployments.push((cohort, deployment));
-                }
-            }
-            let active = cohort.active().and_then(|active| active.artifact(package));
-            for (id, uses) in &mut all {
-                let named = uses
-                    .deployments
-                    .last()
-                    .is_some_and(|(last, _)| last.id == cohort.id);
-                if active.is_some_and(|active| active.id == *id) {
-                    uses.active.push(cohort);
-                } else if named {
-                    uses.earlier.push(cohort);
+                    // Once for each cohort: what all others name is not looked at for it.
+                    if named.insert(artifact.id) {
+                        match active.is_some_and(|active| active.id == artifact.id) {
+                            true => uses.active.push(cohort),
+                            false => uses.earlier.push(cohort),
+                        }
+                    }
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! What scales with the number of devices: devices, credentials, states, sightings.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
@@ -69,12 +70,75 @@ pub struct DeviceFilter {
     pub among: Option<Vec<DeviceId>>,
     /// Only those with one of these names.
     pub named: Option<Vec<DeviceName>>,
-    /// Only those after this one.
-    pub after: Option<DeviceId>,
-    /// By name rather than by id: what a prefix wants.
-    pub by_name: bool,
+    /// In which order, and only those after which one.
+    pub order: DeviceOrder,
     /// How many at most.
     pub limit: usize,
+}
+
+/// The order of a list of devices, and the one after which it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceOrder {
+    /// By rising id.
+    Id(Option<DeviceId>),
+    /// By name: what a prefix wants.
+    Name(Option<DeviceName>),
+}
+
+impl Default for DeviceOrder {
+    fn default() -> Self {
+        Self::Id(None)
+    }
+}
+
+/// Where a page of a list of devices ended: what the list is sorted by, so that it goes on from there whatever has become of that
+/// device. As text it is an id, or a name after a dot, with which neither begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DevicePlace {
+    /// In a list by id.
+    Id(DeviceId),
+    /// In a list by name.
+    Name(DeviceName),
+}
+
+impl DevicePlace {
+    /// Reads what [`fmt::Display`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix('.') {
+            Some(name) => DeviceName::parse(name).ok().map(Self::Name),
+            None => text.parse().ok().map(Self::Id),
+        }
+    }
+}
+
+impl fmt::Display for DevicePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Name(name) => write!(f, ".{name}"),
+        }
+    }
+}
+
+/// By what devices are looked for whose keys are read.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyFilter<'a> {
+    /// Those whose name starts so, in the order of names. Whether they have the tag is said of each then.
+    pub prefix: Option<&'a str>,
+    /// Those with this tag, in the order of ids.
+    pub tag: Option<&'a Tag>,
+}
+
+/// What a list of devices is sorted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceKey {
+    /// The device.
+    pub id: DeviceId,
+    /// Its place in the list.
+    pub place: DevicePlace,
+    /// Whether it has the tag that was asked for, if one was.
+    pub has_tag: bool,
 }
 
 /// How many devices of a cohort are where with a deployment.
@@ -491,6 +555,48 @@ impl Store {
         rows.iter().map(device).collect()
     }
 
+    /// The keys of the next devices after a place: what it takes to ask elsewhere which of them are wanted. Reads nothing but
+    /// indexes.
+    pub async fn device_keys(
+        &self,
+        project: ProjectId,
+        filter: KeyFilter<'_>,
+        after: Option<&DevicePlace>,
+        limit: usize,
+    ) -> Result<Vec<DeviceKey>, StoreError> {
+        let row = select_keys(project, filter, after, limit)
+            .build()
+            .fetch_one(&self.inner.readers)
+            .await?;
+        let text: &str = row.try_get(0)?;
+        if filter.prefix.is_none() {
+            let ids: Vec<i64> = serde_json::from_str(text).map_err(corrupt)?;
+            let keys = ids.into_iter().map(DeviceId::new).map(|id| DeviceKey {
+                id,
+                place: DevicePlace::Id(id),
+                has_tag: true,
+            });
+            return Ok(keys.collect());
+        }
+        let named: Vec<(i64, DeviceName, i64)> = serde_json::from_str(text).map_err(corrupt)?;
+        let keys = named.into_iter().map(|(id, name, has_tag)| DeviceKey {
+            id: DeviceId::new(id),
+            place: DevicePlace::Name(name),
+            has_tag: has_tag != 0,
+        });
+        Ok(keys.collect())
+    }
+
+    /// How many devices have a tag, `enough` at most. Of all projects.
+    pub async fn tagged(&self, tag: &Tag, enough: usize) -> Result<usize, StoreError> {
+        let row = sqlx::query("SELECT count(*) FROM (SELECT 1 FROM device_tags WHERE tag = ? LIMIT ?)")
+            .bind(tag.to_string())
+            .bind(i64::try_from(enough).unwrap_or(i64::MAX))
+            .fetch_one(&self.inner.readers)
+            .await?;
+        usize::try_from(row.try_get::<i64, _>(0)?).map_err(corrupt)
+    }
+
     /// The credentials of some devices, oldest first.
     pub async fn credentials_of(&self, devices: &[DeviceId]) -> Result<Vec<Credential>, StoreError> {
         let ids = ids_json(devices.iter());
@@ -666,6 +772,13 @@ fn select_devices(project: ProjectId, filter: &DeviceFilter) -> Result<QueryBuil
     // one, and with the whole project only if there is not. A `+` keeps a column's index out of it.
     let mut select = QueryBuilder::<Sqlite>::new(SELECT_DEVICE_COLUMNS);
     match &filter.tag {
+        Some(tag) if filter.among.is_some() => {
+            select
+                .push(" FROM devices d WHERE EXISTS (SELECT 1 FROM device_tags w WHERE w.device_id = d.id AND w.tag = ")
+                .push_bind(tag.to_string())
+                .push(") AND +d.project_id = ")
+                .push_bind(project.get());
+        }
         Some(tag) => {
             select.push(" FROM device_tags w CROSS JOIN devices d ON d.id = w.device_id WHERE w.tag = ");
             select.push_bind(tag.to_string());
@@ -687,8 +800,7 @@ fn select_devices(project: ProjectId, filter: &DeviceFilter) -> Result<QueryBuil
     }
     let prefix = filter.prefix.as_ref().filter(|prefix| !prefix.is_empty());
     if let Some(prefix) = prefix {
-        // A range, which the index on names serves, unless the devices are named. Names are ASCII, so this character is after
-        // all of them.
+        // A range, which the index on names serves, unless the devices are named.
         let name = if filter.among.is_some() {
             "+d.name"
         } else {
@@ -703,7 +815,7 @@ fn select_devices(project: ProjectId, filter: &DeviceFilter) -> Result<QueryBuil
             .push(" AND ")
             .push(name)
             .push(" < ")
-            .push_bind(format!("{prefix}\u{7f}"));
+            .push_bind(format!("{prefix}{AFTER_NAMES}"));
     }
     match filter.cohort {
         None => {}
@@ -728,20 +840,18 @@ fn select_devices(project: ProjectId, filter: &DeviceFilter) -> Result<QueryBuil
             .push_bind(names)
             .push("))");
     }
-    let order = match (filter.by_name, &filter.tag) {
-        (true, _) => "d.name",
-        (false, Some(_)) => "w.device_id",
-        (false, None) => "d.id",
+    let order = match (&filter.order, &filter.tag) {
+        (DeviceOrder::Name(_), _) => "d.name",
+        (DeviceOrder::Id(_), Some(_)) if filter.among.is_none() => "w.device_id",
+        (DeviceOrder::Id(_), _) => "d.id",
     };
-    if let Some(after) = filter.after {
+    let after = match &filter.order {
+        DeviceOrder::Id(after) => after.map(DevicePlace::Id),
+        DeviceOrder::Name(after) => after.clone().map(DevicePlace::Name),
+    };
+    if let Some(after) = after {
         select.push(" AND ").push(order).push(" > ");
-        match filter.by_name {
-            true => select
-                .push("(SELECT name FROM devices WHERE id = ")
-                .push_bind(after.get())
-                .push(")"),
-            false => select.push_bind(after.get()),
-        };
+        bind_place(&mut select, &after);
     }
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     select
@@ -750,6 +860,69 @@ fn select_devices(project: ProjectId, filter: &DeviceFilter) -> Result<QueryBuil
         .push(" LIMIT ")
         .push_bind(limit);
     Ok(select)
+}
+
+fn bind_place(select: &mut QueryBuilder<Sqlite>, place: &DevicePlace) {
+    match place {
+        DevicePlace::Id(id) => select.push_bind(id.get()),
+        DevicePlace::Name(name) => select.push_bind(name.to_string()),
+    };
+}
+
+/// One row of JSON for all of them, as for a census.
+fn select_keys(
+    project: ProjectId,
+    filter: KeyFilter<'_>,
+    after: Option<&DevicePlace>,
+    limit: usize,
+) -> QueryBuilder<Sqlite> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut select = QueryBuilder::<Sqlite>::new("SELECT ");
+    let order = match (filter.prefix, filter.tag) {
+        (Some(prefix), tag) => {
+            select.push("json_group_array(json_array(id, name, has_tag)) FROM (SELECT d.id, d.name, ");
+            match tag {
+                Some(tag) => select
+                    .push("EXISTS (SELECT 1 FROM device_tags w WHERE w.device_id = d.id AND w.tag = ")
+                    .push_bind(tag.to_string())
+                    .push(")"),
+                None => select.push("1"),
+            };
+            select
+                .push(" AS has_tag FROM devices d WHERE d.project_id = ")
+                .push_bind(project.get())
+                .push(" AND d.name >= ")
+                .push_bind(prefix.to_owned())
+                .push(" AND d.name < ")
+                .push_bind(format!("{prefix}{AFTER_NAMES}"));
+            "d.name"
+        }
+        (None, Some(tag)) => {
+            select
+                .push(
+                    "json_group_array(device_id) FROM (SELECT w.device_id FROM device_tags w WHERE w.tag = ",
+                )
+                .push_bind(tag.to_string());
+            "w.device_id"
+        }
+        (None, None) => {
+            select
+                .push("json_group_array(id) FROM (SELECT d.id FROM devices d WHERE d.project_id = ")
+                .push_bind(project.get());
+            "d.id"
+        }
+    };
+    if let Some(after) = after {
+        select.push(" AND ").push(order).push(" > ");
+        bind_place(&mut select, after);
+    }
+    select
+        .push(" ORDER BY ")
+        .push(order)
+        .push(" LIMIT ")
+        .push_bind(limit)
+        .push(")");
+    select
 }
 
 /// A device, from `id, project_id, name, cohort_id, enabled, revision, created_ms` and its tags or nothing.
@@ -823,6 +996,8 @@ impl<'a, T> Iterator for Chunks<'a, T> {
     }
 }
 
+/// Names are ASCII: what begins like a prefix is before the prefix with this character.
+const AFTER_NAMES: char = '\u{7f}';
 /// 512 rows of 14 values are within SQLite's 32 766 values of a statement.
 const STATEMENT_ROWS: [usize; 4] = [512, 64, 8, 1];
 /// A device reports on one package, a few at most; one that makes names up must not fill the disk.

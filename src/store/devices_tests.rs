@@ -1,6 +1,8 @@
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{CENSUS_AFTER, CENSUS_OF, DeviceFilter, select_devices};
+use super::{
+    CENSUS_AFTER, CENSUS_OF, DeviceFilter, DeviceOrder, DevicePlace, KeyFilter, select_devices, select_keys,
+};
 use crate::fleet::{CohortId, DeviceId, DeviceName, ProjectId, Tag};
 use crate::store::Store;
 
@@ -10,7 +12,8 @@ use crate::store::Store;
 async fn no_list_of_devices_scans_or_sorts() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).await.unwrap();
-    let after = Some(DeviceId::new(5));
+    let order = DeviceOrder::Id(Some(DeviceId::new(5)));
+    let by_name = DeviceOrder::Name(Some(DeviceName::parse("lamp-7").unwrap()));
     let cohort = Some(Some(CohortId::new(2)));
     let among = Some(vec![DeviceId::new(7)]);
     let filters = [
@@ -19,7 +22,7 @@ async fn no_list_of_devices_scans_or_sorts() {
             "a cohort",
             DeviceFilter {
                 cohort,
-                after,
+                order: order.clone(),
                 ..DeviceFilter::default()
             },
         ),
@@ -27,7 +30,7 @@ async fn no_list_of_devices_scans_or_sorts() {
             "no cohort",
             DeviceFilter {
                 cohort: Some(None),
-                after,
+                order: order.clone(),
                 ..DeviceFilter::default()
             },
         ),
@@ -42,8 +45,7 @@ async fn no_list_of_devices_scans_or_sorts() {
             "a prefix",
             DeviceFilter {
                 prefix: Some("lamp".into()),
-                by_name: true,
-                after,
+                order: by_name.clone(),
                 ..DeviceFilter::default()
             },
         ),
@@ -51,7 +53,7 @@ async fn no_list_of_devices_scans_or_sorts() {
             "a tag",
             DeviceFilter {
                 tag: Some(Tag::parse("t").unwrap()),
-                after,
+                order: order.clone(),
                 ..DeviceFilter::default()
             },
         ),
@@ -59,7 +61,7 @@ async fn no_list_of_devices_scans_or_sorts() {
             "some",
             DeviceFilter {
                 among: among.clone(),
-                after,
+                order: order.clone(),
                 ..DeviceFilter::default()
             },
         ),
@@ -68,7 +70,16 @@ async fn no_list_of_devices_scans_or_sorts() {
             DeviceFilter {
                 among: among.clone(),
                 cohort,
-                after,
+                order: order.clone(),
+                ..DeviceFilter::default()
+            },
+        ),
+        (
+            "some of a tag",
+            DeviceFilter {
+                among: among.clone(),
+                tag: Some(Tag::parse("t").unwrap()),
+                order: order.clone(),
                 ..DeviceFilter::default()
             },
         ),
@@ -77,7 +88,7 @@ async fn no_list_of_devices_scans_or_sorts() {
             DeviceFilter {
                 among,
                 prefix: Some("lamp".into()),
-                after,
+                order: order.clone(),
                 ..DeviceFilter::default()
             },
         ),
@@ -96,6 +107,25 @@ async fn no_list_of_devices_scans_or_sorts() {
                 "{what}:\n{plan}"
             );
         }
+    }
+    let tag = Tag::parse("t").unwrap();
+    let (id, name) = (
+        DevicePlace::Id(DeviceId::new(5)),
+        DevicePlace::Name(DeviceName::parse("lamp-7").unwrap()),
+    );
+    for (prefix, tag, after) in [
+        (None, None, &id),
+        (None, Some(&tag), &id),
+        (Some("lamp"), None, &name),
+        (Some("lamp"), Some(&tag), &name),
+    ] {
+        let filter = KeyFilter { prefix, tag };
+        let select = select_keys(ProjectId::new(1), filter, Some(after), 100);
+        let plan = plan(&store, select.sql().as_str()).await;
+        assert!(
+            plan.contains("COVERING INDEX") && !plan.contains("SCAN d") && !plan.contains("USE TEMP B-TREE"),
+            "{filter:?}:\n{plan}"
+        );
     }
     for census in [CENSUS_OF, CENSUS_AFTER] {
         let plan = plan(&store, census).await;

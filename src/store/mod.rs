@@ -39,7 +39,8 @@ pub use blobs::{Blob, BlockRead, ReadDone, ReadSlot, StoredBlob, Upload, UploadE
 pub use certificates::{CertificateHolder, RevokedCertificate};
 pub use console::ConsoleSessionRow;
 pub use devices::{
-    CensusRow, DeviceFilter, DeviceSecret, NewCredentialRow, ProgressCounts, ReportRow, Sighting,
+    CensusRow, DeviceFilter, DeviceKey, DeviceOrder, DevicePlace, DeviceSecret, KeyFilter, NewCredentialRow,
+    ProgressCounts, ReportRow, Sighting,
 };
 pub use error::StoreError;
 pub use facts::{AuditFilter, AuditPage, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};

@@ -151,7 +151,7 @@ impl Chromium {
         field.clear().await.unwrap();
     }
 
-    /// What stands in a field.
+    /// What stands in a field, or what an option is chosen of a list.
     pub async fn value(&self, css: &str) -> String {
         let field = self.client.find(Locator::Css(css)).await.unwrap();
         field.prop("value").await.unwrap().unwrap_or_default()
@@ -312,14 +312,6 @@ impl Chromium {
     /// Waits until a script returns true.
     pub async fn holds(&self, script: &str, arguments: &[Value]) {
         self.returns(script, arguments, &Value::Bool(true)).await;
-    }
-
-    /// What is in a field, or what an option is chosen of a list.
-    pub async fn value(&self, css: &str) -> String {
-        let value = self
-            .run("return document.querySelector(arguments[0]).value", &[json!(css)])
-            .await;
-        value.as_str().unwrap_or_default().to_owned()
     }
 
     /// What is read in an element.

@@ -13,7 +13,7 @@ use super::page::{self, Frame, Notice, Refused, Section};
 use super::show::counted;
 use super::visitor::Visitor;
 use crate::admin::AdminState;
-use crate::admin::body::Page;
+use crate::admin::body::devices_after;
 use crate::admin::bulk::{Devices, Done, Order};
 use crate::control::{DevicePage, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
 use crate::fleet::{Cohort, DeviceId, Invalid, PackageName, Role, Stage, Tag, Version};
@@ -315,20 +315,11 @@ async fn ask(
     within: DeviceQuery,
     fields: &Fields,
 ) -> Result<DevicePage, Refused> {
-    let after = match fields.given("pageToken") {
-        None => None,
-        Some(token) => Some(
-            token
-                .parse::<DeviceId>()
-                .map_err(|_| Page::unknown_token(token))?,
-        ),
-    };
     match filter.query() {
         Ok(query) => {
             let query = DeviceQuery {
                 cohort: within.cohort,
-                after,
-                ..query
+                ..devices_after(query, fields.given("pageToken"))?
             };
             Ok(state.control.devices(visitor.project, &query).await?)
         }

@@ -152,7 +152,7 @@ fn listed(visitor: &Visitor, state: &AdminState, fields: &Fields) -> Result<Coho
         limit: ROWS,
         token: fields.given("pageToken").map(str::to_owned),
     };
-    let (cohorts, next) = page.cut(found)?;
+    let (cohorts, next) = page.rising(found, |cohort| cohort.id)?;
     let path = visitor.path("/cohorts");
     Ok(CohortsPage {
         frame: visitor.frame(state, Section::Cohorts, "Cohorts"),

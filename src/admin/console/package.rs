@@ -152,7 +152,7 @@ pub fn page_with(
         limit: VERSIONS_SHOWN,
         token: query.given("pageToken").map(ToOwned::to_owned),
     };
-    let (shown, next) = page.cut(artifacts.into_iter())?;
+    let (shown, next) = page.falling(artifacts.into_iter(), |artifact| artifact.id)?;
     let uses = project.uses_of(&package.name);
     let unused = Uses::default();
     let rows = shown

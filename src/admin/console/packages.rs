@@ -155,7 +155,10 @@ pub fn page_with(
         limit: PACKAGES_SHOWN,
         token: query.given("pageToken").map(ToOwned::to_owned),
     };
-    let (packages, next) = page.cut(project.packages.values().filter(|package| wanted(package)))?;
+    let (packages, next) = page.rising(
+        project.packages.values().filter(|package| wanted(package)),
+        |package| package.name.clone(),
+    )?;
     let in_use = project.cohorts_by_package();
     let rows = packages.into_iter().map(|package| {
         let cohorts = in_use.get(&package.name).map_or(&[][..], Vec::as_slice);

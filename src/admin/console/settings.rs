@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::form::{Fields, Form};
@@ -12,6 +12,7 @@ use super::show::{Bytes, counted};
 use super::visitor::Visitor;
 use super::wrong::Wrongs;
 use crate::admin::AdminState;
+use crate::admin::body::Page;
 use crate::admin::devices::cohort_in_body;
 use crate::admin::problem::Problem;
 use crate::clock;
@@ -23,6 +24,8 @@ use crate::fleet::{ApiKey, CaCertificate, CaName, CaOutcome, KeyId, KeyName, New
 struct SettingsPage {
     frame: Frame,
     keys: Vec<KeyRow>,
+    first: Option<String>,
+    next: Option<String>,
     key: KeyForm,
     cas: Vec<CaRow>,
     ca: CaForm,
@@ -88,10 +91,16 @@ struct RevokePage {
 }
 
 /// `GET /projects/{project}/settings`.
-pub async fn show(visitor: Visitor, State(state): State<AdminState>) -> Result<Response, Refused> {
+pub async fn show(
+    visitor: Visitor,
+    State(state): State<AdminState>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     Ok(page::html(&settings(
         &visitor,
         &state,
+        fields.given("pageToken"),
         KeyForm::default(),
         CaForm::default(),
     )?))
@@ -211,6 +220,7 @@ pub async fn delete_ca(
 fn settings(
     visitor: &Visitor,
     state: &AdminState,
+    token: Option<&str>,
     key: KeyForm,
     ca: CaForm,
 ) -> Result<SettingsPage, Refused> {
@@ -223,7 +233,12 @@ fn settings(
     } else {
         Vec::new()
     };
-    let keys = keys.iter().map(|key| KeyRow {
+    let page = Page {
+        limit: KEYS_SHOWN,
+        token: token.map(str::to_owned),
+    };
+    let (keys, next) = page.rising(keys.iter(), |key| key.id)?;
+    let keys = keys.into_iter().map(|key| KeyRow {
         id: key.id,
         name: key.name.to_string(),
         role: key.role,
@@ -246,6 +261,8 @@ fn settings(
     });
     Ok(SettingsPage {
         keys: keys.collect(),
+        first: token.map(|_| visitor.path("/settings")),
+        next: next.map(|token| visitor.path(&format!("/settings?pageToken={token}"))),
         key,
         cas: cas.collect(),
         ca,
@@ -294,7 +311,7 @@ fn ca_refused(
 
 /// The page once more, with what was wrong with one of its forms.
 fn again(visitor: &Visitor, state: &AdminState, key: KeyForm, ca: CaForm) -> Result<Response, Refused> {
-    let mut page = settings(visitor, state, key, ca)?;
+    let mut page = settings(visitor, state, None, key, ca)?;
     page.frame.again = Some(visitor.path("/settings"));
     Ok(page::html_unprocessable(&page))
 }
@@ -349,5 +366,7 @@ fn expiry(days: &str) -> Result<Option<i64>, Problem> {
 
 /// Ten years.
 const DAYS_MAX: u16 = 3650;
+/// Keys of a page: a screen or two. Of CAs a project has at most 64.
+const KEYS_SHOWN: usize = 50;
 /// Cohorts to choose from; further ones can be given by the command line.
-const COHORTS_OFFERED: usize = 500;
+const COHORTS_OFFERED: usize = 200;

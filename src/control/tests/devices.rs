@@ -284,7 +284,7 @@ async fn devices_are_listed_a_page_at_a_time() {
         assert!(page.devices.len() <= 10);
         seen.extend(page.devices.iter().map(|record| record.device.name.to_string()));
         query.after = page.next;
-        if page.next.is_none() {
+        if query.after.is_none() {
             break;
         }
     }
@@ -362,7 +362,7 @@ async fn devices_are_listed_a_page_at_a_time() {
         let page = given.control.devices(given.project, &query).await.unwrap();
         seen.extend(page.devices.iter().map(|record| record.device.name.to_string()));
         query.after = page.next;
-        if page.next.is_none() {
+        if query.after.is_none() {
             break;
         }
     }

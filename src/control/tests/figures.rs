@@ -3,9 +3,11 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::super::batch::{Batch, Decision, Stop};
+use super::super::counter::Counter;
 use super::super::figures::FleetFigures;
 use super::super::series::{FleetSeries, spread};
-use super::super::{DeviceQuery, Progress, Span};
+use super::super::{DeviceQuery, Pulse, Span};
 use super::*;
 use crate::clock;
 use crate::fleet::{DeploymentId, Stage};
@@ -35,10 +37,10 @@ async fn devices_are_counted_as_the_store_itself_would_count_them_whatever_they_
             names.push(name);
         }
         let cohort = cohorts[rng.random_range(0..2)];
-        given.deploy(cohort, &format!("dep {round}"), sets).await.unwrap();
+        let made = given.deploy(cohort, &format!("dep {round}"), sets).await.unwrap();
         for _ in 0..60 {
             let name = &names[rng.random_range(0..names.len())];
-            act(&given, name, &mut rng, &cohorts).await;
+            act(&given, name, &mut rng, &cohorts, made.sequence.get()).await;
         }
         compare(&given, &cohorts).await;
         if round == 2 {
@@ -46,6 +48,9 @@ async fn devices_are_counted_as_the_store_itself_would_count_them_whatever_they_
             compare(&given, &cohorts).await;
         }
     }
+    // What devices acknowledged is on disk by then, without a restart.
+    sightings_stored(&given).await;
+    compare(&given, &cohorts).await;
 }
 
 #[tokio::test]
@@ -175,6 +180,37 @@ async fn figures_say_who_is_there_what_runs_and_what_failed() {
         ),
         (4, 0, 0, 0)
     );
+}
+
+/// Looking at a million who are connected takes a while, and so does the rest after it.
+#[tokio::test]
+async fn a_deployment_is_in_the_figures_at_once_while_the_counter_rests() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    let mut entries = Vec::new();
+    for number in 0..9 {
+        given.device(&format!("d{number}"), Some(cohort)).await;
+        let entry = given.entry(&format!("d{number}")).await;
+        given.control.connected(&entry, session(1));
+        entries.push(entry);
+    }
+    counted(&given).await;
+    // Another one in its place, which has just begun to rest.
+    let counter = given.control.shared.counter.lock().unwrap().take().unwrap();
+    counter.abort();
+    assert!(counter.await.unwrap_err().is_cancelled());
+    let control = given.control.clone();
+    let resting = tokio::spawn(async move {
+        let hour = std::time::Duration::from_secs(3600);
+        Counter::new(control).rest(clock::now() + hour).await;
+    });
+    let mut counts = given.control.counts();
+    let made = given.deploy(cohort, "first", &["main@2.0"]).await.unwrap();
+    counts.changed().await.unwrap();
+    let figures = given.control.figures(given.project);
+    let (of, progress) = figures.cohorts[&cohort].progress.unwrap();
+    assert_eq!((of, progress.pending), (made.id, 9));
+    resting.abort();
 }
 
 #[tokio::test]
@@ -326,13 +362,14 @@ async fn names(given: &Given, query: &DeviceQuery) -> Vec<Vec<String>> {
                 .collect(),
         );
         query.after = page.next;
-        if page.next.is_none() {
+        if query.after.is_none() {
             return pages;
         }
     }
 }
 
-async fn act(given: &Given, name: &str, rng: &mut StdRng, cohorts: &[CohortId]) {
+/// Something that happens to a device. `newest` is the sequence number of the last deployment: no device has heard of a later one.
+async fn act(given: &Given, name: &str, rng: &mut StdRng, cohorts: &[CohortId], newest: u32) {
     let pick = |rng: &mut StdRng, some: &[&'static str]| some[rng.random_range(0..some.len())];
     match rng.random_range(0..10) {
         0 => {
@@ -347,7 +384,7 @@ async fn act(given: &Given, name: &str, rng: &mut StdRng, cohorts: &[CohortId]) 
         }
         1 => {
             let entry = given.entry(name).await;
-            let sequence = rng.random_range(1..5);
+            let sequence = rng.random_range(1..=newest);
             given.control.manifest_sent(&entry, sequence);
             given.control.manifest_acknowledged(&entry, sequence);
         }
@@ -371,30 +408,64 @@ async fn act(given: &Given, name: &str, rng: &mut StdRng, cohorts: &[CohortId]) 
 
 /// What the ledger says, beside what the store says of the same moment.
 async fn compare(given: &Given, cohorts: &[CohortId]) {
+    let mut counts = given.control.counts();
     for &cohort in cohorts {
         let view = given.control.view().clone();
         let cohort = view.in_project(given.project).unwrap().cohort(cohort).unwrap();
         let Some(active) = cohort.active() else { continue };
-        let mut tries = 0;
         loop {
-            let before = stages(given, active.id).await;
+            let before = committed(given).await;
+            // Right after a start, the counter has to have read every device first.
+            while !given.control.catch_up().await.unwrap() {
+                counts.changed().await.unwrap();
+            }
+            let counted = given.control.shared.counting.stages(active.cohort, active.id);
             let stored = given.control.shared.store.progress(active).await.unwrap().buckets;
-            if before == stored {
+            // Sightings are committed when it is time to: what was between one and the other says nothing.
+            if committed(given).await == before {
+                assert_eq!(counted, stored, "counted, and stored");
                 break;
             }
-            // A second passes at which sightings are committed, between one and the other.
-            tries += 1;
-            assert!(tries < 5, "counted {before:?}, stored {stored:?}");
         }
     }
 }
 
-async fn stages(given: &Given, deployment: DeploymentId) -> [u64; 7] {
-    let progress: Progress = given.control.progress(given.project, deployment).await.unwrap();
-    progress.stages()
+/// How much has been committed, and nothing is half way: the writer answers an order after it has said what it committed before.
+async fn committed(given: &Given) -> Pulse {
+    given.control.order(Nothing).await.unwrap();
+    given.control.pulse()
 }
 
-async fn say(
+/// Waits until what was seen of devices is on disk. They are collected in the order in which they were seen.
+async fn sightings_stored(given: &Given) {
+    let last = given.entry("d0-0").await;
+    let mut counts = given.control.counts();
+    // Higher than all that it was sent before, in this run or another.
+    let sequence = 1_000_000;
+    given.control.manifest_sent(&last, sequence);
+    let store = &given.control.shared.store;
+    let is_stored = async || {
+        let sightings = store.sightings_of(&[last.id()]).await.unwrap();
+        let seen = sightings.get(&last.id());
+        seen.is_some_and(|seen| seen.manifest_sent == sequence)
+    };
+    while !is_stored().await {
+        counts.changed().await.unwrap();
+    }
+}
+
+/// Changes nothing.
+struct Nothing;
+
+impl Decision for Nothing {
+    type Answer = ();
+
+    async fn decide(self, _: &mut Batch) -> Result<(), Stop> {
+        Ok(())
+    }
+}
+
+pub async fn say(
     given: &Given,
     name: &str,
     package: &str,

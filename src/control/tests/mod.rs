@@ -9,6 +9,7 @@ mod durability;
 mod figures;
 mod import;
 mod keys;
+mod lists;
 mod log;
 mod reports;
 mod timeline;

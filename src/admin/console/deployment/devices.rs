@@ -8,7 +8,7 @@ use futures_util::stream;
 
 use super::{Found, stage};
 use crate::admin::AdminState;
-use crate::admin::body::Page;
+use crate::admin::body::devices_after;
 use crate::admin::console::form::Fields;
 use crate::admin::console::page::Refused;
 use crate::admin::console::visitor::Visitor;
@@ -16,7 +16,7 @@ use crate::admin::problem::Problem;
 use crate::admin::rows::{Format, write_record};
 use crate::admin::shapes;
 use crate::control::{ControlError, DevicePage, DeviceQuery, DeviceRecord, View};
-use crate::fleet::{DeployedArtifact, Deployment, DeviceId, DeviceState, PackageState, Stage};
+use crate::fleet::{DeployedArtifact, Deployment, DeviceState, PackageState, Stage};
 
 /// A page of devices.
 pub struct DeviceList {
@@ -70,18 +70,10 @@ pub async fn list(
     stage: Option<Stage>,
     fields: &Fields,
 ) -> Result<DeviceList, Refused> {
-    let after = match fields.given("pageToken") {
-        None => None,
-        Some(token) => Some(
-            token
-                .parse::<DeviceId>()
-                .map_err(|_| Page::unknown_token(token))?,
-        ),
-    };
+    let token = fields.given("pageToken");
     let query = DeviceQuery {
-        after,
         limit: ROWS,
-        ..of_cohort(found, stage)
+        ..devices_after(of_cohort(found, stage), token)?
     };
     let DevicePage { devices, next } = state.control.devices(visitor.project, &query).await?;
     let path = visitor.path(&format!("/deployments/{}", found.deployment.id));
@@ -89,8 +81,8 @@ pub async fn list(
     let word = stage.map(Stage::as_str);
     Ok(DeviceList {
         rows: devices.iter().map(|record| row(visitor, found, record)).collect(),
-        first: after.map(|_| page("")),
-        next: next.map(|id| page(&id.to_string())),
+        first: token.map(|_| page("")),
+        next: next.map(|place| page(&place.to_string())),
         csv: word.map_or_else(
             || format!("{path}/devices.csv"),
             |word| format!("{path}/devices.csv?state={word}"),

@@ -273,7 +273,8 @@ fn stage(fields: &Fields) -> Result<Option<Stage>, Refused> {
     named.map_err(|invalid| Problem::invalid("state", &invalid).into())
 }
 
-/// As last counted. A deployment that has just begun is not counted yet: devices are looked at where there are few.
+/// As last counted. Where the figures do not have a deployment yet, it is asked for, which costs little once the fleet is counted;
+/// until then, devices are looked at where there are few.
 async fn progress(
     state: &AdminState,
     found: &Found,
@@ -286,7 +287,7 @@ async fn progress(
     {
         return Ok(Some(progress));
     }
-    if found.cohort.devices > COUNTED_AT_ONCE {
+    if found.cohort.devices > COUNTED_AT_ONCE && !state.control.is_counted() {
         return Ok(None);
     }
     Ok(Some(state.control.progress(found.cohort.project, id).await?))

@@ -14,7 +14,7 @@ use super::super::visitor::Visitor;
 use super::super::wrong::Wrongs;
 use super::{CHOICES, CohortChoice, NO_COHORT, Sieve, cohort_choices};
 use crate::admin::AdminState;
-use crate::admin::body::Page;
+use crate::admin::body::devices_after;
 use crate::control::{DevicePage, DeviceQuery, DeviceRecord, View};
 use crate::fleet::{DeviceId, Project, Stage, Tag};
 
@@ -75,20 +75,12 @@ pub async fn show(
     let sieve = Sieve::of(&fields);
     let view = Arc::clone(&state.control.view());
     let project = view.in_project(visitor.project)?;
-    let after = match fields.given("pageToken") {
-        None => None,
-        Some(token) => Some(
-            token
-                .parse::<DeviceId>()
-                .map_err(|_| Page::unknown_token(token))?,
-        ),
-    };
+    let token = fields.given("pageToken");
     let (wrong, found) = match sieve.query(project) {
         Ok(query) => {
             let query = DeviceQuery {
-                after,
                 limit: ROWS,
-                ..query
+                ..devices_after(query, token)?
             };
             (
                 Wrongs::default(),
@@ -121,10 +113,10 @@ pub async fn show(
             .map(|record| Row::of(&visitor, &view, project, record))
             .collect(),
         matching: matching(&sieve, project),
-        first: after.map(|_| format!("{path}?{}", fields.with(&[("pageToken", "")]))),
+        first: token.map(|_| format!("{path}?{}", fields.with(&[("pageToken", "")]))),
         next: found
             .next
-            .map(|id| format!("{path}?{}", fields.with(&[("pageToken", &id.to_string())]))),
+            .map(|place| format!("{path}?{}", fields.with(&[("pageToken", &place.to_string())]))),
         select_page: fields.text("select") == "page",
         filter: sieve.address(),
         export: sieve.api_address(),

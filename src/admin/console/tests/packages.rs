@@ -232,9 +232,9 @@ async fn lists_have_pages_and_a_filter_that_stays_in_the_address() {
     let reader = desk.visitor(Role::Read).await;
     let first = reader.get("/packages").await;
     first
-        .says(200, &["p000", "p049", "pageToken=50"])
+        .says(200, &["p000", "p049", "pageToken=p049"])
         .says_not(&["p050", "First page"]);
-    let next = reader.get("/packages?search=EVEN&pageToken=50").await;
+    let next = reader.get("/packages?search=EVEN&pageToken=p098").await;
     next.says(
         200,
         &["p100", "p118", "search=EVEN", "First page", "value=\"EVEN\""],
@@ -245,14 +245,28 @@ async fn lists_have_pages_and_a_filter_that_stays_in_the_address() {
         .await
         .says(200, &["No package matches"]);
     reader
-        .get("/packages?pageToken=x")
+        .get("/packages?pageToken=%2F")
         .await
         .says(422, &["page token was not made by this list"]);
     let versions = reader.get("/packages/p000").await;
+    let last = {
+        let view = desk.control.view();
+        let package = view.default_project().package("p000").unwrap();
+        package.artifacts["1.10"].id
+    };
     versions
-        .says(200, &["data-key=\"1.59\"", "data-key=\"1.10\"", "pageToken=50"])
+        .says(
+            200,
+            &[
+                "data-key=\"1.59\"",
+                "data-key=\"1.10\"",
+                &format!("pageToken={last}"),
+            ],
+        )
         .says_not(&["data-key=\"1.9\""]);
-    let rest = reader.get("/packages/p000?pageToken=50").await;
+    // What came between two looks moves nothing on or off the next page.
+    artifact(&desk, "p000", "2", b"2").await;
+    let rest = reader.get(&format!("/packages/p000?pageToken={last}")).await;
     rest.says(200, &["data-key=\"1.9\"", "data-key=\"1.0\""])
         .says_not(&["data-key=\"1.10\""]);
 }

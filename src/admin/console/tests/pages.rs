@@ -573,3 +573,71 @@ async fn what_is_not_there_is_said_in_a_page_with_the_way_back() {
     page.says("this needs deploy");
     assert_eq!(page.links("Devices")[0], format!("{P}/devices"));
 }
+
+/// Of everything that a page lists there is more than fits it.
+#[tokio::test]
+async fn no_page_holds_more_than_a_screen_of_rows_or_choices_whatever_there_is() {
+    const MANY: usize = 210;
+    let api = Api::start().await;
+    for number in 0..MANY {
+        api.artifact("main", &number.to_string(), 8).await;
+        let package = json!({"name": format!("part-{number}")});
+        api.post("packages", &package).await.expect(201);
+        let cohort = json!({"name": format!("site {number}")});
+        let cohort = api.post("cohorts", &cohort).await.expect(201);
+        for cohort in [cohort["name"].as_str().unwrap(), "site 0"] {
+            let order = json!({"name": format!("release {number}"), "artifacts": [{"package": "main", "version": number.to_string()}]});
+            let path = format!("cohorts/{}/deployments", cohort.replace(' ', "%20"));
+            // The first cohort is the same twice.
+            api.post(&path, &order).await;
+        }
+        let key = json!({"name": format!("key {number}"), "role": "read"});
+        api.post("keys", &key).await.expect(201);
+        let device = json!({"name": format!("lamp-{number}"), "cohort": "site 0"});
+        api.post("devices", &device).await.expect(201);
+    }
+    let cohorts = api.get("cohorts?name=site%200").await.expect(200);
+    let cohort = cohorts["items"][0]["id"].as_str().unwrap();
+    let deployments = api
+        .get(&format!("cohorts/{cohort}/deployments?limit=1"))
+        .await
+        .expect(200);
+    let deployment = deployments["items"][0]["id"].as_str().unwrap();
+    let mut addresses = pages(cohort, deployment, &device_id(&api).await);
+    for more in [
+        "/devices?search=lamp",
+        "/devices?cohort=site+0&state=pending",
+        "/devices/new",
+        "/devices/import",
+        "/cohorts?search=site",
+        "/packages?search=part",
+    ] {
+        addresses.push(format!("{P}{more}"));
+    }
+    addresses.push(format!("{P}/cohorts/{cohort}/deploy"));
+    addresses.push(format!("{P}/cohorts/{cohort}/devices/add"));
+    let mut browser = Browser::signed_in(&api, "admin").await;
+    for address in addresses {
+        let page = browser.get(&address).await.expect(200);
+        for table in page.root.all("table") {
+            let rows = table.all("tr").len();
+            assert!(rows <= 51, "{address}: {rows} rows");
+        }
+        for kind in ["select", "datalist"] {
+            for list in page.root.all(kind) {
+                let choices = list.all("option").len();
+                assert!(choices <= 201, "{address}: {choices} choices");
+            }
+        }
+        assert!(page.html.len() < 200_000, "{address}: {} bytes", page.html.len());
+    }
+    // The last page of the keys has the rest of them, and the first is the way back.
+    let mut page = browser.get(&format!("{P}/settings")).await;
+    let mut keys = page.part("keys").all("tr").len() - 1;
+    while let Some(next) = page.links("Next page").pop() {
+        page = browser.get(&next).await.expect(200);
+        keys += page.part("keys").all("tr").len() - 1;
+    }
+    assert_eq!(keys, api.control.view().keys().len());
+    assert_eq!(page.links("First page"), [format!("{P}/settings")]);
+}
