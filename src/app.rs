@@ -6,6 +6,7 @@
 //! 3. [`Gateway::stop`] drains: not ready, no new handshakes, answer what is in flight, end.
 
 mod certificate;
+mod small_file;
 mod tls;
 
 use std::io;

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
+use super::small_file::read_small_file;
 use crate::clock;
 use crate::config::CoapsConfig;
 use crate::control::DeviceEntry;
@@ -70,7 +71,7 @@ impl CertificateFiles {
     /// Says which file, and what is wrong with it.
     pub fn read(&self) -> Result<Arc<ServerCertificate>, CertificateFileError> {
         let read = |path: &Path, key| {
-            fs::read(path).map_err(|source| CertificateFileError::Unreadable {
+            read_small_file(path).map_err(|source| CertificateFileError::Unreadable {
                 path: path.to_owned(),
                 key,
                 source,

@@ -1,6 +1,5 @@
 //! What the operators' listener shows: two files, read at the start and again whenever they change.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use tracing::{error, info};
 use zeroize::Zeroizing;
 
 use super::certificate::{Stamps, follow};
+use super::small_file::read_small_file;
 use crate::admin::{Tls, TlsIdentity, TlsIdentityError};
 use crate::config::AdminConfig;
 use crate::telemetry::{self, CertificateRead, GatewayEvent};
@@ -62,7 +62,7 @@ impl TlsFiles {
     /// Says which file, and what is wrong with it.
     pub fn read(&self) -> Result<TlsIdentity, TlsFileError> {
         let read = |path: &Path, key| {
-            fs::read(path).map_err(|source| TlsFileError::Unreadable {
+            read_small_file(path).map_err(|source| TlsFileError::Unreadable {
                 path: path.to_owned(),
                 key,
                 source,

@@ -95,6 +95,9 @@ impl Client {
         let agent = Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)
+            // One that is followed turns a POST into a GET elsewhere, and the key does not go along.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .user_agent(concat!("tessera/", env!("CARGO_PKG_VERSION")))
@@ -300,7 +303,23 @@ impl Client {
         let request = request
             .body(body)
             .map_err(|error| Failure::Usage(format!("{url} is not a URL that can be called: {error}")))?;
-        self.agent.run(request).map_err(|error| self.unreachable(error))
+        let answer = self.agent.run(request).map_err(|error| self.unreachable(error))?;
+        match answer.status().is_redirection() {
+            true => Err(self.moved(path, &answer)),
+            false => Ok(answer),
+        }
+    }
+
+    fn moved(&self, path: &str, answer: &Response<Body>) -> Failure {
+        let status = answer.status().as_u16();
+        let to = answer.headers().get("location").and_then(|to| to.to_str().ok());
+        let what = match to {
+            Some(to) => format!(
+                "status {status}, which sends to {to:?} and is not followed; if the gateway is there, say so (--url, TESSERA_URL)"
+            ),
+            None => format!("status {status}, which sends elsewhere and does not say where"),
+        };
+        self.strange(path, status, &what)
     }
 
     fn text(&self, answer: &mut Response<Body>) -> Result<String, Failure> {

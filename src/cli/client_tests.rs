@@ -215,6 +215,18 @@ fn somebody_elses_server_is_named_as_such() {
 }
 
 #[test]
+fn whoever_is_sent_elsewhere_is_told_where_and_does_not_go() {
+    for status in [301, 302, 303, 307, 308] {
+        let server = Script::answering(&[(status, "")]);
+        let failure = server.client().delete("devices/dev_1").unwrap_err();
+        let text = failure.to_text();
+        assert!(text.contains(ELSEWHERE) && text.contains("--url"), "{text}");
+        assert_eq!(failure.exit_code(), 1);
+        assert_eq!(server.asked().len(), 1);
+    }
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let client = client(&format!("http://{free}"), "secret");
@@ -332,6 +344,9 @@ fn client(url: &str, key: &str) -> Client {
     Client::at(url, "default", Secret::new(key.to_owned()))
 }
 
+/// Where every redirection of a script sends.
+const ELSEWHERE: &str = "https://gateway.example.org/";
+
 /// An answer that is none.
 const HANGS_UP: (u16, &str) = (0, "");
 
@@ -403,8 +418,12 @@ impl Script {
                         return asked;
                     }
                     let length = body.len();
+                    let location = match status {
+                        300..400 => format!("Location: {ELSEWHERE}\r\n"),
+                        _ => String::new(),
+                    };
                     let head = format!(
-                        "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                        "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n{location}Connection: close\r\n\r\n"
                     );
                     stream.write_all(head.as_bytes()).unwrap();
                     stream.write_all(body.as_bytes()).unwrap();

@@ -16,6 +16,16 @@ pub enum StoreError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A folder that others look into, with something in it that is not Tessera's.
+    #[error(
+        "{folder:?} holds {found:?}, which is not Tessera's, and is open to other users; choose an empty or a new folder as data.dir, or, if it is this one, close it yourself (chmod 700)"
+    )]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+        /// The first thing that was found there.
+        found: PathBuf,
+    },
     /// A newer program wrote this database.
     #[error(
         "{file:?} has schema {found} and this program knows {known}; start the newer program that wrote it, or restore a backup"
@@ -157,6 +167,7 @@ impl StoreError {
             | Self::KeyForeign { .. }
             | Self::Unsealable
             | Self::Corrupt(_)
+            | Self::Foreign { .. }
             | Self::Database(_) => false,
         }
     }

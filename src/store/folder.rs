@@ -1,7 +1,6 @@
 //! The data folder: one process at a time, readable by its owner only.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -20,10 +19,10 @@ impl Folder {
     /// Creates the folder if it is missing, closes it to others, and locks it.
     ///
     /// # Errors
-    /// Another process has it, or it cannot be made, closed to others or written.
+    /// Another process has it, it is open to others and somebody else's, or it cannot be made, closed to others or written.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
         create(disk, path)?;
-        make_private(path).map_err(StoreError::io("close to other users (set mode 0700 on)", path))?;
+        make_private(path)?;
         let file = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -67,28 +66,78 @@ pub fn create(disk: &dyn Disk, path: &Path) -> Result<(), StoreError> {
     disk.sync_folder(parent).map_err(StoreError::io("sync", parent))
 }
 
-/// Keeps others out of a folder that was there already: what is in it follows the umask.
-fn make_private(path: &Path) -> io::Result<()> {
-    let mode = fs::metadata(path)?.permissions().mode();
+/// Keeps others out of a folder that was there already: what is in it follows the umask. A slip in `data.dir` must not close
+/// somebody's home, so one that holds what is not ours stays as it is.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let close = StoreError::io("close to other users (set mode 0700 on)", path);
+    let mode = match fs::metadata(path) {
+        Ok(data) => data.permissions().mode(),
+        Err(source) => return Err(close(source)),
+    };
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+    if let Some(found) = strange(path)? {
+        return Err(StoreError::Foreign {
+            folder: path.to_owned(),
+            found,
+        });
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(close)
 }
 
-/// Removes every file in a folder.
+/// What is in a folder without a database and never was the store's.
+fn strange(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
+    if folder.join("tessera.db").exists() {
+        return Ok(None);
+    }
+    for entry in fs::read_dir(folder).map_err(StoreError::io("read", folder))? {
+        let path = entry.map_err(StoreError::io("read", folder))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !OURS.iter().any(|ours| name.starts_with(ours)) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes the files of a folder whose names are numbers, as those of unfinished uploads are. What somebody else has put there
+/// stays.
 ///
 /// # Errors
 /// The folder cannot be read, or a file not be removed.
 pub fn sweep(disk: &dyn Disk, folder: &Path) -> Result<usize, StoreError> {
     let mut swept = 0;
     for entry in fs::read_dir(folder).map_err(StoreError::io("read", folder))? {
-        let path = entry.map_err(StoreError::io("read", folder))?.path();
-        disk.remove(&path).map_err(StoreError::io("remove", &path))?;
-        swept += 1;
+        let entry = entry.map_err(StoreError::io("read", folder))?;
+        let path = entry.path();
+        let numbered = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.parse::<u64>().is_ok());
+        // Of the entry itself: what a link points to is not ours.
+        let is_file = entry
+            .file_type()
+            .map_err(StoreError::io("look at", &path))?
+            .is_file();
+        if numbered && is_file {
+            disk.remove(&path).map_err(StoreError::io("remove", &path))?;
+            swept += 1;
+        }
     }
     Ok(swept)
 }
+
+/// How the names begin that the store gives, and of what a fresh file system has.
+const OURS: [&str; 7] = [
+    "lock",
+    "installation.key",
+    "sessions.log",
+    "blobs",
+    "uploads",
+    "tessera.db",
+    "lost+found",
+];
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -104,5 +153,53 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let _folder = Folder::open(&LocalDisk, &path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn somebody_elses_folder_is_refused_and_stays_as_it_was() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("home");
+        fs::create_dir_all(path.join("uploads")).unwrap();
+        fs::write(path.join("letter.txt"), "dear").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let refused = Folder::open(&LocalDisk, &path).unwrap_err().to_string();
+        assert!(
+            refused.contains("letter.txt") && refused.contains("home"),
+            "{refused}"
+        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o755);
+        assert!(!path.join("lock").exists());
+
+        // Who has closed it has prepared it: with the gateway's certificate in it, say.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        Folder::open(&LocalDisk, &path).unwrap();
+    }
+
+    #[test]
+    fn a_file_system_of_its_own_is_taken() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::create_dir(parent.path().join("lost+found")).unwrap();
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Folder::open(&LocalDisk, parent.path()).unwrap();
+    }
+
+    #[test]
+    fn only_what_unfinished_uploads_have_left_is_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let (uploads, elsewhere) = (parent.path().join("uploads"), parent.path().join("letter"));
+        fs::create_dir_all(uploads.join("8")).unwrap();
+        for name in ["7", "holiday.jpg"] {
+            fs::write(uploads.join(name), "bytes").unwrap();
+        }
+        fs::write(&elsewhere, "dear").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, uploads.join("9")).unwrap();
+        assert_eq!(sweep(&LocalDisk, &uploads).unwrap(), 1);
+        let mut left: Vec<_> = fs::read_dir(&uploads)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["8", "9", "holiday.jpg"]);
+        assert!(elsewhere.exists());
     }
 }
