@@ -75,12 +75,27 @@ pub struct BootstrapKey {
     pub text: String,
 }
 
-impl Decision for BootstrapKey {
-    type Answer = ();
+/// What became of the bootstrap key of the configuration.
+#[derive(Debug)]
+pub enum Bootstrapped {
+    /// It is a key.
+    Holds,
+    /// It was one, and was revoked, which is for good. Nothing was changed.
+    Revoked(Box<KeyRow>),
+}
 
-    async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
+impl Decision for BootstrapKey {
+    type Answer = Bootstrapped;
+
+    async fn decide(self, batch: &mut Batch) -> Result<Bootstrapped, Stop> {
         let name = KeyName::parse("bootstrap")?;
         let hash = hash(&self.text);
+        if batch.view().keys.contains_key(&hash) {
+            return Ok(Bootstrapped::Holds);
+        }
+        if let Some(row) = batch.tx.key_by_hash(&hash).await? {
+            return Ok(Bootstrapped::Revoked(Box::new(row)));
+        }
         let former: Vec<_> = batch
             .view()
             .keys
@@ -88,14 +103,11 @@ impl Decision for BootstrapKey {
             .filter(|(_, key)| key.name == name)
             .map(|(&h, _)| h)
             .collect();
-        if batch.view().keys.contains_key(&hash) {
-            return Ok(());
-        }
         for former in former {
             revoke(batch, &Actor::system(), former).await?;
         }
         insert(batch, &Actor::system(), name, Role::Admin, None, hash).await?;
-        Ok(())
+        Ok(Bootstrapped::Holds)
     }
 }
 

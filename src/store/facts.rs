@@ -285,6 +285,17 @@ impl WriteTransaction {
         Ok(())
     }
 
+    /// The API key with this hash, revoked or not.
+    pub async fn key_by_hash(&mut self, hash: &KeyHash) -> Result<Option<KeyRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, name, sha256, role, created_ms, expires_ms, revoked_ms FROM api_keys WHERE sha256 = ?",
+        )
+        .bind(hash.to_vec())
+        .fetch_optional(self.connection())
+        .await?;
+        row.as_ref().map(key).transpose()
+    }
+
     /// Keeps that an API key is revoked.
     pub async fn revoke_key(&mut self, id: KeyId, at_ms: i64) -> Result<(), StoreError> {
         sqlx::query("UPDATE api_keys SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL")

@@ -1,3 +1,6 @@
+use tracing::Level;
+
+use super::log::Lines;
 use super::{Given, me, start};
 use crate::control::{ControlError, Options};
 use crate::fleet::{KeyName, Kind, Refusal, Role};
@@ -40,6 +43,56 @@ async fn a_bootstrap_key_holds_as_long_as_it_is_configured() {
         assert!(started.first_admin_key.is_none());
         let now = ["first", "second"].map(|text| started.control.authenticate(text, 0).is_some());
         assert_eq!(now, holds, "{configured:?}");
+        started.control.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_bootstrap_key_that_was_revoked_is_started_without_and_said_so() {
+    let lines = Lines::of(Level::WARN);
+    let _second = tracing::Dispatch::new(lines.clone());
+    let _heard = tracing::subscriber::set_default(lines.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let with = |text: &str| Options {
+        bootstrap_key: Some(text.to_owned()),
+    };
+    let started = start(folder.path(), with("first")).await;
+    let bootstrap = started.control.view().keys()[0].clone();
+    let name = KeyName::parse("operations").unwrap();
+    let other = started.control.create_key(&me(), name, Role::Admin, None).await;
+    let other = other.unwrap();
+    started.control.revoke_key(&me(), bootstrap.id).await.unwrap();
+    started.control.close().await;
+    drop(started.control);
+    assert_eq!(*lines.0.lock().unwrap(), [""; 0]);
+
+    let started = start(folder.path(), with("first")).await;
+    assert!(started.first_admin_key.is_none());
+    assert!(started.control.authenticate("first", 0).is_none());
+    assert!(started.control.authenticate(&other.text, 0).is_some());
+    let said = std::mem::take(&mut *lines.0.lock().unwrap());
+    let [line] = &said[..] else { panic!("{said:?}") };
+    assert!(line.contains(&format!("id={}", bootstrap.id)), "{line}");
+    assert!(line.contains("name=bootstrap"), "{line}");
+    assert!(!line.contains("first"), "{line}");
+}
+
+#[tokio::test]
+async fn a_bootstrap_key_that_is_taken_back_for_its_former_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for (configured, holds) in [
+        ("first", [true, false]),
+        ("second", [false, true]),
+        // Revoked is for good, and nobody is shut out by an older configuration.
+        ("first", [false, true]),
+        ("second", [false, true]),
+    ] {
+        let options = Options {
+            bootstrap_key: Some(configured.to_owned()),
+        };
+        let started = start(folder.path(), options).await;
+        let now = ["first", "second"].map(|text| started.control.authenticate(text, 0).is_some());
+        assert_eq!(now, holds, "{configured}");
         started.control.close().await;
     }
 }
