@@ -94,7 +94,7 @@ impl FromRequestParts<AdminState> for Deployer {
         let (project, key) = admit(parts, state, Role::Deploy).await?;
         Ok(Deployer {
             project,
-            actor: Actor::named(&key.name),
+            actor: Actor::with(&key, Role::Deploy),
         })
     }
 }
@@ -106,7 +106,7 @@ impl FromRequestParts<AdminState> for Admin {
         let (project, key) = admit(parts, state, Role::Admin).await?;
         Ok(Admin {
             project,
-            actor: Actor::named(&key.name),
+            actor: Actor::with(&key, Role::Admin),
         })
     }
 }
@@ -157,6 +157,9 @@ fn with_role(key: Arc<ApiKey>, parts: &Parts, role: Role) -> Result<Arc<ApiKey>,
     }
     Ok(key)
 }
+
+/// How an answer breaks off whose reader [may not stay](Onlooker::may_stay).
+pub const MAY_NOT_STAY: &str = "the API key was revoked or has expired, or its session has ended";
 
 /// The key that `secret` is, for whoever has it from a peer: wrong ones from its `address` are counted, and slowed.
 pub fn key_of(state: &AdminState, address: Option<IpAddr>, secret: &str) -> Result<Arc<ApiKey>, Problem> {

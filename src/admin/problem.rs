@@ -415,6 +415,7 @@ impl Problem {
             RefusalClass::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             RefusalClass::Unknown => StatusCode::NOT_FOUND,
             RefusalClass::Conflict => StatusCode::CONFLICT,
+            RefusalClass::Unauthenticated => return Problem::unauthenticated(refusal.to_string()),
         };
         let mut problem = Problem::new(status, refusal.name(), refusal.to_string());
         match refusal {
@@ -452,6 +453,7 @@ impl Problem {
             | Refusal::PackageTwice { .. }
             | Refusal::TooMany { .. }
             | Refusal::SequenceExhausted
+            | Refusal::KeyEnded { .. }
             | Refusal::LastAdminKey { .. } => {}
         }
         problem

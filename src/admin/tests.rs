@@ -5,6 +5,7 @@ mod audit;
 mod description;
 mod device_cas;
 mod devices;
+mod ended;
 mod events;
 mod failures;
 mod figures;

@@ -195,6 +195,10 @@ pub struct AddDeviceCa {
 impl Decision for AddDeviceCa {
     type Answer = CaOutcome;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<CaOutcome, Stop> {
         let at_ms = batch.at_ms;
         let outcome = batch
@@ -226,6 +230,10 @@ pub struct RemoveDeviceCa {
 impl Decision for RemoveDeviceCa {
     type Answer = RemovedCa;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<RemovedCa, Stop> {
         let ca = batch.view_mut().fleet.remove_device_ca(self.project, self.id)?;
         let vouched = batch.tx.delete_device_ca(ca.id).await?;
@@ -256,6 +264,10 @@ struct Admit {
 
 impl Decision for Admit {
     type Answer = Result<(Device, CredentialId), CertificateRefusal>;
+
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
 
     /// What the caller has read may be past by now, so all of it is asked again.
     async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {

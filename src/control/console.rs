@@ -67,6 +67,10 @@ struct OpenSession {
 impl Decision for OpenSession {
     type Answer = OpenedSession;
 
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<OpenedSession, Stop> {
         let at_ms = batch.at_ms;
         let Some(key) = batch.view().key(self.key).cloned() else {
@@ -107,6 +111,10 @@ struct CloseSession {
 
 impl Decision for CloseSession {
     type Answer = ();
+
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
         let Some(row) = batch.view().console_sessions.get(&self.hash).copied() else {

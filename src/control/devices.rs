@@ -157,6 +157,10 @@ pub struct CreateDevices {
 impl Decision for CreateDevices {
     type Answer = Vec<Result<CreatedDevice, Refusal>>;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(mut self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
         let project = batch.view().fleet().in_project(self.project)?.name.clone();
         // An identity that was left out is known before anything is asked, so that one question answers for all.
@@ -297,6 +301,10 @@ pub struct UpdateDevices {
 impl Decision for UpdateDevices {
     type Answer = Vec<Result<DeviceUpdate, Refusal>>;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
         batch.view().fleet().in_project(self.project)?;
         let there = batch.tx.devices(self.project, &self.ids).await?;
@@ -411,6 +419,10 @@ pub struct DeleteDevice {
 impl Decision for DeleteDevice {
     type Answer = Device;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Device, Stop> {
         let device = require_device(batch, self.project, self.id).await?;
         batch
@@ -457,6 +469,10 @@ pub struct AddCredential {
 impl Decision for AddCredential {
     type Answer = CreatedCredential;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<CreatedCredential, Stop> {
         let device = require_device(batch, self.project, self.device).await?;
         let project = batch.view().fleet().in_project(self.project)?.name.clone();
@@ -487,6 +503,10 @@ pub struct RemoveCredential {
 
 impl Decision for RemoveCredential {
     type Answer = ();
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
         let device = require_device(batch, self.project, self.device).await?;
@@ -563,6 +583,10 @@ pub struct PushDevice {
 
 impl Decision for PushDevice {
     type Answer = ();
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
         let device = require_device(batch, self.project, self.id).await?;

@@ -45,6 +45,10 @@ pub struct CreateKey {
 impl Decision for CreateKey {
     type Answer = CreatedKey;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<CreatedKey, Stop> {
         if batch.view().keys.values().any(|key| key.name == self.name) {
             return Err(Refusal::Taken {
@@ -87,6 +91,10 @@ pub enum Bootstrapped {
 impl Decision for BootstrapKey {
     type Answer = Bootstrapped;
 
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Bootstrapped, Stop> {
         let name = KeyName::parse("bootstrap")?;
         let hash = hash(&self.text);
@@ -119,6 +127,10 @@ pub struct RevokeKey {
 
 impl Decision for RevokeKey {
     type Answer = Arc<ApiKey>;
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<Arc<ApiKey>, Stop> {
         let keys = &batch.view().keys;

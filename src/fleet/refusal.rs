@@ -266,6 +266,15 @@ pub enum Refusal {
         identity: String,
     },
 
+    /// The key that the order came with is none any more.
+    #[error("the API key {key:?} {how}; nothing more is done with it")]
+    KeyEnded {
+        /// The key's name.
+        key: String,
+        /// How: "was revoked".
+        how: &'static str,
+    },
+
     /// Revoking this key would leave nobody able to administer the gateway.
     #[error("API key {value:?} is the last admin key; create another one first")]
     LastAdminKey {
@@ -279,6 +288,7 @@ impl Refusal {
     #[must_use]
     pub fn class(&self) -> RefusalClass {
         match self {
+            Self::KeyEnded { .. } => RefusalClass::Unauthenticated,
             Self::Unknown { .. } => RefusalClass::Unknown,
             Self::Taken { .. }
             | Self::IdentityTaken { .. }
@@ -319,6 +329,7 @@ impl Refusal {
             Self::SequenceGoesBack(_) => SequenceGoesBack::RULE,
             Self::DeviceDiffers { .. } => "device-differs",
             Self::SecretDiffers { .. } => "secret-differs",
+            Self::KeyEnded { .. } => "unauthenticated",
             Self::LastAdminKey { .. } => "last-admin-key",
         }
     }
@@ -333,6 +344,8 @@ pub enum RefusalClass {
     Unknown,
     /// It does not go with what is there.
     Conflict,
+    /// Who orders it may not any more.
+    Unauthenticated,
 }
 
 fn holder(by: &Option<String>) -> String {

@@ -41,7 +41,7 @@ impl Visitor {
             ))
             .into());
         }
-        Ok(Actor::named(&self.key.name))
+        Ok(Actor::with(&self.key, role))
     }
 
     /// The frame of a page.

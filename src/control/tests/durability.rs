@@ -6,7 +6,7 @@ use sqlx::Connection;
 use super::{Given, credential, me, new_device};
 use crate::control::batch::{Batch, Command, Decision, Stop};
 use crate::control::{AuditFilter, AuditScope, ControlError, DevicePatch, NewDevice};
-use crate::fleet::CohortName;
+use crate::fleet::{Actor, CohortName};
 use crate::store::{Store, StoreError};
 
 #[tokio::test]
@@ -178,6 +178,11 @@ async fn a_writer_that_panics_is_noticed() {
     struct Panics;
     impl Decision for Panics {
         type Answer = ();
+
+        fn actor(&self) -> Option<&Actor> {
+            None
+        }
+
         async fn decide(self, _: &mut Batch) -> Result<(), Stop> {
             panic!("as the test wants");
         }
