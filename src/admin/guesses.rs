@@ -35,6 +35,15 @@ impl Guard {
         let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         guesses.judge(address, secret, found, clock::now())
     }
+
+    /// Whether one more may sign in to the console with a key.
+    ///
+    /// # Errors
+    /// Too many have of late.
+    pub fn sign_in(&self, key: KeyId) -> Result<(), Wait> {
+        let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.sign_in(key, clock::now())
+    }
 }
 
 /// Who has been wrong of late, and who right.
@@ -43,6 +52,8 @@ pub struct Guesses {
     wrong: HashMap<IpAddr, Wrong>,
     /// When a key was last good from a network.
     good: HashMap<(IpAddr, KeyId), Instant>,
+    /// Up to when the sign-ins of a key are spent, at one every [`SIGN_IN_EVERY`].
+    signed_in: HashMap<KeyId, Instant>,
     hasher: RandomState,
 }
 
@@ -142,6 +153,19 @@ impl Guesses {
         self.good.insert(place, now);
     }
 
+    /// See [`Guard::sign_in`].
+    pub fn sign_in(&mut self, key: KeyId, now: Instant) -> Result<(), Wait> {
+        self.signed_in.retain(|_, spent| *spent > now);
+        let spent = self.signed_in.entry(key).or_insert(now);
+        let after = *spent + SIGN_IN_EVERY;
+        let wait = after.saturating_duration_since(now + SIGN_IN_EVERY * SIGN_INS_AT_ONCE);
+        if wait.is_zero() {
+            *spent = after;
+            return Ok(());
+        }
+        Err(Wait(wait))
+    }
+
     fn is_in_standing(&self, address: IpAddr, key: KeyId, now: Instant) -> bool {
         let last = self.good.get(&(network(address), key));
         last.is_some_and(|&last| now.saturating_duration_since(last) < STANDING)
@@ -177,6 +201,11 @@ const NETWORKS: usize = 4096;
 
 /// Keys in standing, each with a network: more than any team has.
 const IN_STANDING: usize = 4096;
+
+/// Sign-ins with a key: each has a commit and a line in the audit. A reasoned guess: so many at once for whoever shares a key and
+/// comes to work, and one in so much time on the average.
+const SIGN_INS_AT_ONCE: u32 = 30;
+const SIGN_IN_EVERY: Duration = Duration::from_secs(20);
 
 /// Wrong keys of a network that are known again.
 const SEEN: usize = 8;
@@ -253,6 +282,26 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(guesses.check(A, now), Ok(()));
+    }
+
+    #[test]
+    fn a_key_signs_in_so_often_at_once_and_then_in_its_time() {
+        let (mut guesses, now) = (Guesses::default(), clock::now());
+        let [busy, other] = [1, 2].map(KeyId::new);
+        for _ in 0..SIGN_INS_AT_ONCE {
+            assert_eq!(guesses.sign_in(busy, now), Ok(()));
+        }
+        assert_eq!(guesses.sign_in(busy, now), Err(Wait(SIGN_IN_EVERY)));
+        assert_eq!(guesses.sign_in(other, now), Ok(()));
+        let later = now + SIGN_IN_EVERY;
+        assert_eq!(guesses.sign_in(busy, later), Ok(()));
+        assert!(
+            guesses.sign_in(busy, later).is_err(),
+            "refused ones are not made up for"
+        );
+        let much_later = now + SIGN_IN_EVERY * (SIGN_INS_AT_ONCE + 1);
+        assert_eq!(guesses.sign_in(other, much_later), Ok(()));
+        assert_eq!(guesses.signed_in.len(), 1, "who has all of it again is forgotten");
     }
 
     #[test]

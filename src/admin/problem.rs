@@ -304,6 +304,18 @@ impl Problem {
         problem
     }
 
+    /// 429: too many have signed in with the same key.
+    pub fn too_many_sign_ins(wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!(
+            "too many have signed in with this key of late; nobody was signed in. Accepted: another attempt in {seconds} s, or \
+             a key of your own"
+        );
+        let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-sign-ins", detail);
+        problem.headers.push((header::RETRY_AFTER, seconds.into()));
+        problem
+    }
+
     /// 422: an `Idempotency-Key` that was used for something else.
     pub fn other_request(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", detail)
@@ -498,6 +510,7 @@ impl Problem {
             "idempotency-answer-lost" => "The request took effect before; its answer is gone",
             "idempotency-key-reused" => "The Idempotency-Key was used for something else",
             "too-many-wrong-keys" => "Too many wrong API keys came from there",
+            "too-many-sign-ins" => "Too many have signed in with this key",
             "too-slow" => "The body did not arrive in time",
             "too-large" => "The body is too large",
             "unsupported-media-type" => "The body is of another kind than is accepted",

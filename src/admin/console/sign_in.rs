@@ -13,6 +13,8 @@ use super::page::{self, Refused};
 use super::visitor::{COOKIE, session_key};
 use crate::admin::AdminState;
 use crate::admin::auth::key_of;
+use crate::admin::guesses::Wait;
+use crate::admin::problem::Problem;
 use crate::admin::seats::Holder;
 use crate::clock;
 use crate::fleet::KeyId;
@@ -63,6 +65,8 @@ pub async fn with_key(
         // Too many wrong ones from the same network.
         Err(problem) => return Err(problem.into()),
     };
+    let paced = state.guard.sign_in(key.id);
+    paced.map_err(|Wait(wait)| Problem::too_many_sign_ins(wait))?;
     signed_in(&state, &headers, key.id, &next).await
 }
 

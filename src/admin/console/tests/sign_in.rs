@@ -174,6 +174,46 @@ async fn a_session_ends_when_its_key_does() {
 }
 
 #[tokio::test]
+async fn who_signs_in_again_and_again_signs_nobody_else_out_and_is_paced() {
+    let api = Api::start().await;
+    let mut admin = Browser::new(&api);
+    admin.sign_in(KEY).await;
+    let name = KeyName::parse("monitor").unwrap();
+    let actor = Actor::system();
+    let made = api.control.create_key(&actor, name, Role::Read, None);
+    let made = made.await.unwrap();
+    let mut first = Browser::new(&api);
+    first.sign_in(&made.text).await;
+    let fields = [("key", made.text.as_str())];
+    let mut signed_in = 1;
+    let refused = loop {
+        let page = Browser::new(&api)
+            .ask("POST", "/sign-in", &fields, &[SAME_ORIGIN])
+            .await;
+        if page.status != 303 {
+            break page;
+        }
+        signed_in += 1;
+        assert!(signed_in < 100, "there is an end to it");
+    };
+    assert_eq!(refused.status, 429);
+    refused.says("too many have signed in with this key");
+    assert_eq!(admin.get(HOME).await.expect(200).address, HOME, "another key's");
+    assert!(
+        first.get(HOME).await.address.starts_with("/sign-in?"),
+        "the oldest of this key's"
+    );
+    let audit = api.get("audit?limit=1000&action=session.close").await.expect(200);
+    let lines = audit["items"].as_array().unwrap();
+    assert_eq!(lines.len(), signed_in - 20, "each that gave way has its line");
+    for line in lines {
+        assert_eq!(line["actor"], "monitor", "{line:#}");
+        assert_eq!(line["subject"], made.key.id.to_string(), "{line:#}");
+        assert_eq!(line["before"]["crowdedOut"], true, "{line:#}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_without_the_token_of_its_session_is_refused_and_changes_nothing() {
     let api = Api::start().await;
     let mut browser = Browser::new(&api);
