@@ -11,11 +11,11 @@ use serde::Deserialize;
 
 use super::AdminState;
 use super::console::session_key;
-use super::guesses::Wait;
+use super::guesses::{Found, Wait};
 use super::problem::Problem;
 use super::seats::Holder;
 use crate::clock;
-use crate::control::AuditScope;
+use crate::control::{AuditScope, is_made};
 use crate::fleet::{Actor, ApiKey, ProjectId, Role};
 
 /// May look at everything of the project.
@@ -165,9 +165,11 @@ pub const MAY_NOT_STAY: &str = "the API key was revoked or has expired, or its s
 pub fn key_of(state: &AdminState, address: Option<IpAddr>, secret: &str) -> Result<Arc<ApiKey>, Problem> {
     let found = state.control.authenticate(secret, clock::unix_ms());
     if let Some(address) = address {
-        let judged = state
-            .guard
-            .judge(address, secret, found.as_ref().map(|key| key.id));
+        let judged = found.as_ref().map(|key| Found {
+            key: key.id,
+            chosen: !is_made(secret),
+        });
+        let judged = state.guard.judge(address, secret, judged);
         judged.map_err(|Wait(wait)| Problem::too_many_guesses(wait))?;
     }
     found.ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))

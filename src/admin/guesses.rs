@@ -3,10 +3,11 @@
 //! 1. A network, which is an IPv4 address or the /64 of an IPv6 one, may be wrong [`FREE`] times. With every further wrong key it
 //!    has to wait, twice as long as before, from a second to [`LONGEST`]; what it sends meanwhile is not looked at and not counted.
 //! 2. The same wrong key again is no guess: a script that was left with a revoked one does not shut its neighbours out.
-//! 3. Behind one address there may be many, all operators of a gateway behind a proxy among them. So a key that was good from
-//!    there within [`STANDING`] goes on being good while that network waits. Any other one waits with it, right or wrong: or else
-//!    the wait would tell which.
-//! 4. No other network ever notices.
+//! 3. Behind one address there may be many, all operators of a gateway behind a proxy among them. So a key that the gateway made
+//!    goes on being good while that network waits: nobody guesses 256 random bits, whatever the answers tell.
+//! 4. A key that somebody has chosen may be guessed. It goes on being good where it was good within [`STANDING`]; elsewhere it
+//!    waits with the wrong ones, right or not: or else the wait would tell which.
+//! 5. No other network ever notices.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
@@ -27,11 +28,12 @@ use crate::telemetry::{self, GatewayEvent, KeyRefusal};
 pub struct Guard(Arc<Mutex<Guesses>>);
 
 impl Guard {
-    /// Whether the answer to a key from `address` may be given: `found` is the key that `secret` is, if it is one.
+    /// Whether the answer to a key from `address` may be given: `found` is the key that `secret` is, if it is one, and
+    /// whether it can be guessed.
     ///
     /// # Errors
     /// Who is there has to wait, and is not told whether it was right.
-    pub fn judge(&self, address: IpAddr, secret: &str, found: Option<KeyId>) -> Result<(), Wait> {
+    pub fn judge(&self, address: IpAddr, secret: &str, found: Option<Found>) -> Result<(), Wait> {
         let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         guesses.judge(address, secret, found, clock::now())
     }
@@ -44,6 +46,15 @@ impl Guard {
         let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         guesses.sign_in(key, clock::now())
     }
+}
+
+/// A key that was asked with.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// Which one.
+    pub key: KeyId,
+    /// Whether somebody has chosen it, and somebody else may guess it.
+    pub chosen: bool,
 }
 
 /// Who has been wrong of late, and who right.
@@ -77,12 +88,13 @@ impl Guesses {
         &mut self,
         address: IpAddr,
         secret: &str,
-        found: Option<KeyId>,
+        found: Option<Found>,
         now: Instant,
     ) -> Result<(), Wait> {
         let waits = self.check(address, now);
         match found {
-            Some(key) if waits.is_ok() || self.is_in_standing(address, key, now) => {
+            Some(Found { chosen: false, .. }) => Ok(()),
+            Some(Found { key, .. }) if waits.is_ok() || self.is_in_standing(address, key, now) => {
                 self.passed(address, key, now);
                 Ok(())
             }
@@ -199,7 +211,7 @@ const STANDING: Duration = Duration::from_secs(24 * 3600);
 /// many networks to guess from would not be slowed by more of them.
 const NETWORKS: usize = 4096;
 
-/// Keys in standing, each with a network: more than any team has.
+/// Chosen keys in standing, each with a network: more than any team has.
 const IN_STANDING: usize = 4096;
 
 /// Sign-ins with a key: each has a commit and a line in the audit. A reasoned guess: so many at once for whoever shares a key and
@@ -235,10 +247,7 @@ mod tests {
                 guesses.judge(A, "x", None, almost),
                 Err(Wait(Duration::from_millis(1)))
             );
-            assert_eq!(
-                guesses.judge(B, &format!("{n}"), Some(KeyId::new(1)), almost),
-                Ok(())
-            );
+            assert_eq!(guesses.judge(B, &format!("{n}"), Some(chosen(1)), almost), Ok(()));
             now += wait;
             assert_eq!(guesses.check(A, now), Ok(()));
         }
@@ -253,7 +262,7 @@ mod tests {
     #[test]
     fn who_was_right_before_goes_on_and_who_is_right_for_the_first_time_waits_too() {
         let (mut guesses, now) = (Guesses::default(), clock::now());
-        let [known, other] = [1, 2].map(KeyId::new);
+        let [known, other] = [1, 2].map(chosen);
         guesses.judge(A, "known", Some(known), now).unwrap();
         shut_out(&mut guesses, A, now);
         assert_eq!(guesses.judge(A, "known", Some(known), now), Ok(()));
@@ -271,6 +280,19 @@ mod tests {
             guesses.judge(A, "known", Some(known), much_later).is_err(),
             "not seen for long"
         );
+    }
+
+    #[test]
+    fn what_nobody_can_guess_never_waits() {
+        let (mut guesses, now) = (Guesses::default(), clock::now());
+        shut_out(&mut guesses, A, now);
+        let made = Found {
+            key: KeyId::new(1),
+            chosen: false,
+        };
+        assert_eq!(guesses.judge(A, "tsk_", Some(made), now), Ok(()));
+        assert!(guesses.judge(A, "tsk_", None, now).is_err(), "wrong ones do");
+        assert!(guesses.good.is_empty(), "it needs no standing");
     }
 
     #[test]
@@ -322,11 +344,18 @@ mod tests {
             let address = IpAddr::V4(n.into());
             let now = now + Duration::from_millis(n.into());
             guesses.judge(address, "x", None, now).unwrap();
-            guesses.judge(address, "y", Some(KeyId::new(1)), now).unwrap();
+            guesses.judge(address, "y", Some(chosen(1)), now).unwrap();
         }
         assert_eq!((guesses.wrong.len(), guesses.good.len()), (NETWORKS, IN_STANDING));
         let newest = IpAddr::V4((3 * NETWORKS as u32 - 1).into());
         assert!(guesses.wrong.contains_key(&newest));
+    }
+
+    fn chosen(number: i64) -> Found {
+        Found {
+            key: KeyId::new(number),
+            chosen: true,
+        }
     }
 
     fn shut_out(guesses: &mut Guesses, address: IpAddr, now: Instant) {

@@ -296,8 +296,8 @@ impl Problem {
     pub fn too_many_guesses(wait: Duration) -> Problem {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!(
-            "too many wrong API keys have come from this address; this one was not looked at, accepted: another attempt in \
-             {seconds} s, or a key that was good from here within a day"
+            "too many wrong API keys have come from this address; accepted: another attempt in {seconds} s, or a right key that the \
+             gateway has made, or one that was good from here within a day"
         );
         let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-wrong-keys", detail);
         problem.headers.push((header::RETRY_AFTER, seconds.into()));

@@ -34,6 +34,15 @@ pub fn hash(text: &str) -> KeyHash {
     Digest::of(text.as_bytes()).0
 }
 
+/// Whether a key's text is as [`CreateKey`] makes it: 256 random bits, unless somebody has chosen a text of this form.
+#[must_use]
+pub fn is_made(text: &str) -> bool {
+    let decoded = text
+        .strip_prefix(PREFIX)
+        .map(|bits| data_encoding::BASE64URL_NOPAD.decode(bits.as_bytes()));
+    matches!(decoded, Some(Ok(bytes)) if bytes.len() == KEY_BYTES)
+}
+
 /// Makes an API key.
 pub struct CreateKey {
     pub actor: Actor,
@@ -58,7 +67,7 @@ impl Decision for CreateKey {
             }
             .into());
         }
-        let mut bytes = [0; 32];
+        let mut bytes = [0; KEY_BYTES];
         rand::rng().fill_bytes(&mut bytes);
         let text = format!("{PREFIX}{}", data_encoding::BASE64URL_NOPAD.encode(&bytes));
         let key = insert(
@@ -199,6 +208,9 @@ async fn revoke(batch: &mut Batch, actor: &Actor, hash: KeyHash) -> Result<(), S
     }
     Ok(())
 }
+
+/// As many as nobody guesses.
+const KEY_BYTES: usize = 32;
 
 /// So that scanners of source code can tell what leaked.
 const PREFIX: &str = "tsk_";

@@ -2,7 +2,7 @@ use tracing::Level;
 
 use super::log::Lines;
 use super::{Given, me, start};
-use crate::control::{ControlError, Options};
+use crate::control::{ControlError, Options, is_made};
 use crate::fleet::{KeyName, Kind, Refusal, Role};
 
 #[tokio::test]
@@ -14,6 +14,11 @@ async fn the_first_key_is_shown_once_and_kept_as_a_hash() {
     let found = started.control.authenticate(&first.text, 0).unwrap();
     assert_eq!(found.id, first.key.id);
     assert!(started.control.authenticate("tsk_", 0).is_none());
+    assert!(is_made(&first.text));
+    let cut = &first.text[..first.text.len() - 1];
+    for chosen in ["tsk_", "tsk_chosen", "a-bootstrap-key-for-tests", cut] {
+        assert!(!is_made(chosen), "{chosen}");
+    }
     started.control.close().await;
     drop(started.control);
 
