@@ -129,6 +129,7 @@ async fn a_wrong_field_is_named_with_its_value_and_what_is_accepted() {
         ),
         ("cohorts", json!({"name": "coh_12"}), "/name", "id of a cohort"),
         ("devices", json!({"name": "a b"}), "/name", "accepted"),
+        ("devices", json!({"name": "dev_4"}), "/name", "id of a device"),
         (
             "devices",
             json!({"name": "a", "tags": ["good", "not good"]}),

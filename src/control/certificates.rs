@@ -181,7 +181,8 @@ impl Control {
             return Ok(false);
         };
         let device = self.shared.store.device_by_name(ca.project, &name).await?;
-        Ok(device.map_or(ca.zero_touch, |device| device.enabled))
+        let may_be_made = ca.zero_touch && name.for_new().is_ok();
+        Ok(device.map_or(may_be_made, |device| device.enabled))
     }
 }
 
@@ -307,6 +308,9 @@ impl Decision for Admit {
             Some(device) if device.enabled => device,
             Some(_) => return Ok(Err(CertificateRefusal::UnknownDevice)),
             None if ca.zero_touch => {
+                let Ok(name) = name.for_new() else {
+                    return Ok(Err(CertificateRefusal::UnknownDevice));
+                };
                 let new = NewDevice {
                     name,
                     cohort: ca.cohort,

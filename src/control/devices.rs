@@ -227,6 +227,7 @@ impl Intake {
         actor: &Actor,
         new: NewDevice,
     ) -> Result<CreatedDevice, Refusal> {
+        let name = new.name.for_new()?;
         check_count("credentials", new.credentials.len(), CREDENTIALS_OF_A_DEVICE)?;
         let tags = checked_tags(new.tags)?;
         self.holders.check(self.project, &new.credentials)?;
@@ -234,7 +235,7 @@ impl Intake {
         let device = Device {
             id: DeviceId::new(batch.view_mut().fleet.take_id()),
             project: self.project,
-            name: new.name,
+            name,
             cohort: new.cohort,
             tags,
             enabled: new.enabled,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::id::{CaId, CohortId};
+use super::id::{CaId, CohortId, DeviceId};
 use super::refusal::Invalid;
 
 macro_rules! names {
@@ -102,9 +102,9 @@ names! {
     /// A version of a package. It needs to be unique, not semantic.
     Version "version" |text| symbol(text, "._+-"),
         "1 to 63 of A-Z a-z 0-9 . _ + -, starting with a letter or digit";
-    /// The name of a device.
+    /// The name of a device. One that is to be made has to be [`DeviceName::for_new`] too.
     DeviceName "device name" |text| symbol(text, "._+-:@"),
-        "1 to 63 of A-Z a-z 0-9 . _ + - : @, starting with a letter or digit";
+        "1 to 63 of A-Z a-z 0-9 . _ + - : @, starting with a letter or digit, for a new device not like dev_12";
     /// A tag of a device.
     Tag "tag" |text| symbol(text, "._+-:=/"),
         "1 to 63 of A-Z a-z 0-9 . _ + - : = /, starting with a letter or digit";
@@ -124,6 +124,23 @@ names! {
         "1 to 100 characters in one line, no space at either end, not like ca_12";
     /// The name of an API key: free text.
     KeyName "key name" line, "1 to 100 characters in one line, no space at either end";
+}
+
+impl DeviceName {
+    /// The name if a device may be called so from here on: one that reads as an id would be taken for another device. Devices of
+    /// former versions may have such names, and keep them.
+    ///
+    /// # Errors
+    /// It reads as an id.
+    pub fn for_new(self) -> Result<Self, Invalid> {
+        match self.parse::<DeviceId>() {
+            Err(_) => Ok(self),
+            Ok(_) => {
+                let wrong = "reads as the id of a device";
+                Err(Invalid::new("device name", &self, wrong, Self::ACCEPTED))
+            }
+        }
+    }
 }
 
 /// The rule for names that appear in paths: what is wrong with `text`, if anything.
@@ -167,7 +184,7 @@ const LINE_CHARS: usize = 100;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{CohortName, DeploymentName, PackageName, Version};
+    use super::{CohortName, DeploymentName, DeviceName, PackageName, Version};
 
     #[test]
     fn package_names_and_versions_hold_nothing_that_a_download_path_could_trip_over() {
@@ -205,6 +222,20 @@ mod tests {
         assert!(CohortName::parse("coh_x").is_ok());
         assert!(DeploymentName::parse(" x").is_err());
         assert!(DeploymentName::parse("two\nlines").is_err());
+    }
+
+    #[test]
+    fn a_new_device_cannot_be_named_like_a_device_id() {
+        for (name, free) in [
+            ("dev_12", false),
+            ("dev_0", false),
+            ("dev_x", true),
+            ("dev_012", true),
+            ("dev-12", true),
+        ] {
+            let name = DeviceName::parse(name).expect("devices of former versions have such names");
+            assert_eq!(name.clone().for_new().is_ok(), free, "{name}");
+        }
     }
 
     #[test]
