@@ -153,14 +153,15 @@ impl Decision for RevokeKey {
             .into());
         };
         let key = Arc::clone(key);
-        let administers = |key: &ApiKey| key.role == Role::Admin && key.is_live(batch.at_ms);
-        if administers(&key)
-            && !keys
-                .values()
-                .any(|other| other.id != key.id && administers(other))
-        {
+        let others = keys.values().filter(|other| other.id != key.id);
+        let others: Vec<_> = others.filter(|other| other.administers(batch.at_ms)).collect();
+        // The day on which nobody can administer comes no sooner than it would have.
+        let ends_ms = |key: &ApiKey| key.expires_ms.unwrap_or(i64::MAX);
+        let stays = others.iter().any(|other| ends_ms(other) >= ends_ms(&key));
+        if key.administers(batch.at_ms) && !stays {
             return Err(Refusal::LastAdminKey {
                 value: key.name.to_string(),
+                others: !others.is_empty(),
             }
             .into());
         }

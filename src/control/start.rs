@@ -80,6 +80,13 @@ pub async fn first_steps(
         };
         first = Some(order.decide(&mut batch).await.map_err(stopped)?);
     }
+    let at_ms = batch.at_ms;
+    if !batch.view().keys.values().any(|key| key.administers(at_ms)) {
+        warn!(
+            "no admin key is left: they were revoked or have expired, and nobody can make or revoke keys. To get one, configure \
+             admin.bootstrap_key (TESSERA__ADMIN__BOOTSTRAP_KEY) with a text that was no key before, and start again"
+        );
+    }
     let committed = batch.commit(&published).await?;
     Ok((committed.view, first))
 }

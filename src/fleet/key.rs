@@ -86,6 +86,12 @@ impl ApiKey {
     pub fn is_live(&self, unix_ms: i64) -> bool {
         self.expires_ms.is_none_or(|expires| unix_ms < expires)
     }
+
+    /// Whether it may still be used at `unix_ms`, and for everything.
+    #[must_use]
+    pub fn administers(&self, unix_ms: i64) -> bool {
+        self.role == Role::Admin && self.is_live(unix_ms)
+    }
 }
 
 /// Who orders a change: what the audit says, and by what leave.

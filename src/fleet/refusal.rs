@@ -276,10 +276,12 @@ pub enum Refusal {
     },
 
     /// Revoking this key would leave nobody able to administer the gateway.
-    #[error("API key {value:?} is the last admin key; create another one first")]
+    #[error("API key {value:?} is the last admin key{}; create another one first", that_lasts(*others))]
     LastAdminKey {
         /// The key's name.
         value: String,
+        /// There are others, which all end sooner.
+        others: bool,
     },
 }
 
@@ -350,6 +352,13 @@ pub enum RefusalClass {
 
 fn holder(by: &Option<String>) -> String {
     by.as_ref().map_or_else(String::new, |by| format!(" ({by})"))
+}
+
+fn that_lasts(others: bool) -> &'static str {
+    match others {
+        true => " that lasts so long: all others end sooner",
+        false => "",
+    }
 }
 
 fn needed_by(by: &[String], more: u64) -> String {
