@@ -105,7 +105,7 @@ impl Decision for BootstrapKey {
     }
 
     async fn decide(self, batch: &mut Batch) -> Result<Bootstrapped, Stop> {
-        let name = KeyName::parse("bootstrap")?;
+        let name = KeyName::bootstrap();
         let hash = hash(&self.text);
         if batch.view().keys.contains_key(&hash) {
             return Ok(Bootstrapped::Holds);

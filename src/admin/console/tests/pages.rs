@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Api, Browser, Page, SAME_ORIGIN};
+use crate::fleet::{Actor, CohortName};
 
 const P: &str = "/projects/default";
 
@@ -16,8 +17,12 @@ async fn furnished(api: &Api) -> (String, String) {
     for version in ["1.0.0", "1.1.0"] {
         api.artifact("main", version, 64).await;
     }
-    let cohort = api.post("cohorts", &json!({"name": BACKWARDS})).await.expect(201);
-    let cohort = cohort["id"].as_str().unwrap().to_owned();
+    // As former versions let a cohort be called.
+    let (actor, project) = (Actor::named("bootstrap"), api.control.view().default_project().id);
+    let cohort = api
+        .control
+        .create_cohort(&actor, project, CohortName::kept(BACKWARDS).unwrap());
+    let cohort = cohort.await.unwrap().id.to_string();
     let device = json!({"name": "lamp-1", "cohort": cohort, "tags": [SCRIPT]});
     let made = api.post("devices", &device).await;
     // A tag may be refused for what it is; the page must bear it where it is not.
