@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Api, Browser, Page, SAME_ORIGIN};
+use super::{Api, Browser, KEY, Page, SAME_ORIGIN};
 use crate::fleet::{Actor, CohortName};
 
 const P: &str = "/projects/default";
@@ -324,4 +324,21 @@ async fn the_audit_tells_who_did_what_and_filters_in_its_address() {
         .await
         .expect(200);
     seen.says("Nothing matches the filter");
+}
+
+#[tokio::test]
+async fn what_is_said_on_the_next_page_is_the_last_of_it() {
+    let api = Api::start().await;
+    let made = api.post("devices", &json!({"name": "lamp-1"})).await.expect(201);
+    let mut browser = Browser::new(&api);
+    browser.sign_in(KEY).await;
+    let csrf = browser.csrf.clone();
+    let push = format!("/projects/default/devices/{}/push", made["id"].as_str().unwrap());
+    for _ in 0..100 {
+        let fields = [("csrf", csrf.as_str())];
+        let answer = browser.ask("POST", &push, &fields, &[SAME_ORIGIN]).await;
+        assert_eq!(answer.status, 303, "{}", answer.html);
+    }
+    let page = browser.get("/projects/default/cohorts").await.expect(200);
+    assert_eq!(page.html.matches("class=\"notice").count(), 8, "{}", page.html);
 }
