@@ -190,6 +190,12 @@ async fn a_wrong_field_is_named_with_its_value_and_what_is_accepted() {
             "/expiresAt",
             "passed",
         ),
+        (
+            "keys",
+            json!({"name": "ci", "role": "read", "expiresAt": "9999-12-31T23:59:59-00:01"}),
+            "/expiresAt",
+            "9999",
+        ),
     ] {
         let answer = api.post(path, &body).await;
         let problem = answer.problem_of(422);
