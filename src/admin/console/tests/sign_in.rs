@@ -87,11 +87,51 @@ async fn the_cookie_is_for_this_site_and_for_no_script_and_goes_without_tls_on_l
             assert!(attributes.contains(&wanted), "{wanted}: {cookie}");
         }
         assert_eq!(attributes.contains(&"Secure"), secure, "{host}: {cookie}");
+        assert_eq!(
+            cookie.starts_with("__Host-tessera_session="),
+            secure,
+            "{host}: {cookie}"
+        );
         assert!(!cookie.contains("Domain"), "{cookie}");
         let age = attributes.iter().find_map(|one| one.strip_prefix("Max-Age="));
         let age: u32 = age.unwrap().parse().unwrap();
         assert!((12 * 3600 - 60..=12 * 3600).contains(&age), "{cookie}");
         assert!(!cookie.contains(KEY), "{cookie}");
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_that_another_site_has_added_signs_nobody_out() {
+    let api = Api::start().await;
+    for (host, name) in [
+        ("127.0.0.1:8080", "tessera_session"),
+        ("gateway.example", "__Host-tessera_session"),
+    ] {
+        let mut browser = Browser::new(&api);
+        browser.host = host;
+        browser.sign_in(KEY).await;
+        let own = browser.cookie.clone().unwrap();
+        assert!(own.starts_with(name), "{own}");
+        for held in [
+            format!("tessera_session=tossed; {own}"),
+            format!("{own}; tessera_session=tossed"),
+            format!("a=b; tessera_session=; tessera_session=tossed; {own}; c=d"),
+        ] {
+            browser.cookie = Some(held.clone());
+            assert_eq!(browser.get(HOME).await.expect(200).address, HOME, "{held}");
+            let read = browser.ask("GET", "/v1/projects/default/cohorts", &[], &[]).await;
+            assert_eq!(read.status, 200, "{held}");
+        }
+        browser.cookie = Some(own);
+        let page = browser.get(HOME).await;
+        let csrf = browser.csrf.clone();
+        let fields = [("csrf", csrf.as_str())];
+        let out = browser.ask("POST", "/sign-out", &fields, &[SAME_ORIGIN]).await;
+        let gone = out.headers.get_all(header::SET_COOKIE).iter();
+        let gone: Vec<_> = gone.map(|set| set.to_str().unwrap().to_owned()).collect();
+        let removed = |set: &String| set.starts_with(&format!("{name}=;")) && set.contains("Max-Age=0");
+        assert!(gone.iter().any(removed), "{gone:?}");
+        assert!(page.has_form("/sign-out"));
     }
 }
 
