@@ -42,6 +42,12 @@ fn curl_openssl_and_the_command_line_are_served_with_tls_and_plain_http_is_told_
         let listed: Value = serde_json::from_slice(&answer.stdout).unwrap();
         assert_eq!(listed["items"][0]["name"], "bootstrap", "{version:?}");
     }
+    let answer = gateway.curl(&["-i"], "/sign-in");
+    let head = String::from_utf8_lossy(&answer.stdout).to_ascii_lowercase();
+    assert!(
+        head.contains("\r\nstrict-transport-security: max-age=2592000\r\n"),
+        "{head}"
+    );
     let url = format!("https://{address}/readyz");
     let stranger = run("curl", &["-sS", "--cacert", text(&other.certificate()), &url]);
     assert_eq!(stranger.status.code(), Some(60), "another CA: {stranger:?}");

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use super::AdminState;
-use super::auth::{Deployer, Reader};
+use super::auth::{Deployer, MAY_NOT_STAY, Onlooker, Reader};
 use super::body::{Page, announced, broken_off, of_kind};
 use super::problem::{FieldError, Problem};
 use super::shapes::{self, Answer, Listed};
+use crate::clock;
 use crate::fleet::{ArtifactOutcome, Digest, PackageName, Version};
 
 /// `PUT`: 201 for a new artifact, 200 where the same bytes are there already, 409 where others are.
@@ -42,6 +43,8 @@ pub async fn upload(
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| broken_off(&error))?;
+        // For whoever may not upload any more nothing more is written.
+        state.control.view().allows(&deployer.actor, clock::unix_ms())?;
         upload.write(&chunk).await?;
     }
     let outcome = state
@@ -92,12 +95,12 @@ pub async fn show(
 /// The bytes.
 pub async fn content(
     State(state): State<AdminState>,
-    reader: Reader,
+    onlooker: Onlooker,
     Path((_, package, version)): Path<(String, String, String)>,
 ) -> Result<Response, Problem> {
     let view = state.control.view();
     let artifact = view
-        .in_project(reader.project)?
+        .in_project(onlooker.project)?
         .require_artifact(&package, &version)?;
     let (size, digest) = (artifact.size.get(), artifact.digest);
     let headers = [
@@ -120,11 +123,16 @@ pub async fn content(
             artifact.package, artifact.version
         ))
     })?;
+    drop(view);
     let pieces = stream::try_unfold(0_u64, move |offset| {
         let blob = blob.clone();
+        let may_stay = onlooker.may_stay(&state);
         async move {
             if offset >= size {
                 return Ok(None);
+            }
+            if !may_stay {
+                return Err(std::io::Error::other(MAY_NOT_STAY));
             }
             let wanted = usize::try_from((size - offset).min(PIECE_BYTES)).unwrap_or(usize::MAX);
             let piece = tokio::task::spawn_blocking(move || {

@@ -11,11 +11,11 @@ use serde::Deserialize;
 
 use super::AdminState;
 use super::console::session_text;
-use super::guesses::Wait;
+use super::guesses::{Found, Wait};
 use super::problem::Problem;
 use super::seats::Holder;
 use crate::clock;
-use crate::control::{AuditScope, SessionMark};
+use crate::control::{AuditScope, SessionMark, is_made};
 use crate::fleet::{Actor, ApiKey, ProjectId, Role};
 
 /// May look at everything of the project.
@@ -108,7 +108,7 @@ impl FromRequestParts<AdminState> for Deployer {
         let (project, pass) = admit(parts, state, Role::Deploy).await?;
         Ok(Deployer {
             project,
-            actor: Actor::named(&pass.key.name),
+            actor: Actor::with(&pass.key, Role::Deploy),
         })
     }
 }
@@ -120,7 +120,7 @@ impl FromRequestParts<AdminState> for Admin {
         let (project, pass) = admit(parts, state, Role::Admin).await?;
         Ok(Admin {
             project,
-            actor: Actor::named(&pass.key.name),
+            actor: Actor::with(&pass.key, Role::Admin),
         })
     }
 }
@@ -132,7 +132,7 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Pas
     // A page of the console reads along with its cookie. It changes nothing with it: its forms go to the console, which
     // wants more than a cookie for that.
     let session = (header.is_none() && parts.method.is_safe())
-        .then(|| session_text(&parts.headers))
+        .then(|| session_text(&parts.headers, state))
         .flatten()
         .map(|text| SessionMark::of(&text));
     if let Some(mark) = session
@@ -178,13 +178,18 @@ fn with_role(pass: Pass, parts: &Parts, role: Role) -> Result<Pass, Problem> {
     Ok(pass)
 }
 
+/// How an answer breaks off whose reader [may not stay](Onlooker::may_stay).
+pub const MAY_NOT_STAY: &str = "the API key was revoked or has expired, or its session has ended";
+
 /// The key that `secret` is, for whoever has it from a peer: wrong ones from its `address` are counted, and slowed.
 pub fn key_of(state: &AdminState, address: Option<IpAddr>, secret: &str) -> Result<Arc<ApiKey>, Problem> {
     let found = state.control.authenticate(secret, clock::unix_ms());
     if let Some(address) = address {
-        let judged = state
-            .guard
-            .judge(address, secret, found.as_ref().map(|key| key.id));
+        let judged = found.as_ref().map(|key| Found {
+            key: key.id,
+            chosen: !is_made(secret),
+        });
+        let judged = state.guard.judge(address, secret, judged);
         judged.map_err(|Wait(wait)| Problem::too_many_guesses(wait))?;
     }
     found.ok_or_else(|| Problem::unauthenticated("the API key is unknown, revoked or expired"))

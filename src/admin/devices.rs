@@ -2,7 +2,7 @@
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::{Deployer, Reader};
@@ -25,6 +25,7 @@ use crate::fleet::{
 #[serde(deny_unknown_fields)]
 #[schema(as = NewDevice)]
 pub struct Create {
+    #[serde(deserialize_with = "for_new")]
     name: DeviceName,
     /// Id or name.
     #[serde(default)]
@@ -37,6 +38,11 @@ pub struct Create {
     #[serde(default)]
     #[schema(value_type = Vec<Credential>, max_items = 8)]
     credentials: Vec<Object<Credential>>,
+}
+
+fn for_new<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceName, D::Error> {
+    let name = DeviceName::deserialize(deserializer)?;
+    name.for_new().map_err(serde::de::Error::custom)
 }
 
 /// `POST /devices/{device}/credentials`, and part of `POST /devices`.

@@ -1,5 +1,7 @@
 //! `/devices:export`: devices as a file that can be imported again. Secrets are never in it.
 
+use std::io;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::header;
@@ -10,7 +12,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::AdminState;
-use super::auth::Reader;
+use super::auth::{MAY_NOT_STAY, Onlooker};
 use super::device_rows::COLUMNS;
 use super::devices::Filter;
 use super::problem::{FieldError, Problem};
@@ -48,7 +50,7 @@ enum Exported {
 /// A page at a time, as fast as it is read.
 pub async fn export(
     State(state): State<AdminState>,
-    reader: Reader,
+    onlooker: Onlooker,
     Query(form): Query<Form>,
     Query(filter): Query<Filter>,
 ) -> Result<Response, Problem> {
@@ -66,7 +68,7 @@ pub async fn export(
     };
     let query = {
         let view = state.control.view();
-        filter.query(view.in_project(reader.project)?)?
+        filter.query(view.in_project(onlooker.project)?)?
     };
     let query = DeviceQuery {
         limit: DEVICES_AT_ONCE,
@@ -83,12 +85,17 @@ pub async fn export(
         );
     }
     let pages = stream::try_unfold((first, Some(query)), move |(mut out, query)| {
-        let state = state.clone();
+        let (state, project) = (state.clone(), onlooker.project);
+        let may_stay = onlooker.may_stay(&state);
         async move {
             let Some(query) = query else {
-                return Ok::<_, ControlError>(None);
+                return Ok(None);
             };
-            let next = page(&state, reader.project, format, query, &mut out).await?;
+            if !may_stay {
+                return Err(io::Error::other(MAY_NOT_STAY));
+            }
+            let next = page(&state, project, format, query, &mut out).await;
+            let next = next.map_err(io::Error::other)?;
             Ok(Some((Bytes::from(out), (Vec::new(), next))))
         }
     });

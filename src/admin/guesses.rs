@@ -3,10 +3,11 @@
 //! 1. A network, which is an IPv4 address or the /64 of an IPv6 one, may be wrong [`FREE`] times. With every further wrong key it
 //!    has to wait, twice as long as before, from a second to [`LONGEST`]; what it sends meanwhile is not looked at and not counted.
 //! 2. The same wrong key again is no guess: a script that was left with a revoked one does not shut its neighbours out.
-//! 3. Behind one address there may be many, all operators of a gateway behind a proxy among them. So a key that was good from
-//!    there within [`STANDING`] goes on being good while that network waits. Any other one waits with it, right or wrong: or else
-//!    the wait would tell which.
-//! 4. No other network ever notices.
+//! 3. Behind one address there may be many, all operators of a gateway behind a proxy among them. So a key that the gateway made
+//!    goes on being good while that network waits: nobody guesses 256 random bits, whatever the answers tell.
+//! 4. A key that somebody has chosen may be guessed. It goes on being good where it was good within [`STANDING`]; elsewhere it
+//!    waits with the wrong ones, right or not: or else the wait would tell which.
+//! 5. No other network ever notices.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
@@ -27,14 +28,33 @@ use crate::telemetry::{self, GatewayEvent, KeyRefusal};
 pub struct Guard(Arc<Mutex<Guesses>>);
 
 impl Guard {
-    /// Whether the answer to a key from `address` may be given: `found` is the key that `secret` is, if it is one.
+    /// Whether the answer to a key from `address` may be given: `found` is the key that `secret` is, if it is one, and
+    /// whether it can be guessed.
     ///
     /// # Errors
     /// Who is there has to wait, and is not told whether it was right.
-    pub fn judge(&self, address: IpAddr, secret: &str, found: Option<KeyId>) -> Result<(), Wait> {
+    pub fn judge(&self, address: IpAddr, secret: &str, found: Option<Found>) -> Result<(), Wait> {
         let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         guesses.judge(address, secret, found, clock::now())
     }
+
+    /// Whether one more may sign in to the console with a key.
+    ///
+    /// # Errors
+    /// Too many have of late.
+    pub fn sign_in(&self, key: KeyId) -> Result<(), Wait> {
+        let mut guesses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        guesses.sign_in(key, clock::now())
+    }
+}
+
+/// A key that was asked with.
+#[derive(Debug, Clone, Copy)]
+pub struct Found {
+    /// Which one.
+    pub key: KeyId,
+    /// Whether somebody has chosen it, and somebody else may guess it.
+    pub chosen: bool,
 }
 
 /// Who has been wrong of late, and who right.
@@ -43,6 +63,8 @@ pub struct Guesses {
     wrong: HashMap<IpAddr, Wrong>,
     /// When a key was last good from a network.
     good: HashMap<(IpAddr, KeyId), Instant>,
+    /// Up to when the sign-ins of a key are spent, at one every [`SIGN_IN_EVERY`].
+    signed_in: HashMap<KeyId, Instant>,
     hasher: RandomState,
 }
 
@@ -66,12 +88,13 @@ impl Guesses {
         &mut self,
         address: IpAddr,
         secret: &str,
-        found: Option<KeyId>,
+        found: Option<Found>,
         now: Instant,
     ) -> Result<(), Wait> {
         let waits = self.check(address, now);
         match found {
-            Some(key) if waits.is_ok() || self.is_in_standing(address, key, now) => {
+            Some(Found { chosen: false, .. }) => Ok(()),
+            Some(Found { key, .. }) if waits.is_ok() || self.is_in_standing(address, key, now) => {
                 self.passed(address, key, now);
                 Ok(())
             }
@@ -142,6 +165,19 @@ impl Guesses {
         self.good.insert(place, now);
     }
 
+    /// See [`Guard::sign_in`].
+    pub fn sign_in(&mut self, key: KeyId, now: Instant) -> Result<(), Wait> {
+        self.signed_in.retain(|_, spent| *spent > now);
+        let spent = self.signed_in.entry(key).or_insert(now);
+        let after = *spent + SIGN_IN_EVERY;
+        let wait = after.saturating_duration_since(now + SIGN_IN_EVERY * SIGN_INS_AT_ONCE);
+        if wait.is_zero() {
+            *spent = after;
+            return Ok(());
+        }
+        Err(Wait(wait))
+    }
+
     fn is_in_standing(&self, address: IpAddr, key: KeyId, now: Instant) -> bool {
         let last = self.good.get(&(network(address), key));
         last.is_some_and(|&last| now.saturating_duration_since(last) < STANDING)
@@ -175,8 +211,13 @@ const STANDING: Duration = Duration::from_secs(24 * 3600);
 /// many networks to guess from would not be slowed by more of them.
 const NETWORKS: usize = 4096;
 
-/// Keys in standing, each with a network: more than any team has.
+/// Chosen keys in standing, each with a network: more than any team has.
 const IN_STANDING: usize = 4096;
+
+/// Sign-ins with a key: each has a commit and a line in the audit. A reasoned guess: so many at once for whoever shares a key and
+/// comes to work, and one in so much time on the average.
+const SIGN_INS_AT_ONCE: u32 = 30;
+const SIGN_IN_EVERY: Duration = Duration::from_secs(20);
 
 /// Wrong keys of a network that are known again.
 const SEEN: usize = 8;
@@ -206,10 +247,7 @@ mod tests {
                 guesses.judge(A, "x", None, almost),
                 Err(Wait(Duration::from_millis(1)))
             );
-            assert_eq!(
-                guesses.judge(B, &format!("{n}"), Some(KeyId::new(1)), almost),
-                Ok(())
-            );
+            assert_eq!(guesses.judge(B, &format!("{n}"), Some(chosen(1)), almost), Ok(()));
             now += wait;
             assert_eq!(guesses.check(A, now), Ok(()));
         }
@@ -224,7 +262,7 @@ mod tests {
     #[test]
     fn who_was_right_before_goes_on_and_who_is_right_for_the_first_time_waits_too() {
         let (mut guesses, now) = (Guesses::default(), clock::now());
-        let [known, other] = [1, 2].map(KeyId::new);
+        let [known, other] = [1, 2].map(chosen);
         guesses.judge(A, "known", Some(known), now).unwrap();
         shut_out(&mut guesses, A, now);
         assert_eq!(guesses.judge(A, "known", Some(known), now), Ok(()));
@@ -245,6 +283,19 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_can_guess_never_waits() {
+        let (mut guesses, now) = (Guesses::default(), clock::now());
+        shut_out(&mut guesses, A, now);
+        let made = Found {
+            key: KeyId::new(1),
+            chosen: false,
+        };
+        assert_eq!(guesses.judge(A, "tsk_", Some(made), now), Ok(()));
+        assert!(guesses.judge(A, "tsk_", None, now).is_err(), "wrong ones do");
+        assert!(guesses.good.is_empty(), "it needs no standing");
+    }
+
+    #[test]
     fn the_same_wrong_key_again_is_no_guess() {
         let (mut guesses, now) = (Guesses::default(), clock::now());
         for n in 0..10_000 {
@@ -253,6 +304,26 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(guesses.check(A, now), Ok(()));
+    }
+
+    #[test]
+    fn a_key_signs_in_so_often_at_once_and_then_in_its_time() {
+        let (mut guesses, now) = (Guesses::default(), clock::now());
+        let [busy, other] = [1, 2].map(KeyId::new);
+        for _ in 0..SIGN_INS_AT_ONCE {
+            assert_eq!(guesses.sign_in(busy, now), Ok(()));
+        }
+        assert_eq!(guesses.sign_in(busy, now), Err(Wait(SIGN_IN_EVERY)));
+        assert_eq!(guesses.sign_in(other, now), Ok(()));
+        let later = now + SIGN_IN_EVERY;
+        assert_eq!(guesses.sign_in(busy, later), Ok(()));
+        assert!(
+            guesses.sign_in(busy, later).is_err(),
+            "refused ones are not made up for"
+        );
+        let much_later = now + SIGN_IN_EVERY * (SIGN_INS_AT_ONCE + 1);
+        assert_eq!(guesses.sign_in(other, much_later), Ok(()));
+        assert_eq!(guesses.signed_in.len(), 1, "who has all of it again is forgotten");
     }
 
     #[test]
@@ -273,11 +344,18 @@ mod tests {
             let address = IpAddr::V4(n.into());
             let now = now + Duration::from_millis(n.into());
             guesses.judge(address, "x", None, now).unwrap();
-            guesses.judge(address, "y", Some(KeyId::new(1)), now).unwrap();
+            guesses.judge(address, "y", Some(chosen(1)), now).unwrap();
         }
         assert_eq!((guesses.wrong.len(), guesses.good.len()), (NETWORKS, IN_STANDING));
         let newest = IpAddr::V4((3 * NETWORKS as u32 - 1).into());
         assert!(guesses.wrong.contains_key(&newest));
+    }
+
+    fn chosen(number: i64) -> Found {
+        Found {
+            key: KeyId::new(number),
+            chosen: true,
+        }
     }
 
     fn shut_out(guesses: &mut Guesses, address: IpAddr, now: Instant) {

@@ -3,8 +3,6 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
 use super::AdminState;
@@ -71,12 +69,14 @@ fn expiry(text: &str) -> Result<i64, Problem> {
             field: "/expiresAt".into(),
             detail: detail.into(),
             value: Some(text.chars().take(80).collect()),
-            accepted: Some("a time to come in RFC 3339, such as 2030-01-31T12:00:00Z".into()),
+            accepted: Some(
+                "a time to come in RFC 3339, such as 2030-01-31T12:00:00Z, not after the year 9999 in UTC"
+                    .into(),
+            ),
         }])
     };
-    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong("the expiry is not a time"))?;
     let unix_ms =
-        i64::try_from(time.unix_timestamp_nanos() / 1_000_000).map_err(|_| wrong("the expiry is too far"))?;
+        shapes::unix_ms(text).ok_or_else(|| wrong("the expiry is not a time, or none within reach"))?;
     if unix_ms <= clock::unix_ms() {
         return Err(wrong("the expiry has passed"));
     }

@@ -296,10 +296,22 @@ impl Problem {
     pub fn too_many_guesses(wait: Duration) -> Problem {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!(
-            "too many wrong API keys have come from this address; this one was not looked at, accepted: another attempt in \
-             {seconds} s, or a key that was good from here within a day"
+            "too many wrong API keys have come from this address; accepted: another attempt in {seconds} s, or a right key that the \
+             gateway has made, or one that was good from here within a day"
         );
         let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-wrong-keys", detail);
+        problem.headers.push((header::RETRY_AFTER, seconds.into()));
+        problem
+    }
+
+    /// 429: too many have signed in with the same key.
+    pub fn too_many_sign_ins(wait: Duration) -> Problem {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!(
+            "too many have signed in with this key of late; nobody was signed in. Accepted: another attempt in {seconds} s, or \
+             a key of your own"
+        );
+        let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-sign-ins", detail);
         problem.headers.push((header::RETRY_AFTER, seconds.into()));
         problem
     }
@@ -413,6 +425,7 @@ impl Problem {
             RefusalClass::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             RefusalClass::Unknown => StatusCode::NOT_FOUND,
             RefusalClass::Conflict => StatusCode::CONFLICT,
+            RefusalClass::Unauthenticated => return Problem::unauthenticated(refusal.to_string()),
         };
         let mut problem = Problem::new(status, refusal.name(), refusal.to_string());
         match refusal {
@@ -450,6 +463,7 @@ impl Problem {
             | Refusal::PackageTwice { .. }
             | Refusal::TooMany { .. }
             | Refusal::SequenceExhausted
+            | Refusal::KeyEnded { .. }
             | Refusal::LastAdminKey { .. } => {}
         }
         problem
@@ -494,6 +508,7 @@ impl Problem {
             "idempotency-answer-lost" => "The request took effect before; its answer is gone",
             "idempotency-key-reused" => "The Idempotency-Key was used for something else",
             "too-many-wrong-keys" => "Too many wrong API keys came from there",
+            "too-many-sign-ins" => "Too many have signed in with this key",
             "too-slow" => "The body did not arrive in time",
             "too-large" => "The body is too large",
             "unsupported-media-type" => "The body is of another kind than is accepted",

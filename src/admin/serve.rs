@@ -26,6 +26,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, Response, Version, header};
+use axum::middleware;
 use axum::response::IntoResponse;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -56,6 +57,10 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
+    let router = match &tls {
+        Some(_) => router.layer(middleware::map_response(over_tls_only)),
+        None => router,
+    };
     let seats = Seats::new(max_connections);
     // Dropping the sender tells every connection to end; when all receivers are gone, all have.
     let (ending, end) = watch::channel(());
@@ -90,6 +95,15 @@ pub async fn serve(
     let _ = ending.send(());
     ending.closed().await;
     Ok(())
+}
+
+/// Has browsers come over TLS only from here on (RFC 6797). Those that do not believe the certificate take no notice.
+async fn over_tls_only(mut response: Response<Body>) -> Response<Body> {
+    let age = HeaderValue::from_static(TLS_ONLY);
+    response
+        .headers_mut()
+        .insert(header::STRICT_TRANSPORT_SECURITY, age);
+    response
 }
 
 /// Says that there is no room, as far as that can be said without waiting.
@@ -330,6 +344,9 @@ impl HttpBody for Answer {
         self.body.size_hint()
     }
 }
+
+/// For a month from the last answer on: who turns TLS off again waits no longer than that for the browsers.
+const TLS_ONLY: &str = "max-age=2592000";
 
 /// How long a request's head may take, and how long a connection may wait between two requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

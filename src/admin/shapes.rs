@@ -47,11 +47,17 @@ pub fn time(unix_ms: i64) -> String {
         .unwrap_or_else(|| unix_ms.to_string())
 }
 
-/// A time in RFC 3339 as milliseconds of Unix time.
+/// A time in RFC 3339 as milliseconds of Unix time, if it can be answered so again: in UTC, where it is given in another zone, it may
+/// be before the year 0 or after 9999.
 pub fn unix_ms(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+    let unix_ms = i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?;
+    (FIRST_MS..=LAST_MS).contains(&unix_ms).then_some(unix_ms)
 }
+
+/// 0000-01-01T00:00:00Z and 9999-12-31T23:59:59.999Z: what RFC 3339 has four digits for.
+const FIRST_MS: i64 = -62_167_219_200_000;
+const LAST_MS: i64 = 253_402_300_799_999;
 
 /// A page of a list: `{"items": […], "nextPageToken"?: …}`. The `Link: rel="next"` header (RFC 8288) is added by
 /// [`super::body::link_next`], which knows the address.
@@ -616,5 +622,25 @@ mod tests {
         ] {
             assert_eq!(time(unix_ms), text);
         }
+    }
+
+    #[test]
+    fn what_is_taken_for_a_time_can_be_answered_as_one() {
+        for text in [
+            "0000-01-01T00:00:00.000Z",
+            "9999-12-31T23:59:59.999Z",
+            "1969-12-31T23:59:59.999Z",
+        ] {
+            assert_eq!(time(unix_ms(text).unwrap()), text);
+        }
+        for text in [
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "9999-12-31",
+            "253402387139999",
+        ] {
+            assert_eq!(unix_ms(text), None, "{text}");
+        }
+        assert_eq!(time(FIRST_MS), "0000-01-01T00:00:00.000Z");
     }
 }

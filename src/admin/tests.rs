@@ -5,6 +5,7 @@ mod audit;
 mod description;
 mod device_cas;
 mod devices;
+mod ended;
 mod events;
 mod failures;
 mod figures;
@@ -123,6 +124,7 @@ async fn a_wrong_field_is_named_with_its_value_and_what_is_accepted() {
         ),
         ("cohorts", json!({"name": "coh_12"}), "/name", "id of a cohort"),
         ("devices", json!({"name": "a b"}), "/name", "accepted"),
+        ("devices", json!({"name": "dev_4"}), "/name", "id of a device"),
         (
             "devices",
             json!({"name": "a", "tags": ["good", "not good"]}),
@@ -182,6 +184,12 @@ async fn a_wrong_field_is_named_with_its_value_and_what_is_accepted() {
             json!({"name": "ci", "role": "read", "expiresAt": "2001-01-01T00:00:00Z"}),
             "/expiresAt",
             "passed",
+        ),
+        (
+            "keys",
+            json!({"name": "ci", "role": "read", "expiresAt": "9999-12-31T23:59:59-00:01"}),
+            "/expiresAt",
+            "9999",
         ),
     ] {
         let answer = api.post(path, &body).await;

@@ -157,7 +157,17 @@ impl Client {
         }
     }
 
-    /// The cohort of this name or id. A name goes before an id: nothing keeps a cohort from being called as another's id.
+    /// The device of this id or name. The gateway takes it for an id first, as everywhere.
+    pub fn device(&self, named: &str) -> Result<Value, Failure> {
+        match self.get(&format!("devices/{}", segment(named))) {
+            Err(Failure::Refused(problem)) if problem.status == 404 => Err(Failure::NotFound(format!(
+                "there is no device {named:?}; tessera device list shows them"
+            ))),
+            answer => answer,
+        }
+    }
+
+    /// The cohort of this name or id. No cohort is called as another's id.
     pub fn cohort(&self, named: &str) -> Result<Value, Failure> {
         let not_found = match self.named("cohort", "cohorts", named) {
             Err(Failure::NotFound(_)) => Failure::NotFound(format!(

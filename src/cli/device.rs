@@ -258,7 +258,7 @@ fn delete(names: &[String], yes: bool, server: &ServerArgs) -> Result<(), Failur
     let client = Client::new(server)?;
     let mut ids = Vec::new();
     for name in names {
-        ids.push(field(&client.named("device", "devices", name)?, "/id"));
+        ids.push(field(&client.device(name)?, "/id"));
     }
     if !yes {
         let what = match names {

@@ -26,7 +26,7 @@ pub struct TimelineArgs {
 /// Runs it.
 pub fn run(args: &TimelineArgs) -> Result<(), Failure> {
     let client = Client::new(&args.server)?;
-    let found = client.named("device", "devices", &args.name)?;
+    let found = client.device(&args.name)?;
     let mut path = format!("devices/{}/events?limit={}", field(&found, "/id"), args.limit);
     if !args.types.is_empty() {
         path += &format!("&type={}", segment(&args.types.join(",")));

@@ -30,6 +30,9 @@ pub trait Decision: Send + 'static {
     /// What the command is answered.
     type Answer: Send + 'static;
 
+    /// Who orders it: by leave of a key that is looked at again before the decision. `None` where nobody does.
+    fn actor(&self) -> Option<&Actor>;
+
     /// Decides and writes.
     fn decide(self, batch: &mut Batch) -> impl Future<Output = Result<Self::Answer, Stop>> + Send;
 }
@@ -122,6 +125,11 @@ impl Batch {
     /// The state, to be changed. The published one is not touched.
     pub fn view_mut(&mut self) -> &mut View {
         Arc::make_mut(&mut self.view)
+    }
+
+    /// Whether the key is good by whose leave somebody orders.
+    fn allows(&self, actor: &Actor) -> Result<(), Refusal> {
+        self.view.allows(actor, self.at_ms)
     }
 
     /// The highest sequence number that some devices were ever sent: what is on disk, and what the shards have sent since.
@@ -362,7 +370,13 @@ impl<D: Decision> Job for Command<D> {
     ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>> {
         Box::pin(async move {
             if let Some(decision) = self.decision.take() {
-                let decided = match (decision.decide(batch).await, self.once) {
+                // What was ordered before in the batch counts, the end of this very key among it.
+                let allowed = decision.actor().map_or(Ok(()), |actor| batch.allows(actor));
+                let decided = match allowed {
+                    Ok(()) => decision.decide(batch).await,
+                    Err(ended) => Err(ended.into()),
+                };
+                let decided = match (decided, self.once) {
                     (Ok(answer), Some(key)) => once::note(key, batch).await.map(|()| answer),
                     (decided, _) => decided,
                 };

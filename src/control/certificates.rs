@@ -181,7 +181,8 @@ impl Control {
             return Ok(false);
         };
         let device = self.shared.store.device_by_name(ca.project, &name).await?;
-        Ok(device.map_or(ca.zero_touch, |device| device.enabled))
+        let may_be_made = ca.zero_touch && name.for_new().is_ok();
+        Ok(device.map_or(may_be_made, |device| device.enabled))
     }
 }
 
@@ -194,6 +195,10 @@ pub struct AddDeviceCa {
 
 impl Decision for AddDeviceCa {
     type Answer = CaOutcome;
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<CaOutcome, Stop> {
         let at_ms = batch.at_ms;
@@ -226,6 +231,10 @@ pub struct RemoveDeviceCa {
 impl Decision for RemoveDeviceCa {
     type Answer = RemovedCa;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<RemovedCa, Stop> {
         let ca = batch.view_mut().fleet.remove_device_ca(self.project, self.id)?;
         let vouched = batch.tx.delete_device_ca(ca.id).await?;
@@ -256,6 +265,10 @@ struct Admit {
 
 impl Decision for Admit {
     type Answer = Result<(Device, CredentialId), CertificateRefusal>;
+
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
 
     /// What the caller has read may be past by now, so all of it is asked again.
     async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
@@ -295,6 +308,9 @@ impl Decision for Admit {
             Some(device) if device.enabled => device,
             Some(_) => return Ok(Err(CertificateRefusal::UnknownDevice)),
             None if ca.zero_touch => {
+                let Ok(name) = name.for_new() else {
+                    return Ok(Err(CertificateRefusal::UnknownDevice));
+                };
                 let new = NewDevice {
                     name,
                     cohort: ca.cohort,

@@ -17,6 +17,10 @@ pub struct CreateCohort {
 impl Decision for CreateCohort {
     type Answer = Arc<Cohort>;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Cohort>, Stop> {
         let at_ms = batch.at_ms;
         let cohort = batch
@@ -45,6 +49,10 @@ pub struct DeleteCohort {
 
 impl Decision for DeleteCohort {
     type Answer = Arc<Cohort>;
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Cohort>, Stop> {
         let cohort = batch.view_mut().fleet.delete_cohort(self.project, self.id)?;

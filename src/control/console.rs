@@ -84,6 +84,10 @@ struct OpenSession {
 impl Decision for OpenSession {
     type Answer = OpenedSession;
 
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<OpenedSession, Stop> {
         let at_ms = batch.at_ms;
         let Some(key) = batch.view().key(self.key).cloned() else {
@@ -94,8 +98,14 @@ impl Decision for OpenSession {
             }
             .into());
         };
-        for hash in superfluous(&batch.view().console_sessions, at_ms) {
+        let gone = Superfluous::of(&batch.view().console_sessions, key.id, at_ms);
+        for hash in gone.ended {
             close(batch, &hash).await?;
+        }
+        for row in gone.crowded_out {
+            close(batch, &row.hash).await?;
+            let closed = BeforeAfter::deleted(json!({ "expiresMs": row.expires_ms, "crowdedOut": true }));
+            batch.audit(&Actor::named(&key.name), None, "session.close", key.id, closed);
         }
         let mut bytes = [0; 32];
         rand::rng().fill_bytes(&mut bytes);
@@ -125,6 +135,10 @@ struct CloseSession {
 impl Decision for CloseSession {
     type Answer = ();
 
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
         let Some(row) = batch.view().console_sessions.get(&self.hash).copied() else {
             return Ok(());
@@ -144,54 +158,83 @@ async fn close(batch: &mut Batch, hash: &KeyHash) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Those that have ended, and the oldest of the rest where there is no room for one more.
-fn superfluous(sessions: &ConsoleSessions, at_ms: i64) -> Vec<KeyHash> {
-    let (live, ended): (Vec<&ConsoleSessionRow>, Vec<&ConsoleSessionRow>) =
-        sessions.values().partition(|row| at_ms < row.expires_ms);
-    let mut gone: Vec<_> = ended.iter().map(|row| row.hash).collect();
-    let oldest = live.iter().min_by_key(|row| row.opened_ms);
-    if live.len() >= SESSIONS_MAX {
-        gone.extend(oldest.map(|row| row.hash));
+/// Sessions that give way to one more of a key.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Superfluous {
+    /// Those that have ended, of all keys.
+    ended: Vec<KeyHash>,
+    /// The oldest of this key, where there is no room for one more. Those of other keys stay: who may sign in with one key signs
+    /// nobody else out.
+    crowded_out: Vec<ConsoleSessionRow>,
+}
+
+impl Superfluous {
+    fn of(sessions: &ConsoleSessions, key: KeyId, at_ms: i64) -> Self {
+        let (live, ended): (Vec<&ConsoleSessionRow>, Vec<&ConsoleSessionRow>) =
+            sessions.values().partition(|row| at_ms < row.expires_ms);
+        let mut of_key: Vec<_> = live.into_iter().filter(|row| row.key == key).copied().collect();
+        of_key.sort_unstable_by_key(|row| (row.opened_ms, row.hash));
+        of_key.truncate((of_key.len() + 1).saturating_sub(SESSIONS_OF_A_KEY));
+        Self {
+            ended: ended.iter().map(|row| row.hash).collect(),
+            crowded_out: of_key,
+        }
     }
-    gone
 }
 
 /// A working day: long enough not to ask twice in one, short enough for a laptop that was left behind.
 const SESSION_MS: i64 = 12 * 60 * 60 * 1000;
-/// Sessions at a time, over all keys: a reasoned guess, an operations department with some browsers each. Past it the oldest ends.
-const SESSIONS_MAX: usize = 1000;
+/// Sessions of a key at a time: a reasoned guess, a shift that shares a key, with some browsers each. Past it the oldest ends.
+const SESSIONS_OF_A_KEY: usize = 20;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{ConsoleSessions, SESSIONS_MAX, superfluous};
+    use super::{ConsoleSessions, SESSIONS_OF_A_KEY, Superfluous};
     use crate::fleet::KeyId;
     use crate::store::ConsoleSessionRow;
 
-    fn row(number: u32, expires_ms: i64) -> ConsoleSessionRow {
+    const MINE: KeyId = KeyId::new(1);
+    const OTHER: KeyId = KeyId::new(2);
+
+    fn row(number: u32, key: KeyId, expires_ms: i64) -> ConsoleSessionRow {
         let mut hash = [0; 32];
         hash[..4].copy_from_slice(&number.to_be_bytes());
         ConsoleSessionRow {
             hash,
-            key: KeyId::new(1),
+            key,
             opened_ms: i64::from(number),
             expires_ms,
         }
     }
 
+    fn all(rows: &[ConsoleSessionRow]) -> ConsoleSessions {
+        rows.iter().map(|row| (row.hash, *row)).collect()
+    }
+
     #[test]
-    fn what_has_ended_goes_and_the_oldest_when_there_is_no_room() {
-        let all = |rows: &[ConsoleSessionRow]| -> ConsoleSessions {
-            rows.iter().map(|row| (row.hash, *row)).collect()
-        };
-        let few = all(&[row(1, 100), row(2, 99), row(3, 101)]);
-        let mut gone = superfluous(&few, 100);
-        gone.sort_unstable();
-        assert_eq!(gone, [row(1, 0).hash, row(2, 0).hash]);
-        let full: Vec<_> = (0..u32::try_from(SESSIONS_MAX).unwrap())
-            .map(|n| row(n + 7, 200))
-            .collect();
-        assert_eq!(superfluous(&all(&full), 100), [row(7, 0).hash]);
-        assert!(superfluous(&all(&full[1..]), 100).is_empty());
+    fn what_has_ended_goes_whosever_it_is() {
+        let few = all(&[row(1, MINE, 100), row(2, OTHER, 99), row(3, MINE, 101)]);
+        let mut gone = Superfluous::of(&few, MINE, 100);
+        gone.ended.sort_unstable();
+        assert_eq!(gone.ended, [row(1, MINE, 0).hash, row(2, OTHER, 0).hash]);
+        assert_eq!(gone.crowded_out, []);
+    }
+
+    #[test]
+    fn the_oldest_of_the_key_gives_way_and_nobody_elses() {
+        let full = u32::try_from(SESSIONS_OF_A_KEY).unwrap();
+        let older = row(0, OTHER, 200);
+        let mut rows = vec![older];
+        rows.extend((1..=full).map(|number| row(number, MINE, 200)));
+        let gone = Superfluous::of(&all(&rows), MINE, 100);
+        assert_eq!(gone.crowded_out, [row(1, MINE, 200)]);
+        assert_eq!(Superfluous::of(&all(&rows), OTHER, 100), Superfluous::default());
+        // As many as a former version kept.
+        rows.extend((full + 1..=full + 3).map(|number| row(number, MINE, 200)));
+        let gone = Superfluous::of(&all(&rows), MINE, 100).crowded_out;
+        assert_eq!(gone, [1, 2, 3, 4].map(|number| row(number, MINE, 200)));
+        rows.truncate(SESSIONS_OF_A_KEY);
+        assert_eq!(Superfluous::of(&all(&rows), MINE, 100), Superfluous::default());
     }
 }

@@ -50,6 +50,10 @@ pub struct CreateDeployment {
 impl Decision for CreateDeployment {
     type Answer = Arc<Deployment>;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Deployment>, Stop> {
         let fleet = batch.view().fleet();
         let (deployment, difference) =

@@ -157,6 +157,10 @@ pub struct CreateDevices {
 impl Decision for CreateDevices {
     type Answer = Vec<Result<CreatedDevice, Refusal>>;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(mut self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
         let project = batch.view().fleet().in_project(self.project)?.name.clone();
         // An identity that was left out is known before anything is asked, so that one question answers for all.
@@ -223,6 +227,7 @@ impl Intake {
         actor: &Actor,
         new: NewDevice,
     ) -> Result<CreatedDevice, Refusal> {
+        let name = new.name.for_new()?;
         check_count("credentials", new.credentials.len(), CREDENTIALS_OF_A_DEVICE)?;
         let tags = checked_tags(new.tags)?;
         self.holders.check(self.project, &new.credentials)?;
@@ -230,7 +235,7 @@ impl Intake {
         let device = Device {
             id: DeviceId::new(batch.view_mut().fleet.take_id()),
             project: self.project,
-            name: new.name,
+            name,
             cohort: new.cohort,
             tags,
             enabled: new.enabled,
@@ -296,6 +301,10 @@ pub struct UpdateDevices {
 
 impl Decision for UpdateDevices {
     type Answer = Vec<Result<DeviceUpdate, Refusal>>;
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
         batch.view().fleet().in_project(self.project)?;
@@ -411,6 +420,10 @@ pub struct DeleteDevice {
 impl Decision for DeleteDevice {
     type Answer = Device;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Device, Stop> {
         let device = require_device(batch, self.project, self.id).await?;
         batch
@@ -457,6 +470,10 @@ pub struct AddCredential {
 impl Decision for AddCredential {
     type Answer = CreatedCredential;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<CreatedCredential, Stop> {
         let device = require_device(batch, self.project, self.device).await?;
         let project = batch.view().fleet().in_project(self.project)?.name.clone();
@@ -487,6 +504,10 @@ pub struct RemoveCredential {
 
 impl Decision for RemoveCredential {
     type Answer = ();
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
         let device = require_device(batch, self.project, self.device).await?;
@@ -563,6 +584,10 @@ pub struct PushDevice {
 
 impl Decision for PushDevice {
     type Answer = ();
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
         let device = require_device(batch, self.project, self.id).await?;

@@ -614,7 +614,7 @@ fn names_nobody(subject: &CertificateSubject, project: &Project) -> String {
             format!("its subject has O={other:?}, where the id of the project is {name}")
         }
         (Some(_), None) => "its subject has no CN, which has to be the name of the device".to_owned(),
-        (Some(_), Some(device)) => match DeviceName::parse(device) {
+        (Some(_), Some(device)) => match DeviceName::parse(device).and_then(DeviceName::for_new) {
             Err(invalid) => format!("its CN cannot be the name of a device: {invalid}"),
             Ok(device) => {
                 return format!(

@@ -725,6 +725,10 @@ struct Check;
 impl Decision for Check {
     type Answer = ();
 
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
         let at_ms = batch.at_ms;
         Ok(batch.tx.set_checked(at_ms).await?)

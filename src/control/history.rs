@@ -15,7 +15,7 @@ use super::handle::Control;
 use super::reads::Progress;
 use super::series::{DeploymentSeries, FleetSeries, spread};
 use crate::clock;
-use crate::fleet::{Deployment, DeploymentId, Kind, ProjectId, Refusal};
+use crate::fleet::{Actor, Deployment, DeploymentId, Kind, ProjectId, Refusal};
 use crate::store::{FleetRow, ProgressCounts, ProgressRow, SeriesChange, SeriesEnd};
 
 /// How far back to look.
@@ -304,6 +304,10 @@ struct WriteHistory {
 
 impl Decision for WriteHistory {
     type Answer = Vec<(DeploymentId, usize)>;
+
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
         for (project, span, rows) in &self.change.fleets {

@@ -71,6 +71,10 @@ pub struct ImportDevices {
 impl Decision for ImportDevices {
     type Answer = Vec<Result<RowOutcome, Refusal>>;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(mut self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
         let project = batch.view().fleet().in_project(self.project)?.name.clone();
         let defaulted: Vec<Result<NewCredential, Refusal>> = self

@@ -34,6 +34,15 @@ pub fn hash(text: &str) -> KeyHash {
     Digest::of(text.as_bytes()).0
 }
 
+/// Whether a key's text is as [`CreateKey`] makes it: 256 random bits, unless somebody has chosen a text of this form.
+#[must_use]
+pub fn is_made(text: &str) -> bool {
+    let decoded = text
+        .strip_prefix(PREFIX)
+        .map(|bits| data_encoding::BASE64URL_NOPAD.decode(bits.as_bytes()));
+    matches!(decoded, Some(Ok(bytes)) if bytes.len() == KEY_BYTES)
+}
+
 /// Makes an API key.
 pub struct CreateKey {
     pub actor: Actor,
@@ -45,6 +54,10 @@ pub struct CreateKey {
 impl Decision for CreateKey {
     type Answer = CreatedKey;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<CreatedKey, Stop> {
         if batch.view().keys.values().any(|key| key.name == self.name) {
             return Err(Refusal::Taken {
@@ -54,7 +67,7 @@ impl Decision for CreateKey {
             }
             .into());
         }
-        let mut bytes = [0; 32];
+        let mut bytes = [0; KEY_BYTES];
         rand::rng().fill_bytes(&mut bytes);
         let text = format!("{PREFIX}{}", data_encoding::BASE64URL_NOPAD.encode(&bytes));
         let key = insert(
@@ -75,12 +88,31 @@ pub struct BootstrapKey {
     pub text: String,
 }
 
-impl Decision for BootstrapKey {
-    type Answer = ();
+/// What became of the bootstrap key of the configuration.
+#[derive(Debug)]
+pub enum Bootstrapped {
+    /// It is a key.
+    Holds,
+    /// It was one, and was revoked, which is for good. Nothing was changed.
+    Revoked(Box<KeyRow>),
+}
 
-    async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
-        let name = KeyName::parse("bootstrap")?;
+impl Decision for BootstrapKey {
+    type Answer = Bootstrapped;
+
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
+
+    async fn decide(self, batch: &mut Batch) -> Result<Bootstrapped, Stop> {
+        let name = KeyName::bootstrap();
         let hash = hash(&self.text);
+        if batch.view().keys.contains_key(&hash) {
+            return Ok(Bootstrapped::Holds);
+        }
+        if let Some(row) = batch.tx.key_by_hash(&hash).await? {
+            return Ok(Bootstrapped::Revoked(Box::new(row)));
+        }
         let former: Vec<_> = batch
             .view()
             .keys
@@ -88,14 +120,11 @@ impl Decision for BootstrapKey {
             .filter(|(_, key)| key.name == name)
             .map(|(&h, _)| h)
             .collect();
-        if batch.view().keys.contains_key(&hash) {
-            return Ok(());
-        }
         for former in former {
             revoke(batch, &Actor::system(), former).await?;
         }
         insert(batch, &Actor::system(), name, Role::Admin, None, hash).await?;
-        Ok(())
+        Ok(Bootstrapped::Holds)
     }
 }
 
@@ -107,6 +136,10 @@ pub struct RevokeKey {
 
 impl Decision for RevokeKey {
     type Answer = Arc<ApiKey>;
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<Arc<ApiKey>, Stop> {
         let keys = &batch.view().keys;
@@ -120,14 +153,15 @@ impl Decision for RevokeKey {
             .into());
         };
         let key = Arc::clone(key);
-        let administers = |key: &ApiKey| key.role == Role::Admin && key.is_live(batch.at_ms);
-        if administers(&key)
-            && !keys
-                .values()
-                .any(|other| other.id != key.id && administers(other))
-        {
+        let others = keys.values().filter(|other| other.id != key.id);
+        let others: Vec<_> = others.filter(|other| other.administers(batch.at_ms)).collect();
+        // The day on which nobody can administer comes no sooner than it would have.
+        let ends_ms = |key: &ApiKey| key.expires_ms.unwrap_or(i64::MAX);
+        let stays = others.iter().any(|other| ends_ms(other) >= ends_ms(&key));
+        if key.administers(batch.at_ms) && !stays {
             return Err(Refusal::LastAdminKey {
                 value: key.name.to_string(),
+                others: !others.is_empty(),
             }
             .into());
         }
@@ -175,6 +209,9 @@ async fn revoke(batch: &mut Batch, actor: &Actor, hash: KeyHash) -> Result<(), S
     }
     Ok(())
 }
+
+/// As many as nobody guesses.
+const KEY_BYTES: usize = 32;
 
 /// So that scanners of source code can tell what leaked.
 const PREFIX: &str = "tsk_";

@@ -58,7 +58,7 @@ pub use figures::{CohortFigures, FailureShare, FleetFigures, VersionShare};
 pub use handle::{Control, Options, Started};
 pub use history::{DeploymentHistory, FleetHistory, FleetPoint, ProgressPoint, Span};
 pub use import::{DeviceRow, ImportRules, RowOutcome};
-pub use keys::CreatedKey;
+pub use keys::{CreatedKey, is_made};
 pub use lists::{DevicePage, DeviceQuery};
 pub use moves::{BACK_SHOWN, MovePreview};
 pub use once::{Before, Claim};

@@ -16,7 +16,7 @@ use super::batch::{Batch, Decision, Stop};
 use super::error::ControlError;
 use super::handle::Control;
 use crate::clock;
-use crate::fleet::Digest;
+use crate::fleet::{Actor, Digest};
 use crate::store::{KeptAnswer, OnceKey};
 
 tokio::task_local! {
@@ -126,6 +126,10 @@ struct KeepAnswer {
 
 impl Decision for KeepAnswer {
     type Answer = ();
+
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {
         match &self.answer {

@@ -22,6 +22,10 @@ pub struct CreatePackage {
 impl Decision for CreatePackage {
     type Answer = Arc<Package>;
 
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Package>, Stop> {
         let at_ms = batch.at_ms;
         let package = batch
@@ -42,6 +46,10 @@ pub struct DeletePackage {
 
 impl Decision for DeletePackage {
     type Answer = Arc<Package>;
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Package>, Stop> {
         let package = batch.view_mut().fleet.delete_package(self.project, &self.name)?;
@@ -80,6 +88,10 @@ pub enum NoPackage {
 
 impl Decision for AddArtifact {
     type Answer = ArtifactOutcome;
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<ArtifactOutcome, Stop> {
         let (kind, image_version) = ImageKind::inspect(&self.bytes.head);
@@ -158,6 +170,10 @@ pub struct DeleteArtifact {
 
 impl Decision for DeleteArtifact {
     type Answer = Arc<Artifact>;
+
+    fn actor(&self) -> Option<&Actor> {
+        Some(&self.actor)
+    }
 
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Artifact>, Stop> {
         let artifact = batch

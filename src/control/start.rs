@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::batch::{Batch, Decision, Stop};
 use super::error::ControlError;
 use super::handle::Options;
-use super::keys::{BootstrapKey, CreateKey, CreatedKey};
+use super::keys::{BootstrapKey, Bootstrapped, CreateKey, CreatedKey};
 use super::view::View;
 use crate::fleet::{Actor, Fleet, KeyName, ProjectName, Refusal, Role};
 use crate::manifest::Manifest;
@@ -55,10 +57,20 @@ pub async fn first_steps(
         Stop::Refused(refusal) => ControlError::Refused(refusal),
         Stop::FailedAlone(error) | Stop::Failed(error) => ControlError::from(error),
     };
+    let bootstrapped = match options.bootstrap_key {
+        Some(text) => Some(BootstrapKey { text }.decide(&mut batch).await.map_err(stopped)?),
+        None => None,
+    };
+    if let Some(Bootstrapped::Revoked(row)) = &bootstrapped {
+        warn!(
+            id = %row.key.id,
+            name = %row.key.name,
+            "admin.bootstrap_key is a key that was revoked, which is for good: nobody is let in with it. Configure another \
+             one, or none if there are other admin keys"
+        );
+    }
     let mut first = None;
-    if let Some(text) = options.bootstrap_key {
-        BootstrapKey { text }.decide(&mut batch).await.map_err(stopped)?;
-    } else if batch.view().keys.is_empty() {
+    if batch.view().keys.is_empty() {
         let name = KeyName::parse("first admin key").map_err(Refusal::from)?;
         let order = CreateKey {
             actor: Actor::system(),
@@ -67,6 +79,13 @@ pub async fn first_steps(
             expires_ms: None,
         };
         first = Some(order.decide(&mut batch).await.map_err(stopped)?);
+    }
+    let at_ms = batch.at_ms;
+    if !batch.view().keys.values().any(|key| key.administers(at_ms)) {
+        warn!(
+            "no admin key is left: they were revoked or have expired, and nobody can make or revoke keys. To get one, configure \
+             admin.bootstrap_key (TESSERA__ADMIN__BOOTSTRAP_KEY) with a text that was no key before, and start again"
+        );
     }
     let committed = batch.commit(&published).await?;
     Ok((committed.view, first))

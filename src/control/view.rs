@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::console::ConsoleSessions;
-use crate::fleet::{ApiKey, Artifact, CohortId, Digest, Fleet, KeyId, Project};
+use crate::fleet::{Actor, ApiKey, Artifact, CohortId, Digest, Fleet, KeyId, Project, Refusal};
 use crate::manifest::Manifest;
 use crate::store::KeyHash;
 
@@ -66,6 +66,14 @@ impl View {
     #[must_use]
     pub fn key(&self, id: KeyId) -> Option<&Arc<ApiKey>> {
         self.keys.values().find(|key| key.id == id)
+    }
+
+    /// Whether the key is good at `unix_ms` by whose leave somebody orders.
+    ///
+    /// # Errors
+    /// It was revoked, or has expired.
+    pub fn allows(&self, actor: &Actor, unix_ms: i64) -> Result<(), Refusal> {
+        actor.check(unix_ms, |id| self.key(id).map(|key| &**key))
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::id::KeyId;
 use super::name::KeyName;
-use super::refusal::Invalid;
+use super::refusal::{Invalid, Refusal};
 
 /// What an API key allows. Each role includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,17 +86,39 @@ impl ApiKey {
     pub fn is_live(&self, unix_ms: i64) -> bool {
         self.expires_ms.is_none_or(|expires| unix_ms < expires)
     }
+
+    /// Whether it may still be used at `unix_ms`, and for everything.
+    #[must_use]
+    pub fn administers(&self, unix_ms: i64) -> bool {
+        self.role == Role::Admin && self.is_live(unix_ms)
+    }
 }
 
-/// Who orders a change: what the audit says.
+/// Who orders a change: what the audit says, and by what leave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Actor(Arc<str>);
+pub struct Actor {
+    name: Arc<str>,
+    /// The key, and the role that the change needs. What goes on for long is asked for it again: a key may end meanwhile.
+    leave: Option<(KeyId, Role)>,
+}
 
 impl Actor {
-    /// Somebody with this name.
+    /// Whoever has this key, for changes that need this role.
+    #[must_use]
+    pub fn with(key: &ApiKey, needs: Role) -> Self {
+        Self {
+            name: key.name.as_str().into(),
+            leave: Some((key.id, needs)),
+        }
+    }
+
+    /// Somebody with this name who needs no key: the program itself, or whom it believes.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self(name.into())
+        Self {
+            name: name.into(),
+            leave: None,
+        }
     }
 
     /// The program itself: what it does at its first start.
@@ -108,12 +130,38 @@ impl Actor {
     /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// Whether the key is still good at `unix_ms` for what it was taken for. `key` finds the keys that were not revoked.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check<'a>(
+        &self,
+        unix_ms: i64,
+        key: impl FnOnce(KeyId) -> Option<&'a ApiKey>,
+    ) -> Result<(), Refusal> {
+        let Some((id, needs)) = self.leave else {
+            return Ok(());
+        };
+        let ended = |how| Refusal::KeyEnded {
+            key: self.to_string(),
+            how,
+        };
+        let key = key(id).ok_or_else(|| ended("was revoked"))?;
+        if !key.is_live(unix_ms) {
+            return Err(ended("has expired"));
+        }
+        if key.role < needs {
+            return Err(ended("does not have the role that this needs any more"));
+        }
+        Ok(())
     }
 }
 
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.name)
     }
 }

@@ -266,11 +266,22 @@ pub enum Refusal {
         identity: String,
     },
 
+    /// The key that the order came with is none any more.
+    #[error("the API key {key:?} {how}; nothing more is done with it")]
+    KeyEnded {
+        /// The key's name.
+        key: String,
+        /// How: "was revoked".
+        how: &'static str,
+    },
+
     /// Revoking this key would leave nobody able to administer the gateway.
-    #[error("API key {value:?} is the last admin key; create another one first")]
+    #[error("API key {value:?} is the last admin key{}; create another one first", that_lasts(*others))]
     LastAdminKey {
         /// The key's name.
         value: String,
+        /// There are others, which all end sooner.
+        others: bool,
     },
 }
 
@@ -279,6 +290,7 @@ impl Refusal {
     #[must_use]
     pub fn class(&self) -> RefusalClass {
         match self {
+            Self::KeyEnded { .. } => RefusalClass::Unauthenticated,
             Self::Unknown { .. } => RefusalClass::Unknown,
             Self::Taken { .. }
             | Self::IdentityTaken { .. }
@@ -319,6 +331,7 @@ impl Refusal {
             Self::SequenceGoesBack(_) => SequenceGoesBack::RULE,
             Self::DeviceDiffers { .. } => "device-differs",
             Self::SecretDiffers { .. } => "secret-differs",
+            Self::KeyEnded { .. } => "unauthenticated",
             Self::LastAdminKey { .. } => "last-admin-key",
         }
     }
@@ -333,10 +346,19 @@ pub enum RefusalClass {
     Unknown,
     /// It does not go with what is there.
     Conflict,
+    /// Who orders it may not any more.
+    Unauthenticated,
 }
 
 fn holder(by: &Option<String>) -> String {
     by.as_ref().map_or_else(String::new, |by| format!(" ({by})"))
+}
+
+fn that_lasts(others: bool) -> &'static str {
+    match others {
+        true => " that lasts so long: all others end sooner",
+        false => "",
+    }
 }
 
 fn needed_by(by: &[String], more: u64) -> String {

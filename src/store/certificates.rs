@@ -9,7 +9,7 @@ use super::devices::{Chunks, device, numbers_json};
 use super::error::StoreError;
 use super::sqlite::{Store, WriteTransaction, corrupt, digest};
 use crate::fleet::{
-    CaCertificate, CaId, CertificateFacts, CertificateSubject, CohortId, Credential, CredentialId,
+    CaCertificate, CaId, CaName, CertificateFacts, CertificateSubject, CohortId, Credential, CredentialId,
     CredentialKind, Device, DeviceCa, DeviceCertificate, DeviceId, DeviceName, Digest, ProjectId,
 };
 
@@ -400,7 +400,7 @@ pub fn device_ca(row: &SqliteRow) -> Result<DeviceCa, StoreError> {
     Ok(DeviceCa {
         id: CaId::new(row.try_get(0)?),
         project: ProjectId::new(row.try_get(1)?),
-        name: row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?,
+        name: CaName::kept(row.try_get::<&str, _>(2)?).map_err(corrupt)?,
         certificate: CaCertificate::from_der(row.try_get(3)?).map_err(corrupt)?,
         zero_touch: row.try_get(4)?,
         cohort: row.try_get::<Option<i64>, _>(5)?.map(CohortId::new),

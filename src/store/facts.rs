@@ -8,8 +8,9 @@ use super::certificates::device_ca;
 use super::error::StoreError;
 use super::sqlite::{Store, WriteTransaction, corrupt, digest};
 use crate::fleet::{
-    ApiKey, Artifact, ArtifactId, ArtifactSize, Cohort, CohortId, Deployment, DeploymentId, FleetRecords,
-    ImageKind, KeyId, Package, PackageId, Project, ProjectId, Sequence,
+    ApiKey, Artifact, ArtifactId, ArtifactSize, Cohort, CohortId, CohortName, Deployment, DeploymentId,
+    DeploymentName, FleetRecords, ImageKind, KeyId, KeyName, Package, PackageId, Project, ProjectId,
+    Sequence,
 };
 
 /// The SHA-256 of an API key.
@@ -285,6 +286,17 @@ impl WriteTransaction {
         Ok(())
     }
 
+    /// The API key with this hash, revoked or not.
+    pub async fn key_by_hash(&mut self, hash: &KeyHash) -> Result<Option<KeyRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT id, name, sha256, role, created_ms, expires_ms, revoked_ms FROM api_keys WHERE sha256 = ?",
+        )
+        .bind(hash.to_vec())
+        .fetch_optional(self.connection())
+        .await?;
+        row.as_ref().map(key).transpose()
+    }
+
     /// Keeps that an API key is revoked.
     pub async fn revoke_key(&mut self, id: KeyId, at_ms: i64) -> Result<(), StoreError> {
         sqlx::query("UPDATE api_keys SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL")
@@ -553,7 +565,7 @@ fn cohort(row: &SqliteRow) -> Result<Cohort, StoreError> {
     Ok(Cohort {
         id: CohortId::new(row.try_get(0)?),
         project: ProjectId::new(row.try_get(1)?),
-        name: row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?,
+        name: CohortName::kept(row.try_get::<&str, _>(2)?).map_err(corrupt)?,
         created_ms: row.try_get(3)?,
         devices: u64::try_from(row.try_get::<i64, _>(4)?).map_err(corrupt)?,
         deployments: Vec::new(),
@@ -565,7 +577,7 @@ fn deployment(row: &SqliteRow) -> Result<Deployment, StoreError> {
     Ok(Deployment {
         id: DeploymentId::new(row.try_get(0)?),
         cohort: CohortId::new(row.try_get(1)?),
-        name: row.try_get::<&str, _>(2)?.parse().map_err(corrupt)?,
+        name: DeploymentName::kept(row.try_get::<&str, _>(2)?).map_err(corrupt)?,
         sequence: Sequence::new(sequence).ok_or_else(|| corrupt(format!("sequence number {sequence}")))?,
         author: row.try_get(4)?,
         created_ms: row.try_get(5)?,
@@ -577,7 +589,7 @@ fn key(row: &SqliteRow) -> Result<KeyRow, StoreError> {
     Ok(KeyRow {
         key: ApiKey {
             id: KeyId::new(row.try_get(0)?),
-            name: row.try_get::<&str, _>(1)?.parse().map_err(corrupt)?,
+            name: KeyName::kept(row.try_get::<&str, _>(1)?).map_err(corrupt)?,
             role: row.try_get::<&str, _>(3)?.parse().map_err(corrupt)?,
             created_ms: row.try_get(4)?,
             expires_ms: row.try_get(5)?,

@@ -17,7 +17,7 @@ use super::devices::{Chunks, clamped};
 use super::error::StoreError;
 use super::sqlite::{Store, WriteTransaction, corrupt};
 use crate::fleet::{
-    DeviceId, LogLine, Moment, PackageState, Strand, TimelineEntry, TimelineEvent, TimelineKind,
+    CohortName, DeviceId, LogLine, Moment, PackageState, Strand, TimelineEntry, TimelineEvent, TimelineKind,
     TimelinePlace,
 };
 
@@ -339,7 +339,9 @@ fn decode(kind: TimelineKind, facts: &str, at_ms: i64) -> Result<TimelineEvent, 
             }
         }
         TimelineKind::Moved => {
-            let (from, to, by) = facts_of(facts)?;
+            let (from, to, by): (Option<String>, Option<String>, _) = facts_of(facts)?;
+            let kept = |name: Option<String>| name.map(|name| CohortName::kept(&name)).transpose();
+            let (from, to) = (kept(from).map_err(corrupt)?, kept(to).map_err(corrupt)?);
             TimelineEvent::Moved { from, to, by }
         }
         TimelineKind::Enabled => {

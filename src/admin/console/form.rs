@@ -1,7 +1,7 @@
 //! What a form sends: its fields, with the token that only this session's pages hold.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::page::Refused;
 use super::visitor::Visitor;
@@ -109,17 +109,45 @@ pub async fn read(headers: &HeaderMap, body: axum::body::Body) -> Result<Fields,
     Ok(Fields::parse(&body))
 }
 
-/// Whether a browser says that a request comes from a page of the same address. One that says nothing is believed: it is
-/// too old to say it, or no browser.
+/// Whether a browser says that a request comes from a page of the same address: by `Sec-Fetch-Site`, which it sends to addresses
+/// that it trusts, or else by `Origin`. One that says neither is believed: it is too old to say it, or no browser.
 ///
 /// # Errors
 /// It comes from elsewhere.
 pub fn own_page(headers: &HeaderMap) -> Result<(), Refused> {
-    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
-    if matches!(site, None | Some("same-origin" | "none")) {
+    let said = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+    let own = match (
+        said(HeaderName::from_static("sec-fetch-site")),
+        said(header::ORIGIN),
+    ) {
+        (Some(site), _) => matches!(site, b"same-origin" | b"none"),
+        // No page of another site can set either of these.
+        (None, Some(origin)) => [header::HOST, HeaderName::from_static("x-forwarded-host")]
+            .into_iter()
+            .any(|name| said(name).is_some_and(|host| is_at(origin, host))),
+        (None, None) => true,
+    };
+    if own {
         return Ok(());
     }
-    Err(Problem::forbidden("the form was sent by a page of another site; nothing was changed").into())
+    Err(Problem::forbidden(
+        "the form was sent by a page of another site; nothing was changed. A proxy between has to pass on Host, or send \
+         X-Forwarded-Host",
+    )
+    .into())
+}
+
+/// Whether an origin is at the host that a request was sent to. A proxy that speaks TLS passes on another scheme than its browser
+/// has, but not another host.
+fn is_at(origin: &[u8], host: &[u8]) -> bool {
+    let at = |scheme: &[u8], port: &[u8]| {
+        let Some(named) = origin.strip_prefix(scheme) else {
+            return false;
+        };
+        let plain = |name| -> &[u8] { <[u8]>::strip_suffix(name, port).unwrap_or(name) };
+        plain(named).eq_ignore_ascii_case(plain(host))
+    };
+    at(b"https://", b":443") || at(b"http://", b":80")
 }
 
 /// A page of devices that are all chosen is a few tens of KiB.
@@ -128,7 +156,7 @@ const FORM_BYTES: usize = 256 * 1024;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use axum::http::HeaderMap;
+    use axum::http::{HeaderMap, header};
 
     use super::{Fields, own_page};
 
@@ -165,5 +193,43 @@ mod tests {
         assert!(own_page(&from("same-origin")).is_ok());
         assert!(own_page(&from("cross-site")).is_err());
         assert!(own_page(&from("same-site")).is_err());
+    }
+
+    #[test]
+    fn where_no_site_is_said_the_origin_counts() {
+        let from = |origin: &str, host: &str| {
+            let named = [
+                (header::ORIGIN, origin.parse().unwrap()),
+                (header::HOST, host.parse().unwrap()),
+            ];
+            own_page(&HeaderMap::from_iter(named)).is_ok()
+        };
+        for (origin, host, own) in [
+            ("http://10.0.0.7:8080", "10.0.0.7:8080", true),
+            ("https://gateway.example", "gateway.example", true),
+            ("https://gateway.example", "gateway.example:443", true),
+            ("https://Gateway.example", "gateway.example", true),
+            ("http://[::1]:8080", "[::1]:8080", true),
+            ("https://evil", "10.0.0.7:8080", false),
+            ("http://10.0.0.7:8081", "10.0.0.7:8080", false),
+            ("http://10.0.0.7", "10.0.0.7:8080", false),
+            ("https://gateway.example.evil", "gateway.example", false),
+            ("https://gateway.example:444", "gateway.example", false),
+            ("null", "10.0.0.7:8080", false),
+            ("", "", false),
+        ] {
+            assert_eq!(from(origin, host), own, "{origin} {host}");
+        }
+        let mut proxied = HeaderMap::from_iter([
+            (header::ORIGIN, "http://gateway.example".parse().unwrap()),
+            (header::HOST, "127.0.0.1:8080".parse().unwrap()),
+        ]);
+        assert!(own_page(&proxied).is_err());
+        proxied.insert("x-forwarded-host", "gateway.example".parse().unwrap());
+        assert!(own_page(&proxied).is_ok());
+        let mut headers = HeaderMap::from_iter([(header::ORIGIN, "https://evil".parse().unwrap())]);
+        assert!(own_page(&headers).is_err(), "no host at all");
+        headers.insert("sec-fetch-site", "same-origin".parse().unwrap());
+        assert!(own_page(&headers).is_ok(), "a page cannot say that");
     }
 }

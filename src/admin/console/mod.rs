@@ -118,7 +118,11 @@ impl Console {
         if remembered.notices.len() >= NOTICES_MAX {
             remembered.notices.clear();
         }
-        remembered.notices.entry(session).or_default().push(notice);
+        let waiting = remembered.notices.entry(session).or_default();
+        if waiting.len() >= NOTICES_OF_A_SESSION {
+            waiting.remove(0);
+        }
+        waiting.push(notice);
     }
 
     fn notices(&self, session: &Digest) -> Vec<page::Notice> {
@@ -246,6 +250,8 @@ const LINK_MS: i64 = 30 * 60 * 1000;
 const LINKS_MAX: usize = 16;
 /// Sessions with something to be told; past it all of it is forgotten, as whoever did not look will not look.
 const NOTICES_MAX: usize = 1000;
+/// What a session is told on its next page; past it the oldest is forgotten. A form has one or two.
+const NOTICES_OF_A_SESSION: usize = 8;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -7,14 +7,16 @@ use askama::Template;
 use axum::body::Body;
 use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use cookie::{Cookie, SameSite};
 
 use super::assets;
 use super::form::{self, Fields, Form};
 use super::page::{self, Refused};
-use super::visitor::{COOKIE, session_key};
+use super::visitor::{COOKIE, TLS_COOKIE, session_key};
 use crate::admin::auth::key_of;
+use crate::admin::guesses::Wait;
+use crate::admin::problem::Problem;
 use crate::admin::seats::Holder;
 use crate::admin::{AdminState, Reached};
 use crate::clock;
@@ -86,6 +88,8 @@ pub async fn with_key(
         // Too many wrong ones from the same network.
         Err(problem) => return Err(problem.into()),
     };
+    let paced = state.guard.sign_in(key.id);
+    paced.map_err(|Wait(wait)| Problem::too_many_sign_ins(wait))?;
     signed_in(&state, &headers, key.id, &next).await
 }
 
@@ -115,10 +119,16 @@ pub async fn out(State(state): State<AdminState>, form: Form) -> Result<Response
         .control
         .close_console_session(form.visitor.session())
         .await?;
-    let mut gone = Cookie::new(COOKIE, "");
-    gone.set_path("/");
-    gone.make_removal();
-    Ok((set_cookie(&gone), Redirect::to("/sign-in")).into_response())
+    // Whichever it has.
+    let gone = [false, true].map(|secure| {
+        let mut gone = Cookie::new(COOKIE, "");
+        gone.set_path("/");
+        gone.set_secure(secure);
+        gone.make_removal();
+        set_cookie(gone)
+    });
+    let gone = AppendHeaders(gone.into_iter().flatten());
+    Ok((gone, Redirect::to("/sign-in")).into_response())
 }
 
 async fn signed_in(
@@ -140,10 +150,13 @@ async fn signed_in(
         .append_pair(SENT, "1")
         .finish();
     let back = Redirect::to(&format!("/sign-in?{query}"));
-    Ok((set_cookie(&cookie), back).into_response())
+    Ok((set_cookie(cookie), back).into_response())
 }
 
-fn set_cookie(cookie: &Cookie<'_>) -> [(header::HeaderName, HeaderValue); 1] {
+fn set_cookie(mut cookie: Cookie<'_>) -> [(header::HeaderName, HeaderValue); 1] {
+    if cookie.secure() == Some(true) {
+        cookie.set_name(TLS_COOKIE);
+    }
     let value =
         HeaderValue::from_str(&cookie.to_string()).expect("a cookie of Base64 and attributes is a header");
     [(header::SET_COOKIE, value)]

@@ -23,6 +23,7 @@ use crate::admin::AdminState;
 use crate::admin::body::announced;
 use crate::admin::problem::{FieldError, Problem};
 use crate::admin::shapes;
+use crate::clock;
 use crate::control::ArtifactUpload;
 use crate::fleet::{
     Actor, Artifact, ArtifactOutcome, FileNameGuess, IMAGE_HEAD_BYTES, ImageKind, PackageName, Role, Version,
@@ -218,6 +219,7 @@ async fn take(
     let mut fields = Fields::default();
     let mut taker = Taker {
         state,
+        actor: &actor,
         package: package.cloned(),
         version: None,
         head: Vec::new(),
@@ -232,7 +234,7 @@ async fn take(
         Err(Problem::too_large("the file", limit))
     } else {
         match parts::read(visitor, state, request, known, &mut fields, &mut taker).await? {
-            Ok(()) => taker.finish(visitor, &actor, package.is_none()).await,
+            Ok(()) => taker.finish(visitor, package.is_none()).await,
             Err(problem) => Err(problem),
         }
     };
@@ -256,6 +258,7 @@ async fn take(
 /// Takes the file. Dropped before the end, it leaves nothing behind.
 struct Taker<'a> {
     state: &'a AdminState,
+    actor: &'a Actor,
     package: Option<PackageName>,
     /// `None` while it is to be read from the image.
     version: Option<Version>,
@@ -286,6 +289,8 @@ impl TakeFile for Taker<'_> {
     }
 
     async fn piece(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        // For whoever may not upload any more nothing more is written.
+        self.state.control.view().allows(self.actor, clock::unix_ms())?;
         if self.version.is_none() {
             let wanted = IMAGE_HEAD_BYTES.saturating_sub(self.head.len());
             self.head.extend_from_slice(&bytes[..wanted.min(bytes.len())]);
@@ -301,7 +306,7 @@ impl TakeFile for Taker<'_> {
 }
 
 impl Taker<'_> {
-    async fn finish(self, visitor: &Visitor, actor: &Actor, make_package: bool) -> Result<Stored, Problem> {
+    async fn finish(self, visitor: &Visitor, make_package: bool) -> Result<Stored, Problem> {
         let (Some(package), Some(upload)) = (self.package, self.upload) else {
             return Err(Problem::fields(vec![FieldError {
                 field: "file".into(),
@@ -315,7 +320,7 @@ impl Taker<'_> {
             None if upload.is_empty() => return Err(Problem::from(crate::control::UploadError::Empty)),
             None => version_in(&self.head)?,
         };
-        let control = &self.state.control;
+        let (control, actor) = (&self.state.control, self.actor);
         let project = visitor.project;
         let outcome = if make_package {
             control

@@ -41,7 +41,7 @@ impl Visitor {
             ))
             .into());
         }
-        Ok(Actor::named(&self.key.name))
+        Ok(Actor::with(&self.key, role))
     }
 
     /// The frame of a page.
@@ -118,7 +118,7 @@ impl Visitor {
 impl Visitor {
     /// Whoever is signed in, at an address that may be none: in the project that it names, or else in the default one.
     pub fn anywhere(headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Visitor> {
-        let session = session_text(headers)?;
+        let session = session_text(headers, state)?;
         let key = state.control.console_session(&session, clock::unix_ms())?;
         let view = state.control.view();
         let mut segments = uri.path().split('/').skip(1);
@@ -147,7 +147,7 @@ impl FromRequestParts<AdminState> for Visitor {
             .path_and_query()
             .map_or("/", |target| target.as_str())
             .to_owned();
-        let session = session_text(&parts.headers);
+        let session = session_text(&parts.headers, state);
         let signed_in = session.and_then(|text| {
             let key = state.control.console_session(&text, clock::unix_ms())?;
             Some((text, key))
@@ -190,19 +190,27 @@ pub struct Asked(pub Uri);
 pub fn session_key(headers: &HeaderMap, state: &AdminState) -> Option<Arc<ApiKey>> {
     state
         .control
-        .console_session(&session_text(headers)?, clock::unix_ms())
+        .console_session(&session_text(headers, state)?, clock::unix_ms())
 }
 
-/// What the console's cookie of a request holds.
-pub fn session_text(headers: &HeaderMap) -> Option<String> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|header| header.to_str().ok())
-        .flat_map(Cookie::split_parse)
-        .filter_map(Result::ok)
-        .find(|cookie| cookie.name() == COOKIE)
-        .map(|cookie| cookie.value().to_owned())
+/// What the console's cookie of a request holds, if it is a session's. Another site of the same domain can have a browser send one
+/// of its own as well, before ours or after it: that is no session's, and passed over.
+pub fn session_text(headers: &HeaderMap, state: &AdminState) -> Option<String> {
+    let named = |wanted: &'static str| {
+        headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|header| header.to_str().ok())
+            .flat_map(Cookie::split_parse)
+            .filter_map(Result::ok)
+            .filter(move |cookie| cookie.name() == wanted)
+            .map(|cookie| cookie.value().to_owned())
+            .take(COOKIES_TRIED)
+    };
+    let now_ms = clock::unix_ms();
+    named(TLS_COOKIE)
+        .chain(named(COOKIE))
+        .find(|text| state.control.console_session(text, now_ms).is_some())
 }
 
 /// Bound to the session, and of no use to find its text.
@@ -210,7 +218,12 @@ pub fn csrf(session: &str) -> String {
     Digest::of(format!("form {session}").as_bytes()).to_string()
 }
 
-/// The name of the cookie.
+/// The name of the cookie where the browser may send it without TLS.
 pub const COOKIE: &str = "tessera_session";
+/// Its name where it is for TLS only: a browser lets no other site of the domain set one that begins so (RFC 6265bis, section
+/// 4.1.3.2).
+pub const TLS_COOKIE: &str = "__Host-tessera_session";
+/// Cookies of a name that are looked at: more than a browser keeps of any domain. Each costs a hash.
+const COOKIES_TRIED: usize = 256;
 /// The header by which the script says that it reads a page again.
 const LIVE: &str = "x-live";

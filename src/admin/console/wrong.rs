@@ -76,6 +76,7 @@ impl Wrongs {
             | Refusal::SequenceGoesBack(_)
             | Refusal::DeviceDiffers { .. }
             | Refusal::SecretDiffers { .. }
+            | Refusal::KeyEnded { .. }
             | Refusal::LastAdminKey { .. } => "",
         };
         Wrongs::at_field(field, refusal.to_string())

@@ -45,10 +45,10 @@ schemas! {
     DeviceName: symbol("._+:@-", DeviceName::ACCEPTED);
     Tag: symbol("._+:=/-", Tag::ACCEPTED);
 
-    CohortName: line(CohortName::ACCEPTED);
-    DeploymentName: line(DeploymentName::ACCEPTED);
-    CaName: line(CaName::ACCEPTED);
-    KeyName: line(KeyName::ACCEPTED);
+    CohortName: line(CohortName::ACCEPTED, "");
+    DeploymentName: line(DeploymentName::ACCEPTED, "");
+    CaName: line(CaName::ACCEPTED, "");
+    KeyName: line(KeyName::ACCEPTED, VARIANTS);
 
     Role: words("What a key allows; each includes the ones before it.", [Role::Read, Role::Deploy, Role::Admin].map(Role::as_str));
     ImageKind: words("What the first bytes of an artifact say it is.", [ImageKind::Plain, ImageKind::McuBoot, ImageKind::EspIdf].map(ImageKind::as_str));
@@ -102,16 +102,23 @@ fn symbol(also: &str, accepted: &str) -> ObjectBuilder {
         .pattern(Some(format!("^[A-Za-z0-9][A-Za-z0-9{also}]*$")))
 }
 
-/// A name in free text.
-fn line(accepted: &str) -> ObjectBuilder {
+/// A name in free text, in which nothing is that cannot be seen, and no space at either end.
+fn line(accepted: &str, nor: &str) -> ObjectBuilder {
+    let (inner, outer) = (format!("[^{HIDDEN}{nor}]"), format!("[^\\s{HIDDEN}{nor}]"));
     text(accepted)
         .min_length(Some(1))
         .max_length(Some(100))
-        .pattern(Some(LINE))
+        .pattern(Some(format!("^{outer}({inner}*{outer})?$")))
 }
 
-/// No control character, and no space at either end.
-const LINE: &str = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$";
+/// Control and format characters and what else shows nothing by itself, in escapes that all dialects of regular expressions share.
+/// They share none for characters beyond U+FFFF, of which some are refused as well.
+const HIDDEN: &str = concat!(
+    r"\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f",
+    r"\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb",
+);
+/// What is seen in the character before it, if at all.
+const VARIANTS: &str = r"\ufe00-\ufe0f";
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -130,6 +137,22 @@ mod tests {
         string_regex(unanchored)
             .unwrap()
             .prop_filter("too long", move |text| text.chars().count() as u64 <= limit)
+            .prop_filter("no pattern says that", |text| !text.contains(is_hidden_beyond))
+    }
+
+    /// What a name must not hold, and no pattern can say.
+    fn is_hidden_beyond(c: char) -> bool {
+        matches!(
+            c,
+            '\u{110bd}'
+                | '\u{110cd}'
+                | '\u{13430}'..='\u{1343f}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0001}'
+                | '\u{e0020}'..='\u{e007f}'
+                | '\u{e0100}'..='\u{e01ef}'
+        )
     }
 
     proptest! {
@@ -154,6 +177,21 @@ mod tests {
             prop_assert!(CaName::parse(&ca).is_ok(), "{ca:?}");
             prop_assert!(KeyName::parse(&key).is_ok(), "{key:?}");
             prop_assert!(digest.parse::<Digest>().is_ok(), "{digest:?}");
+        }
+
+        #[test]
+        fn what_cannot_be_seen_is_in_no_name(
+            hidden in string_regex(&format!(r"[{HIDDEN}\p{{Cc}}\p{{Cf}}\p{{Zl}}\p{{Zp}}]")).unwrap(),
+            variant in string_regex(&format!(r"[{VARIANTS}\u{{e0100}}-\u{{e01ef}}]")).unwrap(),
+        ) {
+            let name = format!("a{hidden}z");
+            prop_assert!(CohortName::parse(&name).is_err(), "{name:?}");
+            prop_assert!(DeploymentName::parse(&name).is_err(), "{name:?}");
+            prop_assert!(CaName::parse(&name).is_err(), "{name:?}");
+            prop_assert!(KeyName::parse(&name).is_err(), "{name:?}");
+            let name = format!("a{variant}z");
+            prop_assert!(CohortName::parse(&name).is_ok(), "{name:?}");
+            prop_assert!(KeyName::parse(&name).is_err(), "{name:?}");
         }
     }
 

@@ -141,7 +141,7 @@ pub fn run(command: CredentialCommand) -> Result<(), Failure> {
 }
 
 fn path(client: &Client, name: &str) -> Result<String, Failure> {
-    let device = client.named("device", "devices", name)?;
+    let device = client.device(name)?;
     Ok(format!("devices/{}/credentials", field(&device, "/id")))
 }
 

@@ -10,9 +10,8 @@ use super::{credential, online};
 /// Shows a device; for people also what happened to it of late.
 pub fn run(name: &str, server: &ServerArgs) -> Result<(), Failure> {
     let client = Client::new(server)?;
-    let found = client.named("device", "devices", name)?;
-    let path = format!("devices/{}", field(&found, "/id"));
-    let device = client.get(&path)?;
+    let device = client.device(name)?;
+    let path = format!("devices/{}", field(&device, "/id"));
     server.output.one(&device, SHOWN);
     if server.output != Output::Table {
         return Ok(());

@@ -9,7 +9,7 @@ use crate::control::{
 };
 use crate::fleet::{
     CaCertificate, CaName, CaOutcome, CertificateFacts, CertificateSubject, CohortName, CredentialId,
-    DeviceCa, DeviceCertificate, DeviceId, Digest, NewCa, Refusal,
+    DeviceCa, DeviceCertificate, DeviceId, DeviceName, Digest, NewCa, Refusal,
 };
 
 #[tokio::test]
@@ -118,6 +118,45 @@ async fn zero_touch_makes_the_device_in_the_cas_cohort_once() {
         refused.unwrap_err().to_string().contains("device CA \"factory\""),
         "a cohort that devices are to be put in stays"
     );
+}
+
+#[tokio::test]
+async fn zero_touch_makes_no_device_that_is_called_as_another_ones_id() {
+    let given = Given::new().await;
+    let innocent = given.device("lamp-1", None).await;
+    let ca = given.ca(true).await;
+    let refused = given
+        .present(&ca, presented("default", &innocent.to_string(), 1))
+        .await;
+    assert_eq!(refused, Err(CertificateRefusal::UnknownDevice));
+    let named = DeviceName::parse(&innocent.to_string()).unwrap();
+    let there = given.control.device_by_name(given.project, &named).await.unwrap();
+    assert!(there.is_none());
+}
+
+#[tokio::test]
+async fn a_device_that_is_called_as_an_id_goes_on() {
+    let given = Given::new().await;
+    let device = given.device("dev-1", None).await;
+    let ca = given.ca(true).await;
+    let (noted, _) = given
+        .present(&ca, presented("default", "dev-1", 1))
+        .await
+        .unwrap();
+    assert_eq!(noted, device);
+    // As a former version let it be called.
+    let given = given.rewritten("dev-1", "dev_1").await;
+    let ca = given.control.view().device_cas()[0].clone();
+    let (known, _) = given
+        .present(&ca, presented("default", "dev_1", 1))
+        .await
+        .unwrap();
+    assert_eq!(known, device, "with the certificate that was noted");
+    let (renewed, _) = given
+        .present(&ca, presented("default", "dev_1", 2))
+        .await
+        .unwrap();
+    assert_eq!(renewed, device, "with its next one");
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use sqlx::Connection;
 
 use super::{Given, credential, me, new_device};
 use crate::control::batch::{Batch, Command, Decision, Stop};
-use crate::control::{AuditFilter, AuditScope, ControlError, DevicePatch, NewDevice};
-use crate::fleet::CohortName;
+use crate::control::{AuditFilter, AuditScope, ControlError, DevicePatch, NewDevice, TimelineFilter};
+use crate::fleet::{Actor, CohortName, KeyName, Role, TimelineEvent, TimelineKind};
 use crate::store::{Store, StoreError};
 
 #[tokio::test]
@@ -174,10 +174,53 @@ async fn what_is_queued_at_the_end_is_committed_and_what_comes_later_is_refused(
 }
 
 #[tokio::test]
+async fn names_that_a_former_version_took_are_kept() {
+    let given = Given::with_artifacts().await;
+    // U+200B in the place of three letters of ASCII.
+    let cohort = given.cohort("lamps q_q").await;
+    let device = given.device("lamp-1", None).await;
+    let patch = DevicePatch {
+        cohort: Some(Some(cohort)),
+        ..DevicePatch::default()
+    };
+    given.update(device, patch).await;
+    given.deploy(cohort, "first q_q", &["main@1.0"]).await.unwrap();
+    for name in ["ops q_q", "tesserq"] {
+        let name = KeyName::parse(name).unwrap();
+        given
+            .control
+            .create_key(&me(), name, Role::Read, None)
+            .await
+            .unwrap();
+    }
+    let given = given.rewritten("q_q", "\u{200b}").await;
+    let given = given.rewritten("tesserq", "tessera").await;
+    let view = given.control.view().clone();
+    let kept = view.in_project(given.project).unwrap().cohort(cohort).unwrap();
+    assert_eq!(&*kept.name, "lamps \u{200b}");
+    assert_eq!(&*kept.active().unwrap().name, "first \u{200b}");
+    let names: Vec<_> = view.keys().iter().map(|key| key.name.to_string()).collect();
+    assert_eq!(names[1..], ["ops \u{200b}", "tessera"]);
+    let filter = TimelineFilter {
+        kinds: vec![TimelineKind::Moved],
+        before: None,
+        limit: 10,
+    };
+    let entries = given.control.timeline(device, &filter).await.unwrap();
+    let moved = |event: &TimelineEvent| matches!(event, TimelineEvent::Moved { to: Some(to), .. } if **to == *kept.name);
+    assert!(entries.iter().any(|entry| moved(&entry.event)), "{entries:?}");
+}
+
+#[tokio::test]
 async fn a_writer_that_panics_is_noticed() {
     struct Panics;
     impl Decision for Panics {
         type Answer = ();
+
+        fn actor(&self) -> Option<&Actor> {
+            None
+        }
+
         async fn decide(self, _: &mut Batch) -> Result<(), Stop> {
             panic!("as the test wants");
         }

@@ -460,6 +460,10 @@ struct Nothing;
 impl Decision for Nothing {
     type Answer = ();
 
+    fn actor(&self) -> Option<&Actor> {
+        None
+    }
+
     async fn decide(self, _: &mut Batch) -> Result<(), Stop> {
         Ok(())
     }

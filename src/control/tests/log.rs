@@ -11,7 +11,7 @@ use crate::fleet::ArtifactOutcome;
 /// On one thread, so that the writer is heard too.
 #[tokio::test]
 async fn what_was_committed_is_a_line_of_the_log_and_what_was_refused_is_none() {
-    let lines = Lines::default();
+    let lines = Lines::of(Level::INFO);
     // Where only one subscriber is alive, a line that another test's thread comes to first is cached as wanted by nobody:
     // tracing-core asks the subscriber of that thread alone, which has none.
     let _second = tracing::Dispatch::new(lines.clone());
@@ -43,13 +43,19 @@ async fn what_was_committed_is_a_line_of_the_log_and_what_was_refused_is_none() 
     );
 }
 
-/// The INFO lines of this crate.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+/// The lines of one level of this module.
+#[derive(Clone)]
+pub struct Lines(pub Arc<Mutex<Vec<String>>>, Level);
+
+impl Lines {
+    pub fn of(level: Level) -> Self {
+        Self(Arc::default(), level)
+    }
+}
 
 impl Subscriber for Lines {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::INFO && metadata.target().starts_with("tessera::control")
+        *metadata.level() == self.1 && metadata.target().starts_with("tessera::control")
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -79,6 +79,25 @@ impl Given {
         Self::on(self.folder).await
     }
 
+    /// The same after a restart with `to` wherever the database says `from`: what a version with other rules may have left.
+    async fn rewritten(self, from: &str, to: &str) -> Self {
+        assert_eq!(from.len(), to.len());
+        self.control.close().await;
+        let (control, folder) = (self.control, self.folder);
+        drop(control);
+        let path = folder.path().join("tessera.db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let places = bytes.windows(from.len()).enumerate();
+        let places = places.filter(|(_, window)| *window == from.as_bytes());
+        let places: Vec<usize> = places.map(|(place, _)| place).collect();
+        assert!(!places.is_empty(), "{from} is in the database");
+        for place in places {
+            bytes[place..place + to.len()].copy_from_slice(to.as_bytes());
+        }
+        std::fs::write(&path, bytes).unwrap();
+        Self::on(folder).await
+    }
+
     fn copy(&self) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
         copy_folder(self.folder.path(), copy.path());

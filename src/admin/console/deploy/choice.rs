@@ -185,6 +185,7 @@ impl Wrong {
             | Refusal::SequenceGoesBack(_)
             | Refusal::DeviceDiffers { .. }
             | Refusal::SecretDiffers { .. }
+            | Refusal::KeyEnded { .. }
             | Refusal::LastAdminKey { .. } => return Err(refusal),
         };
         Ok(wrong)

@@ -1,5 +1,7 @@
 //! The devices of a deployment's cohort, by where they stand: a page of them, or all as a file.
 
+use std::io;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
@@ -8,6 +10,7 @@ use futures_util::stream;
 
 use super::{Found, stage};
 use crate::admin::AdminState;
+use crate::admin::auth::MAY_NOT_STAY;
 use crate::admin::body::devices_after;
 use crate::admin::console::form::Fields;
 use crate::admin::console::page::Refused;
@@ -15,7 +18,8 @@ use crate::admin::console::visitor::Visitor;
 use crate::admin::problem::Problem;
 use crate::admin::rows::{Format, write_record};
 use crate::admin::shapes;
-use crate::control::{ControlError, DevicePage, DeviceQuery, DeviceRecord, View};
+use crate::clock;
+use crate::control::{DevicePage, DeviceQuery, DeviceRecord, View};
 use crate::fleet::{DeployedArtifact, Deployment, DeviceState, PackageState, Stage};
 
 /// A page of devices.
@@ -117,11 +121,16 @@ pub async fn csv(
     let project = visitor.project;
     let pages = stream::try_unfold((first, Some(query)), move |(mut out, query)| {
         let (state, deployment) = (state.clone(), found.deployment.clone());
+        let session = state.control.console_session(visitor.session(), clock::unix_ms());
         async move {
             let Some(query) = query else {
-                return Ok::<_, ControlError>(None);
+                return Ok(None);
             };
-            let DevicePage { devices, next } = state.control.devices(project, &query).await?;
+            if session.is_none() {
+                return Err(io::Error::other(MAY_NOT_STAY));
+            }
+            let found = state.control.devices(project, &query).await;
+            let DevicePage { devices, next } = found.map_err(io::Error::other)?;
             let view = state.control.view();
             for record in &devices {
                 write_csv(&view, &deployment, record, &mut out);

@@ -96,7 +96,7 @@ fn order(project: &Project, fields: &Fields) -> Result<NewDevice, Wrongs> {
         let problem = Problem::fields(vec![FieldError::invalid(field, &invalid)]);
         wrong.and(Wrongs::of(&problem, &[field]));
     };
-    let name = DeviceName::parse(fields.text("name"));
+    let name = DeviceName::parse(fields.text("name")).and_then(DeviceName::for_new);
     let name = name.map_err(|invalid| note("name", invalid)).ok();
     let tags = tags(fields.text("tags"));
     let tags = tags.map_err(|invalid| note("tags", invalid)).unwrap_or_default();

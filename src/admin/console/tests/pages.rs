@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{Api, Browser, Page, SAME_ORIGIN};
+use super::{Api, Browser, KEY, Page, SAME_ORIGIN};
+use crate::fleet::{Actor, CohortName};
 
 const P: &str = "/projects/default";
 
@@ -16,8 +17,12 @@ async fn furnished(api: &Api) -> (String, String) {
     for version in ["1.0.0", "1.1.0"] {
         api.artifact("main", version, 64).await;
     }
-    let cohort = api.post("cohorts", &json!({"name": BACKWARDS})).await.expect(201);
-    let cohort = cohort["id"].as_str().unwrap().to_owned();
+    // As former versions let a cohort be called.
+    let (actor, project) = (Actor::named("bootstrap"), api.control.view().default_project().id);
+    let cohort = api
+        .control
+        .create_cohort(&actor, project, CohortName::kept(BACKWARDS).unwrap());
+    let cohort = cohort.await.unwrap().id.to_string();
     let device = json!({"name": "lamp-1", "cohort": cohort, "tags": [SCRIPT]});
     let made = api.post("devices", &device).await;
     // A tag may be refused for what it is; the page must bear it where it is not.
@@ -640,4 +645,21 @@ async fn no_page_holds_more_than_a_screen_of_rows_or_choices_whatever_there_is()
     }
     assert_eq!(keys, api.control.view().keys().len());
     assert_eq!(page.links("First page"), [format!("{P}/settings")]);
+}
+
+#[tokio::test]
+async fn what_is_said_on_the_next_page_is_the_last_of_it() {
+    let api = Api::start().await;
+    let made = api.post("devices", &json!({"name": "lamp-1"})).await.expect(201);
+    let mut browser = Browser::new(&api);
+    browser.sign_in(KEY).await;
+    let csrf = browser.csrf.clone();
+    let push = format!("/projects/default/devices/{}/push", made["id"].as_str().unwrap());
+    for _ in 0..100 {
+        let fields = [("csrf", csrf.as_str())];
+        let answer = browser.ask("POST", &push, &fields, &[SAME_ORIGIN]).await;
+        assert_eq!(answer.status, 303, "{}", answer.html);
+    }
+    let page = browser.get("/projects/default/cohorts").await.expect(200);
+    assert_eq!(page.html.matches("class=\"notice").count(), 8, "{}", page.html);
 }

@@ -87,6 +87,11 @@ async fn the_cookie_is_for_this_site_and_for_no_script_and_goes_without_tls_on_l
             assert!(attributes.contains(&wanted), "{wanted}: {cookie}");
         }
         assert_eq!(attributes.contains(&"Secure"), secure, "{host}: {cookie}");
+        assert_eq!(
+            cookie.starts_with("__Host-tessera_session="),
+            secure,
+            "{host}: {cookie}"
+        );
         assert!(!cookie.contains("Domain"), "{cookie}");
         let age = attributes.iter().find_map(|one| one.strip_prefix("Max-Age="));
         let age: u32 = age.unwrap().parse().unwrap();
@@ -169,6 +174,41 @@ async fn a_browser_that_does_not_send_the_cookie_back_is_told_so_and_not_asked_a
 }
 
 #[tokio::test]
+async fn a_cookie_that_another_site_has_added_signs_nobody_out() {
+    let api = Api::start().await;
+    for (host, name) in [
+        ("127.0.0.1:8080", "tessera_session"),
+        ("gateway.example", "__Host-tessera_session"),
+    ] {
+        let mut browser = Browser::new(&api);
+        browser.host = host;
+        browser.sign_in(KEY).await;
+        let own = browser.cookie.clone().unwrap();
+        assert!(own.starts_with(name), "{own}");
+        for held in [
+            format!("tessera_session=tossed; {own}"),
+            format!("{own}; tessera_session=tossed"),
+            format!("a=b; tessera_session=; tessera_session=tossed; {own}; c=d"),
+        ] {
+            browser.cookie = Some(held.clone());
+            assert_eq!(browser.get(HOME).await.expect(200).address, HOME, "{held}");
+            let read = browser.ask("GET", "/v1/projects/default/cohorts", &[], &[]).await;
+            assert_eq!(read.status, 200, "{held}");
+        }
+        browser.cookie = Some(own);
+        let page = browser.get(HOME).await;
+        let csrf = browser.csrf.clone();
+        let fields = [("csrf", csrf.as_str())];
+        let out = browser.ask("POST", "/sign-out", &fields, &[SAME_ORIGIN]).await;
+        let gone = out.headers.get_all(header::SET_COOKIE).iter();
+        let gone: Vec<_> = gone.map(|set| set.to_str().unwrap().to_owned()).collect();
+        let removed = |set: &String| set.starts_with(&format!("{name}=;")) && set.contains("Max-Age=0");
+        assert!(gone.iter().any(removed), "{gone:?}");
+        assert!(page.has_form("/sign-out"));
+    }
+}
+
+#[tokio::test]
 async fn signing_out_ends_this_session_and_no_other() {
     let api = Api::start().await;
     let (mut here, mut there) = (Browser::new(&api), Browser::new(&api));
@@ -244,6 +284,46 @@ async fn a_session_ends_when_its_key_does() {
     assert_eq!(session.expires_ms, soon, "an hour, and not a working day");
     assert!(api.control.console_session(&session.text, soon - 1).is_some());
     assert!(api.control.console_session(&session.text, soon).is_none());
+}
+
+#[tokio::test]
+async fn who_signs_in_again_and_again_signs_nobody_else_out_and_is_paced() {
+    let api = Api::start().await;
+    let mut admin = Browser::new(&api);
+    admin.sign_in(KEY).await;
+    let name = KeyName::parse("monitor").unwrap();
+    let actor = Actor::system();
+    let made = api.control.create_key(&actor, name, Role::Read, None);
+    let made = made.await.unwrap();
+    let mut first = Browser::new(&api);
+    first.sign_in(&made.text).await;
+    let fields = [("key", made.text.as_str())];
+    let mut signed_in = 1;
+    let refused = loop {
+        let page = Browser::new(&api)
+            .ask("POST", "/sign-in", &fields, &[SAME_ORIGIN])
+            .await;
+        if page.status != 303 {
+            break page;
+        }
+        signed_in += 1;
+        assert!(signed_in < 100, "there is an end to it");
+    };
+    assert_eq!(refused.status, 429);
+    refused.says("too many have signed in with this key");
+    assert_eq!(admin.get(HOME).await.expect(200).address, HOME, "another key's");
+    assert!(
+        first.get(HOME).await.address.starts_with("/sign-in?"),
+        "the oldest of this key's"
+    );
+    let audit = api.get("audit?limit=1000&action=session.close").await.expect(200);
+    let lines = audit["items"].as_array().unwrap();
+    assert_eq!(lines.len(), signed_in - 20, "each that gave way has its line");
+    for line in lines {
+        assert_eq!(line["actor"], "monitor", "{line:#}");
+        assert_eq!(line["subject"], made.key.id.to_string(), "{line:#}");
+        assert_eq!(line["before"]["crowdedOut"], true, "{line:#}");
+    }
 }
 
 #[tokio::test]
