@@ -16,6 +16,7 @@ use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::Output;
 use super::failure::{Failure, Problem};
+use super::misunderstanding::misunderstanding;
 use crate::config::Secret;
 
 /// Where the server is, who asks, and how the answer is shown.
@@ -50,6 +51,7 @@ pub struct Client {
     agent: Agent,
     base: String,
     url: String,
+    ca_file: Option<PathBuf>,
     key: Secret,
 }
 
@@ -78,7 +80,10 @@ impl Client {
             true => Some(roots(args.ca_file.as_deref())?),
             false => None,
         };
-        Ok(Self::trusting(roots, &args.url, &args.project, key))
+        Ok(Self {
+            ca_file: args.ca_file.clone(),
+            ..Self::trusting(roots, &args.url, &args.project, key)
+        })
     }
 
     /// The client of the project `project` of the server at `url`.
@@ -104,6 +109,7 @@ impl Client {
             agent,
             base: format!("{url}/v1/projects/{}", segment(project)),
             url,
+            ca_file: None,
             key,
         }
     }
@@ -288,10 +294,18 @@ impl Client {
         let request = request
             .body(body)
             .map_err(|error| Failure::Usage(format!("{url} is not a URL that can be called: {error}")))?;
-        self.agent.run(request).map_err(|source| Failure::Unreachable {
-            url: self.url.clone(),
-            source: Box::new(source),
-        })
+        self.agent.run(request).map_err(|source| self.unreachable(source))
+    }
+
+    fn unreachable(&self, source: ureq::Error) -> Failure {
+        let url = self.url.clone();
+        match misunderstanding(&source, self.ca_file.as_deref()) {
+            Some(what) => Failure::Misunderstood { url, what },
+            None => Failure::Unreachable {
+                url,
+                source: Box::new(source),
+            },
+        }
     }
 
     fn text(&self, answer: &mut Response<Body>) -> Result<String, Failure> {
@@ -300,10 +314,7 @@ impl Client {
             .with_config()
             .limit(MAX_ANSWER)
             .read_to_string()
-            .map_err(|source| Failure::Unreachable {
-                url: self.url.clone(),
-                source: Box::new(source),
-            })
+            .map_err(|source| self.unreachable(source))
     }
 
     fn refused(&self, path: &str, status: u16, text: &str) -> Failure {

@@ -31,6 +31,14 @@ pub enum Failure {
         /// What the HTTP client says.
         source: Box<ureq::Error>,
     },
+    /// Somebody answers, but there is no talking to them as the address says.
+    #[error("{url} answers, but {what}")]
+    Misunderstood {
+        /// The server's URL.
+        url: String,
+        /// What is wrong, and what would be accepted.
+        what: String,
+    },
     /// The server's answer makes no sense.
     #[error("the answer of {url} is not one of Tessera's: {what}")]
     Strange {
@@ -157,6 +165,7 @@ impl Failure {
             | Self::Config(_)
             | Self::NotFound(_)
             | Self::File { .. }
+            | Self::Misunderstood { .. }
             | Self::Failed(_)
             | Self::Rollout(_)
             | Self::Superseded(_)
@@ -181,6 +190,7 @@ impl Failure {
             Self::Superseded(_) => 5,
             Self::Rollout(_) => 6,
             Self::Unreachable { .. }
+            | Self::Misunderstood { .. }
             | Self::Strange { .. }
             | Self::File { .. }
             | Self::Failed(_)

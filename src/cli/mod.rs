@@ -21,6 +21,7 @@ mod device;
 mod failure;
 mod interrupts;
 mod key;
+mod misunderstanding;
 mod output;
 mod package;
 mod rollout;
