@@ -54,9 +54,7 @@ pub fn run(command: SessionCommand) -> Result<(), Failure> {
                 false => format!("sessions/failures?{}", query.join("&")),
             };
             let failures = Client::new(&server)?.list(&path)?;
-            server
-                .output
-                .list(&failures, FAILURE, "no handshake like that has failed lately");
+            server.output.list(&failures, FAILURE, NONE_FAILED);
         }
     }
     Ok(())
@@ -85,6 +83,10 @@ fn offered(failure: &Value) -> String {
     };
     escaped(&text)
 }
+
+/// Somebody asks right after it happened: see [`SessionCommand::Failures`].
+const NONE_FAILED: &str = "no handshake like that has failed lately; one with a wrong key or an unknown identity is told of \
+     up to a minute after it, when the gateway gives it up";
 
 /// The identity is what a stranger sent.
 const FAILURE: &[Column] = &[
