@@ -6,6 +6,8 @@
 #[path = "console/chromium.rs"]
 mod chromium;
 mod support;
+#[path = "console/typed.rs"]
+mod typed;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
