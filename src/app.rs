@@ -9,7 +9,7 @@ mod certificate;
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,6 +169,7 @@ impl Gateway {
         let readiness = Readiness::default();
         let console = Console::default();
         let state = AdminState {
+            devices_port: device_addrs.first().map(SocketAddr::port),
             console: console.clone(),
             control: control.clone(),
             metrics,
@@ -299,6 +300,16 @@ pub fn serve(config: Config) -> Result<(), Error> {
     ended
 }
 
+/// A listener's address as it can be asked for from this machine.
+fn to_click(listener: SocketAddr) -> SocketAddr {
+    let host: IpAddr = match listener.ip() {
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        named => named,
+    };
+    SocketAddr::new(host, listener.port())
+}
+
 async fn run(config: &Config) -> Result<(), Error> {
     // Before anything is acknowledged: a SIGTERM during the start drains too.
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
@@ -320,7 +331,12 @@ async fn run(config: &Config) -> Result<(), Error> {
         }
     }
     let tls = config.admin.tls_cert_file.is_some();
-    info!(address = %gateway.admin_addr, tls, folder = %config.data.dir.display(), "listening for operators");
+    let console = format!(
+        "{}://{}",
+        if tls { "https" } else { "http" },
+        to_click(gateway.admin_addr)
+    );
+    info!(%console, address = %gateway.admin_addr, tls, folder = %config.data.dir.display(), "listening for operators");
     if !tls && !gateway.admin_addr.ip().to_canonical().is_loopback() {
         warn!(
             "the API speaks plain HTTP beyond this machine (admin.insecure_plaintext): API keys are readable on the way"
@@ -489,6 +505,19 @@ const DEVICE_DRAIN: Duration = Duration::from_secs(4);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_to_click_leads_to_this_machine() {
+        for (listener, to) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:443", "127.0.0.1:443"),
+            ("[::]:8080", "[::1]:8080"),
+            ("192.0.2.1:8080", "192.0.2.1:8080"),
+        ] {
+            let listener = listener.parse().expect("an address");
+            assert_eq!(to_click(listener).to_string(), to);
+        }
+    }
 
     #[test]
     fn a_handshake_may_take_a_minute_or_four_first_waits() {

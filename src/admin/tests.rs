@@ -1202,6 +1202,7 @@ impl Api {
         readiness.set(true);
         let console = Console::default();
         let router = router(AdminState {
+            devices_port: Some(15_684),
             console: console.clone(),
             control: control.clone(),
             metrics: install_metrics(),

@@ -10,6 +10,7 @@ use super::chart::{self, Chart, Marker};
 use super::form::Fields;
 use super::page::{self, Frame, Refused, Section};
 use super::show::{Bar, percent};
+use super::subject::Subject;
 use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::control::{AuditFilter, AuditRecord, AuditScope, FailureShare, FleetFigures, Span, VersionShare};
@@ -69,7 +70,7 @@ struct Event {
     at_ms: i64,
     actor: String,
     action: String,
-    subject: String,
+    subject: Subject,
 }
 
 /// `GET /projects/{project}`.
@@ -110,6 +111,11 @@ pub async fn show(
         .control
         .audit(AuditScope::Project(visitor.project), &filter)
         .await?;
+    let mut recent = Vec::with_capacity(events.records.len());
+    for record in events.records {
+        let subject = Subject::of(&visitor, &state, &record).await?;
+        recent.push(event(record, subject));
+    }
     Ok(page::html(&OverviewPage {
         rate: chart::rate(figures.bytes_per_second),
         rollouts,
@@ -121,7 +127,7 @@ pub async fn show(
         spans,
         connected: chart::connected(&history, from_ms, now_ms, &markers),
         bandwidth: chart::bandwidth(&history, from_ms, now_ms, &markers),
-        events: events.records.into_iter().map(event).collect(),
+        events: recent,
         figures,
         frame,
     }))
@@ -213,12 +219,12 @@ fn markers(project: &Project, from_ms: i64) -> Vec<Marker> {
     markers.split_off(first)
 }
 
-fn event(record: AuditRecord) -> Event {
+fn event(record: AuditRecord, subject: Subject) -> Event {
     Event {
         at_ms: record.at_ms,
         actor: record.actor,
         action: record.action,
-        subject: record.subject,
+        subject,
     }
 }
 

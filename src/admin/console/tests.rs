@@ -4,6 +4,7 @@ mod deploy;
 mod deployment;
 mod desk;
 mod html;
+mod newcomer;
 mod packages;
 mod pages;
 mod sign_in;
