@@ -63,10 +63,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("cookie", &["admin/console/"]),
     ("axum", &["admin/"]),
     // TLS for operators; its client half is what the command line's HTTP library is built on.
-    (
-        "tokio_rustls",
-        &["admin/tls.rs", "cli/client.rs", "cli/misunderstanding.rs"],
-    ),
+    ("tokio_rustls", &["admin/tls.rs", "cli/client.rs"]),
     ("hyper", &["admin/"]),
     ("utoipa", &["admin/"]),
     ("clap", &["cli/"]),

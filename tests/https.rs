@@ -151,7 +151,7 @@ fn the_command_line_takes_the_certificate_of_the_readme_and_says_what_is_wrong_w
     let refused = |url: &str, ca: &Path, words: &[&str]| {
         let (code, said) = ask(url, ca);
         assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(&format!("{url} answers, but ")), "{said}");
+        assert!(said.contains(url) && !said.contains("does not answer"), "{said}");
         for word in words {
             assert!(said.contains(word), "{word}: {said}");
         }
@@ -165,7 +165,7 @@ fn the_command_line_takes_the_certificate_of_the_readme_and_says_what_is_wrong_w
     let somebody = Ca::new("/CN=somebody else");
     let other = somebody.certificate();
     let url = format!("https://localhost:{}", served.admin_port);
-    refused(&url, &other, &["not trusted", text(&other), "--ca-file"]);
+    refused(&url, &other, &["not trusted", "--ca-file"]);
     let plain = Server::start();
     let url = format!("https://127.0.0.1:{}", plain.admin_port);
     refused(&url, &other, &["does not speak TLS", "http://"]);
@@ -175,10 +175,10 @@ fn the_command_line_takes_the_certificate_of_the_readme_and_says_what_is_wrong_w
     assert_ne!(of_a_ca, recipe);
     let (_folder, served, _process, certificate) = made(&of_a_ca);
     let url = format!("https://localhost:{}", served.admin_port);
-    refused(&url, &certificate, &["that of a CA", "CA:FALSE"]);
+    refused(&url, &certificate, &["not trusted", "a CA's own", "CA:FALSE"]);
     let (_folder, served, _process, certificate) = made(&recipe.replace(",IP:127.0.0.1", ""));
     let url = format!("https://127.0.0.1:{}", served.admin_port);
-    refused(&url, &certificate, &["not for the name", "subjectAltName"]);
+    refused(&url, &certificate, &["not trusted", "another name"]);
 }
 
 #[test]

@@ -10,13 +10,13 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::{self, CertificateError};
 use ureq::http::{Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::Output;
 use super::failure::{Failure, Problem};
-use super::misunderstanding::misunderstanding;
 use crate::config::Secret;
 
 /// Where the server is, who asks, and how the answer is shown.
@@ -51,7 +51,6 @@ pub struct Client {
     agent: Agent,
     base: String,
     url: String,
-    ca_file: Option<PathBuf>,
     key: Secret,
 }
 
@@ -80,10 +79,7 @@ impl Client {
             true => Some(roots(args.ca_file.as_deref())?),
             false => None,
         };
-        Ok(Self {
-            ca_file: args.ca_file.clone(),
-            ..Self::trusting(roots, &args.url, &args.project, key)
-        })
+        Ok(Self::trusting(roots, &args.url, &args.project, key))
     }
 
     /// The client of the project `project` of the server at `url`.
@@ -109,7 +105,6 @@ impl Client {
             agent,
             base: format!("{url}/v1/projects/{}", segment(project)),
             url,
-            ca_file: None,
             key,
         }
     }
@@ -119,22 +114,33 @@ impl Client {
         self.send("GET", path, &[], ())
     }
 
-    /// Reads a whole list, page by page.
+    /// Reads a whole list.
     pub fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let pages: Result<Vec<_>, _> = self.pages(path).collect();
+        pages.map(|pages| pages.concat())
+    }
+
+    /// Reads a list page by page, each when it is asked for. The first failure is the last.
+    pub fn pages(&self, path: &str) -> impl Iterator<Item = Result<Vec<Value>, Failure>> {
         let separator = if path.contains('?') { '&' } else { '?' };
-        let mut items = Vec::new();
-        let mut next = format!("{path}{separator}limit={PAGE}");
-        loop {
-            let mut page = self.get(&next)?;
-            match page["items"].take() {
-                Value::Array(more) => items.extend(more),
-                other => return Err(self.strange(&next, OK, &format!("a list without items ({other})"))),
-            }
-            match page["nextPageToken"].as_str() {
-                Some(token) => next = format!("{path}{separator}limit={PAGE}&pageToken={}", segment(token)),
-                None => return Ok(items),
-            }
-        }
+        let first = format!("{path}{separator}limit={PAGE}");
+        let mut next = Some(first.clone());
+        std::iter::from_fn(move || {
+            let asked = next.take()?;
+            let mut page = match self.get(&asked) {
+                Ok(page) => page,
+                Err(failure) => return Some(Err(failure)),
+            };
+            let token = page["nextPageToken"].as_str();
+            next = token.map(|token| format!("{first}&pageToken={}", segment(token)));
+            Some(match page["items"].take() {
+                Value::Array(items) => Ok(items),
+                other => {
+                    next = None;
+                    Err(self.strange(&asked, OK, &format!("a list without items ({other})")))
+                }
+            })
+        })
     }
 
     /// The one thing of this name in a list that can be filtered by name.
@@ -294,18 +300,7 @@ impl Client {
         let request = request
             .body(body)
             .map_err(|error| Failure::Usage(format!("{url} is not a URL that can be called: {error}")))?;
-        self.agent.run(request).map_err(|source| self.unreachable(source))
-    }
-
-    fn unreachable(&self, source: ureq::Error) -> Failure {
-        let url = self.url.clone();
-        match misunderstanding(&source, self.ca_file.as_deref()) {
-            Some(what) => Failure::Misunderstood { url, what },
-            None => Failure::Unreachable {
-                url,
-                source: Box::new(source),
-            },
-        }
+        self.agent.run(request).map_err(|error| self.unreachable(error))
     }
 
     fn text(&self, answer: &mut Response<Body>) -> Result<String, Failure> {
@@ -314,7 +309,23 @@ impl Client {
             .with_config()
             .limit(MAX_ANSWER)
             .read_to_string()
-            .map_err(|source| self.unreachable(source))
+            .map_err(|error| self.unreachable(error))
+    }
+
+    /// Why there is no answer. Somebody who is there, and is not who he should be, is told from nobody.
+    fn unreachable(&self, error: ureq::Error) -> Failure {
+        let url = self.url.clone();
+        match tls_error(&error) {
+            Some(rustls::Error::InvalidCertificate(wrong)) => Failure::Untrusted {
+                url,
+                wrong: untrusted(wrong),
+            },
+            Some(rustls::Error::InvalidMessage(_)) => Failure::Plain { url },
+            Some(_) | None => Failure::Unreachable {
+                url,
+                source: Box::new(error),
+            },
+        }
     }
 
     fn refused(&self, path: &str, status: u16, text: &str) -> Failure {
@@ -331,6 +342,37 @@ impl Client {
             what: what.to_owned(),
             status,
         }
+    }
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        ureq::Error::Rustls(error) => Some(error),
+        _ => None,
+    }
+}
+
+/// What is wrong with a server's certificate, and what would be accepted.
+fn untrusted(wrong: &CertificateError) -> String {
+    match wrong {
+        CertificateError::UnknownIssuer => {
+            "it leads to none of those that count; --ca-file (TESSERA_CA_FILE) names the ones that it has to lead to"
+                .to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another name than the one in the address; accepted: a name that it is for (--url, TESSERA_URL)".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired; accepted: a later one, or the right time on this machine".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet; accepted: an earlier one, or the right time on this machine".to_owned()
+        }
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "it is a CA's own; accepted: one that a CA has issued for a server (basicConstraints=CA:FALSE)".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 

@@ -31,13 +31,21 @@ pub enum Failure {
         /// What the HTTP client says.
         source: Box<ureq::Error>,
     },
-    /// Somebody answers, but there is no talking to them as the address says.
-    #[error("{url} answers, but {what}")]
-    Misunderstood {
+    /// The server is not known to be the one that it should be.
+    #[error("the certificate of {url} is not trusted: {wrong}")]
+    Untrusted {
         /// The server's URL.
         url: String,
-        /// What is wrong, and what would be accepted.
-        what: String,
+        /// What is wrong with it, and what would be accepted.
+        wrong: String,
+    },
+    /// TLS was asked for where there is none.
+    #[error(
+        "{url} does not speak TLS; accepted, if that is meant: http:// in its address (--url, TESSERA_URL)"
+    )]
+    Plain {
+        /// The server's URL.
+        url: String,
     },
     /// The server's answer makes no sense.
     #[error("the answer of {url} is not one of Tessera's: {what}")]
@@ -164,8 +172,9 @@ impl Failure {
             Self::Usage(_)
             | Self::Config(_)
             | Self::NotFound(_)
+            | Self::Untrusted { .. }
+            | Self::Plain { .. }
             | Self::File { .. }
-            | Self::Misunderstood { .. }
             | Self::Failed(_)
             | Self::Rollout(_)
             | Self::Superseded(_)
@@ -190,7 +199,8 @@ impl Failure {
             Self::Superseded(_) => 5,
             Self::Rollout(_) => 6,
             Self::Unreachable { .. }
-            | Self::Misunderstood { .. }
+            | Self::Untrusted { .. }
+            | Self::Plain { .. }
             | Self::Strange { .. }
             | Self::File { .. }
             | Self::Failed(_)

@@ -22,7 +22,6 @@ mod device;
 mod failure;
 mod interrupts;
 mod key;
-mod misunderstanding;
 mod output;
 mod package;
 mod rollout;
