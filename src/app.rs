@@ -179,6 +179,7 @@ impl Gateway {
         let readiness = Readiness::default();
         let console = Console::default();
         let state = AdminState {
+            devices_port: device_addrs.first().map(SocketAddr::port),
             console: console.clone(),
             control: control.clone(),
             metrics,
@@ -346,7 +347,8 @@ async fn run(config: &Config) -> Result<(), Error> {
         }
     }
     let tls = config.admin.tls_cert_file.is_some();
-    info!(address = %gateway.admin_addr, tls, folder = %config.data.dir.display(), "listening for operators");
+    let console = console_origin(gateway.reached, gateway.admin_addr);
+    info!(%console, address = %gateway.admin_addr, tls, folder = %config.data.dir.display(), "listening for operators");
     if !tls && !gateway.admin_addr.ip().to_canonical().is_loopback() {
         warn!(
             "the API speaks plain HTTP beyond this machine (admin.insecure_plaintext): API keys are readable on the way"

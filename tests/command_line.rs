@@ -507,13 +507,13 @@ fn the_fleet_of_the_demonstration_goes_on_updating_until_ctrl_c_and_leaves_nothi
     let temporary = tempfile::tempdir().unwrap();
     let mut command = tessera();
     command
-        .args(["demo", "--devices", "4"])
+        .args(["demo", "--devices", "5"])
         .env("TMPDIR", temporary.path());
     let demo = Running::spawn(command);
     demo.until_said("  Console  http://127.0.0.1:");
-    demo.until_said("All 4 devices");
+    demo.until_said("All 5 devices");
     // The roll-out that is watched takes seconds by intent.
-    demo.until_said_within(4, "Ctrl-C ends it");
+    demo.until_said_within(5, "Ctrl-C ends it");
     let said = demo.said();
     let after = |label: &str| {
         let line = said
@@ -554,8 +554,51 @@ fn the_fleet_of_the_demonstration_goes_on_updating_until_ctrl_c_and_leaves_nothi
             .header("Content-Type", "application/json")
             .send(order.to_string());
         assert_eq!(made.unwrap().status().as_u16(), 201);
-        demo.until_said_within(4, &format!("main@{version}: 4 of 4"));
+        demo.until_said_within(5, &format!("main@{version}: 5 of 5"));
     }
+
+    // What fails on every fifth device is seen to fail, and by a pipeline too.
+    let ask = |arguments: &[&str]| {
+        let asked = tessera()
+            .args(arguments)
+            .env("TESSERA_URL", url)
+            .env("TESSERA_API_KEY", &key)
+            .output()
+            .unwrap();
+        (asked.status.code(), String::from_utf8(asked.stdout).unwrap())
+    };
+    let bad = "main@2.0.0-rc1";
+    let order = [
+        "deploy",
+        "demo",
+        "-p",
+        bad,
+        "--yes",
+        "--wait",
+        "--fail-if",
+        "failed>10%",
+    ];
+    let (code, printed) = ask(&order);
+    assert_eq!(code, Some(6), "{printed}");
+    let (_, printed) = ask(&["device", "list", "-o", "ndjson"]);
+    let devices: Vec<Value> = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let names: Vec<&str> = devices
+        .iter()
+        .map(|device| device["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["device-01", "device-02", "device-03", "device-04", "device-05"]
+    );
+    let failed = devices[4]["packages"][0].clone();
+    assert_eq!(
+        (&failed["version"], &failed["reason"]),
+        (&json!("7.7.7"), &json!("awaiting-retry")),
+        "{failed}"
+    );
 
     demo.interrupt();
     let ended = demo.end();

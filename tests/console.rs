@@ -16,6 +16,8 @@ mod live;
 #[path = "console/reader.rs"]
 mod reader;
 mod support;
+#[path = "console/typed.rs"]
+mod typed;
 #[path = "console/uploads.rs"]
 mod uploads;
 

@@ -118,6 +118,78 @@ fn curl_openssl_and_the_command_line_are_served_with_tls_and_plain_http_is_told_
     assert!((9..20).contains(&waited.as_secs()), "{waited:?}");
 }
 
+/// The recipe of the README, as it is pasted; and each thing that can be wrong, as it is said.
+#[test]
+fn the_command_line_takes_the_certificate_of_the_readme_and_says_what_is_wrong_with_others() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let at = readme.find("openssl req -x509 -newkey").unwrap();
+    let recipe = readme[at..].split("```").next().unwrap();
+    let recipe: String = recipe
+        .lines()
+        .filter(|line| line.starts_with("openssl") || line.starts_with(' '))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let made = |recipe: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shell = Command::new("sh");
+        let output = shell.args(["-ec", recipe]).current_dir(&folder).output().unwrap();
+        assert!(output.status.success(), "{recipe}: {output:?}");
+        let file = |name: &str| folder.path().join(name);
+        let (certificate, key) = (file("operators.pem"), file("operators.key"));
+        let served = Server::not_started(&[
+            ("TESSERA__ADMIN__TLS_CERT_FILE", text(&certificate)),
+            ("TESSERA__ADMIN__TLS_KEY_FILE", text(&key)),
+        ]);
+        let process = Killed(served.command().spawn().unwrap());
+        let url = format!("https://localhost:{}/readyz", served.admin_port);
+        eventually("the server is ready", || {
+            let curl = run("curl", &["-sS", "--fail", "--cacert", text(&certificate), &url]);
+            curl.status.success().then_some(())
+        });
+        (folder, served, process, certificate)
+    };
+    let ask = |url: &str, ca: &Path| {
+        let mut command = tessera();
+        command
+            .args(["cohort", "list", "--url", url, "--ca-file"])
+            .arg(ca)
+            .env("TESSERA_API_KEY", KEY);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let refused = |url: &str, ca: &Path, words: &[&str]| {
+        let (code, said) = ask(url, ca);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(url) && !said.contains("does not answer"), "{said}");
+        for word in words {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    };
+
+    let (_folder, served, _process, certificate) = made(&recipe);
+    for host in ["localhost", "127.0.0.1"] {
+        let (code, said) = ask(&format!("https://{host}:{}", served.admin_port), &certificate);
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let somebody = Ca::new("/CN=somebody else");
+    let other = somebody.certificate();
+    let url = format!("https://localhost:{}", served.admin_port);
+    refused(&url, &other, &["not trusted", "--ca-file"]);
+    let plain = Server::start();
+    let url = format!("https://127.0.0.1:{}", plain.admin_port);
+    refused(&url, &other, &["does not speak TLS", "http://"]);
+
+    // What everybody makes first, and what is for another name.
+    let of_a_ca = recipe.replace("CA:FALSE", "CA:TRUE");
+    assert_ne!(of_a_ca, recipe);
+    let (_folder, served, _process, certificate) = made(&of_a_ca);
+    let url = format!("https://localhost:{}", served.admin_port);
+    refused(&url, &certificate, &["not trusted", "a CA's own", "CA:FALSE"]);
+    let (_folder, served, _process, certificate) = made(&recipe.replace(",IP:127.0.0.1", ""));
+    let url = format!("https://127.0.0.1:{}", served.admin_port);
+    refused(&url, &certificate, &["not trusted", "another name"]);
+}
+
 #[test]
 fn a_stream_goes_on_over_tls_and_ends_with_the_gateway_and_not_after_it() {
     let ca = Ca::new("/CN=operators");
@@ -324,6 +396,16 @@ impl<'a> Gateway<'a> {
     fn terminate(&mut self) -> bool {
         assert!(self.server_signal("-TERM", &self.process));
         self.process.wait().unwrap().success()
+    }
+}
+
+/// A process that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

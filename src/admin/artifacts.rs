@@ -31,7 +31,7 @@ pub async fn upload(
     let declared = declared_digest(&headers)?;
     let limit = state.max_artifact_bytes;
     if announced(&headers).is_some_and(|bytes| bytes > limit) {
-        return Err(Problem::too_large("the artifact", limit));
+        return Err(Problem::artifact_too_large(limit));
     }
     state
         .control

@@ -35,9 +35,9 @@ pub struct Create {
     tags: Vec<Tag>,
     /// Whether it may connect; absent: it may.
     enabled: Option<bool>,
-    #[serde(default)]
-    #[schema(value_type = Vec<Credential>, max_items = 8)]
-    credentials: Vec<Object<Credential>>,
+    /// Absent: a PSK is made, as for a new device of an import. Empty: none, for a device that comes with a certificate.
+    #[schema(value_type = Option<Vec<Credential>>, max_items = 8)]
+    credentials: Option<Vec<Object<Credential>>>,
 }
 
 fn for_new<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceName, D::Error> {
@@ -230,10 +230,14 @@ pub async fn create(
         .as_deref()
         .map(|named| cohort_in_body(project, "/cohort", named))
         .transpose()?;
-    let credentials = body.credentials.into_iter().enumerate();
-    let credentials = credentials
-        .map(|(at, Object(one))| one.checked(&format!("/credentials/{at}")))
-        .collect::<Result<_, _>>()?;
+    let credentials = match body.credentials {
+        None => vec![NewCredential::Psk(NewPsk::default())],
+        Some(given) => given
+            .into_iter()
+            .enumerate()
+            .map(|(at, Object(one))| one.checked(&format!("/credentials/{at}")))
+            .collect::<Result<_, _>>()?,
+    };
     let order = NewDevice {
         name: body.name,
         cohort,

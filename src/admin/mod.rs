@@ -60,6 +60,8 @@ use problem::Problem;
 /// What the API needs to know.
 #[derive(Debug, Clone)]
 pub struct AdminState {
+    /// Where devices find the gateway; `None` if they do not.
+    pub devices_port: Option<u16>,
     /// The one writer and the view it publishes.
     pub control: Control,
     /// What `/metrics` renders.

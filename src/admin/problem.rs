@@ -143,7 +143,13 @@ impl FieldError {
                 field: field.into(),
                 detail: format!("there is no {kind} {value:?}"),
                 value: Some(value.clone()),
-                accepted: Some(accepted.clone()),
+                // What there is, as it may be written here.
+                accepted: Some(
+                    accepted
+                        .strip_prefix("there are: ")
+                        .unwrap_or(accepted)
+                        .to_owned(),
+                ),
             },
             other => FieldError::other(field, other.to_string()),
         }
@@ -296,8 +302,8 @@ impl Problem {
     pub fn too_many_guesses(wait: Duration) -> Problem {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!(
-            "too many wrong API keys have come from this address; accepted: another attempt in {seconds} s, or a right key that the \
-             gateway has made, or one that was good from here within a day"
+            "this key was not looked at, as too many wrong ones have come from this address; accepted: another attempt in \
+             {seconds} s, or a right key that the gateway has made, or one that was good from here within a day"
         );
         let mut problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-wrong-keys", detail);
         problem.headers.push((header::RETRY_AFTER, seconds.into()));
@@ -337,6 +343,17 @@ impl Problem {
         )
         .closing();
         problem.members.limit_bytes = Some(limit_bytes);
+        problem
+    }
+
+    /// 413: an artifact of more bytes than `admin.max_artifact_bytes`.
+    pub fn artifact_too_large(limit_bytes: u64) -> Problem {
+        let mut problem = Problem::too_large("the artifact", limit_bytes);
+        problem.detail = format!(
+            "the artifact is larger than the {} that are accepted ({limit_bytes} bytes; admin.max_artifact_bytes in the \
+             gateway's configuration)",
+            mebibytes(limit_bytes)
+        );
         problem
     }
 
@@ -471,7 +488,7 @@ impl Problem {
 
     fn from_upload(error: &UploadError) -> Problem {
         match error {
-            UploadError::TooLarge { limit } => Problem::too_large("the artifact", *limit),
+            UploadError::TooLarge { limit } => Problem::artifact_too_large(*limit),
             UploadError::Empty => {
                 let detail = error.to_string();
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "empty-artifact", detail)
@@ -507,7 +524,7 @@ impl Problem {
             "idempotency-key-in-use" => "The same request is under way",
             "idempotency-answer-lost" => "The request took effect before; its answer is gone",
             "idempotency-key-reused" => "The Idempotency-Key was used for something else",
-            "too-many-wrong-keys" => "Too many wrong API keys came from there",
+            "too-many-wrong-keys" => "Wait before the next API key",
             "too-many-sign-ins" => "Too many have signed in with this key",
             "too-slow" => "The body did not arrive in time",
             "too-large" => "The body is too large",
@@ -589,6 +606,15 @@ impl From<ControlError> for Problem {
                 Problem::unavailable(error.to_string())
             }
         }
+    }
+}
+
+/// With one digit behind the point where there is something behind it.
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) / (1 << 20);
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole} MiB"),
+        (whole, tenth) => format!("{whole}.{tenth} MiB"),
     }
 }
 

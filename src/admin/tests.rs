@@ -1337,6 +1337,7 @@ impl Api {
         readiness.set(true);
         let console = Console::default();
         let router = router(AdminState {
+            devices_port: Some(15_684),
             console: console.clone(),
             control: control.clone(),
             metrics: install_metrics(),

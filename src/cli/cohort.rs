@@ -9,7 +9,7 @@ use super::Output;
 use super::client::{Client, ServerArgs};
 use super::deployment::nothing_deployed;
 use super::failure::Failure;
-use super::output::{Column, ago, field, print, say, table, takes_colour};
+use super::output::{Column, ago, confirm_at_terminal, field, print, say, table, takes_colour};
 
 /// Verbs of `tessera cohort`.
 #[derive(Debug, Subcommand)]
@@ -25,6 +25,9 @@ pub enum CohortCommand {
     Delete {
         /// Its name or id
         name: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -55,9 +58,13 @@ pub fn run(command: CohortCommand) -> Result<(), Failure> {
                 .one(&client.post("cohorts", &json!({ "name": name }))?, COHORT);
             Ok(())
         }
-        CohortCommand::Delete { name, server } => {
+        CohortCommand::Delete { name, yes, server } => {
             let client = Client::new(&server)?;
             let cohort = client.cohort(&name)?;
+            if !yes {
+                let what = format!("cohort {} is deleted", field(&cohort, "/name"));
+                confirm_at_terminal(&what, "delete", "nothing was deleted")?;
+            }
             client.delete(&format!("cohorts/{}", field(&cohort, "/id")))?;
             say(&format!("cohort {} is deleted", field(&cohort, "/name")));
             Ok(())

@@ -9,7 +9,7 @@ use super::client::{Client, ServerArgs, segment};
 use super::cohort::{glyph, painted};
 use super::failure::Failure;
 use super::output::{Column, Output, ago, bytes, count, field, print, rfc3339, say, table, takes_colour};
-use super::rollout::{Ending, Followed, Limits, Progress, State, follow, stacked};
+use super::rollout::{Ending, Failing, Followed, Limits, Progress, State, follow, stacked};
 use crate::clock;
 
 /// Verbs of `tessera deployment`.
@@ -160,6 +160,38 @@ pub fn wait(
 /// What came of a wait, on standard output.
 fn result(followed: &Followed, deployment: &Value, output: Output) {
     output.one(&followed.to_json(deployment), WAITED);
+    if output == Output::Table
+        && let Some(seen) = &followed.seen
+    {
+        print(&failures(&followed.failing, seen));
+    }
+}
+
+/// The devices that failed and why, below something else; nothing where there are none.
+fn failures(failing: &[Failing], progress: &Progress) -> String {
+    if failing.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![["FAILED", "PACKAGE", "REASON"].map(str::to_owned).to_vec()];
+    rows.extend(failing.iter().map(|failing| {
+        let Failing {
+            device,
+            package,
+            reason,
+        } = failing;
+        vec![device.clone(), package.clone(), reason.clone()]
+    }));
+    let mut devices: Vec<&str> = failing.iter().map(|failing| failing.device.as_str()).collect();
+    devices.dedup();
+    let others = progress.count(State::Failed).saturating_sub(devices.len() as u64);
+    let rest = match others {
+        0 => String::new(),
+        _ => format!(
+            "and {}: tessera device list --state failed --cohort COHORT\n",
+            count(others, "other")
+        ),
+    };
+    format!("\n{}{rest}", table(rows))
 }
 
 /// `"spring" (dep_7, sequence 7)`.
@@ -185,6 +217,12 @@ fn show(named: &str, server: &ServerArgs) -> Result<(), Failure> {
     let client = Client::new(server)?;
     let (mut deployment, cohort) = find(&client, named)?;
     let answer = client.get(&format!("deployments/{}/progress", field(&deployment, "/id")))?;
+    // Of one that is not active nobody fails any longer.
+    let failing = match deployment["active"] == true && answer["failed"].as_u64() > Some(0) {
+        true => Failing::of(&client, &field(&cohort, "/id"))?,
+        false => Vec::new(),
+    };
+    deployment["failures"] = failing.iter().map(Failing::to_json).collect();
     deployment["cohortName"] = cohort["name"].clone();
     deployment["progress"] = answer.clone();
     server.output.one(&deployment, SHOWN);
@@ -193,6 +231,7 @@ fn show(named: &str, server: &ServerArgs) -> Result<(), Failure> {
         print(&format!("\n{}", table(packages(&deployment, colour))));
         if let Some(progress) = Progress::of(&answer) {
             print(&format!("\n{}", how_far(&progress, &answer, colour)));
+            print(&failures(&failing, &progress));
         }
     }
     Ok(())
@@ -343,5 +382,28 @@ mod tests {
             how_far(&Progress::default(), &answer, false),
             "the cohort has no devices\n"
         );
+    }
+
+    #[test]
+    fn devices_that_failed_are_named_with_why_and_those_that_are_not_are_counted() {
+        let failing: Vec<Failing> = ["lamp-1", "lamp-2"]
+            .map(|device| Failing {
+                device: device.to_owned(),
+                package: "main".to_owned(),
+                reason: "io-error".to_owned(),
+            })
+            .to_vec();
+        let failed = |devices: u64| {
+            let answer = json!({
+                "pending": 0, "notified": 0, "downloading": 0, "downloaded": 0, "updating": 0, "done": 3,
+                "failed": devices,
+            });
+            Progress::of(&answer).map(|progress| failures(&failing, &progress))
+        };
+        let named = "\nFAILED  PACKAGE  REASON\nlamp-1  main     io-error\nlamp-2  main     io-error\n";
+        assert_eq!(failed(2).as_deref(), Some(named));
+        let more = format!("{named}and 3 others: tessera device list --state failed --cohort COHORT\n");
+        assert_eq!(failed(5), Some(more));
+        assert_eq!(failures(&[], &Progress::default()), "");
     }
 }

@@ -168,6 +168,12 @@ pub struct Filters {
     /// Only those that are not connected
     #[arg(long, conflicts_with = "online")]
     offline: bool,
+    /// Only those that are so far with their cohort's deployment: pending, notified, downloading, downloaded, updating, done, failed
+    #[arg(long)]
+    state: Option<String>,
+    /// Only those that run this version
+    #[arg(long, value_name = "PACKAGE@VERSION")]
+    version: Option<String>,
 }
 
 impl Filters {
@@ -181,6 +187,8 @@ impl Filters {
         query.extend(self.search.as_ref().map(|prefix| pair("search", prefix)));
         query.extend(self.online.then(|| pair("online", "true")));
         query.extend(self.offline.then(|| pair("online", "false")));
+        query.extend(self.state.as_ref().map(|state| pair("state", state)));
+        query.extend(self.version.as_ref().map(|version| pair("version", version)));
         query
     }
 }
@@ -305,6 +313,14 @@ fn have_and_want(package: &Value) -> String {
     }
 }
 
+/// What it last said it was doing, and why if it said so: `idle (awaiting-retry)`.
+fn reported(package: &Value) -> String {
+    match (field(package, "/state"), package["reasonNumber"].as_u64()) {
+        (state, None | Some(0)) => state,
+        (state, Some(_)) => format!("{state} ({})", field(package, "/reason")),
+    }
+}
+
 /// Whom a certificate is for: `O=default, CN=lamp-1`; nothing where that is not known.
 pub fn subject(subject: &Value) -> String {
     let parts = [("O", "/organization"), ("CN", "/commonName")];
@@ -334,6 +350,11 @@ const DEVICE: &[Column] = &[
         let shown: Vec<String> = packages.iter().map(have_and_want).collect();
         shown.join(" ")
     }),
+    ("REPORTED", |device| {
+        let packages = device["packages"].as_array().into_iter().flatten();
+        let shown: Vec<String> = packages.map(reported).filter(|text| !text.is_empty()).collect();
+        shown.join(", ")
+    }),
     ("TAGS", |device| field(device, "/tags")),
     ("", disabled),
     ("ID", |device| field(device, "/id")),
@@ -362,13 +383,39 @@ mod tests {
     }
 
     #[test]
+    fn a_package_shows_what_the_device_said_last_and_why() {
+        for (package, shown) in [
+            (json!({"state": null}), ""),
+            (
+                json!({"state": "idle", "reason": "none", "reasonNumber": 0}),
+                "idle",
+            ),
+            (
+                json!({"state": "idle", "reason": "awaiting-retry", "reasonNumber": 11}),
+                "idle (awaiting-retry)",
+            ),
+        ] {
+            assert_eq!(reported(&package), shown);
+        }
+    }
+
+    #[test]
     fn filters_are_a_query_that_says_no_cohort_too() {
         let filters = Filters {
             tag: Some("a/b".to_owned()),
             no_cohort: true,
             offline: true,
+            state: Some("failed".to_owned()),
+            version: Some("main@1".to_owned()),
             ..Filters::default()
         };
-        assert_eq!(filters.query(), ["cohort=", "tag=a%2Fb", "online=false"]);
+        let query = [
+            "cohort=",
+            "tag=a%2Fb",
+            "online=false",
+            "state=failed",
+            "version=main%401",
+        ];
+        assert_eq!(filters.query(), query);
     }
 }

@@ -1,11 +1,11 @@
 //! `tessera key`.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs, segment};
 use super::failure::Failure;
-use super::output::{Column, Output, ago, field, print, rfc3339, say};
+use super::output::{Column, Output, ago, confirm_at_terminal, field, print, rfc3339, say};
 use crate::clock;
 
 /// Verbs of `tessera key`.
@@ -32,8 +32,12 @@ pub enum KeyCommand {
     },
     /// Revoke an API key; it stops working at once
     Revoke {
-        /// Its id, as `key list` shows it
-        id: String,
+        /// Its id, as `key list` shows it, or its name if no other key is called so
+        #[arg(value_name = "ID|NAME")]
+        key: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -90,10 +94,41 @@ pub fn run(command: KeyCommand) -> Result<(), Failure> {
                 .output
                 .pages(client.pages("keys"), KEY, "there is no API key")
         }
-        KeyCommand::Revoke { id, server } => {
-            Client::new(&server)?.delete(&format!("keys/{}", segment(&id)))?;
-            say(&format!("{id} is revoked"));
+        KeyCommand::Revoke { key, yes, server } => {
+            let client = Client::new(&server)?;
+            let keys = client.list("keys")?;
+            let key = named(&keys, &key)?;
+            let (id, called) = (field(key, "/id"), format!("key {:?}", field(key, "/name")));
+            if !yes {
+                let what = format!("{called} stops working at once");
+                confirm_at_terminal(&what, "revoke", "nothing was revoked")?;
+            }
+            client.delete(&format!("keys/{}", segment(&id)))?;
+            say(&format!("{called} ({id}) is revoked"));
             Ok(())
+        }
+    }
+}
+
+/// The key of this id, or the one key of this name.
+fn named<'k>(keys: &'k [Value], named: &str) -> Result<&'k Value, Failure> {
+    let of = |pointer: &'static str| keys.iter().filter(move |key| field(key, pointer) == named);
+    if let Some(key) = of("/id").next() {
+        return Ok(key);
+    }
+    let called: Vec<&Value> = of("/name").collect();
+    match called.as_slice() {
+        [key] => Ok(key),
+        [] => Err(Failure::NotFound(format!(
+            "there is no API key {named:?}; accepted: the id or the name of one, as tessera key list shows them"
+        ))),
+        several => {
+            let ids: Vec<String> = several.iter().map(|key| field(key, "/id")).collect();
+            Err(Failure::Usage(format!(
+                "{} API keys are called {named:?}; accepted: the id of one of them: {}",
+                several.len(),
+                ids.join(", ")
+            )))
         }
     }
 }
@@ -105,3 +140,31 @@ const KEY: &[Column] = &[
     ("EXPIRES", |key| field(key, "/expiresAt")),
     ("ID", |key| field(key, "/id")),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_goes_by_its_id_and_by_its_name_unless_others_are_called_so_too() {
+        let keys = [
+            json!({"id": "key_1", "name": "ci"}),
+            json!({"id": "key_2", "name": "ann"}),
+            json!({"id": "key_3", "name": "ann"}),
+            json!({"id": "key_4", "name": "key_1"}),
+        ];
+        for (given, id) in [("ci", "key_1"), ("key_1", "key_1"), ("key_3", "key_3")] {
+            let found = named(&keys, given).map(|key| field(key, "/id"));
+            assert_eq!(found.ok().as_deref(), Some(id), "{given}");
+        }
+        for (given, code, said) in [("ann", 2, "key_2, key_3"), ("bob", 3, "\"bob\"")] {
+            let failure = named(&keys, given).err();
+            let told = failure.map(|failure| (failure.exit_code(), failure.to_string()));
+            assert!(
+                told.as_ref()
+                    .is_some_and(|(exit, text)| *exit == code && text.contains(said)),
+                "{told:?}"
+            );
+        }
+    }
+}

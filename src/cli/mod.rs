@@ -6,7 +6,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser, Subcommand};
 
 mod audit;
 mod ca;
@@ -34,9 +35,11 @@ use output::{Output, say};
 
 /// Runs the command line and returns the process's exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            plain_usage(&mut error, &args);
             // Help and version go to standard output and are no failure; clap knows which is which.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
@@ -49,6 +52,26 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Has the message show what has to be given. By itself it also shows what the environment gives, as if that had to be.
+fn plain_usage(error: &mut clap::Error, args: &[OsString]) {
+    if error.get(ContextKind::Usage).is_none() {
+        return;
+    }
+    let mut command = Cli::command();
+    command.build();
+    let mut named = &mut command;
+    for word in args.iter().skip(1) {
+        if named.find_subcommand(word).is_none() {
+            break;
+        }
+        named = named
+            .find_subcommand_mut(word)
+            .expect("it was found a moment ago");
+    }
+    let usage = named.render_usage();
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
 }
 
 /// Tessera: an OTA gateway for fleets of constrained devices.
@@ -133,7 +156,7 @@ Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 not allowed, 5 conflict, 
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::Cli;
+    use super::{Cli, plain_usage};
 
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
@@ -177,8 +200,10 @@ mod tests {
             "ca remove factory --yes",
             "device delete lamp-1 --yes",
             "device list --no-cohort --offline --search lamp-",
-            "cohort delete lamps",
-            "package delete main@1.4.0",
+            "device list --cohort lamps --state failed --version main@1.4.0",
+            "cohort delete lamps --yes",
+            "package delete main@1.4.0 --yes",
+            "key revoke ci -y",
             "device list --cohort lamps",
             "device show lamp-1 --api-key-file key",
             "deploy lamps --name first --package main@1.4.0 --package assets@7 --dry-run",
@@ -251,6 +276,44 @@ mod tests {
         for line in lines {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
+    }
+
+    /// Who reads a page of the console pastes what it says.
+    #[test]
+    fn what_the_console_shows_is_understood() {
+        let console = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/admin/console");
+        let mut folders = vec![console];
+        let mut shown = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                for (before, after) in [(">", '<'), ("`", '`')] {
+                    let before = format!("{before}tessera ");
+                    let commands = text.split(before.as_str()).skip(1);
+                    shown.extend(commands.filter_map(|rest| Some(rest.split_once(after)?.0.to_owned())));
+                }
+            }
+        }
+        assert!(shown.len() >= 5, "{shown:?}");
+        for line in shown {
+            parse(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_usage_line_shows_what_has_to_be_given_and_nothing_else() {
+        let line = "tessera deploy lamps --url http://127.0.0.1:1";
+        let args: Vec<std::ffi::OsString> = line.split(' ').map(Into::into).collect();
+        let mut error = Cli::try_parse_from(&args).unwrap_err();
+        plain_usage(&mut error, &args);
+        let said = error.to_string();
+        let usage = "Usage: tessera deploy [OPTIONS] --package <PACKAGE@VERSION> <COHORT>";
+        assert!(said.contains(usage), "{said}");
     }
 
     #[test]

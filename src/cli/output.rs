@@ -173,6 +173,14 @@ pub fn confirm_by_typing(what: &str, (name, word): (&str, &str), undone: &str) -
     }
 }
 
+/// Asks whoever sits at a terminal whether `what` is meant. A script means what it says where nothing of weight is lost.
+pub fn confirm_at_terminal(what: &str, word: &str, undone: &str) -> Result<(), Failure> {
+    match io::stdin().is_terminal() && io::stderr().is_terminal() {
+        true => confirm_by_typing(what, (word, word), undone),
+        false => Ok(()),
+    }
+}
+
 /// Aligns rows of cells in columns.
 pub fn table(rows: Vec<Vec<String>>) -> String {
     aligned(&rows, &mut Vec::new())

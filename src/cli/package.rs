@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::client::{Client, ServerArgs, package_version, segment};
 use super::failure::Failure;
-use super::output::{Column, ago, bytes, field, say};
+use super::output::{Column, ago, bytes, confirm_at_terminal, field, say};
 
 /// Verbs of `tessera package`.
 #[derive(Debug, Subcommand)]
@@ -42,6 +42,9 @@ pub enum PackageCommand {
         /// The package, like main, or the version, like main@1.4.0
         #[arg(value_name = "PACKAGE[@VERSION]")]
         named: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -80,14 +83,18 @@ pub fn run(command: PackageCommand) -> Result<(), Failure> {
             server.output.one(&artifact, ARTIFACT);
             Ok(())
         }
-        PackageCommand::Delete { named, server } => {
+        PackageCommand::Delete { named, yes, server } => {
+            let client = Client::new(&server)?;
             let path = match named.split_once('@') {
                 None => format!("packages/{}", segment(&named)),
                 Some((package, version)) => {
                     format!("packages/{}/artifacts/{}", segment(package), segment(version))
                 }
             };
-            Client::new(&server)?.delete(&path)?;
+            if !yes {
+                confirm_at_terminal(&format!("{named} is deleted"), "delete", "nothing was deleted")?;
+            }
+            client.delete(&path)?;
             say(&format!("{named} is deleted"));
             Ok(())
         }

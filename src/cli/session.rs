@@ -55,8 +55,7 @@ pub fn run(command: SessionCommand) -> Result<(), Failure> {
                 false => format!("sessions/failures?{}", query.join("&")),
             };
             let client = Client::new(&server)?;
-            let none = "no handshake like that has failed lately";
-            server.output.pages(client.pages(&path), FAILURE, none)
+            server.output.pages(client.pages(&path), FAILURE, NONE_FAILED)
         }
     }
 }
@@ -84,6 +83,10 @@ fn offered(failure: &Value) -> String {
     };
     escaped(&text)
 }
+
+/// Somebody asks right after it happened: see [`SessionCommand::Failures`].
+const NONE_FAILED: &str = "no handshake like that has failed lately; one with a wrong key or an unknown identity is told of \
+     up to a minute after it, when the gateway gives it up";
 
 /// The identity is what a stranger sent.
 const FAILURE: &[Column] = &[

@@ -1,5 +1,6 @@
 //! What may happen to a fleet. Each rule refuses and changes nothing, or says yes and has changed it.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::certificate::{DeviceCa, NewCa};
@@ -581,12 +582,16 @@ impl Project {
     /// It, or its package, is not there; the refusal names some that are.
     pub fn require_artifact(&self, package: &str, version: &str) -> Result<&Arc<Artifact>, Refusal> {
         let package = self.require_package(package)?;
-        let versions = || package.artifacts.keys().map(Version::as_str);
+        let newest_first = || {
+            let mut there: Vec<_> = package.artifacts.values().collect();
+            there.sort_unstable_by_key(|artifact| Reverse(artifact.id));
+            there.into_iter().map(|artifact| artifact.version.as_str())
+        };
         let named = format!("{}@{version}", package.name);
         package
             .artifacts
             .get(version)
-            .ok_or_else(|| unknown(Kind::Artifact, &named, versions()))
+            .ok_or_else(|| unknown(Kind::Artifact, &named, newest_first()))
     }
 
     /// The cohort with this id.

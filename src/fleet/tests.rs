@@ -116,7 +116,7 @@ fn what_is_not_there_is_answered_with_what_is() {
     let error = fleet.deploy(cohort, "d", &["main@7"]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no artifact \"main@7\"; there are: 1.0, 2.0, 3, 4, 5, …"
+        "there is no artifact \"main@7\"; there are: 6, 5, 4, 3, 2.0, …"
     );
 }
 

@@ -25,14 +25,14 @@ pub struct Model {
     pub block_size: Szx,
     /// Its pauses.
     pub pace: Pace,
-    /// What comes of an image when it is booted, by the version that it is offered as; one that is not named here boots well.
+    /// What comes of an image, by the version that it is offered as; one that is not named here boots well.
     pub images: BTreeMap<String, Booting>,
     /// Whether it looks into its second slot before it downloads, as the SDK does since 0.18 on Zephyr and ESP-IDF
     /// (`fw_update_check_candidate`).
     pub checks_candidate: bool,
 }
 
-/// What an image does when it is booted.
+/// What comes of an image on the device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Booting {
     /// It runs, as the version that it was offered as.
@@ -43,6 +43,8 @@ pub enum Booting {
     /// It runs and never connects. What is wrong with it is not told from outside: not one datagram comes, as when the
     /// modem is not found. After [`Pace::prove`] the device goes back to the image before.
     Badly,
+    /// It is never booted: the flash does not hold it as it came, so that its hash disagrees once all of it is there.
+    Spoilt,
 }
 
 impl Model {

@@ -247,6 +247,23 @@ fn the_sixteenth_failure_in_a_row_ends_the_download() {
 }
 
 #[test]
+fn an_image_that_the_flash_spoils_is_never_booted_and_fetched_again_after_a_growing_pause() {
+    let (mut update, mut now) = checking(BTreeMap::from([("1.0.1".into(), Booting::Spoilt)]));
+    update.manifest(now, manifest("main", "1.0.1", b"abcd"));
+    for (transfer, seconds) in [(1, 60), (2, 120), (3, 240)] {
+        assert_eq!(said(&mut update), ["1/0 t=1.0.1", "block 0"]);
+        update.block(now, 0, transfer, b"abcd", false);
+        assert_eq!(
+            said(&mut update),
+            ["failed", "1/5 t=1.0.1", "0/0 t=1.0.1", "0/11 t=1.0.1"]
+        );
+        now += Duration::from_secs(seconds);
+        assert_eq!((update.poll_timeout(), update.version()), (Some(now), "1.0.0"));
+        update.handle_timeout(now);
+    }
+}
+
+#[test]
 fn a_lost_session_fails_the_block_and_forgets_reports() {
     let (mut update, now) = booted("1.0.0");
     update.manifest(now, manifest("main", "1.0.1", b"abcd"));

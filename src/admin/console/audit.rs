@@ -1,5 +1,7 @@
 //! The audit: who did what to what, when, and what was before and after.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -7,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::form::Fields;
 use super::page::{self, Frame, Refused, Section};
+use super::subject::Subject;
 use super::visitor::Visitor;
 use super::wrong::Wrongs;
 use crate::admin::AdminState;
@@ -42,7 +45,7 @@ struct Line {
     at_ms: i64,
     actor: String,
     action: String,
-    subject: String,
+    subject: Subject,
     changes: Vec<Changed>,
 }
 
@@ -91,6 +94,13 @@ pub async fn show(
         }
         Err(problem) => (AuditPage::default(), Wrongs::of(&problem, &FILTERS)),
     };
+    let view = Arc::clone(&state.control.view());
+    let name = |text: &str| Subject::known(&visitor, &view, text).map(Subject::into_name);
+    let mut lines = Vec::with_capacity(found.records.len());
+    for record in found.records {
+        let subject = Subject::of(&visitor, &state, &record).await?;
+        lines.push(line(record, subject, name));
+    }
     let at = |token: &str| {
         format!(
             "{}?{}",
@@ -99,7 +109,7 @@ pub async fn show(
         )
     };
     let page = Page {
-        lines: found.records.into_iter().map(line).collect(),
+        lines,
         actor: query.text("actor").to_owned(),
         subject: query.text("subject").to_owned(),
         action: query.text("action").to_owned(),
@@ -135,19 +145,24 @@ fn local(text: &str) -> String {
     exact.strip_suffix(":00").unwrap_or(exact).to_owned()
 }
 
-fn line(record: AuditRecord) -> Line {
+fn line(record: AuditRecord, subject: Subject, name: impl Fn(&str) -> Option<String>) -> Line {
     Line {
-        changes: changes(record.before.as_ref(), record.after.as_ref()),
+        changes: changes(record.before.as_ref(), record.after.as_ref(), name),
         id: record.id,
         at_ms: record.at_ms,
         actor: record.actor,
         action: record.action,
-        subject: record.subject,
+        subject,
     }
 }
 
-/// What differs, field by field; what stayed as it was is left out.
-fn changes(before: Option<&Value>, after: Option<&Value>) -> Vec<Changed> {
+/// What differs, field by field; what stayed as it was is left out, and what is nothing on both sides. `name` knows the names
+/// of ids.
+fn changes(
+    before: Option<&Value>,
+    after: Option<&Value>,
+    name: impl Fn(&str) -> Option<String>,
+) -> Vec<Changed> {
     let none = Map::new();
     let fields = |side: Option<&Value>| match side {
         Some(Value::Object(fields)) => fields.clone(),
@@ -155,23 +170,39 @@ fn changes(before: Option<&Value>, after: Option<&Value>) -> Vec<Changed> {
         Some(other) => Map::from_iter([(String::new(), other.clone())]),
     };
     let (before, after) = (fields(before), fields(after));
-    let names = before
+    let fields = before
         .keys()
         .chain(after.keys().filter(|name| !before.contains_key(*name)));
-    let changed = names.filter_map(|name| {
-        let (was, is) = (before.get(name), after.get(name));
-        (was != is).then(|| Changed {
-            field: name.clone(),
-            before: was.map(written),
-            after: is.map(written),
+    let changed = fields.filter_map(|field| {
+        let (was, is) = (before.get(field), after.get(field));
+        let differs = was != is && !(is_nothing(was) && is_nothing(is));
+        differs.then(|| Changed {
+            field: field.strip_suffix(MILLISECONDS).unwrap_or(field).to_owned(),
+            before: was.map(|value| written(field, value, &name)),
+            after: is.map(|value| written(field, value, &name)),
         })
     });
     changed.take(FIELDS_SHOWN).collect()
 }
 
-fn written(value: &Value) -> String {
+fn is_nothing(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(values)) => values.is_empty(),
+        Some(_) => false,
+    }
+}
+
+fn written(field: &str, value: &Value, name: impl Fn(&str) -> Option<String>) -> String {
     let text = match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => match name(text).filter(|_| REFERENCES.contains(&field)) {
+            Some(name) => format!("{name} ({text})"),
+            None => text.clone(),
+        },
+        Value::Number(number) if field.ends_with(MILLISECONDS) => match number.as_i64() {
+            Some(ms) => shapes::time(ms),
+            None => number.to_string(),
+        },
         other => other.to_string(),
     };
     match text.char_indices().nth(CHARS_SHOWN) {
@@ -182,6 +213,10 @@ fn written(value: &Value) -> String {
 
 /// What a filter has, by the names of its fields.
 const FILTERS: [&str; 5] = ["actor", "action", "subject", "since", "until"];
+/// Fields whose value is the id of something else.
+const REFERENCES: [&str; 3] = ["cohort", "deployment", "key"];
+/// How fields end that are times, in milliseconds of Unix time.
+const MILLISECONDS: &str = "Ms";
 /// Rows of a page.
 const ROWS: usize = 50;
 /// Fields of a line, and letters of a value; the API has all of it.
@@ -234,7 +269,11 @@ mod tests {
                 changed.after.clone(),
             )
         };
-        let differing: Vec<_> = changes(Some(&before), Some(&after)).iter().map(shown).collect();
+        let nameless = |_: &str| None;
+        let differing: Vec<_> = changes(Some(&before), Some(&after), nameless)
+            .iter()
+            .map(shown)
+            .collect();
         assert_eq!(
             differing,
             [
@@ -246,9 +285,34 @@ mod tests {
                 ("cohort".to_owned(), None, Some("coh_1".to_owned())),
             ]
         );
-        assert!(changes(None, None).is_empty());
+        assert!(changes(None, None, nameless).is_empty());
         let long = json!({"text": "é".repeat(300)});
-        let cut = changes(None, Some(&long)).remove(0).after.unwrap_or_default();
+        let cut = changes(None, Some(&long), nameless)
+            .remove(0)
+            .after
+            .unwrap_or_default();
         assert_eq!(cut.chars().count(), 201);
+    }
+
+    #[test]
+    fn ids_have_names_times_are_times_and_what_is_empty_is_not_shown() {
+        let name = |id: &str| (id == "coh_1").then(|| "lamps".to_owned());
+        let made = json!({
+            "cohort": "coh_1", "name": "coh_1", "expiresMs": 1_795_979_202_489_i64, "tags": [], "note": null,
+        });
+        let mut shown: Vec<_> = changes(None, Some(&made), name)
+            .into_iter()
+            .map(|changed| (changed.field, changed.after.unwrap_or_default()))
+            .collect();
+        shown.sort();
+        let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
+        assert_eq!(
+            shown,
+            [
+                pair("cohort", "lamps (coh_1)"),
+                pair("expires", "2026-11-29T19:06:42.489Z"),
+                pair("name", "coh_1"),
+            ]
+        );
     }
 }

@@ -28,6 +28,7 @@ mod parts;
 mod settings;
 mod show;
 mod sign_in;
+mod subject;
 mod traffic;
 mod upload;
 mod visitor;
@@ -37,11 +38,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use rand::Rng as _;
 
 use super::AdminState;
@@ -161,13 +162,16 @@ pub fn router(state: &AdminState) -> Router<AdminState> {
         .route("/traffic", get(traffic::show))
         .route("/audit", get(audit::show))
         .route("/settings", get(settings::show))
-        .route("/settings/keys", post(settings::create_key))
+        .route("/settings/keys", get(above::<1>).post(settings::create_key))
         .route(
             "/settings/keys/{key}/revoke",
             get(settings::ask_revoke).post(settings::revoke),
         )
-        .route("/settings/device-cas", post(settings::create_ca))
-        .route("/settings/device-cas/{ca}/delete", post(settings::delete_ca))
+        .route("/settings/device-cas", get(above::<1>).post(settings::create_ca))
+        .route(
+            "/settings/device-cas/{ca}/delete",
+            get(above::<3>).post(settings::delete_ca),
+        )
         .route("/cohorts/{cohort}/deploy", get(deploy::show).post(deploy::start))
         .route("/deployments/{deployment}", get(deployment::show))
         .route(
@@ -179,10 +183,13 @@ pub fn router(state: &AdminState) -> Router<AdminState> {
             get(deployment::devices_csv),
         )
         .route("/packages", get(packages::show).post(packages::create))
-        .route("/packages/{package}/delete", post(package::delete))
+        .route(
+            "/packages/{package}/delete",
+            get(above::<1>).post(package::delete),
+        )
         .route(
             "/packages/{package}/versions/{version}/delete",
-            post(package::delete_version),
+            get(above::<3>).post(package::delete_version),
         )
         .merge(devices::routes())
         .route("/uploads/look", get(upload::look))
@@ -191,7 +198,7 @@ pub fn router(state: &AdminState) -> Router<AdminState> {
         .route("/", get(home))
         .route("/sign-in", get(sign_in::form).post(sign_in::with_key))
         .route("/sign-in/{link}", get(sign_in::with_link))
-        .route("/sign-out", post(sign_in::out))
+        .route("/sign-out", get(home).post(sign_in::out))
         .route("/assets/{name}", get(assets::serve))
         .nest(PROJECTS, project)
         .layer(middleware::from_fn_with_state(state.clone(), guard))
@@ -213,6 +220,14 @@ async fn home(State(state): State<AdminState>) -> Redirect {
         "/projects/{}",
         state.control.view().default_project().name.as_str()
     ))
+}
+
+/// Where nothing but a form is sent: the page that the form is on, so many segments above.
+async fn above<const SEGMENTS: usize>(Extension(visitor::Asked(uri)): Extension<visitor::Asked>) -> Redirect {
+    let page = (0..SEGMENTS).fold(uri.path(), |path, _| {
+        path.rsplit_once('/').map_or(path, |(above, _)| above)
+    });
+    Redirect::to(page)
 }
 
 /// What every answer of the console says to the browser: nothing from elsewhere, nothing inline, in nobody's frame.

@@ -10,6 +10,7 @@ use super::chart::{self, Chart, Marker};
 use super::form::Fields;
 use super::page::{self, Frame, Refused, Section};
 use super::show::{Bar, percent};
+use super::subject::Subject;
 use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::control::{AuditFilter, AuditRecord, AuditScope, FailureShare, FleetFigures, Span, VersionShare};
@@ -79,7 +80,7 @@ struct Event {
     at_ms: i64,
     actor: String,
     action: String,
-    subject: String,
+    subject: Subject,
 }
 
 /// `GET /projects/{project}`.
@@ -128,6 +129,11 @@ pub async fn show(
         .control
         .audit(AuditScope::Project(visitor.project), &filter)
         .await?;
+    let mut recent = Vec::with_capacity(events.records.len());
+    for record in events.records {
+        let subject = Subject::of(&visitor, &state, &record).await?;
+        recent.push(event(record, subject));
+    }
     Ok(page::html(&OverviewPage {
         rate: chart::rate(figures.bytes_per_second),
         rollouts,
@@ -140,7 +146,7 @@ pub async fn show(
         connected: chart::connected(&history, from_ms, now_ms, &markers),
         bandwidth: chart::bandwidth(&history, from_ms, now_ms, &markers),
         deployed,
-        events: events.records.into_iter().map(event).collect(),
+        events: recent,
         figures,
         frame,
     }))
@@ -229,12 +235,12 @@ fn deployed(visitor: &Visitor, project: &Project, from_ms: i64) -> Vec<Deployed>
     deployed
 }
 
-fn event(record: AuditRecord) -> Event {
+fn event(record: AuditRecord, subject: Subject) -> Event {
     Event {
         at_ms: record.at_ms,
         actor: record.actor,
         action: record.action,
-        subject: record.subject,
+        subject,
     }
 }
 

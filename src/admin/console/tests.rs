@@ -7,6 +7,7 @@ mod device;
 mod devices;
 mod html;
 mod import;
+mod newcomer;
 mod packages;
 mod pages;
 mod sign_in;

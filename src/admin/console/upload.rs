@@ -231,7 +231,7 @@ async fn take(
     };
     let limit = state.max_artifact_bytes;
     let done = if announced(request.headers()).is_some_and(|bytes| bytes > limit.saturating_add(FORM_BYTES)) {
-        Err(Problem::too_large("the file", limit))
+        Err(Problem::artifact_too_large(limit))
     } else {
         match parts::read(visitor, state, request, known, &mut fields, &mut taker).await? {
             Ok(()) => taker.finish(visitor, package.is_none()).await,

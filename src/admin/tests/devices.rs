@@ -10,6 +10,23 @@ use super::super::pace::TooSlow;
 use super::{Answer, Api};
 
 #[tokio::test]
+async fn a_device_without_a_word_about_credentials_gets_a_key_and_one_with_an_empty_list_none() {
+    let api = Api::start().await;
+    let made = api.post("devices", &json!({"name": "lamp-1"})).await.expect(201);
+    let credentials = made["credentials"].as_array().unwrap();
+    assert_eq!(credentials.len(), 1, "{made:#}");
+    assert_eq!(credentials[0]["identity"], "lamp-1-id@default");
+    assert!(credentials[0]["secret"].as_str().unwrap().len() >= 20, "{made:#}");
+    let shown = api.get("devices/lamp-1").await.expect(200);
+    assert_eq!(shown["credentials"][0]["id"], credentials[0]["id"]);
+    assert!(shown["credentials"][0]["secret"].is_null(), "shown once");
+
+    let bare = json!({"name": "lamp-2", "credentials": []});
+    let made = api.post("devices", &bare).await.expect(201);
+    assert_eq!(made["credentials"], json!([]));
+}
+
+#[tokio::test]
 async fn a_file_is_imported_once_and_the_second_time_changes_nothing() {
     let api = Api::start().await;
     api.post("cohorts", &json!({"name": "north, upper"}))

@@ -479,12 +479,12 @@ mod tests {
     #[test]
     fn a_refused_row_is_one_line_with_the_value_and_what_would_be_accepted() {
         let line = json!({"problem": {"detail": "2 fields are wrong", "errors": [
-            {"field": "cohort", "detail": "there is no cohort \"nope\"", "value": "nope", "accepted": "there are: lamps"},
+            {"field": "cohort", "detail": "there is no cohort \"nope\"", "value": "nope", "accepted": "lamps"},
             {"field": "tags", "detail": "the tag contains ' '", "value": "q q"},
         ]}});
         assert_eq!(
             problem(&line),
-            "cohort: there is no cohort \"nope\"; accepted: there are: lamps; tags: the tag contains ' ' (\"q q\")"
+            "cohort: there is no cohort \"nope\"; accepted: lamps; tags: the tag contains ' ' (\"q q\")"
         );
         let line = json!({"problem": {"detail": "PSK identity \"one\" is in use already"}});
         assert_eq!(problem(&line), "PSK identity \"one\" is in use already");

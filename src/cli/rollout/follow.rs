@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
+use super::failing::Failing;
 use super::limits::Limits;
-use super::progress::Progress;
+use super::progress::{Progress, State};
 use super::screen::Screen;
 use super::verdict::{Ending, Look, Newer, verdict};
 use crate::cli::client::{Client, OK};
@@ -27,6 +28,8 @@ pub struct Followed {
     pub seen: Option<Progress>,
     /// How long it took.
     pub waited: Duration,
+    /// The first few of the devices that failed.
+    pub failing: Vec<Failing>,
 }
 
 /// What is waited for.
@@ -66,6 +69,10 @@ pub fn follow(
     let mut screen = Screen::new(cohort);
     let followed = looks(&runtime, &mut interrupts, &target, limits, &mut screen, &mut each);
     screen.close();
+    let followed = followed.map(|followed| Followed {
+        failing: target.failing(&followed),
+        ..followed
+    });
     // A call to a gateway that hangs may take a minute to fail.
     runtime.shutdown_background();
     followed
@@ -129,6 +136,7 @@ fn looks(
         ending,
         seen,
         waited: clock::now() - began,
+        failing: Vec::new(),
     })
 }
 
@@ -177,6 +185,25 @@ impl Target {
         Ok(Look { progress, newer })
     }
 
+    /// None where nobody waits for it any longer, or where they are another deployment's.
+    fn failing(&self, followed: &Followed) -> Vec<Failing> {
+        let any = followed.seen.is_some_and(|seen| seen.count(State::Failed) > 0);
+        match followed.ending {
+            Ending::Interrupted | Ending::Superseded(_) => return Vec::new(),
+            _ if !any => return Vec::new(),
+            Ending::Done
+            | Ending::DoneButFailures
+            | Ending::Failed
+            | Ending::FailIf(_)
+            | Ending::TimedOut(_) => {}
+        }
+        // How the rollout ended is known all the same.
+        Failing::of(&self.client, &self.cohort).unwrap_or_else(|failure| {
+            say(&format!("which devices failed is not known: {failure}"));
+            Vec::new()
+        })
+    }
+
     fn progress(&self, path: &str) -> Result<Progress, Failure> {
         let answer = self.client.get(path)?;
         Progress::of(&answer).ok_or_else(|| self.client.strange(path, OK, &format!("no progress ({answer})")))
@@ -190,6 +217,7 @@ impl Followed {
         result["outcome"] = json!(self.ending.as_str());
         result["waitedSeconds"] = json!(self.waited.as_secs());
         result["progress"] = json!(self.seen.map(Progress::to_json));
+        result["failures"] = self.failing.iter().map(Failing::to_json).collect();
         result
     }
 }

@@ -46,6 +46,21 @@
     say('reconnecting', old < 3000 ? 'Reconnecting…' : `Reconnecting… data is ${age(old)} old`);
   };
 
+  // Over with the key or the session: nothing on the page is kept up to date from here on, and no form is taken.
+  const signedOut = () => {
+    const notice = document.createElement('p');
+    notice.className = 'notice wrong';
+    notice.setAttribute('role', 'alert');
+    const text = document.createElement('span');
+    text.append(`You are signed out: the session has ended, or its key was revoked. What is shown is as of ${new Date(freshAt).toLocaleTimeString()}. `);
+    const link = document.createElement('a');
+    link.href = `/sign-in?${new URLSearchParams({ next: location.pathname + location.search })}`;
+    link.textContent = 'Sign in again';
+    text.append(link);
+    notice.append(text);
+    document.querySelector('.page-head').after(notice);
+  };
+
   // --- bringing the page up to date ---
 
   const read = async () => {
@@ -56,7 +71,8 @@
       const answer = await fetch(document.body.dataset.again ?? location.href, { headers: { 'X-Live': '1' }, redirect: 'manual' });
       if (answer.status === 401) {
         gone = true;
-        say('reconnecting', 'Signed out. Reload to sign in');
+        say('reconnecting', 'Signed out');
+        signedOut();
         return;
       }
       if (answer.status === 404) {

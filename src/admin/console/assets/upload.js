@@ -24,6 +24,9 @@
     const waiting = [];
     let file = null;
     let sending = null;
+    // What somebody has typed stays, whatever file is chosen; what was filled in for another file does not.
+    let typed = version.value !== '';
+    version.addEventListener('input', () => { typed = version.value !== ''; });
 
     const size = (bytes) => {
       const units = ['B', 'KiB', 'MiB', 'GiB'];
@@ -75,10 +78,13 @@
       if (!answer.ok) return;
       const seen = await answer.json();
       if (chosen !== file) return;
-      if (seen.version) version.value = seen.version;
+      if (seen.version && !typed) version.value = seen.version;
       const from = { header: `read from the ${seen.type}`, name: 'read from the name of the file' }[seen.versionFrom];
-      hint.textContent = from ? `${seen.version}: ${from}. A version keeps its bytes for good.`
-        : `${chosen.name} says no version: type one. A version keeps its bytes for good.`;
+      const other = from && version.value !== seen.version;
+      if (other) hint.textContent = `You typed ${version.value}, and that is kept; ${seen.version} is ${from}. A version keeps its bytes for good.`;
+      else if (from) hint.textContent = `${seen.version}: ${from}. A version keeps its bytes for good.`;
+      else if (typed) hint.textContent = usual;
+      else hint.textContent = `${chosen.name} says no version: type one. A version keeps its bytes for good.`;
       if (name && !name.value && seen.package) name.value = seen.package;
     };
     const choose = (chosen) => {
@@ -86,7 +92,7 @@
       clear();
       progress.hidden = false;
       bar.hidden = true;
-      version.value = '';
+      if (!typed) version.value = '';
       hint.textContent = usual;
       const rest = waiting.length ? `; ${waiting.length} more after it` : '';
       said.textContent = `${file.name}, ${size(file.size)}${rest}`;
@@ -148,6 +154,7 @@
       document.dispatchEvent(new CustomEvent('tessera:moved'));
       file = null;
       form.reset();
+      typed = false;
       hint.textContent = usual;
       if (waiting.length) { choose(waiting.shift()); version.focus(); } else progress.hidden = true;
     };

@@ -21,13 +21,29 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The set of a deployment, under a name that is free.
+    /// The set of a deployment, under a name that is free: the time, to the second, as the command line has it.
     pub fn of_set(cohort: &Cohort, artifacts: &[DeployedArtifact], now_ms: i64) -> Choice {
+        let second: String = shapes::time(now_ms).chars().take(19).collect();
+        let name = format!("{}Z", second.replace('T', " "));
+        Self::named(free_name(cohort, &name), artifacts)
+    }
+
+    /// The set of an earlier deployment of the cohort, under a name that says so.
+    pub fn back_to(cohort: &Cohort, deployment: &Deployment) -> Choice {
+        let name = deployment.name.as_str();
+        // Back to one that went back itself is back to the same.
+        let name = name.strip_prefix(BACK_TO).unwrap_or(name);
+        let name: String = name.chars().take(BACK_TO_CHARS).collect();
+        let name = format!("{BACK_TO}{}", name.trim_end());
+        Self::named(free_name(cohort, &name), &deployment.artifacts)
+    }
+
+    fn named(name: String, artifacts: &[DeployedArtifact]) -> Choice {
         let versions = artifacts
             .iter()
             .map(|artifact| (artifact.package.to_string(), artifact.version.to_string()));
         Choice {
-            name: default_name(cohort, now_ms),
+            name,
             versions: versions.collect(),
         }
     }
@@ -274,12 +290,10 @@ fn newest_first(package: &Package) -> Vec<&Artifact> {
     all
 }
 
-/// The time, to the second, as the command line has it; a number behind it where that is taken.
-fn default_name(cohort: &Cohort, now_ms: i64) -> String {
-    let second: String = shapes::time(now_ms).chars().take(19).collect();
-    let base = format!("{}Z", second.replace('T', " "));
+/// This name, with a number behind it where it is taken.
+fn free_name(cohort: &Cohort, base: &str) -> String {
     let is_taken = |name: &str| cohort.deployments.iter().any(|made| made.name.as_str() == name);
-    let mut name = base.clone();
+    let mut name = base.to_owned();
     let mut number = 2;
     while is_taken(&name) {
         name = format!("{base} ({number})");
@@ -288,6 +302,10 @@ fn default_name(cohort: &Cohort, now_ms: i64) -> String {
     name
 }
 
+/// What the name of a deployment begins with that goes back to another.
+const BACK_TO: &str = "back to ";
+/// What there is room for of the other's name, with a number behind it: a name has up to 100 characters.
+const BACK_TO_CHARS: usize = 80;
 /// What the fields of a package's version begin with.
 const VERSION: &str = "version:";
 /// What the fields begin with in which a version is typed that is not among those offered; they go first.
@@ -300,7 +318,7 @@ const VERSIONS_SHOWN: usize = 100;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{Choice, default_name};
+    use super::Choice;
     use crate::admin::console::form::Fields;
     use crate::fleet::{
         Cohort, CohortId, CohortName, Deployment, DeploymentId, DeploymentName, ProjectId, Sequence,
@@ -329,9 +347,24 @@ mod tests {
     #[test]
     fn a_name_is_the_second_and_free() {
         let at = 1_767_225_600_280;
-        assert_eq!(default_name(&cohort(&[]), at), "2026-01-01 00:00:00Z");
+        let name = |cohort: &Cohort| Choice::of_set(cohort, &[], at).name;
+        assert_eq!(name(&cohort(&[])), "2026-01-01 00:00:00Z");
         let taken = cohort(&["2026-01-01 00:00:00Z", "2026-01-01 00:00:00Z (2)"]);
-        assert_eq!(default_name(&taken, at), "2026-01-01 00:00:00Z (3)");
+        assert_eq!(name(&taken), "2026-01-01 00:00:00Z (3)");
+    }
+
+    #[test]
+    fn a_name_that_goes_back_says_where_to_and_is_free_and_not_too_long() {
+        let long = "é".repeat(100);
+        let cohort = cohort(&["first", "back to first", &long]);
+        let name = |place: usize| {
+            let name = Choice::back_to(&cohort, &cohort.deployments[place]).name;
+            assert!(DeploymentName::parse(&name).is_ok(), "{name}");
+            name
+        };
+        assert_eq!(name(0), "back to first (2)");
+        assert_eq!(name(1), "back to first (2)", "not back to back");
+        assert_eq!(name(2), format!("back to {}", "é".repeat(80)));
     }
 
     #[test]

@@ -289,7 +289,10 @@ impl<'a> Wizard<'a> {
             ))
             .into());
         };
-        let choice = Choice::of_set(&self.cohort, &deployment.artifacts, now_ms);
+        let choice = match cohort.id == self.cohort.id {
+            true => Choice::back_to(cohort, deployment),
+            false => Choice::of_set(&self.cohort, &deployment.artifacts, now_ms),
+        };
         let mut page = self.choose_page(&choice, Wrong::default(), None, "")?;
         page.origin = Some(Origin {
             name: deployment.name.to_string(),

@@ -17,10 +17,11 @@ mod timeline;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::get;
 
 pub use once::Kept;
 
+use super::above;
 use super::form::Fields;
 use super::visitor::Visitor;
 use crate::admin::AdminState;
@@ -44,14 +45,14 @@ pub fn routes() -> Router<AdminState> {
         .route("/devices/import/{result}", get(import::result))
         .route("/devices/import/{result}/lines", get(import::lines))
         .route("/devices/{device}", get(show::show))
-        .route("/devices/{device}/enable", post(act::enable))
-        .route("/devices/{device}/tags", post(act::tags))
-        .route("/devices/{device}/push", post(act::push))
-        .route("/devices/{device}/delete", post(act::delete))
-        .route("/devices/{device}/credentials", post(keys::add))
+        .route("/devices/{device}/enable", get(above::<1>).post(act::enable))
+        .route("/devices/{device}/tags", get(above::<1>).post(act::tags))
+        .route("/devices/{device}/push", get(above::<1>).post(act::push))
+        .route("/devices/{device}/delete", get(above::<1>).post(act::delete))
+        .route("/devices/{device}/credentials", get(above::<1>).post(keys::add))
         .route(
             "/devices/{device}/credentials/{credential}/retire",
-            post(keys::retire),
+            get(above::<3>).post(keys::retire),
         )
 }
 

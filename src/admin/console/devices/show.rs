@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use data_encoding::HEXLOWER;
 
@@ -46,6 +47,8 @@ struct DevicePage {
     transfer: Option<Transfer>,
     keys: Vec<KeyRow>,
     made: Vec<Made>,
+    /// What is pasted leads to the gateway as it is.
+    has_address: bool,
     timeline: Timeline,
     first: Option<String>,
     next: Option<String>,
@@ -143,10 +146,12 @@ pub async fn show(
     State(state): State<AdminState>,
     Path((_, named)): Path<(String, String)>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let record = find(&visitor, &state, &named).await?;
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let page = DevicePage::of(&visitor, &state, record, &fields).await?;
+    let gateway = address_for_devices(&headers, state.devices_port);
+    let page = DevicePage::pasted_for(&visitor, &state, record, &fields, gateway).await?;
     Ok(page::html(&page))
 }
 
@@ -192,6 +197,17 @@ impl DevicePage {
         record: DeviceRecord,
         fields: &Fields,
     ) -> Result<DevicePage, Refused> {
+        Self::pasted_for(visitor, state, record, fields, None).await
+    }
+
+    /// With what is pasted leading to the gateway at this address.
+    async fn pasted_for(
+        visitor: &Visitor,
+        state: &AdminState,
+        record: DeviceRecord,
+        fields: &Fields,
+        gateway: Option<String>,
+    ) -> Result<DevicePage, Refused> {
         let timeline = Timeline::read(state, record.device.id, fields).await?;
         let view = Arc::clone(&state.control.view());
         let project = view.in_project(visitor.project)?;
@@ -229,7 +245,11 @@ impl DevicePage {
             packages: packages(visitor, &record, cohort.map(Arc::as_ref)),
             transfer: transfer(state, project, device.id),
             keys: keys(visitor, &record),
-            made: made.into_iter().map(Made::of).collect(),
+            made: made
+                .into_iter()
+                .map(|key| Made::of(key, gateway.as_deref().unwrap_or(HOST)))
+                .collect(),
+            has_address: gateway.is_some(),
             first: (!timeline.is_first).then(|| at("")),
             next: timeline.next.as_deref().map(at),
             timeline,
@@ -429,7 +449,8 @@ fn facts(credential: &Credential) -> String {
 }
 
 impl Made {
-    fn of(key: MadeKey) -> Made {
+    /// `gateway` is its address for devices.
+    fn of(key: MadeKey, gateway: &str) -> Made {
         let secret = key
             .secret
             .clone()
@@ -438,12 +459,12 @@ impl Made {
         let word = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
         Made {
             kconfig: format!(
-                "CONFIG_GOLIOTH_COAP_HOST_URI=\"coaps://{HOST}\"\nCONFIG_GOLIOTH_SAMPLE_PSK_ID=\"{}\"\nCONFIG_GOLIOTH_SAMPLE_PSK=\"{}\"",
+                "CONFIG_GOLIOTH_COAP_HOST_URI=\"coaps://{gateway}\"\nCONFIG_GOLIOTH_SAMPLE_PSK_ID=\"{}\"\nCONFIG_GOLIOTH_SAMPLE_PSK=\"{}\"",
                 quoted(&key.identity),
                 quoted(&secret)
             ),
             client: format!(
-                "coap-client-openssl -u {} -k {} -A 50 -s 60 coaps://{HOST}/.u/desired",
+                "coap-client-openssl -u {} -k {} -A 50 -s 60 coaps://{gateway}/.u/desired",
                 word(&key.identity),
                 word(&secret)
             ),
@@ -453,9 +474,49 @@ impl Made {
     }
 }
 
-/// Where the gateway is, in what is pasted: its address for devices is for who runs it to know.
+/// Where devices find the gateway if they reach it by the name by which the console was asked for.
+fn address_for_devices(headers: &HeaderMap, port: Option<u16>) -> Option<String> {
+    let named = headers.get(header::HOST)?.to_str().ok()?;
+    let named: Authority = named.parse().ok()?;
+    Some(match port? {
+        USUAL_PORT => named.host().to_owned(),
+        port => format!("{}:{port}", named.host()),
+    })
+}
+
+/// What `coaps` means without a port (RFC 7252, section 12.7); the SDK's URI has none.
+const USUAL_PORT: u16 = 5684;
+/// Where the gateway is, in what is pasted, where nobody has said by which name it was reached.
 const HOST: &str = "gateway.example.org";
 /// How much of an unknown name a page repeats.
 const SHOWN_CHARS: usize = 100;
 /// How much of it is searched for: what somebody mistyped is rarely in the beginning.
 const SEARCHED_CHARS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderValue, header};
+
+    use super::address_for_devices;
+
+    #[test]
+    fn what_is_pasted_leads_to_where_the_console_was_asked_for_and_to_the_port_for_devices() {
+        for (host, port, address) in [
+            (
+                "tessera.example.org:8080",
+                Some(5684),
+                Some("tessera.example.org"),
+            ),
+            ("127.0.0.1:8080", Some(40_000), Some("127.0.0.1:40000")),
+            ("[::1]:8080", Some(5684), Some("[::1]")),
+            ("localhost", Some(1), Some("localhost:1")),
+            ("localhost", None, None),
+            ("a b", Some(5684), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static(host));
+            assert_eq!(address_for_devices(&headers, port).as_deref(), address, "{host}");
+        }
+        assert_eq!(address_for_devices(&HeaderMap::new(), Some(5684)), None);
+    }
+}

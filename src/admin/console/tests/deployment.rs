@@ -21,6 +21,10 @@ async fn a_deployment_says_what_it_is_and_what_devices_are_sent() {
     page.says("active");
     page.says("by bootstrap");
     assert!(page.links("Roll back to this").is_empty(), "it is active");
+    assert_eq!(
+        page.links("Deploy"),
+        [format!("/projects/default/cohorts/{lamps}/deploy")]
+    );
     page.says("The cohort has no devices.");
     page.says("4.0 KiB to download for a device that ran the deployment before");
     let row = page
@@ -52,6 +56,7 @@ async fn a_deployment_says_what_it_is_and_what_devices_are_sent() {
     let page = browser.get(&address(&old)).await.expect(200);
     page.says("superseded by new #2");
     page.says("Progress is counted for the active deployment of a cohort only: new #2.");
+    assert!(page.links("Deploy").is_empty(), "it is not active");
     let back = page.links("Roll back to this");
     assert_eq!(
         back,

@@ -33,6 +33,7 @@ impl Desk {
         let readiness = Readiness::default();
         readiness.set(true);
         let router = router(AdminState {
+            devices_port: Some(15_684),
             guard: Guard::default(),
             reached: Reached::PlainHere,
             console: Console::default(),

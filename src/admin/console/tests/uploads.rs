@@ -289,7 +289,7 @@ async fn a_form_that_is_not_whole_or_goes_on_leaves_nothing_behind() {
         (
             "too large",
             413,
-            "larger than the 524288 bytes",
+            "larger than the 0.5 MiB that are accepted (524288 bytes; admin.max_artifact_bytes",
             started().file("a", &vec![1; LIMIT + 1]).end(),
         ),
     ];

@@ -1,0 +1,121 @@
+//! What a line of the audit is about, by its name: whoever reads it knows names, and not ids.
+
+use askama::Template;
+use serde_json::Value;
+
+use super::visitor::Visitor;
+use crate::admin::AdminState;
+use crate::control::{AuditRecord, ControlError, View};
+use crate::fleet::{CohortId, DeploymentId, DeviceId, KeyId, PackageName, Version};
+
+/// What something was done to: its name, a link to it where it is still there, and its id.
+#[derive(Debug, Clone, PartialEq, Eq, Template)]
+#[template(path = "subject.html", config = "src/admin/console/askama.toml")]
+pub struct Subject {
+    name: String,
+    href: Option<String>,
+    id: Option<String>,
+}
+
+/// The template escapes what it shows.
+impl askama::filters::HtmlSafe for Subject {}
+
+impl Subject {
+    /// What a line is about. A device is looked up; everything else is in memory, or in the line itself.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn of(
+        visitor: &Visitor,
+        state: &AdminState,
+        record: &AuditRecord,
+    ) -> Result<Subject, ControlError> {
+        let text = record.subject.as_str();
+        if let Ok(id) = text.parse::<DeviceId>()
+            && let Some(found) = state.control.device(visitor.project, id).await?
+        {
+            let name = found.device.name.to_string();
+            return Ok(Subject::there(
+                text,
+                name,
+                visitor.path(&format!("/devices/{id}")),
+            ));
+        }
+        let view = state.control.view();
+        Ok(Subject::known(visitor, &view, text).unwrap_or_else(|| Subject::gone(record)))
+    }
+
+    /// A cohort, a deployment, a key, a package or a version of one that there is.
+    pub fn known(visitor: &Visitor, view: &View, text: &str) -> Option<Subject> {
+        let project = view.in_project(visitor.project).ok()?;
+        if let Ok(id) = text.parse::<CohortId>() {
+            let name = project.cohort(id)?.name.to_string();
+            return Some(Subject::there(
+                text,
+                name,
+                visitor.path(&format!("/cohorts/{id}")),
+            ));
+        }
+        if let Ok(id) = text.parse::<DeploymentId>() {
+            let name = project.deployment(id)?.1.name.to_string();
+            return Some(Subject::there(
+                text,
+                name,
+                visitor.path(&format!("/deployments/{id}")),
+            ));
+        }
+        if let Ok(id) = text.parse::<KeyId>() {
+            return Some(Subject {
+                name: view.key(id)?.name.to_string(),
+                href: None,
+                id: Some(text.to_owned()),
+            });
+        }
+        let (package, version) = text
+            .split_once('@')
+            .map_or((text, None), |(package, version)| (package, Some(version)));
+        let package = PackageName::parse(package).ok()?;
+        let found = project.package(&package)?;
+        if let Some(version) = version {
+            found.artifacts.get(&Version::parse(version).ok()?)?;
+        }
+        Some(Subject {
+            name: text.to_owned(),
+            href: Some(visitor.path(&format!("/packages/{package}"))),
+            id: None,
+        })
+    }
+
+    fn there(id: &str, name: String, href: String) -> Subject {
+        Subject {
+            name,
+            href: Some(href),
+            id: Some(id.to_owned()),
+        }
+    }
+
+    /// By the name that the line remembers.
+    fn gone(record: &AuditRecord) -> Subject {
+        let sides = [&record.after, &record.before];
+        let name = sides
+            .into_iter()
+            .find_map(|side| side.as_ref()?.get("name").and_then(Value::as_str));
+        match name {
+            Some(name) if name != record.subject => Subject {
+                name: name.to_owned(),
+                href: None,
+                id: Some(record.subject.clone()),
+            },
+            Some(_) | None => Subject {
+                name: record.subject.clone(),
+                href: None,
+                id: None,
+            },
+        }
+    }
+
+    /// The name alone.
+    pub fn into_name(self) -> String {
+        self.name
+    }
+}
