@@ -341,13 +341,8 @@ pub fn missing(headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Res
 /// What a browser is shown that asks for an address as it cannot be asked for. `None` for what is no browser.
 pub fn wrong_method(method: &Method, headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Response> {
     let problem = || {
-        Problem::method_not_allowed(match method.is_safe() {
-            true => format!(
-                "there is no page {}: the address is one that forms are sent to. Nothing was done",
-                shown(uri)
-            ),
-            false => format!("{method} cannot be done to {}; nothing was done", shown(uri)),
-        })
+        let detail = format!("{method} cannot be done to {}; nothing was done", shown(uri));
+        Problem::method_not_allowed(detail)
     };
     is_browser(headers, uri).then(|| framed(refused(problem()), headers, uri, state))
 }

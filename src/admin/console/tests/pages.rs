@@ -545,13 +545,6 @@ async fn what_is_not_there_is_said_in_a_page_with_the_way_back() {
         let head = browser.ask("HEAD", &address, &[], &[]).await.expect(404);
         assert_eq!(head.html, "", "{address}");
     }
-    // What only forms are sent to is no page, and looking does nothing.
-    for address in ["/sign-out".to_owned(), format!("{P}/devices/lamp-1/push")] {
-        let page = browser.get(&address).await.expect(405);
-        page.says("the address is one that forms are sent to. Nothing was done");
-        assert!(page.headers.contains_key("allow"));
-        assert_eq!(page.links("To the overview"), [P]);
-    }
     let wrong = browser
         .ask("POST", &format!("{P}/audit"), &[], &[SAME_ORIGIN])
         .await;
