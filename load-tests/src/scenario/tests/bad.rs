@@ -256,7 +256,7 @@ config = 5"#,
         16,
         r#"name = "coh_12""#,
         &[
-            r#"F:16:8: [[cohorts]] name = "coh_12": expected 1 to 100 characters in one line, no space at either end, not like coh_12"#,
+            r#"F:16:8: [[cohorts]] name = "coh_12": expected 1 to 100 characters that can be seen, in one line, no space at either end, not like coh_12"#,
         ],
     ),
     (
