@@ -253,7 +253,7 @@ async fn what_is_wrong_with_a_member_has_its_value_and_what_would_be_accepted() 
             json!({"artifacts": [{"package": "main", "version": "1"}]}),
             "/name",
             None,
-            "1 to 100 characters in one line, no space at either end",
+            "1 to 100 characters that can be seen, in one line, no space at either end",
         ),
         (
             "cohorts/lamps/deployments",

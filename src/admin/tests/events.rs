@@ -209,14 +209,14 @@ async fn what_else_moves_is_told_twice_a_second_at_most_and_only_if_it_does() {
         assert!(pair[1].0 - pair[0].0 >= FLEET_AT_MOST_EVERY, "{told:?}");
     }
 
-    let quiet = events.during(20 * HEARTBEAT).await;
-    assert!(
-        quiet
-            .iter()
-            .all(|(_, event)| event.comment.as_deref() == Some("")),
-        "{quiet:?}"
-    );
-    assert!((19..=20).contains(&quiet.len()), "{}", quiet.len());
+    // Where nothing moves there is a beat, and nothing else. The store is looked at for each, and takes its own time; a timer
+    // fires within the millisecond after its time.
+    for _ in 0..20 {
+        tokio::time::advance(HEARTBEAT + Duration::from_millis(10)).await;
+        let beat = events.next().await.unwrap();
+        assert_eq!(beat.comment.as_deref(), Some(""), "{beat:?}");
+        assert!(events.next().now_or_never().is_none());
+    }
 }
 
 #[tokio::test]
