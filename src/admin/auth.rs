@@ -52,6 +52,11 @@ impl Onlooker {
         }
     }
 
+    /// Whose key it is.
+    pub fn actor(&self) -> Actor {
+        Actor::named(&self.pass.key.name)
+    }
+
     /// Whether what it was let in with is still good: its key, and its session if it came with one.
     pub fn may_stay(&self, state: &AdminState) -> bool {
         let now_ms = clock::unix_ms();
@@ -166,7 +171,7 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Pas
 fn with_role(pass: Pass, parts: &Parts, role: Role) -> Result<Pass, Problem> {
     let key = &pass.key;
     if let Some(holder) = parts.extensions.get::<Holder>() {
-        holder.known();
+        known(holder, key)?;
     }
     if key.role < role {
         return Err(Problem::forbidden(format!(
@@ -176,6 +181,13 @@ fn with_role(pass: Pass, parts: &Parts, role: Role) -> Result<Pass, Problem> {
         )));
     }
     Ok(pass)
+}
+
+/// The connection has shown a key that is good.
+pub fn known(holder: &Holder, key: &ApiKey) -> Result<(), Problem> {
+    holder
+        .known(key.id, key.role)
+        .map_err(|crowded| Problem::unavailable(format!("the key {:?}: {crowded}", key.name.as_str())))
 }
 
 /// The key that `secret` is, for whoever has it from a peer: wrong ones from its `address` are counted, and slowed.
@@ -197,11 +209,7 @@ struct ProjectPath {
 }
 
 /// The project named in the address and what a request is let in with, a key with at least `role`.
-pub async fn admit(
-    parts: &mut Parts,
-    state: &AdminState,
-    role: Role,
-) -> Result<(ProjectId, Pass), Problem> {
+pub async fn admit(parts: &mut Parts, state: &AdminState, role: Role) -> Result<(ProjectId, Pass), Problem> {
     let pass = authenticate(parts, state, role)?;
     let Path(ProjectPath { project: name }) = Path::<ProjectPath>::from_request_parts(parts, state)
         .await
