@@ -28,6 +28,7 @@ mod ledger;
 mod moves;
 mod once;
 mod packages;
+mod places;
 mod pulse;
 mod reads;
 mod report;
@@ -59,6 +60,7 @@ pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::CreatedKey;
 pub use moves::{BACK_SHOWN, MovePreview};
 pub use once::{Before, Claim};
+pub use places::{Full, Place, Places};
 pub use pulse::Pulse;
 pub use reads::{DevicePage, DeviceQuery, DeviceRecord, Progress};
 pub use report::{QueueFull, Report, ReportDone, ReportSlot};
@@ -67,8 +69,8 @@ pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey, ReadSlot,
-    ReadersBusy, Sighting, TimelineFilter, UploadError,
+    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey,
+    ReadSlot, ReadersBusy, Sighting, TimelineFilter, UploadError,
 };
 
 #[cfg(test)]

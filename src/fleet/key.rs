@@ -89,7 +89,7 @@ impl ApiKey {
 }
 
 /// Who orders a change: what the audit says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor(Arc<str>);
 
 impl Actor {

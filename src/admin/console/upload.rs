@@ -218,6 +218,7 @@ async fn take(
     let mut fields = Fields::default();
     let mut taker = Taker {
         state,
+        actor: actor.clone(),
         package: package.cloned(),
         version: None,
         head: Vec::new(),
@@ -256,6 +257,7 @@ async fn take(
 /// Takes the file. Dropped before the end, it leaves nothing behind.
 struct Taker<'a> {
     state: &'a AdminState,
+    actor: Actor,
     package: Option<PackageName>,
     /// `None` while it is to be read from the image.
     version: Option<Version>,
@@ -281,7 +283,7 @@ impl TakeFile for Taker<'_> {
             return Err(Problem::fields(errors));
         }
         let limit = self.state.max_artifact_bytes;
-        self.upload = Some(self.state.control.begin_upload(limit).await?);
+        self.upload = Some(self.state.control.begin_upload(&self.actor, limit).await?);
         Ok(())
     }
 
