@@ -69,7 +69,7 @@ pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey,
+    AuditAhead, AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, KeptAnswer, OnceKey,
     ReadSlot, ReadersBusy, Sighting, TimelineFilter, UploadError,
 };
 

@@ -13,7 +13,7 @@ use crate::fleet::{
     CohortId, Credential, CredentialId, DeploymentId, Device, DeviceId, DeviceName, PackageName,
     PackageState, ProjectId, Stage, Tag, Version,
 };
-use crate::store::{AuditFilter, AuditPage, AuditRecord, AuditScope, DeviceFilter, Sighting};
+use crate::store::{AuditAhead, AuditFilter, AuditPage, AuditScope, DeviceFilter, Sighting};
 
 /// Which devices to list.
 #[derive(Debug, Clone, Default)]
@@ -329,7 +329,7 @@ impl Control {
         Ok(self.shared.store.audit(scope, filter).await?)
     }
 
-    /// What follows in the audit after a record, oldest first, `limit` at most.
+    /// What follows in the audit after a record, up to another one, oldest first, `limit` at most; see [`AuditAhead`].
     ///
     /// # Errors
     /// The store fails.
@@ -337,9 +337,10 @@ impl Control {
         &self,
         scope: AuditScope,
         after: i64,
+        end: i64,
         limit: usize,
-    ) -> Result<Vec<AuditRecord>, ControlError> {
-        Ok(self.shared.store.audit_after(scope, after, limit).await?)
+    ) -> Result<AuditAhead, ControlError> {
+        Ok(self.shared.store.audit_after(scope, after, end, limit).await?)
     }
 
     /// How far a deployment has come, see [`Self::counted_progress`].

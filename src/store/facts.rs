@@ -73,6 +73,17 @@ pub struct AuditPage {
     pub next: Option<i64>,
 }
 
+/// What follows in the audit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuditAhead {
+    /// What was found, oldest first.
+    pub records: Vec<AuditRecord>,
+    /// The last record that was looked at: what is up to here need not be looked at again.
+    pub seen: i64,
+    /// Whether there is more to look at.
+    pub more: bool,
+}
+
 /// Whose lines of the audit somebody may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditScope {
@@ -405,16 +416,7 @@ impl Store {
     /// # Errors
     /// The database fails.
     pub async fn audit(&self, scope: AuditScope, filter: &AuditFilter) -> Result<AuditPage, StoreError> {
-        // Actors and subjects have an index. What has none is looked for among so many records at a time.
-        let by_search = filter.action.is_some() || filter.since_ms.is_some() || filter.until_ms.is_some();
-        let floor = match by_search && filter.subject.is_none() {
-            false => None,
-            true => {
-                let end = self.last_audit().await?.saturating_add(1);
-                let top = filter.before.map_or(end, |before| before.min(end));
-                Some(top.saturating_sub(SEARCHED)).filter(|&floor| floor > 1)
-            }
-        };
+        let floor = self.audit_floor(filter).await?;
         let mut select = QueryBuilder::<Sqlite>::new(AUDIT_COLUMNS);
         scope.push_to(&mut select);
         if let Some(before) = filter.before {
@@ -456,6 +458,32 @@ impl Store {
         Ok(AuditPage { records, next })
     }
 
+    /// The oldest record that a page looks at, where it does not look at all. Actors and subjects have an index, so that
+    /// those of others are not looked at; what has none, such as whose lines somebody may read, is looked for.
+    async fn audit_floor(&self, filter: &AuditFilter) -> Result<Option<i64>, StoreError> {
+        let by_search = filter.action.is_some() || filter.since_ms.is_some() || filter.until_ms.is_some();
+        let indexed = match (&filter.subject, &filter.actor) {
+            (Some(subject), _) => Some(("subject", subject)),
+            (None, Some(actor)) if !by_search => Some(("actor", actor)),
+            _ => None,
+        };
+        let Some((column, value)) = indexed else {
+            let end = self.last_audit().await?.saturating_add(1);
+            let top = filter.before.map_or(end, |before| before.min(end));
+            return Ok(Some(top.saturating_sub(SEARCHED)).filter(|&floor| floor > 1));
+        };
+        let mut select = QueryBuilder::<Sqlite>::new("SELECT id FROM audit WHERE ");
+        select.push(column).push(" = ").push_bind(value.clone());
+        if let Some(before) = filter.before {
+            select.push(" AND id < ").push_bind(before);
+        }
+        select
+            .push(" ORDER BY id DESC LIMIT 1 OFFSET ")
+            .push_bind(SEARCHED - 1);
+        let row = select.build().fetch_optional(&self.inner.readers).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
     /// Whether what comes before `floor` in the audit was all done before `since`, as far as a clock is ever set back: what is
     /// next to come is looked at.
     async fn audit_is_before(&self, floor: i64, since: i64) -> Result<bool, StoreError> {
@@ -467,7 +495,8 @@ impl Store {
         Ok(row.try_get::<i64, _>(0)? < since)
     }
 
-    /// Reads on in the audit, oldest first: at most `limit` records with a number above `after`.
+    /// Reads on in the audit, oldest first: at most `limit` records with a number above `after`, among the next
+    /// [`SEARCHED`], and none after `end`.
     ///
     /// # Errors
     /// The database fails.
@@ -475,15 +504,28 @@ impl Store {
         &self,
         scope: AuditScope,
         after: i64,
+        end: i64,
         limit: usize,
-    ) -> Result<Vec<AuditRecord>, StoreError> {
+    ) -> Result<AuditAhead, StoreError> {
+        let top = after.saturating_add(SEARCHED).min(end);
         let mut select = QueryBuilder::<Sqlite>::new(AUDIT_COLUMNS);
         scope.push_to(&mut select);
         select.push(" AND id > ").push_bind(after);
-        let limit = i64::try_from(limit.clamp(1, 1000)).unwrap_or(1000);
-        select.push(" ORDER BY id LIMIT ").push_bind(limit);
+        select.push(" AND id <= ").push_bind(top);
+        let limit = limit.clamp(1, 1000);
+        let rows = i64::try_from(limit).unwrap_or(1000);
+        select.push(" ORDER BY id LIMIT ").push_bind(rows);
         let rows = select.build().fetch_all(&self.inner.readers).await?;
-        rows.iter().map(audit_record).collect()
+        let records: Vec<_> = rows.iter().map(audit_record).collect::<Result<_, _>>()?;
+        let seen = match records.last() {
+            Some(last) if records.len() == limit => last.id,
+            _ => top.max(after),
+        };
+        Ok(AuditAhead {
+            records,
+            seen,
+            more: seen < end,
+        })
     }
 
     /// The number of the last record of the audit; 0 where there is none.
@@ -594,7 +636,7 @@ fn audit_record(row: &SqliteRow) -> Result<AuditRecord, StoreError> {
 const AUDIT_COLUMNS: &str =
     "SELECT id, project_id, at_ms, actor, action, subject, before, after FROM audit WHERE ";
 
-/// Records of the audit that one page looks at for what has no index: some tens of milliseconds.
+/// Records of the audit that one page looks at, for what has no index or may not be read: some tens of milliseconds.
 pub const SEARCHED: i64 = 50_000;
 
 /// Rows of a statement: 7 values each, within SQLite's 32 766.
@@ -672,5 +714,81 @@ mod tests {
         assert_eq!(pages(since).await, (vec![end, end - 1], 1));
         let other = store.audit(AuditScope::Project(ProjectId::new(2)), &action).await;
         assert_eq!(other.unwrap().records, []);
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_read_is_passed_over_in_bounded_steps_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let end = 2 * SEARCHED + 500;
+        let own = [3, SEARCHED + 20, end - 7];
+        let rows: Vec<_> = (1..=end)
+            .map(|id| AuditRow {
+                project: own.contains(&id).then(|| ProjectId::new(1)),
+                at_ms: id,
+                actor: "me".to_owned(),
+                action: "any",
+                subject: "x".to_owned(),
+                before: None,
+                after: None,
+            })
+            .collect();
+        let mut tx = store.begin().await.unwrap();
+        tx.insert_audit(&rows).await.unwrap();
+        tx.commit().await.unwrap();
+        let scope = AuditScope::Project(ProjectId::new(1));
+        let ids = |records: &[AuditRecord]| records.iter().map(|record| record.id).collect::<Vec<_>>();
+
+        let filter = AuditFilter {
+            limit: 1000,
+            ..AuditFilter::default()
+        };
+        let by_actor = AuditFilter {
+            actor: Some("me".to_owned()),
+            ..filter.clone()
+        };
+        let by_subject = AuditFilter {
+            subject: Some("x".to_owned()),
+            ..filter.clone()
+        };
+        for mut filter in [filter, by_actor, by_subject] {
+            let mut steps = Vec::new();
+            loop {
+                let page = store.audit(scope, &filter).await.unwrap();
+                steps.push((ids(&page.records), page.next));
+                filter.before = page.next;
+                if page.next.is_none() {
+                    break;
+                }
+            }
+            let looked_at = [
+                (vec![end - 7], Some(end + 1 - SEARCHED)),
+                (vec![SEARCHED + 20], Some(end + 1 - 2 * SEARCHED)),
+                (vec![3], None),
+            ];
+            assert_eq!(steps, looked_at, "{filter:?}");
+        }
+
+        let mut after = 0;
+        let mut steps = Vec::new();
+        loop {
+            let ahead = store.audit_after(scope, after, end, 2).await.unwrap();
+            steps.push((ids(&ahead.records), ahead.seen));
+            after = ahead.seen;
+            if !ahead.more {
+                break;
+            }
+        }
+        let looked_at = [
+            (vec![3], SEARCHED),
+            (vec![SEARCHED + 20], 2 * SEARCHED),
+            (vec![end - 7], end),
+        ];
+        assert_eq!(steps, looked_at);
+        let full = store.audit_after(scope, 2, end, 1).await.unwrap();
+        assert_eq!((ids(&full.records), full.seen, full.more), (vec![3], 3, true));
+        // An id of another past stays what it is.
+        let ahead = store.audit_after(scope, end + 9, end, 2).await.unwrap();
+        assert_eq!((ahead.seen, ahead.more), (end + 9, false));
     }
 }

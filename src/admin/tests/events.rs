@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use tokio::time::{Duration, Instant, timeout};
 
 use super::*;
-use crate::admin::events::{FLEET_AT_MOST_EVERY, HEARTBEAT, PAGE, STREAMS_AT_ONCE};
+use crate::admin::events::{FLEET_AT_MOST_EVERY, HEARTBEAT, PAGE, STREAMS_AT_ONCE, STREAMS_OF_ONE};
 use crate::clock;
 use crate::control::{DeviceEntry, Report};
 
@@ -222,16 +222,28 @@ async fn what_else_moves_is_told_twice_a_second_at_most_and_only_if_it_does() {
 async fn streams_are_bounded_and_a_place_given_back_is_free() {
     let api = Api::start().await;
     let mut open = Vec::new();
-    for _ in 0..STREAMS_AT_ONCE {
+    for _ in 0..STREAMS_OF_ONE {
         open.push(api.events("", &[]).await);
     }
     let refused = api.get("events").await;
     let problem = refused.problem(503, "unavailable");
     let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("as many as one key may have"), "{detail}");
+    assert!(detail.contains(&STREAMS_OF_ONE.to_string()), "{detail}");
+    // Others have theirs all the same.
+    let other = format!("Bearer {}", api.key("looks", "read").await);
+    for _ in STREAMS_OF_ONE..STREAMS_AT_ONCE {
+        open.push(api.events("", &[("authorization", &other)]).await);
+    }
+    let third = format!("Bearer {}", api.key("looks on", "read").await);
+    let headers = [("authorization", third.as_str())];
+    let refused = api.send("GET", "events", &headers, Body::empty()).await;
+    let problem = refused.problem(503, "unavailable");
+    let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains(&STREAMS_AT_ONCE.to_string()), "{detail}");
     assert!(refused.headers.contains_key(header::RETRY_AFTER));
     open.pop();
-    api.events("", &[]).await.opening().await;
+    api.events("", &headers).await.opening().await;
 }
 
 #[tokio::test]
