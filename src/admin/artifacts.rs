@@ -39,7 +39,7 @@ pub async fn upload(
         .in_project(deployer.project)?
         .require_package(&package)?;
 
-    let mut upload = state.control.begin_upload(limit).await?;
+    let mut upload = state.control.begin_upload(&deployer.actor, limit).await?;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| broken_off(&error))?;

@@ -52,6 +52,11 @@ impl Onlooker {
         }
     }
 
+    /// Whose key it is.
+    pub fn actor(&self) -> Actor {
+        Actor::named(&self.pass.key.name)
+    }
+
     /// Whether what it was let in with is still good: its key, and its session if it came with one.
     pub fn may_stay(&self, state: &AdminState) -> bool {
         let now_ms = clock::unix_ms();
@@ -166,7 +171,7 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Pas
 fn with_role(pass: Pass, parts: &Parts, role: Role) -> Result<Pass, Problem> {
     let key = &pass.key;
     if let Some(holder) = parts.extensions.get::<Holder>() {
-        holder.known();
+        known(holder, key)?;
     }
     if key.role < role {
         return Err(Problem::forbidden(format!(
@@ -180,6 +185,13 @@ fn with_role(pass: Pass, parts: &Parts, role: Role) -> Result<Pass, Problem> {
 
 /// How an answer breaks off whose reader [may not stay](Onlooker::may_stay).
 pub const MAY_NOT_STAY: &str = "the API key was revoked or has expired, or its session has ended";
+
+/// The connection has shown a key that is good.
+pub fn known(holder: &Holder, key: &ApiKey) -> Result<(), Problem> {
+    holder
+        .known(key.id, key.role)
+        .map_err(|crowded| Problem::unavailable(format!("the key {:?}: {crowded}", key.name.as_str())))
+}
 
 /// The key that `secret` is, for whoever has it from a peer: wrong ones from its `address` are counted, and slowed.
 pub fn key_of(state: &AdminState, address: Option<IpAddr>, secret: &str) -> Result<Arc<ApiKey>, Problem> {

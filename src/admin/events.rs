@@ -4,7 +4,7 @@
 //!    that `/audit` lists. `Last-Event-ID` resumes exactly after it, over a restart too.
 //! 2. Passing ones have no id: `fleet` says, at most twice a second, that something has moved since the one before it. Who misses
 //!    one has missed nothing that the next one, or a look, would not show.
-//! 3. A reader follows the store by the number of the last line that it was sent, a page at a time; a notification only wakes it.
+//! 3. A reader follows the store by the number of the last line that was looked at for it, a page at a time; a notification only wakes it.
 //!    So a slow one costs a page and not a queue, and is told everything all the same.
 //! 4. It ends with the listener, with its key, and with its connection. A client comes back by itself and resumes.
 
@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, stream};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::warn;
 
@@ -29,15 +29,15 @@ use super::seats::Holder;
 use super::serve::Ending;
 use super::{AdminState, audit, shapes};
 use crate::clock;
-use crate::control::{AuditRecord, Pulse};
+use crate::control::{AuditAhead, AuditRecord, Full, Place, Places, Pulse};
 
 /// A place for each stream.
 #[derive(Debug, Clone)]
-pub struct Places(Arc<Semaphore>);
+pub struct StreamPlaces(Arc<Places>);
 
-impl Default for Places {
+impl Default for StreamPlaces {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(STREAMS_AT_ONCE)))
+        Self(Arc::new(Places::new(STREAMS_AT_ONCE, STREAMS_OF_ONE)))
     }
 }
 
@@ -51,17 +51,20 @@ pub struct From {
 pub async fn stream(
     State(state): State<AdminState>,
     onlooker: Onlooker,
-    Extension(places): Extension<Places>,
+    Extension(places): Extension<StreamPlaces>,
     holder: Option<Extension<Holder>>,
     ending: Option<Extension<Ending>>,
     Query(from): Query<From>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let last = last_event_id(&headers, from.last_event_id.as_deref())?;
-    let place = places.0.try_acquire_owned().map_err(|_| {
-        Problem::unavailable(format!(
-            "{STREAMS_AT_ONCE} event streams are open, as many as there may be"
-        ))
+    let place = places.0.take(&onlooker.actor()).map_err(|full| {
+        Problem::unavailable(match full {
+            Full::All(bound) => format!("{bound} event streams are open, as many as there may be"),
+            Full::Share { actor, share } => {
+                format!("{share} event streams of {actor} are open, as many as one key may have")
+            }
+        })
     })?;
     if let Some(Extension(holder)) = holder {
         holder.follows();
@@ -109,8 +112,8 @@ fn number_of(field: &str, text: &str) -> Result<i64, Problem> {
 struct Feed {
     state: AdminState,
     onlooker: Onlooker,
-    /// The last line that was sent.
-    sent: i64,
+    /// The last line that was looked at. What comes before it was sent, waits in `page`, or is not for this reader.
+    seen: i64,
     opened: bool,
     /// Read, and to be sent next.
     page: VecDeque<AuditRecord>,
@@ -123,7 +126,7 @@ struct Feed {
     tick: Interval,
     beat: Interval,
     ending: Option<Ending>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// What a reader waited for.
@@ -140,7 +143,7 @@ impl Feed {
         onlooker: Onlooker,
         last: Option<i64>,
         ending: Option<Ending>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Self {
         let audited = state.control.audited();
         let end = *audited.borrow();
@@ -148,7 +151,7 @@ impl Feed {
         // resumed then, and the first `fleet` has the client read everything anew.
         let ahead = last.is_some_and(|last| last > end);
         Self {
-            sent: last.filter(|_| !ahead).unwrap_or(end),
+            seen: last.filter(|_| !ahead).unwrap_or(end),
             opened: false,
             page: VecDeque::new(),
             audited,
@@ -168,7 +171,7 @@ impl Feed {
         if !self.opened {
             self.opened = true;
             // An id without data is kept by the client and shown to nobody: who is cut off before the first line resumes here.
-            return Some(Event::default().retry(RETRY).id(self.sent.to_string()));
+            return Some(Event::default().retry(RETRY).id(self.seen.to_string()));
         }
         loop {
             if self.tick.tick().now_or_never().is_some()
@@ -177,7 +180,6 @@ impl Feed {
                 return Some(event);
             }
             if let Some(record) = self.page.pop_front() {
-                self.sent = record.id;
                 self.beat.reset();
                 return Some(line(&record));
             }
@@ -224,13 +226,14 @@ impl Feed {
         }
     }
 
-    /// Reads a page. Where there was a whole one, there may be another.
+    /// Reads a page, and whether there may be another.
     async fn read_on(&mut self) -> Option<()> {
-        self.audited.borrow_and_update();
+        let end = *self.audited.borrow_and_update();
         let scope = self.onlooker.audit_scope();
-        match self.state.control.audit_after(scope, self.sent, PAGE).await {
-            Ok(records) => {
-                self.look = records.len() == PAGE;
+        match self.state.control.audit_after(scope, self.seen, end, PAGE).await {
+            Ok(AuditAhead { records, seen, more }) => {
+                self.look = more;
+                self.seen = seen;
                 self.page = records.into();
                 Some(())
             }
@@ -283,6 +286,9 @@ fn every(period: Duration) -> Interval {
 /// Streams at a time. A guess: every operator of a large team with several pages open; each costs a page of the audit and two
 /// timers.
 pub const STREAMS_AT_ONCE: usize = 128;
+
+/// Streams of one key.
+pub const STREAMS_OF_ONE: usize = STREAMS_AT_ONCE / 2;
 
 /// Lines read at a time: some tens of KiB.
 pub const PAGE: usize = 64;

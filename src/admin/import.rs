@@ -23,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use utoipa::ToSchema;
 
 use super::auth::Deployer;
@@ -36,7 +36,7 @@ use super::query::flag;
 use super::rows::{Content, Format, ROW_BYTES, Row, Rows};
 use super::{AdminState, idempotency, shapes};
 use crate::clock;
-use crate::control::{Control, DeviceRow, ImportRules, RowOutcome};
+use crate::control::{Control, DeviceRow, Full, ImportRules, Place, RowOutcome};
 use crate::fleet::{Actor, Project, ProjectId};
 
 #[derive(Debug, Deserialize)]
@@ -92,11 +92,14 @@ pub async fn begin(
     format: Format,
     file: Stream,
 ) -> Result<Stream, Problem> {
-    let Ok(Ok(turn)) = tokio::time::timeout(TURN, IMPORTS.acquire()).await else {
-        return Err(Problem::unavailable(format!(
-            "{IMPORTS_AT_ONCE} imports are under way already; nothing was done"
-        )));
-    };
+    let turn = control.import_place(&actor, TURN).await.map_err(|full| {
+        Problem::unavailable(match full {
+            Full::All(bound) => format!("{bound} imports are under way already; nothing was done"),
+            Full::Share { actor, share } => format!(
+                "{share} imports of {actor} are under way already, as many as one key may have at a time; nothing was done"
+            ),
+        })
+    })?;
 
     let mut upload = Upload {
         body: file.into_data_stream(),
@@ -306,7 +309,7 @@ impl From<Problem> for Stopped {
 }
 
 impl Import {
-    async fn run(mut self, _turn: SemaphorePermit<'static>) {
+    async fn run(mut self, _turn: Place) {
         let stopped = match self.read_all().await {
             Ok(()) => None,
             Err(Stopped::For(problem)) => Some(problem),
@@ -553,8 +556,5 @@ const ROWS_AT_ONCE: usize = 500;
 const ANSWER_BYTES: u32 = 32 << 20;
 /// How long nothing may be read when there is no room. A guess.
 const STALL: Duration = Duration::from_secs(30);
-/// Imports under way, each of which may keep [`ANSWER_BYTES`].
-const IMPORTS_AT_ONCE: usize = 4;
-static IMPORTS: Semaphore = Semaphore::const_new(IMPORTS_AT_ONCE);
 /// How long an import waits for its turn before its client is told to come again.
 const TURN: Duration = Duration::from_secs(10);

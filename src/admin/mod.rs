@@ -172,7 +172,7 @@ pub fn router(state: AdminState) -> Router {
         )
         .route(
             "/events",
-            get(events::stream).layer(Extension(events::Places::default())),
+            get(events::stream).layer(Extension(events::StreamPlaces::default())),
         )
         .route("/audit", get(audit::list))
         .route("/sessions", get(sessions::list))

@@ -602,9 +602,9 @@ impl From<ControlError> for Problem {
                     Problem::store_failed(error.to_string())
                 }
             }
-            ControlError::TooManyUploads(_) | ControlError::ShuttingDown => {
-                Problem::unavailable(error.to_string())
-            }
+            ControlError::TooManyUploads(_)
+            | ControlError::TooManyOwnUploads(..)
+            | ControlError::ShuttingDown => Problem::unavailable(error.to_string()),
         }
     }
 }

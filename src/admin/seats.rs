@@ -2,16 +2,22 @@
 //!
 //! 1. A connection takes a seat before its first byte is read.
 //! 2. Its [`Claim`] to the seat grows with a request under way, and with an API key that was good.
-//! 3. When all seats are taken, the weakest claim goes, of equal ones the oldest; a newcomer that finds only strong
-//!    claims is turned away.
-//! 4. Above half of the seats, a peer with more than its share makes room for its own newcomers itself: so the other
-//!    half is there for everybody else, while operators behind one proxy, who have keys, are not limited by it.
+//! 3. When all seats are taken, a stranger goes first, busy or not, of the network that has the most of them; then the
+//!    weakest claim, of equal ones the oldest. So whoever takes many seats takes them from himself. A newcomer that finds
+//!    only strong claims is turned away.
+//! 4. Above half of the seats, a peer with more than its share of strangers makes room for its own newcomers itself: so the
+//!    other half is there for everybody else, while operators behind one proxy, who have keys, are not limited by it.
+//! 5. A strong claim cannot be had without bound: one key has at most half of the seats with requests under way, and the
+//!    last of them are kept from all keys that do not administer.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+
+use crate::fleet::{KeyId, Role};
 
 /// All seats.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ struct Table {
 struct Taken {
     network: IpAddr,
     claim: Claim,
+    /// The last good key that it showed.
+    key: Option<(KeyId, Role)>,
     since: u64,
     leave: Arc<Notify>,
 }
@@ -51,6 +59,25 @@ enum Claim {
     BusyKnown,
 }
 
+impl Claim {
+    fn is_strangers(self) -> bool {
+        matches!(self, Claim::IdleStranger | Claim::BusyStranger)
+    }
+}
+
+/// Why a request with a good key is not carried out now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Crowded {
+    /// As many of its requests are under way as one key may have.
+    #[error("{0} requests with it are under way, as many as one key may have at a time")]
+    Key(usize),
+    /// The seats that are left are kept for others.
+    #[error(
+        "nearly every connection is in use by a request (admin.max_connections); the rest is kept for administrators"
+    )]
+    Kept,
+}
+
 impl Seats {
     /// So many seats.
     pub fn new(bound: usize) -> Arc<Seats> {
@@ -66,13 +93,14 @@ impl Seats {
         let network = network(address);
         let mut table = self.lock();
         if table.taken.len() >= self.bound {
-            if !table.dismiss(|taken| taken.claim < Claim::BusyKnown) {
+            if !table.make_seat(self.bound.div_ceil(SHARE_OF_A_PEER)) {
                 return None;
             }
         } else if table.taken.len() >= self.bound.div_ceil(2) {
-            let own = table.taken.values().filter(|taken| taken.network == network);
-            if own.count() >= self.bound.div_ceil(SHARE_OF_A_PEER) {
-                table.dismiss(|taken| taken.network == network && taken.claim == Claim::IdleStranger);
+            let own = |taken: &Taken| taken.network == network && taken.claim.is_strangers();
+            let strangers = table.taken.values().filter(|taken| own(taken)).count();
+            if strangers >= self.bound.div_ceil(SHARE_OF_A_PEER) {
+                table.dismiss(own);
             }
         }
         let number = table.next_tick();
@@ -80,6 +108,7 @@ impl Seats {
         let taken = Taken {
             network,
             claim: Claim::IdleStranger,
+            key: None,
             since: number,
             leave: Arc::clone(&leave),
         };
@@ -94,8 +123,8 @@ impl Seats {
         })
     }
 
-    /// Has the connection go that has the weakest claim of those that wait, for a request or for what happens. For when the process has run
-    /// out of something that a connection holds.
+    /// Has the connection go that has the weakest claim of those that wait, for a request or for what happens. For when the
+    /// process has run out of something that a connection holds.
     pub fn make_room(&self) {
         self.lock().dismiss(|taken| {
             matches!(
@@ -116,6 +145,65 @@ impl Table {
         self.tick
     }
 
+    fn set(&mut self, number: u64, change: impl FnOnce(Claim) -> Claim) {
+        let tick = self.next_tick();
+        if let Some(taken) = self.taken.get_mut(&number) {
+            taken.claim = change(taken.claim);
+            taken.since = tick;
+        }
+    }
+
+    /// Takes a seat from whoever has the most to spare; says whether there was somebody. A network or a key with more than
+    /// `share` gives before anybody else does.
+    fn make_seat(&mut self, share: usize) -> bool {
+        let mut strangers: HashMap<IpAddr, usize> = HashMap::new();
+        let mut known: HashMap<KeyId, usize> = HashMap::new();
+        for taken in self.taken.values() {
+            if taken.claim.is_strangers() {
+                *strangers.entry(taken.network).or_default() += 1;
+            } else if let Some((key, _)) = taken.key {
+                *known.entry(key).or_default() += 1;
+            }
+        }
+        let group = |taken: &Taken| {
+            let (many, few, count) = match (taken.claim, taken.key) {
+                (Claim::IdleStranger | Claim::BusyStranger, _) => (0, 2, strangers[&taken.network]),
+                (Claim::IdleKnown, Some((key, _))) if known[&key] > share => (1, 1, known[&key]),
+                _ => (3, 3, 0),
+            };
+            (if count > share { many } else { few }, Reverse(count))
+        };
+        let weakest = self
+            .taken
+            .iter()
+            .filter(|(_, taken)| taken.claim < Claim::BusyKnown)
+            .min_by_key(|(_, taken)| (group(taken), taken.claim, taken.since))
+            .map(|(number, _)| *number);
+        self.send_off(weakest)
+    }
+
+    /// Whether one more request may be under way with a key, on the connection with a number.
+    fn room_for(&self, bound: usize, number: u64, key: KeyId, role: Role) -> Result<(), Crowded> {
+        let of_a_key = bound.div_ceil(2);
+        if self.taken.len() <= of_a_key {
+            return Ok(());
+        }
+        let (mut all, mut own) = (0, 0);
+        for (other, taken) in &self.taken {
+            if *other != number && taken.claim == Claim::BusyKnown {
+                all += 1;
+                own += usize::from(taken.key.is_some_and(|(other, _)| other == key));
+            }
+        }
+        if own >= of_a_key {
+            return Err(Crowded::Key(of_a_key));
+        }
+        if role < Role::Admin && all >= bound - bound / KEPT_OF_ALL {
+            return Err(Crowded::Kept);
+        }
+        Ok(())
+    }
+
     /// Takes its seat from the weakest of those that may be asked to leave; says whether there was one.
     fn dismiss(&mut self, may_leave: impl Fn(&Taken) -> bool) -> bool {
         let weakest = self
@@ -124,7 +212,11 @@ impl Table {
             .filter(|(_, taken)| may_leave(taken))
             .min_by_key(|(_, taken)| (taken.claim, taken.since))
             .map(|(number, _)| *number);
-        let gone = weakest.and_then(|number| self.taken.remove(&number));
+        self.send_off(weakest)
+    }
+
+    fn send_off(&mut self, number: Option<u64>) -> bool {
+        let gone = number.and_then(|number| self.taken.remove(&number));
         if let Some(gone) = &gone {
             gone.leave.notify_one();
         }
@@ -166,11 +258,18 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// A request has arrived.
+    /// A request has arrived. Who has shown a key before is known by it, as long as that key has room.
     pub fn busy(&self) {
-        self.change(|claim| match claim {
-            Claim::IdleStranger | Claim::BusyStranger => Claim::BusyStranger,
-            Claim::IdleKnown | Claim::Following | Claim::BusyKnown => Claim::BusyKnown,
+        let mut table = self.seats.lock();
+        let known = table.taken.get(&self.number);
+        let known = known.filter(|taken| !taken.claim.is_strangers());
+        let known = known.and_then(|taken| taken.key).is_some_and(|(key, role)| {
+            let room = table.room_for(self.seats.bound, self.number, key, role);
+            room.is_ok()
+        });
+        table.set(self.number, |_| match known {
+            true => Claim::BusyKnown,
+            false => Claim::BusyStranger,
         });
     }
 
@@ -188,12 +287,22 @@ impl Holder {
     }
 
     /// It had a good key.
-    pub fn known(&self) {
-        self.change(|claim| match claim {
+    ///
+    /// # Errors
+    /// There are too many requests under way: this one is not to be carried out, and its seat is a stranger's.
+    pub fn known(&self, key: KeyId, role: Role) -> Result<(), Crowded> {
+        let mut table = self.seats.lock();
+        let room = table.room_for(self.seats.bound, self.number, key, role);
+        if let Some(taken) = table.taken.get_mut(&self.number) {
+            taken.key = Some((key, role));
+        }
+        table.set(self.number, |claim| match claim {
             Claim::IdleStranger | Claim::IdleKnown => Claim::IdleKnown,
+            Claim::BusyStranger | Claim::BusyKnown if room.is_err() => Claim::BusyStranger,
             Claim::BusyStranger | Claim::BusyKnown => Claim::BusyKnown,
             Claim::Following => Claim::Following,
         });
+        room
     }
 
     /// What it is being answered has no end, and can be resumed.
@@ -223,12 +332,7 @@ impl Holder {
     }
 
     fn change(&self, change: impl FnOnce(Claim) -> Claim) {
-        let mut table = self.seats.lock();
-        let tick = table.next_tick();
-        if let Some(taken) = table.taken.get_mut(&self.number) {
-            taken.claim = change(taken.claim);
-            taken.since = tick;
-        }
+        self.seats.lock().set(self.number, change);
     }
 }
 
@@ -246,6 +350,10 @@ pub fn network(address: IpAddr) -> IpAddr {
 /// Above half of the seats a peer may have one in so many without making room itself. A guess: four peers that all
 /// leave their connections idle are no longer one operator's script gone wrong.
 const SHARE_OF_A_PEER: usize = 4;
+
+/// One seat in so many is kept from requests with keys that do not administer. A guess: enough for operators and probes, too
+/// few to be missed.
+const KEPT_OF_ALL: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -275,17 +383,17 @@ mod tests {
         let seats = Seats::new(4);
         let [silent, asking, known, served] = [1, 2, 3, 4].map(|n| seats.take(peer(n)).unwrap());
         served.holder().busy();
-        served.holder().known();
+        shows(&served, 1).unwrap();
         known.holder().busy();
-        known.holder().known();
+        shows(&known, 2).unwrap();
         known.holder().idle();
         asking.holder().busy();
         let mut newcomers = Vec::new();
-        for going in [&silent, &asking, &known] {
+        for (going, key) in [(&silent, 3), (&asking, 4), (&known, 5)] {
             assert!(!lost(going));
             let newcomer = seats.take(peer(9)).unwrap();
             newcomer.holder().busy();
-            newcomer.holder().known();
+            shows(&newcomer, key).unwrap();
             newcomers.push(newcomer);
             assert!(lost(going));
         }
@@ -308,7 +416,7 @@ mod tests {
 
         // Behind a proxy everybody has the same address: who has shown a key is not touched while there is room.
         for seat in [&greedy[1], &greedy[2], &fifth] {
-            seat.holder().known();
+            shows(seat, 1).unwrap();
         }
         let sixth = seats.take(A).unwrap();
         assert!(
@@ -333,22 +441,132 @@ mod tests {
     fn who_follows_makes_room_after_who_is_idle_and_before_nobody_is_left() {
         let seats = Seats::new(3);
         let [follows, idle, served] = [1, 2, 3].map(|n| seats.take(peer(n)).unwrap());
-        for seat in [&follows, &idle, &served] {
+        for (seat, key) in [(&follows, 1), (&idle, 2), (&served, 3)] {
             seat.holder().busy();
-            seat.holder().known();
+            shows(seat, key).unwrap();
         }
         follows.holder().follows();
         idle.holder().idle();
         assert!(follows.holder().is_busy() && follows.holder().is_following());
-        let [first, second] = [(); 2].map(|()| {
+        let [first, second] = [4, 5].map(|key| {
             let seat = seats.take(peer(9)).unwrap();
             seat.holder().busy();
-            seat.holder().known();
+            shows(&seat, key).unwrap();
             seat
         });
         assert!(lost(&idle) && lost(&follows) && !lost(&served));
         assert!(!lost(&first) && !lost(&second));
         assert!(seats.take(peer(9)).is_none(), "everybody here is being served");
+    }
+
+    #[test]
+    fn who_takes_all_seats_with_slow_requests_takes_them_from_himself() {
+        let seats = Seats::new(16);
+        // Above half of the seats it makes room itself, with what is slow as well.
+        let mut slow: Vec<Seat> = Vec::new();
+        for _ in 0..12 {
+            let seat = seats.take(A).unwrap();
+            seat.holder().busy();
+            slow.push(seat);
+        }
+        assert_eq!(
+            slow.iter().filter(|seat| lost(seat)).count(),
+            4,
+            "half of the seats are left"
+        );
+        slow.retain(|seat| !lost(seat));
+        let others: Vec<Seat> = (1..=7).map(|n| seats.take(peer(n)).unwrap()).collect();
+        let victim = seats.take(peer(9)).unwrap();
+        assert_eq!(seats.lock().taken.len(), 16);
+        // While it shakes hands, which is silence, the one that has them goes on opening connections.
+        for _ in 0..40 {
+            let newcomer = seats.take(A2).unwrap();
+            newcomer.holder().busy();
+            slow.push(newcomer);
+        }
+        assert!(!lost(&victim), "it is the only one from where it comes");
+        assert!(others.iter().all(|seat| !lost(seat)));
+        slow.retain(|seat| !lost(seat));
+        assert_eq!(slow.len(), 8);
+    }
+
+    #[test]
+    fn one_key_has_at_most_half_of_the_seats_with_requests_and_the_last_are_kept_for_administrators() {
+        let seats = Seats::new(16);
+        let ask = |key| {
+            let seat = seats.take(A).unwrap();
+            seat.holder().busy();
+            let room = shows(&seat, key);
+            (seat, room)
+        };
+        let mut all: Vec<(Seat, Result<(), Crowded>)> = (0..8).map(|_| ask(1)).collect();
+        assert!(all.iter().all(|(_, room)| room.is_ok()));
+        let (refused, room) = ask(1);
+        assert_eq!(room, Err(Crowded::Key(8)));
+        // Its further requests are a stranger's, and so are those after a first that was short.
+        assert!(refused.holder().is_busy());
+        refused.holder().idle();
+        refused.holder().busy();
+        assert_eq!(shows(&refused, 1), Err(Crowded::Key(8)));
+        let victim = seats.take(peer(9)).unwrap();
+        for _ in 0..20 {
+            all.push(ask(1));
+        }
+        assert!(!lost(&victim), "it shook hands meanwhile");
+        assert!(
+            all[..8].iter().all(|(seat, _)| !lost(seat)),
+            "what is carried out stays"
+        );
+        all.truncate(8);
+        drop((refused, victim));
+
+        for key in [2, 2, 2, 3, 3, 3] {
+            let (seat, room) = ask(key);
+            all.push((seat, room));
+        }
+        assert!(all.iter().all(|(_, room)| room.is_ok()));
+        let (_refused, room) = ask(4);
+        assert_eq!(room, Err(Crowded::Kept));
+        let admin = seats.take(peer(9)).unwrap();
+        admin.holder().busy();
+        assert_eq!(admin.holder().known(KeyId::new(9), Role::Admin), Ok(()));
+        drop(admin);
+        all.pop();
+        let (_seat, room) = ask(4);
+        assert_eq!(room, Ok(()), "a place given back is free");
+    }
+
+    #[test]
+    fn connections_kept_open_with_one_key_are_no_way_around_its_bound() {
+        let seats = Seats::new(16);
+        let open: Vec<Seat> = (0..16)
+            .map(|_| {
+                let seat = seats.take(A).unwrap();
+                seat.holder().busy();
+                shows(&seat, 1).unwrap();
+                seat.holder().idle();
+                seat
+            })
+            .collect();
+        let victim = seats.take(peer(9)).unwrap();
+        let _another = seats.take(A).unwrap();
+        assert!(
+            !lost(&victim),
+            "the key has more than its share of what it does not use"
+        );
+        let stay: Vec<&Seat> = open.iter().filter(|seat| !lost(seat)).collect();
+        assert_eq!(stay.len(), 14);
+        for seat in &stay {
+            seat.holder().busy();
+        }
+        let newcomers: Vec<Option<Seat>> = (1..=6).map(|n| seats.take(peer(n))).collect();
+        assert!(newcomers.iter().all(Option::is_some));
+        let stay = stay.iter().filter(|seat| !lost(seat)).count();
+        assert_eq!(stay, 8 + 1, "half of all seats, and one like anybody else");
+    }
+
+    fn shows(seat: &Seat, key: i64) -> Result<(), Crowded> {
+        seat.holder().known(KeyId::new(key), Role::Read)
     }
 
     fn peer(n: u8) -> IpAddr {

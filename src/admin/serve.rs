@@ -21,7 +21,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -62,6 +62,7 @@ pub async fn serve(
         None => router,
     };
     let seats = Seats::new(max_connections);
+    let mut turned_away = Counted::default();
     // Dropping the sender tells every connection to end; when all receivers are gone, all have.
     let (ending, end) = watch::channel(());
     loop {
@@ -87,7 +88,7 @@ pub async fn serve(
             Some(seat) => {
                 tokio::spawn(converse(stream, tls.clone(), router.clone(), seat, end.clone()));
             }
-            None => turn_away(&stream, address.ip(), tls.is_some()),
+            None => turn_away(&stream, address.ip(), tls.is_some(), &mut turned_away),
         }
     }
     drop(listener);
@@ -107,11 +108,35 @@ async fn over_tls_only(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// Says that there is no room, as far as that can be said without waiting.
-fn turn_away(stream: &TcpStream, address: IpAddr, tls: bool) {
-    warn!(%address, "every connection is in use: one was turned away");
+fn turn_away(stream: &TcpStream, address: IpAddr, tls: bool, turned_away: &mut Counted) {
+    if let Some(count) = turned_away.one_more(Instant::now()) {
+        warn!(%address, count, "every connection is in use: somebody was turned away");
+    }
     telemetry::emit(GatewayEvent::ConnectionLost(ConnectionLoss::TurnedAway));
     if !tls {
         let _ = stream.try_write(NO_ROOM);
+    }
+}
+
+/// Counts what is told of now and then, so that who causes it does not fill the log with it.
+#[derive(Debug, Default)]
+struct Counted {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Counted {
+    /// How many there were since it was last told, where it is to be told now.
+    fn one_more(&mut self, now: Instant) -> Option<u64> {
+        self.untold += 1;
+        if self
+            .told
+            .is_some_and(|told| now.duration_since(told) < TOLD_EVERY)
+        {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
     }
 }
 
@@ -373,6 +398,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a peer may take to stop speaking after its last answer, and how much it may say: what was under way.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: u64 = 1024 * 1024;
+
+/// How often it is logged, at most, that somebody was turned away.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// As `Problem::unavailable` would say it.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::super::body::broken_off;
 use super::super::pace::{PACE_BYTES, PACE_WITHIN};
 use super::*;
+use crate::fleet::{KeyId, Role};
 
 #[tokio::test]
 async fn a_call_under_way_is_finished_and_an_idle_connection_ends() {
@@ -249,6 +250,18 @@ async fn a_seat_that_is_lost_ends_its_connection_at_once() {
     assert_eq!(peer.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
+#[test]
+fn who_is_turned_away_is_counted_and_does_not_fill_the_log() {
+    let begun = std::time::Instant::now();
+    let mut counted = Counted::default();
+    assert_eq!(counted.one_more(begun), Some(1));
+    for _ in 0..1000 {
+        assert_eq!(counted.one_more(begun + TOLD_EVERY / 2), None);
+    }
+    assert_eq!(counted.one_more(begun + TOLD_EVERY), Some(1001));
+    assert_eq!(counted.one_more(begun + TOLD_EVERY), None);
+}
+
 #[tokio::test]
 async fn the_words_for_no_room_are_those_of_a_problem() {
     let told = std::str::from_utf8(NO_ROOM).unwrap();
@@ -344,7 +357,7 @@ async fn follow(
     Extension(holder): Extension<Holder>,
     Extension(ending): Extension<Ending>,
 ) -> Body {
-    holder.known();
+    holder.known(KeyId::new(1), Role::Read).unwrap();
     holder.follows();
     Body::from_stream(stream::unfold(ending, move |mut ending| async move {
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::fleet::Refusal;
+use crate::fleet::{Actor, Refusal};
 use crate::store::{StoreError, UploadError};
 
 /// Why a command was not done.
@@ -20,6 +20,11 @@ pub enum ControlError {
     /// As many uploads are under way as are taken at a time.
     #[error("{0} uploads are under way, which is as many as are taken at a time; nothing was stored")]
     TooManyUploads(usize),
+    /// As many uploads of one actor are under way as one may have at a time.
+    #[error(
+        "{1} uploads of {0} are under way, which is as many as one key may have at a time; nothing was stored"
+    )]
+    TooManyOwnUploads(Actor, usize),
     /// The program is ending.
     #[error("the gateway is shutting down; nothing was changed")]
     ShuttingDown,

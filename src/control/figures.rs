@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -40,6 +41,33 @@ pub struct FleetFigures {
     pub versions: Vec<VersionShare>,
     /// At what devices failed, the most frequent first.
     pub failures: Vec<FailureShare>,
+}
+
+impl FleetFigures {
+    /// Whether nothing is different but when it was counted.
+    fn says_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            counted_ms: _,
+            devices,
+            online,
+            observing,
+            downloading,
+            failing,
+            bytes_per_second,
+            cohorts,
+            versions,
+            failures,
+        } = self;
+        *devices == other.devices
+            && *online == other.online
+            && *observing == other.observing
+            && *downloading == other.downloading
+            && *failing == other.failing
+            && *bytes_per_second == other.bytes_per_second
+            && *cohorts == other.cohorts
+            && *versions == other.versions
+            && *failures == other.failures
+    }
 }
 
 /// What a cohort is doing.
@@ -105,6 +133,8 @@ impl Control {
 pub struct Figures {
     published: ArcSwap<BTreeMap<ProjectId, Arc<FleetFigures>>>,
     rounds: watch::Sender<u64>,
+    /// How often others were published than before.
+    moved: AtomicU64,
 }
 
 impl Default for Figures {
@@ -112,6 +142,7 @@ impl Default for Figures {
         Self {
             published: ArcSwap::default(),
             rounds: watch::channel(0).0,
+            moved: AtomicU64::new(0),
         }
     }
 }
@@ -130,9 +161,23 @@ impl Figures {
             .find_map(|figures| figures.cohorts.get(&cohort).cloned())
     }
 
+    /// How often others were published than before, whenever they were counted.
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Acquire)
+    }
+
     /// Publishes others.
     pub fn publish(&self, counted: BTreeMap<ProjectId, Arc<FleetFigures>>) {
-        self.published.store(Arc::new(counted));
+        let before = self.published.swap(Arc::new(counted.clone()));
+        let is_same = counted.len() == before.len()
+            && counted.iter().all(|(project, figures)| {
+                before
+                    .get(project)
+                    .is_some_and(|before| figures.says_the_same_as(before))
+            });
+        if !is_same {
+            self.moved.fetch_add(1, Ordering::Release);
+        }
         self.rounds.send_modify(|rounds| *rounds += 1);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::batch::{Batch, Command, Decision, Job, Stop};
@@ -27,6 +27,7 @@ use super::import::{DeviceRow, ImportDevices, ImportRules, RowOutcome};
 use super::keys::{self, CreateKey, CreatedKey, RevokeKey};
 use super::once::UnderWay;
 use super::packages::{AddArtifact, CreatePackage, DeleteArtifact, DeletePackage, NoPackage};
+use super::places::{Full, Place, Places};
 use super::pulse::Beats;
 use super::report::Report;
 use super::start::{first_steps, load};
@@ -75,7 +76,9 @@ pub struct Shared {
     /// Requests that name themselves and are being carried out.
     pub under_way: UnderWay,
     /// A place for each upload.
-    uploads: Arc<Semaphore>,
+    uploads: Places,
+    /// A place for each import.
+    imports: Places,
 }
 
 /// What a check found.
@@ -150,7 +153,8 @@ impl Control {
             last_write_failed: AtomicBool::default(),
             checked: Arc::default(),
             under_way: UnderWay::default(),
-            uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
+            uploads: Places::new(UPLOADS_AT_ONCE, UPLOADS_OF_ONE),
+            imports: Places::new(IMPORTS_AT_ONCE, IMPORTS_OF_ONE),
         });
         let queues = Queues {
             jobs: job_queue,
@@ -340,13 +344,22 @@ impl Control {
     /// Begins to take the bytes of an artifact, `limit` of them at most.
     ///
     /// # Errors
-    /// As many are under way as are taken at a time, or the disk fails.
-    pub async fn begin_upload(&self, limit: u64) -> Result<ArtifactUpload, ControlError> {
-        let place = Arc::clone(&self.shared.uploads)
-            .try_acquire_owned()
-            .map_err(|_| ControlError::TooManyUploads(UPLOADS_AT_ONCE))?;
+    /// As many are under way as are taken at a time, of all or of this actor, or the disk fails.
+    pub async fn begin_upload(&self, actor: &Actor, limit: u64) -> Result<ArtifactUpload, ControlError> {
+        let place = self.shared.uploads.take(actor).map_err(|full| match full {
+            Full::All(bound) => ControlError::TooManyUploads(bound),
+            Full::Share { actor, share } => ControlError::TooManyOwnUploads(actor, share),
+        })?;
         let upload = self.shared.store.begin_upload(limit)?;
         Ok(ArtifactUpload::new(upload, limit, place))
+    }
+
+    /// A place for an import, as soon as there is one.
+    ///
+    /// # Errors
+    /// For so long, as many are under way as are taken at a time, of all or of this actor.
+    pub async fn import_place(&self, actor: &Actor, at_most: Duration) -> Result<Place, Full> {
+        self.shared.imports.wait(actor, at_most).await
     }
 
     /// Makes an artifact of uploaded bytes. `declared` is what the sender says their SHA-256 is.
@@ -740,6 +753,12 @@ const JOBS_QUEUED: usize = 1024;
 /// Uploads at a time, each with a temporary file open: with the connections they come on they stay below the usual limit
 /// of 1024 file descriptors, so that devices and the store never lack one.
 const UPLOADS_AT_ONCE: usize = 64;
+/// Uploads of one actor at a time.
+const UPLOADS_OF_ONE: usize = UPLOADS_AT_ONCE / 2;
+/// Imports under way, each of which may keep some tens of MB of its answer.
+const IMPORTS_AT_ONCE: usize = 4;
+/// Imports of one actor.
+const IMPORTS_OF_ONE: usize = IMPORTS_AT_ONCE / 2;
 /// Reports that wait: some hundred milliseconds of work.
 const REPORTS_QUEUED: usize = 65_536;
 /// How long the outcome of a check is good for: a reasoned guess, far below the seconds between a supervisor's probes.

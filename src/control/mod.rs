@@ -30,6 +30,7 @@ mod lists;
 mod moves;
 mod once;
 mod packages;
+mod places;
 mod pulse;
 mod reads;
 mod report;
@@ -62,6 +63,7 @@ pub use keys::{CreatedKey, is_made};
 pub use lists::{DevicePage, DeviceQuery};
 pub use moves::{BACK_SHOWN, MovePreview};
 pub use once::{Before, Claim};
+pub use places::{Full, Place, Places};
 pub use pulse::Pulse;
 pub use reads::{DeviceRecord, Progress};
 pub use report::{QueueFull, Report, ReportDone, ReportSlot};
@@ -70,8 +72,8 @@ pub use view::View;
 
 pub use crate::fleet::Actor;
 pub use crate::store::{
-    AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, DevicePlace, KeptAnswer, OnceKey,
-    ReadSlot, ReadersBusy, Sighting, TimelineFilter, UploadError,
+    AuditAhead, AuditFilter, AuditPage, AuditRecord, AuditScope, Blob, BlockRead, DevicePlace, KeptAnswer,
+    OnceKey, ReadSlot, ReadersBusy, Sighting, TimelineFilter, UploadError,
 };
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ pub struct Pulse {
     pub reports: u64,
     /// Devices seen: connected, gone, told of a manifest; each at most once a second.
     pub sightings: u64,
+    /// Counts of the fleet that came to something else than the one before. A count comes after what it counts, so that who looks
+    /// at the last report's news has yet to look once more.
+    pub figures: u64,
 }
 
 /// What the writer counts.
@@ -36,6 +39,7 @@ impl Control {
         Pulse {
             reports: beats.reports.load(Ordering::Acquire),
             sightings: beats.sightings.load(Ordering::Acquire),
+            figures: self.shared.figures.moved(),
         }
     }
 }

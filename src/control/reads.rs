@@ -11,7 +11,7 @@ use crate::clock;
 use crate::fleet::{
     Credential, CredentialId, DeploymentId, Device, DeviceId, PackageState, ProjectId, Stage,
 };
-use crate::store::{AuditFilter, AuditPage, AuditRecord, AuditScope, Sighting};
+use crate::store::{AuditAhead, AuditFilter, AuditPage, AuditScope, Sighting};
 
 impl DeviceRecord {
     /// Where it stands with the active deployment of its cohort, if there is one.
@@ -147,7 +147,7 @@ impl Control {
         Ok(self.shared.store.audit(scope, filter).await?)
     }
 
-    /// What follows in the audit after a record, oldest first, `limit` at most.
+    /// What follows in the audit after a record, up to another one, oldest first, `limit` at most; see [`AuditAhead`].
     ///
     /// # Errors
     /// The store fails.
@@ -155,9 +155,10 @@ impl Control {
         &self,
         scope: AuditScope,
         after: i64,
+        end: i64,
         limit: usize,
-    ) -> Result<Vec<AuditRecord>, ControlError> {
-        Ok(self.shared.store.audit_after(scope, after, limit).await?)
+    ) -> Result<AuditAhead, ControlError> {
+        Ok(self.shared.store.audit_after(scope, after, end, limit).await?)
     }
 
     /// How far a deployment has come, see [`Self::counted_progress`].

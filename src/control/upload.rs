@@ -2,11 +2,10 @@
 
 use std::io;
 
-use bytes::BytesMut;
-use tokio::sync::OwnedSemaphorePermit;
-
+use super::places::Place;
 use crate::fleet::Digest;
 use crate::store::{StoredBlob, Upload, UploadError};
+use bytes::BytesMut;
 
 /// Bytes that are to become an artifact. Dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
@@ -16,11 +15,11 @@ pub struct ArtifactUpload {
     buffered: BytesMut,
     length: u64,
     limit: u64,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl ArtifactUpload {
-    pub(super) fn new(upload: Upload, limit: u64, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(upload: Upload, limit: u64, place: Place) -> Self {
         Self {
             upload: Some(upload),
             buffered: BytesMut::new(),

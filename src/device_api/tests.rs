@@ -764,7 +764,7 @@ impl Bench {
     }
 
     async fn upload(&self, version: &str, bytes: &[u8]) {
-        let mut upload = self.control.begin_upload(1 << 20).await.unwrap();
+        let mut upload = self.control.begin_upload(&me(), 1 << 20).await.unwrap();
         upload.write(bytes).await.unwrap();
         let (package, version) = (
             PackageName::parse("main").unwrap(),

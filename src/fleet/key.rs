@@ -95,7 +95,7 @@ impl ApiKey {
 }
 
 /// Who orders a change: what the audit says, and by what leave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Actor {
     name: Arc<str>,
     /// The key, and the role that the change needs. What goes on for long is asked for it again: a key may end meanwhile.

@@ -74,6 +74,17 @@ pub struct AuditPage {
     pub next: Option<i64>,
 }
 
+/// What follows in the audit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuditAhead {
+    /// What was found, oldest first.
+    pub records: Vec<AuditRecord>,
+    /// The last record that was looked at: what is up to here need not be looked at again.
+    pub seen: i64,
+    /// Whether there is more to look at.
+    pub more: bool,
+}
+
 /// Whose lines of the audit somebody may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditScope {
@@ -489,7 +500,8 @@ impl Store {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Reads on in the audit, oldest first: at most `limit` records with a number above `after`.
+    /// Reads on in the audit, oldest first: at most `limit` records with a number above `after`, among the next
+    /// [`SEARCHED`], and none after `end`.
     ///
     /// # Errors
     /// The database fails.
@@ -497,15 +509,28 @@ impl Store {
         &self,
         scope: AuditScope,
         after: i64,
+        end: i64,
         limit: usize,
-    ) -> Result<Vec<AuditRecord>, StoreError> {
+    ) -> Result<AuditAhead, StoreError> {
+        let top = after.saturating_add(SEARCHED).min(end);
         let mut select = QueryBuilder::<Sqlite>::new(AUDIT_COLUMNS);
         scope.push_to(&mut select);
         select.push(" AND id > ").push_bind(after);
-        let limit = i64::try_from(limit.clamp(1, 1000)).unwrap_or(1000);
-        select.push(" ORDER BY id LIMIT ").push_bind(limit);
+        select.push(" AND id <= ").push_bind(top);
+        let limit = limit.clamp(1, 1000);
+        let rows = i64::try_from(limit).unwrap_or(1000);
+        select.push(" ORDER BY id LIMIT ").push_bind(rows);
         let rows = select.build().fetch_all(&self.inner.readers).await?;
-        rows.iter().map(audit_record).collect()
+        let records: Vec<_> = rows.iter().map(audit_record).collect::<Result<_, _>>()?;
+        let seen = match records.last() {
+            Some(last) if records.len() == limit => last.id,
+            _ => top.max(after),
+        };
+        Ok(AuditAhead {
+            records,
+            seen,
+            more: seen < end,
+        })
     }
 
     /// The number of the last record of the audit; 0 where there is none.
@@ -620,6 +645,8 @@ const AUDIT_COLUMNS: &str =
 /// times that were there already. More than this while a clock catches up are not all found by their time. They cost a page some
 /// tens of milliseconds.
 const SET_BACK_LINES: i64 = 50_000;
+/// Records of the audit that a reader who goes on is moved past at a time, where it may not read them: some tens of milliseconds.
+pub const SEARCHED: i64 = 50_000;
 
 /// Rows of a statement: 7 values each, within SQLite's 32 766.
 const AUDIT_ROWS: usize = 500;
@@ -735,5 +762,51 @@ mod tests {
         assert_eq!(pages(twice).await, (found.to_vec(), 1));
         let other = store.audit(AuditScope::Project(ProjectId::new(2)), &action).await;
         assert_eq!(other.unwrap().records, []);
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_on_is_moved_past_what_they_may_not_read_in_bounded_steps_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let end = 2 * SEARCHED + 500;
+        let own = [3, SEARCHED + 20, end - 7];
+        let rows: Vec<_> = (1..=end)
+            .map(|id| AuditRow {
+                project: own.contains(&id).then(|| ProjectId::new(1)),
+                at_ms: id,
+                actor: "me".to_owned(),
+                action: "any",
+                subject: "x".to_owned(),
+                before: None,
+                after: None,
+            })
+            .collect();
+        let mut tx = store.begin().await.unwrap();
+        tx.insert_audit(&rows).await.unwrap();
+        tx.commit().await.unwrap();
+        let scope = AuditScope::Project(ProjectId::new(1));
+        let ids = |records: &[AuditRecord]| records.iter().map(|record| record.id).collect::<Vec<_>>();
+
+        let mut after = 0;
+        let mut steps = Vec::new();
+        loop {
+            let ahead = store.audit_after(scope, after, end, 2).await.unwrap();
+            steps.push((ids(&ahead.records), ahead.seen));
+            after = ahead.seen;
+            if !ahead.more {
+                break;
+            }
+        }
+        let looked_at = [
+            (vec![3], SEARCHED),
+            (vec![SEARCHED + 20], 2 * SEARCHED),
+            (vec![end - 7], end),
+        ];
+        assert_eq!(steps, looked_at);
+        let full = store.audit_after(scope, 2, end, 1).await.unwrap();
+        assert_eq!((ids(&full.records), full.seen, full.more), (vec![3], 3, true));
+        // An id of another past stays what it is.
+        let ahead = store.audit_after(scope, end + 9, end, 2).await.unwrap();
+        assert_eq!((ahead.seen, ahead.more), (end + 9, false));
     }
 }

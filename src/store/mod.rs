@@ -43,7 +43,7 @@ pub use devices::{
     ProgressCounts, ReportRow, Sighting,
 };
 pub use error::StoreError;
-pub use facts::{AuditFilter, AuditPage, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};
+pub use facts::{AuditAhead, AuditFilter, AuditPage, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};
 pub use first_answers::{FirstAnswer, KeptAnswer, OnceKey};
 pub use history::{FleetRow, ProgressRow, SeriesChange, SeriesEnd};
 pub use measure::Measured;

@@ -183,7 +183,7 @@ async fn a_file_that_is_refused_is_refused_at_its_field_with_what_would_be_accep
     wrong_at(
         &browser,
         "file",
-        "larger than the 1048576 bytes that are accepted",
+        "larger than the 1 MiB that are accepted (1048576 bytes",
     )
     .await;
     assert_eq!(browser.value("#upload-version").await, "1.0.2");
@@ -213,7 +213,11 @@ async fn without_scripts_a_refused_file_brings_its_form_back_filled_in() {
         .await;
     for (file, at, said) in [
         (&small, "version", "none was given"),
-        (&large, "file", "larger than the 1048576 bytes that are accepted"),
+        (
+            &large,
+            "file",
+            "larger than the 1 MiB that are accepted (1048576 bytes",
+        ),
     ] {
         browser.fill("#upload-package", "main").await;
         browser

@@ -50,7 +50,7 @@ impl Gateway {
             };
             control.create_package(&me(), project, new).await.unwrap();
             for (version, bytes) in versions {
-                let mut upload = control.begin_upload(1 << 20).await.unwrap();
+                let mut upload = control.begin_upload(&Actor::system(), 1 << 20).await.unwrap();
                 upload.write(bytes).await.unwrap();
                 let version = Version::parse(version).unwrap();
                 control

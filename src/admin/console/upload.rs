@@ -284,7 +284,7 @@ impl TakeFile for Taker<'_> {
             return Err(Problem::fields(errors));
         }
         let limit = self.state.max_artifact_bytes;
-        self.upload = Some(self.state.control.begin_upload(limit).await?);
+        self.upload = Some(self.state.control.begin_upload(self.actor, limit).await?);
         Ok(())
     }
 

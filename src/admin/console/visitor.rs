@@ -9,7 +9,9 @@ use cookie::Cookie;
 
 use super::page::{Frame, Notice, Refused, Section};
 use crate::admin::AdminState;
+use crate::admin::auth::known;
 use crate::admin::problem::Problem;
+use crate::admin::seats::Holder;
 use crate::clock;
 use crate::fleet::{Actor, ApiKey, Digest, ProjectId, Role};
 
@@ -158,6 +160,9 @@ impl FromRequestParts<AdminState> for Visitor {
                 next: safe.then_some(target),
             });
         };
+        if let Some(holder) = parts.extensions.get::<Holder>() {
+            known(holder, &key)?;
+        }
         let parameters = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|error| Problem::malformed(format!("the address cannot be read: {error}")))?;

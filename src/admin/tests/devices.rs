@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use futures_util::stream;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::super::pace::TooSlow;
 use super::{Answer, Api};
@@ -91,6 +92,41 @@ async fn a_file_is_imported_once_and_the_second_time_changes_nothing() {
         );
     }
     assert_eq!(noted().await, before, "nothing was done");
+}
+
+#[tokio::test]
+async fn one_key_s_slow_imports_leave_places_for_others() {
+    let api = Api::start().await;
+    let made = api
+        .post("keys", &json!({"name": "slow", "role": "deploy"}))
+        .await
+        .expect(201);
+    let bearer = format!("Bearer {}", made["key"].as_str().unwrap());
+    let slow = || {
+        let never = stream::pending::<Result<Vec<u8>, std::io::Error>>();
+        let request = Api::request(
+            "POST",
+            "/v1/projects/default/devices:import",
+            &[
+                ("authorization", &bearer),
+                ("content-type", "application/x-ndjson"),
+            ],
+            Body::from_stream(never),
+        );
+        api.router.clone().oneshot(request)
+    };
+    let begun = [slow().await.unwrap(), slow().await.unwrap()];
+    assert!(begun.iter().all(|answer| answer.status() == 200));
+    // It waits for its turn, and nothing else is to be done meanwhile.
+    tokio::time::pause();
+    let refused = slow().await.unwrap();
+    tokio::time::resume();
+    assert_eq!(refused.status(), 503);
+    let told = to_bytes(refused.into_body(), 10_000).await.unwrap();
+    let told = String::from_utf8_lossy(&told);
+    assert!(told.contains("2 imports of slow are under way"), "{told}");
+    let lines = api.import("", "text/csv", "name\nlamp-1\n").await;
+    assert_eq!(counts(&lines), [1, 1, 0, 0, 0]);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@ use crate::control::batch::Command;
 use crate::control::cohorts::CreateCohort;
 use crate::control::packages::{AddArtifact, NoPackage};
 use crate::control::{AuditFilter, AuditScope, ControlError, UploadError};
+use crate::fleet::Actor;
 use crate::fleet::{ArtifactOutcome, CohortName, Digest, Kind, PackageName, Refusal, Version};
 
 #[tokio::test]
@@ -42,7 +43,7 @@ async fn an_upload_becomes_an_artifact_once() {
 async fn an_upload_past_the_limit_or_with_another_digest_leaves_nothing_behind() {
     let given = Given::new().await;
     given.package("main").await;
-    let mut upload = given.control.begin_upload(1_000_000).await.unwrap();
+    let mut upload = given.control.begin_upload(&me(), 1_000_000).await.unwrap();
     for _ in 0..10 {
         upload.write(&[7; 100_000]).await.unwrap();
     }
@@ -51,7 +52,7 @@ async fn an_upload_past_the_limit_or_with_another_digest_leaves_nothing_behind()
     drop(upload);
     assert_eq!(given.files(), 0);
 
-    let mut upload = given.control.begin_upload(10).await.unwrap();
+    let mut upload = given.control.begin_upload(&me(), 10).await.unwrap();
     upload.write(b"abc").await.unwrap();
     let (package, version) = (PackageName::parse("main").unwrap(), Version::parse("1").unwrap());
     let declared = Some(Digest([1; 32]));
@@ -93,7 +94,7 @@ async fn an_upload_whose_bytes_cannot_be_kept_fails_alone() {
     let shelf = &Digest::of(b"bytes").to_string()[..2];
     let in_the_way = given.folder.path().join("blobs").join(shelf);
     std::fs::write(&in_the_way, b"not a folder").unwrap();
-    let mut upload = given.control.begin_upload(1000).await.unwrap();
+    let mut upload = given.control.begin_upload(&me(), 1000).await.unwrap();
     upload.write(b"bytes").await.unwrap();
     let (add, added) = Command::new(AddArtifact {
         actor: me(),
@@ -128,7 +129,7 @@ async fn an_upload_whose_bytes_cannot_be_kept_fails_alone() {
 async fn a_package_that_is_missing_is_made_with_its_first_artifact_in_one_step() {
     let given = Given::new().await;
     let add = async |version: &str, bytes: &[u8]| {
-        let mut upload = given.control.begin_upload(1000).await.unwrap();
+        let mut upload = given.control.begin_upload(&me(), 1000).await.unwrap();
         upload.write(bytes).await.unwrap();
         let (package, version) = (
             PackageName::parse("main").unwrap(),
@@ -183,16 +184,26 @@ async fn a_package_that_is_missing_is_made_with_its_first_artifact_in_one_step()
 async fn an_upload_past_the_bound_is_refused_until_another_one_ends() {
     let given = Given::new().await;
     let mut under_way = Vec::new();
-    let refused = loop {
-        match given.control.begin_upload(10).await {
+    let until_refused = async |actor: &Actor, under_way: &mut Vec<_>| loop {
+        match given.control.begin_upload(actor, 10).await {
             Ok(upload) => under_way.push(upload),
-            Err(error) => break error,
+            Err(error) => return error,
         }
     };
+    let refused = until_refused(&me(), &mut under_way).await;
+    let own = under_way.len();
     assert!(
-        matches!(refused, ControlError::TooManyUploads(bound) if bound == under_way.len()),
+        matches!(&refused, ControlError::TooManyOwnUploads(actor, share) if *actor == me() && *share == own),
         "{refused}"
     );
+    let other = Actor::named("other");
+    let refused = until_refused(&other, &mut under_way).await;
+    let refused_all = until_refused(&Actor::named("third"), &mut under_way).await;
+    assert!(under_way.len() == 2 * own, "{refused}");
+    assert!(
+        matches!(refused_all, ControlError::TooManyUploads(bound) if bound == under_way.len()),
+        "{refused_all}"
+    );
     under_way.pop();
-    given.control.begin_upload(10).await.unwrap();
+    given.control.begin_upload(&other, 10).await.unwrap();
 }

@@ -122,7 +122,7 @@ impl Given {
         version: &str,
         bytes: &[u8],
     ) -> Result<ArtifactOutcome, ControlError> {
-        let mut upload = self.control.begin_upload(1000).await?;
+        let mut upload = self.control.begin_upload(&Actor::system(), 1000).await?;
         upload.write(bytes).await?;
         let (package, version) = (
             PackageName::parse(package).unwrap(),

@@ -433,6 +433,7 @@ impl<'a> Wizard<'a> {
             error @ (ControlError::Upload(_)
             | ControlError::StoreFailed(_)
             | ControlError::TooManyUploads(_)
+            | ControlError::TooManyOwnUploads(..)
             | ControlError::ShuttingDown) => Err(error.into()),
         }
     }

@@ -272,7 +272,7 @@ async fn lists_have_pages_and_a_filter_that_stays_in_the_address() {
 }
 
 async fn artifact(desk: &Desk, package: &str, version: &str, bytes: &[u8]) {
-    let mut upload = desk.control.begin_upload(1000).await.unwrap();
+    let mut upload = desk.control.begin_upload(&Actor::system(), 1000).await.unwrap();
     upload.write(bytes).await.unwrap();
     let (package, version) = (
         PackageName::parse(package).unwrap(),
