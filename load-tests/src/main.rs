@@ -86,14 +86,16 @@ struct CompareArgs {
 
 #[derive(Debug, clap::Args)]
 struct BenchArgs {
-    /// What to measure
+    #[command(subcommand)]
     what: Bench,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Debug, Subcommand)]
 enum Bench {
     /// CPU of a full handshake, by suite
     Handshakes,
+    /// How long every page of the console and every list of the API takes, with a large fleet on record
+    Lists(bench::ListsArgs),
 }
 
 fn main() -> ExitCode {
@@ -123,7 +125,7 @@ fn main() -> ExitCode {
             out(&table);
             true
         }),
-        Command::Bench(args) => bench(args.what).map(|table| {
+        Command::Bench(args) => bench(&args.what, &mut err).map(|table| {
             out(&table);
             true
         }),
@@ -146,9 +148,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(what: Bench) -> Result<String, Box<dyn Error>> {
+fn bench(what: &Bench, err: &mut dyn FnMut(&str)) -> Result<String, Box<dyn Error>> {
     match what {
         Bench::Handshakes => Ok(bench::handshakes()?),
+        Bench::Lists(args) => bench::lists(args, err),
     }
 }
 

@@ -806,11 +806,17 @@ fn select_devices(project: ProjectId, filter: &DeviceFilter) -> Result<QueryBuil
         } else {
             "d.name"
         };
-        select
-            .push(" AND ")
-            .push(name)
-            .push(" >= ")
-            .push_bind(prefix.clone());
+        let after = match &filter.order {
+            DeviceOrder::Name(after) => after.as_ref(),
+            DeviceOrder::Id(_) => None,
+        };
+        if !is_past(after, prefix) {
+            select
+                .push(" AND ")
+                .push(name)
+                .push(" >= ")
+                .push_bind(prefix.clone());
+        }
         select
             .push(" AND ")
             .push(name)
@@ -890,9 +896,16 @@ fn select_keys(
             };
             select
                 .push(" AS has_tag FROM devices d WHERE d.project_id = ")
-                .push_bind(project.get())
-                .push(" AND d.name >= ")
-                .push_bind(prefix.to_owned())
+                .push_bind(project.get());
+            // The index is entered at one lower bound, and walked from there: of two it may be the one that is far behind.
+            let name = match after {
+                Some(DevicePlace::Name(name)) => Some(name),
+                Some(DevicePlace::Id(_)) | None => None,
+            };
+            if !is_past(name, prefix) {
+                select.push(" AND d.name >= ").push_bind(prefix.to_owned());
+            }
+            select
                 .push(" AND d.name < ")
                 .push_bind(format!("{prefix}{AFTER_NAMES}"));
             "d.name"
@@ -923,6 +936,11 @@ fn select_keys(
         .push_bind(limit)
         .push(")");
     select
+}
+
+/// Whether a place in a list by name is no earlier than all names with a prefix begin.
+fn is_past(after: Option<&DeviceName>, prefix: &str) -> bool {
+    after.is_some_and(|name| name.to_string().as_str() >= prefix)
 }
 
 /// A device, from `id, project_id, name, cohort_id, enabled, revision, created_ms` and its tags or nothing.
