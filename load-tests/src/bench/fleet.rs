@@ -239,11 +239,12 @@ fn new_device(number: usize, cohorts: &[CohortId]) -> Result<NewDevice, Box<dyn 
 
 async fn upload(control: &Control, package: &str, version: &str) -> Result<(), Box<dyn Error>> {
     let project = control.view().default_project().id;
-    let mut upload = control.begin_upload(1000).await?;
+    let me = Actor::named("bench");
+    let mut upload = control.begin_upload(&me, 1000).await?;
     upload.write(format!("{package} {version}").as_bytes()).await?;
     let (package, version) = (PackageName::parse(package)?, Version::parse(version)?);
     control
-        .add_artifact_and_package(&Actor::named("bench"), project, package, version, upload, None)
+        .add_artifact_and_package(&me, project, package, version, upload, None)
         .await?;
     Ok(())
 }
