@@ -1,6 +1,6 @@
 //! What pages and lists cost with a large fleet on record: every page of the console and every list of the API, by every filter.
 //!
-//! 1. [`fleet`](super::fleet): a fleet is made in a folder, or found there, and connects; nothing of it goes over a network but what
+//! 1. [`super::fleet`]: a fleet is made in a folder, or found there, and connects; nothing of it goes over a network but what
 //!    is measured.
 //! 2. Every address is asked for over HTTP, at its first page and deep in the list, beside `/livez`, which costs what there is to be
 //!    paid for an answer: that is the floor.
