@@ -43,6 +43,7 @@ use super::pace::{PacedBody, PacedStream};
 use super::problem::Problem;
 use super::seats::{Holder, Seat, Seats};
 use super::tls::{NoHandshake, Tls};
+use crate::clock;
 use crate::telemetry::{self, ConnectionLoss, GatewayEvent};
 
 /// Serves `router` on `listener`, with `tls` if there is one, `max_connections` at a time, until `shutdown` ends; calls under way are finished first.
@@ -109,7 +110,7 @@ async fn over_tls_only(mut response: Response<Body>) -> Response<Body> {
 
 /// Says that there is no room, as far as that can be said without waiting.
 fn turn_away(stream: &TcpStream, address: IpAddr, tls: bool, turned_away: &mut Counted) {
-    if let Some(count) = turned_away.one_more(Instant::now()) {
+    if let Some(count) = turned_away.one_more(clock::now()) {
         warn!(%address, count, "every connection is in use: somebody was turned away");
     }
     telemetry::emit(GatewayEvent::ConnectionLost(ConnectionLoss::TurnedAway));

@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, timeout_at};
 
+use crate::clock;
 use crate::fleet::Actor;
 
 /// Places.
@@ -72,7 +73,7 @@ impl Places {
     /// # Errors
     /// There is none for so long.
     pub async fn wait(&self, actor: &Actor, at_most: Duration) -> Result<Place, Full> {
-        let end = Instant::now() + at_most;
+        let end = (clock::now() + at_most).into();
         // Who waits for what another one of his own has, stands in nobody's way.
         let Ok(Ok(own)) = timeout_at(end, self.share_of(actor).acquire_owned()).await else {
             return Err(self.no_share(actor));
