@@ -617,13 +617,16 @@ fn a_thousand_silent_and_dripping_connections_keep_nobody_out() {
 fn the_bound_holds_when_everybody_is_served() {
     let server = Server::start_with(&[("TESSERA__ADMIN__MAX_CONNECTIONS", "16")]);
     server.upload("main", "1.0.0", &noise(1, 100));
-    // Uploads under way, with a good key: nobody of them is cut off for a newcomer.
+    let other = server.done("POST", "keys", json!({"name": "other", "role": "admin"}));
+    let other = format!("Authorization: Bearer {}\r\n", other["key"].as_str().unwrap());
+    // Uploads under way, with good keys that have their half each: nobody of them is cut off for a newcomer.
     let mut uploads: Vec<TcpStream> = (0..16)
         .map(|n| {
             let mut stream = connect(&server);
+            let auth = if n % 2 == 0 { AUTH } else { other.as_str() };
             write!(
                 stream,
-                "PUT /v1/projects/default/packages/main/artifacts/2.{n} HTTP/1.1\r\nHost: t\r\n{AUTH}\
+                "PUT /v1/projects/default/packages/main/artifacts/2.{n} HTTP/1.1\r\nHost: t\r\n{auth}\
                  Content-Length: 4\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
             )
             .unwrap();
