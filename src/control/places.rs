@@ -3,12 +3,12 @@
 //! There are so many places in all, and one actor, which is whoever has one key, has a share of them at most.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Duration, timeout_at};
+use tokio::time::{Duration, sleep};
 
-use crate::clock;
 use crate::fleet::Actor;
 
 /// Places.
@@ -73,13 +73,17 @@ impl Places {
     /// # Errors
     /// There is none for so long.
     pub async fn wait(&self, actor: &Actor, at_most: Duration) -> Result<Place, Full> {
-        let end = (clock::now() + at_most).into();
+        let mut over = pin!(sleep(at_most));
         // Who waits for what another one of his own has, stands in nobody's way.
-        let Ok(Ok(own)) = timeout_at(end, self.share_of(actor).acquire_owned()).await else {
-            return Err(self.no_share(actor));
+        let own = tokio::select! {
+            biased;
+            own = self.share_of(actor).acquire_owned() => own.expect(NEVER_CLOSED),
+            () = &mut over => return Err(self.no_share(actor)),
         };
-        let Ok(Ok(of_all)) = timeout_at(end, Arc::clone(&self.all).acquire_owned()).await else {
-            return Err(Full::All(self.bound));
+        let of_all = tokio::select! {
+            biased;
+            of_all = Arc::clone(&self.all).acquire_owned() => of_all.expect(NEVER_CLOSED),
+            () = &mut over => return Err(Full::All(self.bound)),
         };
         Ok(Place {
             _own: own,
@@ -102,6 +106,8 @@ impl Places {
         }
     }
 }
+
+const NEVER_CLOSED: &str = "nobody closes a semaphore of places";
 
 #[cfg(test)]
 mod tests {
