@@ -35,8 +35,6 @@ pub struct Frame {
     pub notices: Vec<Notice>,
     /// When the page was made, in milliseconds of Unix time.
     pub now_ms: i64,
-    /// Where the page is read again, if that is not where it came from: an answer to a form has no address of its own.
-    pub again: Option<String>,
 }
 
 impl Frame {

@@ -311,9 +311,9 @@ fn ca_refused(
 
 /// The page once more, with what was wrong with one of its forms.
 fn again(visitor: &Visitor, state: &AdminState, key: KeyForm, ca: CaForm) -> Result<Response, Refused> {
-    let mut page = settings(visitor, state, None, key, ca)?;
-    page.frame.again = Some(visitor.path("/settings"));
-    Ok(page::html_unprocessable(&page))
+    Ok(page::html_unprocessable(&settings(
+        visitor, state, None, key, ca,
+    )?))
 }
 
 fn new_ca(visitor: &Visitor, state: &AdminState, fields: &Fields) -> Result<NewCa, Problem> {

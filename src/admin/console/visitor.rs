@@ -67,7 +67,6 @@ impl Visitor {
             csrf: self.csrf(),
             notices,
             now_ms: clock::unix_ms(),
-            again: None,
         }
     }
 

@@ -68,7 +68,8 @@
     reading = true;
     wanted = false;
     try {
-      const answer = await fetch(document.body.dataset.again ?? location.href, { headers: { 'X-Live': '1' }, redirect: 'manual' });
+      // The address of an answer to a form leads to the page that the form is on.
+      const answer = await fetch(location.href, { headers: { 'X-Live': '1' } });
       if (answer.status === 401) {
         gone = true;
         say('reconnecting', 'Signed out');
@@ -78,12 +79,6 @@
       if (answer.status === 404) {
         gone = true;
         say('reconnecting', 'What this page shows is gone. Reload to see what is known');
-        return;
-      }
-      if (answer.status === 405) {
-        // A form was refused, and this is the page of its answer: there is nothing to read at its address.
-        gone = true;
-        say('still', 'Up to date when loaded');
         return;
       }
       if (!answer.ok) throw new Error(String(answer.status));

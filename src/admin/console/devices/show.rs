@@ -164,8 +164,7 @@ pub async fn again(
     wrong: Wrongs,
     status: StatusCode,
 ) -> Result<Response, Refused> {
-    let mut page = DevicePage::of(visitor, state, record, &Fields::default()).await?;
-    page.frame.again = Some(page.path(""));
+    let page = DevicePage::of(visitor, state, record, &Fields::default()).await?;
     Ok(page::html_with(status, &DevicePage { typed, wrong, ..page }))
 }
 
