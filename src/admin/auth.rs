@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use serde::Deserialize;
 
 use super::AdminState;
-use super::console::session_text;
+use super::console::signed_in;
 use super::guesses::{Found, Wait};
 use super::problem::Problem;
 use super::seats::Holder;
@@ -137,13 +137,10 @@ pub fn authenticate(parts: &Parts, state: &AdminState, role: Role) -> Result<Pas
     // A page of the console reads along with its cookie. It changes nothing with it: its forms go to the console, which
     // wants more than a cookie for that.
     let session = (header.is_none() && parts.method.is_safe())
-        .then(|| session_text(&parts.headers, state))
-        .flatten()
-        .map(|text| SessionMark::of(&text));
-    if let Some(mark) = session
-        && let Some(key) = state.control.marked_session(&mark, clock::unix_ms())
-    {
-        let session = Some(mark);
+        .then(|| signed_in(&parts.headers, state))
+        .flatten();
+    if let Some((text, key)) = session {
+        let session = Some(SessionMark::of(&text));
         return with_role(Pass { key, session }, parts, role);
     }
     let header =

@@ -50,7 +50,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::fleet::{Digest, KeyId, Role};
 
-pub use visitor::session_text;
+pub use visitor::signed_in;
 
 /// What the console remembers of its visitors beside their sessions. Nothing of it outlives the process.
 #[derive(Debug, Clone, Default)]

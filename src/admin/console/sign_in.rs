@@ -13,7 +13,7 @@ use cookie::{Cookie, SameSite};
 use super::assets;
 use super::form::{self, Fields, Form};
 use super::page::{self, Refused};
-use super::visitor::{COOKIE, TLS_COOKIE, session_key};
+use super::visitor::{self, COOKIE, TLS_COOKIE};
 use crate::admin::auth::key_of;
 use crate::admin::guesses::Wait;
 use crate::admin::problem::Problem;
@@ -54,7 +54,7 @@ pub async fn form(
 ) -> Response {
     let query = Fields::parse(query.unwrap_or_default().as_bytes());
     let next = own_path(query.text("next"));
-    if session_key(&headers, &state).is_some() {
+    if visitor::signed_in(&headers, &state).is_some() {
         return Redirect::to(&next).into_response();
     }
     let lost = query.given(SENT).map(|_| {
@@ -100,7 +100,7 @@ pub async fn with_link(
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let Some(key) = state.console.follow_link(&link) else {
-        if session_key(&headers, &state).is_some() {
+        if visitor::signed_in(&headers, &state).is_some() {
             return Ok(Redirect::to("/").into_response());
         }
         let wrong = Some("This link was used already, or is too old. Sign in with an API key instead.");

@@ -119,8 +119,7 @@ impl Visitor {
 impl Visitor {
     /// Whoever is signed in, at an address that may be none: in the project that it names, or else in the default one.
     pub fn anywhere(headers: &HeaderMap, uri: &Uri, state: &AdminState) -> Option<Visitor> {
-        let session = session_text(headers, state)?;
-        let key = state.control.console_session(&session, clock::unix_ms())?;
+        let (session, key) = signed_in(headers, state)?;
         let view = state.control.view();
         let mut segments = uri.path().split('/').skip(1);
         let named = segments.next().filter(|first| *first == "projects");
@@ -148,12 +147,7 @@ impl FromRequestParts<AdminState> for Visitor {
             .path_and_query()
             .map_or("/", |target| target.as_str())
             .to_owned();
-        let session = session_text(&parts.headers, state);
-        let signed_in = session.and_then(|text| {
-            let key = state.control.console_session(&text, clock::unix_ms())?;
-            Some((text, key))
-        });
-        let Some((session, key)) = signed_in else {
+        let Some((session, key)) = signed_in(&parts.headers, state) else {
             let safe = parts.method.is_safe() && !live;
             return Err(Refused::SignIn {
                 next: safe.then_some(target),
@@ -190,16 +184,9 @@ impl FromRequestParts<AdminState> for Visitor {
 #[derive(Debug, Clone)]
 pub struct Asked(pub Uri);
 
-/// The key of the session whose cookie a request holds.
-pub fn session_key(headers: &HeaderMap, state: &AdminState) -> Option<Arc<ApiKey>> {
-    state
-        .control
-        .console_session(&session_text(headers, state)?, clock::unix_ms())
-}
-
-/// What the console's cookie of a request holds, if it is a session's. Another site of the same domain can have a browser send one
-/// of its own as well, before ours or after it: that is no session's, and passed over.
-pub fn session_text(headers: &HeaderMap, state: &AdminState) -> Option<String> {
+/// What the console's cookie of a request holds, if it is a session's, and the key of that. Another site of the same domain can have
+/// a browser send one of its own as well, before ours or after it: that is no session's, and passed over.
+pub fn signed_in(headers: &HeaderMap, state: &AdminState) -> Option<(String, Arc<ApiKey>)> {
     let named = |wanted: &'static str| {
         headers
             .get_all(header::COOKIE)
@@ -212,9 +199,10 @@ pub fn session_text(headers: &HeaderMap, state: &AdminState) -> Option<String> {
             .take(COOKIES_TRIED)
     };
     let now_ms = clock::unix_ms();
-    named(TLS_COOKIE)
-        .chain(named(COOKIE))
-        .find(|text| state.control.console_session(text, now_ms).is_some())
+    named(TLS_COOKIE).chain(named(COOKIE)).find_map(|text| {
+        let key = state.control.console_session(&text, now_ms)?;
+        Some((text, key))
+    })
 }
 
 /// Bound to the session, and of no use to find its text.
