@@ -96,11 +96,11 @@ pub async fn show(
     };
     let view = Arc::clone(&state.control.view());
     let name = |text: &str| Subject::known(&visitor, &view, text).map(Subject::into_name);
-    let mut lines = Vec::with_capacity(found.records.len());
-    for record in found.records {
-        let subject = Subject::of(&visitor, &state, &record).await?;
-        lines.push(line(record, subject, name));
-    }
+    let subjects = Subject::of(&visitor, &state, &found.records).await?;
+    let lines = found.records.into_iter().zip(subjects);
+    let lines = lines
+        .map(|(record, subject)| line(record, subject, name))
+        .collect();
     let at = |token: &str| {
         format!(
             "{}?{}",

@@ -129,11 +129,8 @@ pub async fn show(
         .control
         .audit(AuditScope::Project(visitor.project), &filter)
         .await?;
-    let mut recent = Vec::with_capacity(events.records.len());
-    for record in events.records {
-        let subject = Subject::of(&visitor, &state, &record).await?;
-        recent.push(event(record, subject));
-    }
+    let subjects = Subject::of(&visitor, &state, &events.records).await?;
+    let recent = events.records.into_iter().zip(subjects);
     Ok(page::html(&OverviewPage {
         rate: chart::rate(figures.bytes_per_second),
         rollouts,
@@ -146,7 +143,7 @@ pub async fn show(
         connected: chart::connected(&history, from_ms, now_ms, &markers),
         bandwidth: chart::bandwidth(&history, from_ms, now_ms, &markers),
         deployed,
-        events: recent,
+        events: recent.map(|(record, subject)| event(record, subject)).collect(),
         figures,
         frame,
     }))

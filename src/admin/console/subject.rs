@@ -1,11 +1,13 @@
 //! What a line of the audit is about, by its name: whoever reads it knows names, and not ids.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use askama::Template;
 use serde_json::Value;
 
 use super::visitor::Visitor;
 use crate::admin::AdminState;
-use crate::control::{AuditRecord, ControlError, View};
+use crate::control::{AuditRecord, ControlError, DeviceQuery, View};
 use crate::fleet::{CohortId, DeploymentId, DeviceId, KeyId, PackageName, Version};
 
 /// What something was done to: its name, a link to it where it is still there, and its id.
@@ -21,28 +23,49 @@ pub struct Subject {
 impl askama::filters::HtmlSafe for Subject {}
 
 impl Subject {
-    /// What a line is about. A device is looked up; everything else is in memory, or in the line itself.
+    /// What some lines are about. Devices are looked up, all at once; everything else is in memory, or in the line itself.
     ///
     /// # Errors
     /// The store cannot be read.
     pub async fn of(
         visitor: &Visitor,
         state: &AdminState,
-        record: &AuditRecord,
-    ) -> Result<Subject, ControlError> {
-        let text = record.subject.as_str();
-        if let Ok(id) = text.parse::<DeviceId>()
-            && let Some(found) = state.control.device(visitor.project, id).await?
-        {
-            let name = found.device.name.to_string();
-            return Ok(Subject::there(
-                text,
-                name,
-                visitor.path(&format!("/devices/{id}")),
-            ));
+        records: &[AuditRecord],
+    ) -> Result<Vec<Subject>, ControlError> {
+        let ids: BTreeSet<DeviceId> = records
+            .iter()
+            .filter_map(|record| record.subject.parse().ok())
+            .collect();
+        let mut names = BTreeMap::new();
+        if !ids.is_empty() {
+            let query = DeviceQuery {
+                limit: ids.len(),
+                among: Some(ids.into_iter().collect()),
+                ..DeviceQuery::default()
+            };
+            let found = state.control.devices(visitor.project, &query).await?;
+            names.extend(
+                found
+                    .devices
+                    .into_iter()
+                    .map(|record| (record.device.id, record.device.name)),
+            );
         }
         let view = state.control.view();
-        Ok(Subject::known(visitor, &view, text).unwrap_or_else(|| Subject::gone(record)))
+        let subject = |record: &AuditRecord| {
+            let text = record.subject.as_str();
+            let device = text
+                .parse()
+                .ok()
+                .and_then(|id: DeviceId| Some((id, names.get(&id)?)));
+            match device {
+                Some((id, name)) => {
+                    Subject::there(text, name.to_string(), visitor.path(&format!("/devices/{id}")))
+                }
+                None => Subject::known(visitor, &view, text).unwrap_or_else(|| Subject::gone(record)),
+            }
+        };
+        Ok(records.iter().map(subject).collect())
     }
 
     /// A cohort, a deployment, a key, a package or a version of one that there is.
