@@ -44,12 +44,9 @@ pub struct Pass {
 }
 
 impl Onlooker {
-    /// Whose lines of the audit it may read. What concerns the installation is for who administers it.
+    /// Whose lines of the audit it may read.
     pub fn audit_scope(&self) -> AuditScope {
-        match self.pass.key.role {
-            Role::Read | Role::Deploy => AuditScope::Project(self.project),
-            Role::Admin => AuditScope::Installation(self.project),
-        }
+        AuditScope::of(self.pass.key.role, self.project)
     }
 
     /// Whose key it is.

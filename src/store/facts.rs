@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::sqlite::{Store, WriteTransaction, corrupt, digest};
 use crate::fleet::{
     ApiKey, Artifact, ArtifactId, ArtifactSize, Cohort, CohortId, CohortName, Deployment, DeploymentId,
-    DeploymentName, FleetRecords, ImageKind, KeyId, KeyName, Package, PackageId, Project, ProjectId,
+    DeploymentName, FleetRecords, ImageKind, KeyId, KeyName, Package, PackageId, Project, ProjectId, Role,
     Sequence,
 };
 
@@ -95,6 +95,15 @@ pub enum AuditScope {
 }
 
 impl AuditScope {
+    /// Those that somebody with this role may read. What concerns the installation is for who administers it.
+    #[must_use]
+    pub fn of(role: Role, project: ProjectId) -> Self {
+        match role {
+            Role::Read | Role::Deploy => Self::Project(project),
+            Role::Admin => Self::Installation(project),
+        }
+    }
+
     /// The condition on a row. The plus keeps SQLite from looking for an index.
     fn push_to(self, select: &mut QueryBuilder<Sqlite>) {
         match self {

@@ -16,7 +16,6 @@ use crate::admin::AdminState;
 use crate::admin::audit::Filter;
 use crate::admin::{body, shapes};
 use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditPage, AuditRecord, AuditScope};
-use crate::fleet::Role;
 
 #[derive(Template)]
 #[template(path = "audit.html", config = "src/admin/console/askama.toml")]
@@ -78,11 +77,7 @@ pub async fn show(
         since: time("since"),
         until: time("until"),
     };
-    let scope = if visitor.key.role >= Role::Admin {
-        AuditScope::Installation(visitor.project)
-    } else {
-        AuditScope::Project(visitor.project)
-    };
+    let scope = AuditScope::of(visitor.key.role, visitor.project);
     let (found, wrong) = match filter.query() {
         Ok(filter) => {
             let filter = AuditFilter {
