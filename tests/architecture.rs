@@ -70,6 +70,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli/completions.rs"]),
     ("ureq", &["cli/"]),
     ("indicatif", &["cli/"]),
+    ("unicode_width", &["cli/output.rs"]),
     ("metrics", &["telemetry/"]),
     ("metrics_exporter_prometheus", &["telemetry/"]),
     ("tracing_subscriber", &["telemetry/"]),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::Value;
+use unicode_width::UnicodeWidthChar as _;
 
 use super::failure::Failure;
 use crate::clock;
@@ -300,62 +301,11 @@ fn width(cell: &str) -> usize {
             '\u{1b}' => escaped = true,
             'm' if escaped => escaped = false,
             _ if escaped => {}
-            _ => columns += cells(character),
+            // What a terminal does with a control character is not known; none comes this far.
+            _ => columns += character.width().unwrap_or(1),
         }
     }
     columns
-}
-
-/// How many cells of a terminal a character takes, roughly as Unicode's East Asian Width (UAX #11) has it: names may be in any
-/// writing, and a column that is off by one in a rare one is no harm.
-fn cells(character: char) -> usize {
-    match character {
-        // What stands on the character before it, and what cannot be seen.
-        '\u{300}'..='\u{36f}'
-        | '\u{483}'..='\u{489}'
-        | '\u{591}'..='\u{5bd}'
-        | '\u{5bf}'
-        | '\u{5c1}'..='\u{5c2}'
-        | '\u{610}'..='\u{61a}'
-        | '\u{64b}'..='\u{65f}'
-        | '\u{670}'
-        | '\u{93c}'
-        | '\u{941}'..='\u{948}'
-        | '\u{94d}'
-        | '\u{e31}'
-        | '\u{e34}'..='\u{e3a}'
-        | '\u{e47}'..='\u{e4e}'
-        | '\u{1ab0}'..='\u{1aff}'
-        | '\u{200b}'..='\u{200f}'
-        | '\u{2060}'..='\u{2064}'
-        | '\u{20d0}'..='\u{20ff}'
-        | '\u{fe00}'..='\u{fe0f}'
-        | '\u{fe20}'..='\u{fe2f}'
-        | '\u{feff}' => 0,
-        // Hangul, Chinese and Japanese writing, full-width forms, pictures.
-        '\u{1100}'..='\u{115f}'
-        | '\u{231a}'..='\u{231b}'
-        | '\u{23e9}'..='\u{23ec}'
-        | '\u{2614}'..='\u{2615}'
-        | '\u{26a1}'
-        | '\u{2705}'
-        | '\u{274c}'
-        | '\u{2757}'
-        | '\u{2b50}'
-        | '\u{2e80}'..='\u{303e}'
-        | '\u{3041}'..='\u{a4cf}'
-        | '\u{a960}'..='\u{a97c}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{ffe0}'..='\u{ffe6}'
-        | '\u{1f300}'..='\u{1f64f}'
-        | '\u{1f680}'..='\u{1f6ff}'
-        | '\u{1f900}'..='\u{1f9ff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
 }
 
 /// Whether a character is of a writing that runs from right to left: Hebrew, Arabic and their neighbours.
