@@ -6,6 +6,35 @@ use super::{
 use crate::fleet::{CohortId, DeviceId, DeviceName, ProjectId, Tag};
 use crate::store::Store;
 
+/// SQLite enters an index at one lower bound and walks from there: of two it takes the first, however far behind it is.
+#[test]
+fn a_list_by_name_goes_on_from_its_place_and_not_from_where_the_prefix_begins() {
+    for (place, bounds) in [(None, 1), (Some("lamp-7"), 1), (Some("lam"), 2)] {
+        let name = place.map(|name| DeviceName::parse(name).unwrap());
+        let by_name = DeviceFilter {
+            prefix: Some("lamp".into()),
+            order: DeviceOrder::Name(name.clone()),
+            ..DeviceFilter::default()
+        };
+        let devices = select_devices(ProjectId::new(1), &by_name).unwrap();
+        let keys = KeyFilter {
+            prefix: Some("lamp"),
+            tag: None,
+        };
+        let after = name.map(DevicePlace::Name);
+        let keys = select_keys(ProjectId::new(1), keys, after.as_ref(), 100);
+        for select in [devices, keys] {
+            let sql = select.sql();
+            assert_eq!(
+                sql.as_str().matches("d.name >").count(),
+                bounds,
+                "{place:?}: {}",
+                sql.as_str()
+            );
+        }
+    }
+}
+
 /// Every list that a page or a call asks for begins at an index, whatever else it is filtered by: with a million devices on record
 /// nothing may look at all of them, nor sort them.
 #[tokio::test]
