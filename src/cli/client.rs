@@ -97,7 +97,6 @@ impl Client {
             .http_status_as_error(false)
             // One that is followed turns a POST into a GET elsewhere, and the key does not go along.
             .max_redirects(0)
-            .max_redirects_will_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(60)))
             .user_agent(concat!("tessera/", env!("CARGO_PKG_VERSION")))

@@ -168,7 +168,8 @@ impl Figures {
 
     /// Publishes others.
     pub fn publish(&self, counted: BTreeMap<ProjectId, Arc<FleetFigures>>) {
-        let before = self.published.swap(Arc::new(counted.clone()));
+        let counted = Arc::new(counted);
+        let before = self.published.swap(Arc::clone(&counted));
         let is_same = counted.len() == before.len()
             && counted.iter().all(|(project, figures)| {
                 before

@@ -2,10 +2,11 @@
 
 use std::io;
 
+use bytes::BytesMut;
+
 use super::places::Place;
 use crate::fleet::Digest;
 use crate::store::{StoredBlob, Upload, UploadError};
-use bytes::BytesMut;
 
 /// Bytes that are to become an artifact. Dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]

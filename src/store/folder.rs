@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
-use super::error::StoreError;
+use super::error::{DATABASE, StoreError};
 
 /// A data folder that no other process can use while this lives.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
 
 /// What is in a folder without a database and never was the store's.
 fn strange(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
-    if folder.join("tessera.db").exists() {
+    if folder.join(DATABASE).exists() {
         return Ok(None);
     }
     for entry in fs::read_dir(folder).map_err(StoreError::io("read", folder))? {
@@ -135,7 +135,7 @@ const OURS: [&str; 7] = [
     "sessions.log",
     "blobs",
     "uploads",
-    "tessera.db",
+    DATABASE,
     "lost+found",
 ];
 
