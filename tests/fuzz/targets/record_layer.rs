@@ -158,6 +158,9 @@ fn arrive(from: &mut Side, to: &mut Side, index: usize) -> Option<()> {
             assert!(data.is_none(), "application data is a challenge");
             from.sent.newest = from.sent.newest.max(Some(index));
             to.session.answer_challenge(challenge, &mut answer).ok()?;
+            // It arrives at once: what was sealed before it and arrives later is not the newest.
+            to.sent.newest = Some(to.sent.records.len());
+            to.sent.records.push((answer.clone(), None));
             let answered = from.session.handle_record(&mut answer);
             assert_eq!(answered, Incoming::Ignored(Ignored::Unexpected), "we ask nobody");
             Some(())
