@@ -307,11 +307,7 @@ impl<'a> Search<'a> {
                 })
             }
             Source::Few => {
-                let after = match &order {
-                    DeviceOrder::Id(after) => *after,
-                    DeviceOrder::Name(_) => None,
-                };
-                let ids = self.sieve.next(counting, after, usize::MAX);
+                let ids = self.sieve.next(counting, order.id(), usize::MAX);
                 let filter = DeviceFilter {
                     among: Some(ids),
                     ..query.filter(order, wanted)
@@ -320,12 +316,8 @@ impl<'a> Search<'a> {
             }
             Source::Tag | Source::Named => self.ask(query.filter(order, PAGE)).await,
             Source::Connected => {
-                let after = match &order {
-                    DeviceOrder::Id(after) => *after,
-                    DeviceOrder::Name(_) => None,
-                };
                 let online = self.sieve.online.as_ref();
-                let ids = online.map_or_else(Vec::new, |online| online.after(after, FEW));
+                let ids = online.map_or_else(Vec::new, |online| online.after(order.id(), FEW));
                 let filter = DeviceFilter {
                     among: Some(ids),
                     ..query.filter(order, PAGE)

@@ -85,6 +85,17 @@ pub enum DeviceOrder {
     Name(Option<DeviceName>),
 }
 
+impl DeviceOrder {
+    /// The id after which a list by id goes on; one by name may go on with any.
+    #[must_use]
+    pub fn id(&self) -> Option<DeviceId> {
+        match self {
+            Self::Id(after) => *after,
+            Self::Name(_) => None,
+        }
+    }
+}
+
 impl Default for DeviceOrder {
     fn default() -> Self {
         Self::Id(None)
