@@ -595,8 +595,8 @@ fn the_fleet_of_the_demonstration_goes_on_updating_until_ctrl_c_and_leaves_nothi
     );
     let failed = devices[4]["packages"][0].clone();
     assert_eq!(
-        (&failed["version"], &failed["reason"]),
-        (&json!("7.7.7"), &json!("awaiting-retry")),
+        (&failed["version"], &failed["failure"]),
+        (&json!("7.7.7"), &json!("integrity-check-failure")),
         "{failed}"
     );
 

@@ -1,5 +1,7 @@
 //! `/devices`: who may connect, with which credentials, in which cohort, and what they last said.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,8 +18,9 @@ use crate::control::{
     NewPsk,
 };
 use crate::fleet::{
-    CohortId, CredentialId, DeviceCertificate, DeviceId, DeviceName, DeviceState, Digest, Invalid,
-    PackageName, PackageState, Project, ProjectId, PskIdentity, PskSecret, Tag, Version,
+    CohortId, CredentialId, Deployment, DeviceCertificate, DeviceId, DeviceName, DeviceState, Digest,
+    Invalid, PackageName, PackageState, Project, ProjectId, PskIdentity, PskSecret, Stage, Tag, Version,
+    reason_str,
 };
 
 /// `POST /devices`.
@@ -197,6 +200,10 @@ pub struct DevicePackage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reason_number: Option<u64>,
+    /// Why it failed with what its cohort deploys; null if it has not. Where the reason is that it waits for the next attempt, this
+    /// is the one that it gave before.
+    #[schema(required)]
+    failure: Option<&'static str>,
     /// What it runs, if it said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -625,10 +632,9 @@ fn device(project: &Project, record: &DeviceRecord) -> Device {
     let device = &record.device;
     let cohort = device.cohort.and_then(|id| project.cohort(id));
     let wanted = cohort.and_then(|cohort| cohort.active());
-    let want = |package: &str| Some(wanted?.artifact(package)?.version.clone());
     let reported = record.packages.iter();
     let mut packages: Vec<DevicePackage> = reported
-        .map(|reported| reported_package(reported, want(&reported.package)))
+        .map(|reported| reported_package(reported, wanted.map(Arc::as_ref)))
         .collect();
     let silent = wanted.map_or(&[][..], |wanted| &wanted.artifacts).iter();
     for artifact in silent.filter(|a| record.packages.iter().all(|p| p.package != a.package.as_str())) {
@@ -639,6 +645,7 @@ fn device(project: &Project, record: &DeviceRecord) -> Device {
             state_number: None,
             reason: None,
             reason_number: None,
+            failure: None,
             version: None,
             target: None,
             at: None,
@@ -663,14 +670,17 @@ fn device(project: &Project, record: &DeviceRecord) -> Device {
     }
 }
 
-fn reported_package(reported: &PackageState, want: Option<Version>) -> DevicePackage {
+fn reported_package(reported: &PackageState, wanted: Option<&Deployment>) -> DevicePackage {
+    let want = wanted.and_then(|wanted| wanted.artifact(&reported.package));
+    let failure = wanted.and_then(|wanted| Stage::failure(wanted, reported));
     DevicePackage {
         package: reported.package.clone(),
-        want,
+        want: want.map(|want| want.version.clone()),
         state: Some(DeviceState::from_number(reported.state).as_str()),
         state_number: Some(reported.state),
         reason: Some(reported.reason_str()),
         reason_number: Some(reported.reason),
+        failure: failure.map(|failure| reason_str(failure.reason)),
         version: Some(reported.version.clone()),
         target: Some(reported.target.clone()),
         at: Some(Time(reported.at_ms)),

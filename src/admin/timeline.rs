@@ -282,6 +282,7 @@ mod tests {
                 version: None,
                 target: None,
                 at_ms: 0,
+                setback: None,
             }),
             TimelineEvent::Log(LogLine::default()),
             TimelineEvent::DownloadBegun {

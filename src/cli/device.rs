@@ -313,11 +313,16 @@ fn have_and_want(package: &Value) -> String {
     }
 }
 
-/// What it last said it was doing, and why if it said so: `idle (awaiting-retry)`.
+/// What it last said it was doing, and why if it said so: `idle (integrity-check-failure, awaiting-retry)`.
 fn reported(package: &Value) -> String {
-    match (field(package, "/state"), package["reasonNumber"].as_u64()) {
-        (state, None | Some(0)) => state,
-        (state, Some(_)) => format!("{state} ({})", field(package, "/reason")),
+    let state = field(package, "/state");
+    if package["reasonNumber"].as_u64().unwrap_or(0) == 0 {
+        return state;
+    }
+    let (failure, reason) = (field(package, "/failure"), field(package, "/reason"));
+    match failure.is_empty() || failure == reason {
+        true => format!("{state} ({reason})"),
+        false => format!("{state} ({failure}, {reason})"),
     }
 }
 
@@ -391,8 +396,16 @@ mod tests {
                 "idle",
             ),
             (
-                json!({"state": "idle", "reason": "awaiting-retry", "reasonNumber": 11}),
+                json!({"state": "idle", "reason": "awaiting-retry", "reasonNumber": 11, "failure": null}),
                 "idle (awaiting-retry)",
+            ),
+            (
+                json!({"state": "idle", "reason": "awaiting-retry", "reasonNumber": 11, "failure": "io-error"}),
+                "idle (io-error, awaiting-retry)",
+            ),
+            (
+                json!({"state": "downloading", "reason": "io-error", "reasonNumber": 10, "failure": "io-error"}),
+                "downloading (io-error)",
             ),
         ] {
             assert_eq!(reported(&package), shown);

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::fleet::{CohortId, Deployment, DeploymentId, DeviceId, PackageState, ProjectId, Stage};
+use crate::fleet::{CohortId, Deployment, DeploymentId, DeviceId, PackageState, ProjectId, Setback, Stage};
 
 /// What figures need to know of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -42,17 +42,18 @@ impl Facts {
     ) -> Self {
         let standing = active.map(|active| (active.id, Stage::of(active, acknowledged, &reported)));
         let failing = active.filter(|_| standing.is_some_and(|(_, stage)| stage == Stage::Failed));
-        let failed = reported
-            .iter()
-            .filter(|state| failing.is_some_and(|active| Stage::fails(active, state)));
+        let failed = reported.iter().filter_map(|state| {
+            let Setback {
+                state: did, reason, ..
+            } = Stage::failure(failing?, state)?;
+            Some((state.package.clone(), did, reason))
+        });
         Self {
             project,
             cohort,
             enabled,
             standing,
-            failures: failed
-                .map(|state| (state.package.clone(), state.state, state.reason))
-                .collect(),
+            failures: failed.collect(),
             runs: reported
                 .into_iter()
                 .map(|state| (state.package, state.version))

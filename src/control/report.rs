@@ -34,14 +34,17 @@ pub struct Report {
 impl Report {
     /// What it says, as it is kept.
     pub(super) fn said(&self) -> PackageState {
-        PackageState {
+        let mut said = PackageState {
             package: self.package.clone(),
             state: self.state,
             reason: self.reason,
             version: self.version.clone(),
             target: self.target.clone(),
             at_ms: self.at_ms,
-        }
+            setback: None,
+        };
+        said.setback = said.says_why();
+        said
     }
 }
 

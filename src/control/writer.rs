@@ -259,14 +259,18 @@ fn remove(shared: &Shared, digest: &Digest) {
 /// The last report of each device and package: the ones before it would be written over in the same commit.
 fn newest(reports: &[Report]) -> Vec<ReportRow> {
     let mut rows: Vec<ReportRow> = Vec::with_capacity(reports.len());
-    let mut places = HashMap::with_capacity(reports.len());
+    let mut places: HashMap<_, usize> = HashMap::with_capacity(reports.len());
     for report in reports {
-        let row = ReportRow {
+        let mut row = ReportRow {
             device: report.device.id(),
             state: report.said(),
         };
         match places.entry((row.device, report.package.as_str())) {
-            std::collections::hash_map::Entry::Occupied(place) => rows[*place.get()] = row,
+            std::collections::hash_map::Entry::Occupied(place) => {
+                let before = &mut rows[*place.get()];
+                row.state.follow(&before.state);
+                *before = row;
+            }
             std::collections::hash_map::Entry::Vacant(place) => {
                 place.insert(rows.len());
                 rows.push(row);

@@ -96,6 +96,19 @@ pub struct PackageState {
     pub target: Option<String>,
     /// When the report came, in milliseconds of Unix time.
     pub at_ms: i64,
+    /// Why an attempt failed last, as this report says or one before it.
+    pub setback: Option<Setback>,
+}
+
+/// An attempt that failed, as the device reported it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setback {
+    /// What it did, see [`DeviceState`].
+    pub state: u64,
+    /// Why it failed, see [`reason_str`].
+    pub reason: u64,
+    /// At which version, if it said so.
+    pub target: Option<String>,
 }
 
 /// The states a device can report.
@@ -146,12 +159,44 @@ impl PackageState {
         reason_str(self.reason)
     }
 
-    /// Whether the reason says that an attempt failed.
+    /// Why the last attempt failed, if it did. Who waits for the next one said so before, and says now only that it waits.
     #[must_use]
-    pub fn is_failure(&self) -> bool {
-        matches!(self.reason, 2..=11)
+    pub fn failure(&self) -> Option<Setback> {
+        if self.reason != AWAITING_RETRY {
+            return self.says_why();
+        }
+        let before = self.setback.clone().filter(|before| {
+            let targets = before.target.as_ref().zip(self.target.as_ref());
+            targets.is_none_or(|(before, now)| before == now)
+        });
+        Some(before.unwrap_or_else(|| self.said()))
+    }
+
+    /// Why an attempt failed, if this very report says so.
+    #[must_use]
+    pub fn says_why(&self) -> Option<Setback> {
+        let reasons = FIRMWARE_UPDATED + 1..AWAITING_RETRY;
+        reasons.contains(&self.reason).then(|| self.said())
+    }
+
+    /// Takes over what was reported before it and still holds.
+    pub fn follow(&mut self, before: &Self) {
+        if self.setback.is_none() {
+            self.setback.clone_from(&before.setback);
+        }
+    }
+
+    fn said(&self) -> Setback {
+        Setback {
+            state: self.state,
+            reason: self.reason,
+            target: self.target.clone(),
+        }
     }
 }
+
+const FIRMWARE_UPDATED: u64 = 1;
+const AWAITING_RETRY: u64 = 11;
 
 /// The words for the reason with this number; `other` where there are none.
 #[must_use]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::device::{DeviceState, PackageState};
+use super::device::{DeviceState, PackageState, Setback};
 use super::model::Deployment;
 use super::refusal::Invalid;
 
@@ -61,7 +61,7 @@ impl Stage {
             if state.at_ms < deployment.created_ms {
                 continue;
             }
-            failed |= Self::fails(deployment, state);
+            failed |= Self::failure(deployment, state).is_some();
             if state.target.as_deref() == wanted {
                 furthest = furthest.max(state.state);
             }
@@ -83,17 +83,14 @@ impl Stage {
         }
     }
 
-    /// Whether this report says that the deployment's version of its package failed.
+    /// Why the deployment's version of the package of this report failed; `None` if the report does not say that it did.
     #[must_use]
-    pub fn fails(deployment: &Deployment, reported: &PackageState) -> bool {
-        let Some(wanted) = deployment.artifact(&reported.package) else {
-            return false;
-        };
-        let wanted = wanted.version.as_str();
-        reported.version.as_deref() != Some(wanted)
+    pub fn failure(deployment: &Deployment, reported: &PackageState) -> Option<Setback> {
+        let wanted = deployment.artifact(&reported.package)?.version.as_str();
+        let is_of_it = reported.version.as_deref() != Some(wanted)
             && reported.at_ms >= deployment.created_ms
-            && reported.is_failure()
-            && reported.target.as_deref().is_none_or(|target| target == wanted)
+            && reported.target.as_deref().is_none_or(|target| target == wanted);
+        reported.failure().filter(|_| is_of_it)
     }
 
     /// Its place in [`Self::ALL`].

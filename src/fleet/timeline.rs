@@ -454,6 +454,7 @@ mod tests {
             version: Some("1.0.0".to_owned()),
             target: Some("1.0.1".to_owned()),
             at_ms: 0,
+            setback: None,
         }
     }
 }

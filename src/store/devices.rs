@@ -12,7 +12,7 @@ use super::seal::Sealer;
 use super::sqlite::{Store, WriteTransaction, corrupt};
 use crate::fleet::{
     CohortId, Credential, CredentialId, CredentialKind, Deployment, Device, DeviceId, DeviceName,
-    PackageState, ProjectId, PskIdentity, PskSecret, Tag,
+    PackageState, ProjectId, PskIdentity, PskSecret, Setback, Tag,
 };
 
 /// A device, one of its credentials, and the secret.
@@ -178,7 +178,16 @@ pub struct CensusRow {
 
 /// As it comes out of the database.
 type CensusJson = (i64, i64, Option<i64>, i64, u32, Vec<StateJson>);
-type StateJson = (String, u64, u64, Option<String>, Option<String>, i64);
+type StateJson = (
+    String,
+    u64,
+    u64,
+    Option<String>,
+    Option<String>,
+    i64,
+    Option<SetbackJson>,
+);
+type SetbackJson = (u64, u64, Option<String>);
 
 impl WriteTransaction {
     /// Those of `names` that are taken in a project.
@@ -421,9 +430,11 @@ impl WriteTransaction {
     pub async fn upsert_reports(&mut self, rows: &[ReportRow]) -> Result<(), StoreError> {
         for chunk in Chunks(rows) {
             let mut insert = QueryBuilder::<Sqlite>::new(
-                "INSERT INTO package_states (device_id, package, state, reason, version, target, at_ms) SELECT v.* FROM (",
+                "INSERT INTO package_states (device_id, package, state, reason, version, target, at_ms, setback_state, setback_reason, setback_target) \
+                 SELECT v.* FROM (",
             );
             insert.push_values(chunk, |mut values, row| {
+                let why = row.state.setback.as_ref();
                 values
                     .push_bind(row.device.get())
                     .push_bind(row.state.package.clone())
@@ -431,7 +442,10 @@ impl WriteTransaction {
                     .push_bind(clamped(row.state.reason))
                     .push_bind(row.state.version.clone())
                     .push_bind(row.state.target.clone())
-                    .push_bind(row.state.at_ms);
+                    .push_bind(row.state.at_ms)
+                    .push_bind(why.map(|why| clamped(why.state)))
+                    .push_bind(why.map(|why| clamped(why.reason)))
+                    .push_bind(why.and_then(|why| why.target.clone()));
             });
             insert
                 .push(
@@ -439,9 +453,13 @@ impl WriteTransaction {
                      WHERE p.device_id = v.column1 AND p.package <> v.column2) < ",
                 )
                 .push_bind(PACKAGES_OF_A_DEVICE)
+                // The setback as `PackageState::follow` has it.
                 .push(
                     " ON CONFLICT DO UPDATE SET state = excluded.state, reason = excluded.reason, \
-                     version = excluded.version, target = excluded.target, at_ms = excluded.at_ms",
+                     version = excluded.version, target = excluded.target, at_ms = excluded.at_ms, \
+                     setback_state = coalesce(excluded.setback_state, setback_state), \
+                     setback_reason = coalesce(excluded.setback_reason, setback_reason), \
+                     setback_target = iif(excluded.setback_reason IS NULL, setback_target, excluded.setback_target)",
                 );
             insert.build().execute(self.connection()).await?;
         }
@@ -649,7 +667,7 @@ impl Store {
     /// What some devices last reported, by package name.
     pub async fn states_of(&self, devices: &[DeviceId]) -> Result<Vec<(DeviceId, PackageState)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT device_id, package, state, reason, version, target, at_ms FROM package_states \
+            "SELECT device_id, package, state, reason, version, target, at_ms, setback_state, setback_reason, setback_target FROM package_states \
              WHERE device_id IN (SELECT value FROM json_each(?)) ORDER BY device_id, package",
         )
         .bind(ids_json(devices.iter()))
@@ -708,16 +726,24 @@ impl Store {
             .await?;
         let found: Vec<CensusJson> = serde_json::from_str(row.try_get(0)?).map_err(corrupt)?;
         let states = |states: Vec<StateJson>| {
-            let states = states
-                .into_iter()
-                .map(|(package, state, reason, version, target, at_ms)| PackageState {
-                    package,
-                    state,
-                    reason,
-                    version,
-                    target,
-                    at_ms,
-                });
+            let states =
+                states
+                    .into_iter()
+                    .map(
+                        |(package, state, reason, version, target, at_ms, setback)| PackageState {
+                            package,
+                            state,
+                            reason,
+                            version,
+                            target,
+                            at_ms,
+                            setback: setback.map(|(state, reason, target)| Setback {
+                                state,
+                                reason,
+                                target,
+                            }),
+                        },
+                    );
             states.collect()
         };
         let rows =
@@ -989,7 +1015,23 @@ fn package_state(row: &SqliteRow) -> Result<PackageState, StoreError> {
         version: row.try_get(4)?,
         target: row.try_get(5)?,
         at_ms: row.try_get(6)?,
+        setback: setback(row)?,
     })
+}
+
+fn setback(row: &SqliteRow) -> Result<Option<Setback>, StoreError> {
+    let numbers = Option::zip(
+        row.try_get::<Option<i64>, _>(7)?,
+        row.try_get::<Option<i64>, _>(8)?,
+    );
+    let Some((state, reason)) = numbers else {
+        return Ok(None);
+    };
+    Ok(Some(Setback {
+        state: u64::try_from(state).map_err(corrupt)?,
+        reason: u64::try_from(reason).map_err(corrupt)?,
+        target: row.try_get(9)?,
+    }))
 }
 
 fn open(sealer: &Sealer, identity: &[u8], sealed: &[u8]) -> Result<PskSecret, StoreError> {
@@ -1046,7 +1088,8 @@ macro_rules! census {
         concat!(
             "SELECT json_group_array(json_array(d.id, d.project_id, d.cohort_id, d.enabled, \
              coalesce((SELECT g.manifest_acknowledged FROM sightings g WHERE g.device_id = d.id), 0), \
-             json((SELECT json_group_array(json_array(s.package, s.state, s.reason, s.version, s.target, s.at_ms)) \
+             json((SELECT json_group_array(json_array(s.package, s.state, s.reason, s.version, s.target, s.at_ms, \
+             json(iif(s.setback_reason IS NULL, 'null', json_array(s.setback_state, s.setback_reason, s.setback_target))))) \
              FROM package_states s WHERE s.device_id = d.id)))) FROM (SELECT id, project_id, cohort_id, enabled \
              FROM devices WHERE ",
             $devices,

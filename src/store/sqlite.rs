@@ -310,6 +310,7 @@ const MIGRATIONS: &[MigrationText] = &[
         "audit filters",
         include_str!("migrations/0007_audit_filters.sql"),
     ),
+    (8, "setbacks", include_str!("migrations/0008_setbacks.sql")),
 ];
 /// What is sealed to tell one installation key from another.
 pub const KEY_CHECK: &[u8] = b"key-check";

@@ -311,6 +311,7 @@ fn decode(kind: TimelineKind, facts: &str, at_ms: i64) -> Result<TimelineEvent, 
                 version,
                 target,
                 at_ms,
+                setback: None,
             })
         }
         TimelineKind::Log => {
@@ -441,6 +442,7 @@ mod tests {
                 version: Some("1".to_owned()),
                 target: None,
                 at_ms: 7,
+                setback: None,
             }),
             TimelineEvent::Log(LogLine {
                 level: None,

@@ -182,6 +182,34 @@ async fn figures_say_who_is_there_what_runs_and_what_failed() {
     );
 }
 
+/// A device says why it failed, then that it is idle, and then that it waits for the next attempt: the last is no reason.
+#[tokio::test]
+async fn why_a_device_failed_is_what_it_said_before_it_began_to_wait() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    given.device("d0", Some(cohort)).await;
+    given.deploy(cohort, "two", &["main@2.0"]).await.unwrap();
+    let failure = async |steps: &[(u64, u64)]| {
+        for &(state, reason) in steps {
+            say(&given, "d0", "main", state, reason, "1.0", Some("2.0")).await;
+        }
+        let figures = counted(&given).await;
+        let shares = figures.failures.iter();
+        shares
+            .map(|share| (share.state.as_str(), share.reason))
+            .collect::<Vec<_>>()
+    };
+    // Nothing else is known.
+    assert_eq!(failure(&[(0, 11)]).await, [("idle", 11)]);
+    assert_eq!(
+        failure(&[(1, 0), (1, 5), (0, 0), (0, 11)]).await,
+        [("downloading", 5)]
+    );
+    assert_eq!(failure(&[(1, 0)]).await, []);
+    assert_eq!(failure(&[(0, 11)]).await, [("downloading", 5)]);
+    assert_eq!(failure(&[(3, 8), (0, 11)]).await, [("updating", 8)]);
+}
+
 /// Looking at a million who are connected takes a while, and so does the rest after it.
 #[tokio::test]
 async fn a_deployment_is_in_the_figures_at_once_while_the_counter_rests() {

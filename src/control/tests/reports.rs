@@ -1,7 +1,12 @@
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 
 use super::{Given, me, new_device};
 use crate::control::{Change, Report};
+use crate::fleet::PackageState;
 
 #[tokio::test]
 async fn a_report_is_acknowledged_when_it_is_on_disk_and_not_before() {
@@ -50,6 +55,56 @@ async fn a_device_that_makes_packages_up_does_not_fill_the_disk() {
         .unwrap();
     assert_eq!(record.packages.len(), 32);
     assert_eq!(record.packages[0].state, 3, "what it has goes on being kept");
+}
+
+/// What is kept is what the reports say one after the other, however many of them a commit takes.
+#[tokio::test]
+async fn a_report_is_kept_as_the_one_after_those_before_it() {
+    let seed: u64 = rand::rng().random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let given = Given::new().await;
+    let device = given.device("d", None).await;
+    let entry = given.entry("d").await;
+    let mut kept: BTreeMap<String, PackageState> = BTreeMap::new();
+    for _ in 0..600 {
+        let (done, answer) = oneshot::channel();
+        let some = |text: &str, one: bool| one.then(|| text.to_owned());
+        let report = Report {
+            device: std::sync::Arc::clone(&entry),
+            package: format!("p{}", rng.random_range(10..40)),
+            state: rng.random_range(0..4),
+            reason: [0, 0, 1, 5, 8, 11, 11, 12][rng.random_range(0..8)],
+            version: some("1.0", rng.random_bool(0.8)),
+            target: some(
+                ["2.0", "3.0"][usize::from(rng.random_bool(0.2))],
+                rng.random_bool(0.7),
+            ),
+            at_ms: 17,
+            done: Box::new(move |end| done.send(end).unwrap_or(())),
+        };
+        let mut said = report.said();
+        if let Some(before) = kept.get(&said.package) {
+            said.follow(before);
+        }
+        kept.insert(said.package.clone(), said);
+        given.control.report_slot().unwrap().take(report);
+        if rng.random_bool(0.2) {
+            answer.await.unwrap().unwrap();
+        }
+    }
+    given.report(&entry, "main", 0).await.unwrap().unwrap();
+    let record = given
+        .control
+        .device(given.project, device)
+        .await
+        .unwrap()
+        .unwrap();
+    let stored = record
+        .packages
+        .into_iter()
+        .filter(|state| state.package != "main");
+    assert_eq!(stored.collect::<Vec<_>>(), kept.into_values().collect::<Vec<_>>());
 }
 
 #[tokio::test]

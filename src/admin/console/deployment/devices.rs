@@ -20,7 +20,7 @@ use crate::admin::rows::{Format, write_record};
 use crate::admin::shapes;
 use crate::clock;
 use crate::control::{DevicePage, DeviceQuery, DeviceRecord, View};
-use crate::fleet::{DeployedArtifact, Deployment, DeviceState, PackageState, Stage};
+use crate::fleet::{DeployedArtifact, Deployment, DeviceState, PackageState, Stage, reason_str};
 
 /// A page of devices.
 pub struct DeviceList {
@@ -179,7 +179,7 @@ fn row(visitor: &Visitor, found: &Found, record: &DeviceRecord) -> DeviceRow {
         state: standing(&found.view, deployment, record),
         packages: deployment.artifacts.iter().map(package).collect(),
         reason: telling
-            .map(PackageState::reason_str)
+            .map(|state| why(deployment, state))
             .filter(|&reason| reason != "none"),
         since_ms: telling.map(|state| state.at_ms),
     }
@@ -198,7 +198,7 @@ fn write_csv(view: &View, deployment: &Deployment, record: &DeviceRecord, out: &
             text(state.and_then(|state| state.version.as_deref())),
             artifact.version.to_string(),
             text(state.map(|state| DeviceState::from_number(state.state).as_str())),
-            text(state.map(PackageState::reason_str)),
+            text(state.map(|state| why(deployment, state))),
             state.map(|state| shapes::time(state.at_ms)).unwrap_or_default(),
             record.sighting.last_seen_ms.map(shapes::time).unwrap_or_default(),
         ];
@@ -215,6 +215,11 @@ fn standing(view: &View, deployment: &Deployment, record: &DeviceRecord) -> &'st
     stage.as_str()
 }
 
+/// The words for why it failed, and where it has not for the reason of its last report.
+fn why(deployment: &Deployment, state: &PackageState) -> &'static str {
+    Stage::failure(deployment, state).map_or(state.reason_str(), |failure| reason_str(failure.reason))
+}
+
 fn reported<'a>(record: &'a DeviceRecord, package: &str) -> Option<&'a PackageState> {
     record.packages.iter().find(|state| state.package == package)
 }
@@ -227,10 +232,13 @@ fn telling<'a>(deployment: &Deployment, reported: &'a [PackageState]) -> Option<
         let wanted = deployment.artifact(&state.package);
         wanted.is_some_and(|wanted| state.version.as_deref() == Some(wanted.version.as_str()))
     };
-    reported
-        .iter()
-        .filter(wanted)
-        .max_by_key(|state| (Stage::fails(deployment, state), !reached(state), state.at_ms))
+    reported.iter().filter(wanted).max_by_key(|state| {
+        (
+            Stage::failure(deployment, state).is_some(),
+            !reached(state),
+            state.at_ms,
+        )
+    })
 }
 
 /// Text that no spreadsheet takes for a formula: devices choose what they report.

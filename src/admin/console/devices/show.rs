@@ -21,7 +21,7 @@ use crate::admin::{AdminState, devices};
 use crate::control::{DeviceRecord, FailureRecord};
 use crate::fleet::{
     Artifact, ArtifactId, Cohort, Credential, CredentialKind, DeviceId, DeviceState, PackageState, Project,
-    Stage, Tag,
+    Stage, Tag, reason_str,
 };
 
 #[derive(Template)]
@@ -297,14 +297,14 @@ fn failure(state: &AdminState, visitor: &Visitor, project: &Project, id: DeviceI
 /// What it has reported, and then what it should have and never spoke of.
 fn packages(visitor: &Visitor, record: &DeviceRecord, cohort: Option<&Cohort>) -> Vec<PackageRow> {
     let active = cohort.and_then(Cohort::active);
-    let fails = |state: &PackageState| active.is_some_and(|active| Stage::fails(active, state));
+    let failure = |state: &PackageState| Stage::failure(active?, state).map(|failure| failure.reason);
     let link = |package: &str, version: &str| Link {
         text: version.to_owned(),
         href: visitor.path(&format!("/packages/{package}")),
     };
     let reported = record.packages.iter().map(|state| {
         let want = active.and_then(|active| active.artifact(&state.package));
-        let failed = fails(state);
+        let failure = failure(state);
         PackageRow {
             name: visible(&state.package),
             have: state.version.as_deref().map(visible),
@@ -314,11 +314,8 @@ fn packages(visitor: &Visitor, record: &DeviceRecord, cohort: Option<&Cohort>) -
                 DeviceState::Other(number) => format!("state {number}"),
                 known => known.as_str().to_owned(),
             }),
-            reason: (state.reason != 0).then(|| match state.reason_str() {
-                "other" => format!("reason {}", state.reason),
-                words => words.to_owned(),
-            }),
-            failed,
+            reason: reasons(state.reason, failure),
+            failed: failure.is_some(),
             target: state.target.as_deref().map(visible),
             at_ms: Some(state.at_ms),
         }
@@ -340,6 +337,18 @@ fn packages(visitor: &Visitor, record: &DeviceRecord, cohort: Option<&Cohort>) -
         at_ms: None,
     });
     reported.chain(silent).collect()
+}
+
+/// Why it failed, and what it says now: `integrity-check-failure, awaiting-retry`.
+fn reasons(said: u64, failure: Option<u64>) -> Option<String> {
+    let words = |reason: u64| match reason_str(reason) {
+        "other" => format!("reason {reason}"),
+        words => words.to_owned(),
+    };
+    match failure {
+        Some(failure) if failure != said => Some(format!("{}, {}", words(failure), words(said))),
+        Some(_) | None => (said != 0).then(|| words(said)),
+    }
 }
 
 /// What it fetches: an artifact of which some blocks are still to come.

@@ -111,7 +111,7 @@ fn kind_name(kind: TimelineKind) -> &'static str {
 
 fn class(event: &TimelineEvent) -> &'static str {
     match event {
-        TimelineEvent::Report(reported) if reported.is_failure() => "s-failed",
+        TimelineEvent::Report(reported) if reported.failure().is_some() => "s-failed",
         TimelineEvent::Log(line) => match line.level.as_deref() {
             Some("error") => "s-failed",
             Some("warn") => "s-warn",
