@@ -151,6 +151,12 @@ impl Counting {
         self.is_loaded.load(Ordering::Acquire)
     }
 
+    /// As it is until every device has been counted once.
+    #[cfg(test)]
+    pub fn unload(&self) {
+        self.is_loaded.store(false, Ordering::Release);
+    }
+
     /// Devices that were made or changed and may be known here as they were before, if they are no more than `enough`.
     pub fn moved(&self, enough: usize) -> Option<BTreeSet<DeviceId>> {
         let dirty = lock(&self.dirty);

@@ -210,6 +210,33 @@ async fn why_a_device_failed_is_what_it_said_before_it_began_to_wait() {
     assert_eq!(failure(&[(3, 8), (0, 11)]).await, [("updating", 8)]);
 }
 
+/// A start with a million devices on record counts for some seconds, and who asks meanwhile is not to count them once more.
+#[tokio::test]
+async fn until_a_large_cohort_is_counted_its_progress_is_what_was_written_down_last() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    for number in 0..11 {
+        given.device(&format!("d{number}"), Some(cohort)).await;
+    }
+    let deployment = given.deploy(cohort, "two", &["main@2.0"]).await.unwrap();
+    say(&given, "d0", "main", 0, 0, "2.0", None).await;
+    counted(&given).await;
+    let counter = given.control.shared.counter.lock().unwrap().take().unwrap();
+    counter.abort();
+    let _ = counter.await;
+    let (written_ms, _) = *history(&given, deployment.id).await.last().unwrap();
+    say(&given, "d1", "main", 0, 0, "2.0", None).await;
+    let progress = async || {
+        let asked = given.control.counted_progress(given.project, deployment.id).await;
+        let (progress, counted_ms) = asked.unwrap();
+        (progress.done, progress.pending, counted_ms)
+    };
+    let (done, pending, _) = progress().await;
+    assert_eq!((done, pending), (2, 9));
+    given.control.shared.counting.unload();
+    assert_eq!(progress().await, (1, 10, written_ms));
+}
+
 /// Looking at a million who are connected takes a while, and so does the rest after it.
 #[tokio::test]
 async fn a_deployment_is_in_the_figures_at_once_while_the_counter_rests() {
