@@ -100,6 +100,8 @@ pub struct ServerHandshake {
     held: Held,
     change_cipher_spec: bool,
     peer_alert: Option<u8>,
+    /// Whether what a handshake before this one agreed on may arrive here.
+    mixed: bool,
     event: Option<HandshakeEvent>,
 }
 
@@ -263,6 +265,7 @@ impl ServerHandshake {
             held: Held::default(),
             change_cipher_spec: false,
             peer_alert: None,
+            mixed: false,
             event: None,
         })
     }
@@ -365,6 +368,13 @@ impl ServerHandshake {
     /// into [`ServerHandshake::handle_datagram`]. Any other starts a handshake of its own, in place of this one.
     pub fn began_with(&self, hello: &VerifiedHello) -> bool {
         hello.mark() == Some(self.hello) && hello.message_seq == self.hello_seq
+    }
+
+    /// Says that the client began anew while another handshake was under way, which ended as `before`. Messages of that one may
+    /// still arrive at either side, and the two then go by different keys though both have the same one: what cannot be opened
+    /// is no sign of a wrong key here, unless it was one there.
+    pub fn follow(&mut self, before: &HandshakeFailure) {
+        self.mixed = before.reason != FailureReason::WrongKey;
     }
 
     /// Gives the handshake up (for a newer ClientHello, at a shutdown) and says what is known about it.
@@ -680,7 +690,9 @@ impl ServerHandshake {
     fn give_up(&mut self, otherwise: FailureReason) -> HandshakeFailure {
         let reason = match (&self.state, self.peer_alert) {
             (State::AwaitFinished(awaiting), _) if !awaiting.known => FailureReason::UnknownIdentity,
-            (State::AwaitFinished(awaiting), _) if awaiting.unopened > 0 && self.suite.has_psk() => {
+            (State::AwaitFinished(awaiting), _)
+                if awaiting.unopened > 0 && self.suite.has_psk() && !self.mixed =>
+            {
                 FailureReason::WrongKey
             }
             (_, Some(description)) => FailureReason::PeerAlert(description),

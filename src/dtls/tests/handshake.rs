@@ -232,13 +232,7 @@ fn a_rebooted_client_comes_back_beside_its_old_session() {
     let mut old = simulation.server.session.take().unwrap();
     let old_client = simulation.client.outcome.take();
 
-    simulation.client.handshake = ClientHandshake::new(
-        &Arc::new(ClientConfig::default()),
-        identity(),
-        psk(),
-        simulation.now,
-        &mut StdRng::seed_from_u64(2),
-    );
+    begin_anew(&mut simulation, 2, psk());
     simulation.run(
         |_, _, _| well(),
         |simulation| simulation.server.handshake.is_some() && simulation.sent.len() == 8,
@@ -249,6 +243,68 @@ fn a_rebooted_client_comes_back_beside_its_old_session() {
     assert_speaking(&mut client, &mut old);
     simulation.run_well();
     simulation.assert_agreed();
+}
+
+/// On a slow network a client gives a handshake up before the answer is there, and then takes it for the answer to its next hello.
+#[test]
+fn a_client_that_takes_an_old_answer_for_a_new_one_has_no_wrong_key() {
+    let mut simulation = Simulation::new(ClientConfig::default(), ServerConfig::default(), 1);
+    let late = |nth: usize, way: Way, _: &[u8]| match (way, nth) {
+        (Way::ToClient, 2 | 5) => Vec::new(),
+        _ => well(),
+    };
+    simulation.run(late, |simulation| simulation.sent.len() == 3);
+    let answer = simulation.sent[2].1.clone();
+    begin_anew(&mut simulation, 2, psk());
+    simulation.run(late, |simulation| simulation.sent.len() == 6);
+    simulation.deliver(Way::ToClient, answer);
+    simulation.run(late, |_| false);
+    let reasons: Vec<_> = simulation
+        .server
+        .failures
+        .iter()
+        .map(HandshakeFailure::reason)
+        .collect();
+    assert_eq!(reasons, [FailureReason::Abandoned, FailureReason::TimedOut]);
+    let claim = simulation.server.failures[1].claim();
+    assert_eq!(
+        claim,
+        Some(&Claim::Psk(identity())),
+        "it came as far as a Finished"
+    );
+}
+
+#[test]
+fn a_wrong_key_stays_one_however_often_its_client_begins_anew() {
+    let wrong = || Psk::new(b"a secret of another device").unwrap();
+    let (client, server) = (ClientConfig::default(), ServerConfig::default());
+    let mut simulation = Simulation::with_keys(client, server, 1, identity(), wrong(), Some(psk()));
+    for (flights, seed) in [(4, 2), (8, 3)] {
+        simulation.run(
+            |_, _, _| well(),
+            |simulation| simulation.sent.len() == flights && simulation.in_flight.is_empty(),
+        );
+        begin_anew(&mut simulation, seed, wrong());
+    }
+    simulation.run_well();
+    let reasons: Vec<_> = simulation
+        .server
+        .failures
+        .iter()
+        .map(HandshakeFailure::reason)
+        .collect();
+    assert_eq!(reasons, [FailureReason::WrongKey; 3]);
+}
+
+/// From the same port.
+fn begin_anew(simulation: &mut Simulation, seed: u64, key: Psk) {
+    simulation.client.handshake = ClientHandshake::new(
+        &Arc::new(ClientConfig::default()),
+        identity(),
+        key,
+        simulation.now,
+        &mut StdRng::seed_from_u64(seed),
+    );
 }
 
 #[test]

@@ -330,9 +330,13 @@ impl Server {
                     return Vec::new();
                 }
                 match ServerHandshake::new(&self.config, hello, self.connection_id, now, &mut self.rng) {
-                    Ok(handshake) => {
-                        self.failures
-                            .extend(self.handshake.replace(handshake).map(ServerHandshake::abandon));
+                    Ok(mut handshake) => {
+                        let before = self.handshake.take().map(ServerHandshake::abandon);
+                        if let Some(before) = &before {
+                            handshake.follow(before);
+                        }
+                        self.failures.extend(before);
+                        self.handshake = Some(handshake);
                         self.wanted = None;
                     }
                     Err(failure) => {

@@ -133,13 +133,13 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             debug!(peer = %path.peer, "its network's handshakes fail too often");
             return self.drop_datagram(DropReason::HandshakeCap);
         }
-        if let Some(id) = here.handshaking {
-            // The device gave the other one up.
-            if let Some(old) = self.leave_handshake(id) {
-                let failure = old.machine.abandon();
-                self.report_failure(old.path, old.began, &failure);
-            }
-        }
+        // The device gave the other one up.
+        let before = here.handshaking.and_then(|id| {
+            let old = self.leave_handshake(id)?;
+            let failure = old.machine.abandon();
+            self.report_failure(old.path, old.began, &failure);
+            Some(failure)
+        });
         if !self.accepting {
             return self.drop_datagram(DropReason::HandshakeCap);
         }
@@ -161,7 +161,10 @@ impl<H: Handler, K: KeySource<Device = H::Device>> Shard<H, K> {
             .then(|| self.cids.take(&mut self.around.rng))
             .flatten();
         match ServerHandshake::new(&self.around.dtls, hello, cid, self.now, &mut self.around.rng) {
-            Ok(machine) => {
+            Ok(mut machine) => {
+                if let Some(before) = &before {
+                    machine.follow(before);
+                }
                 let id = self.handshakes.insert(Handshaking {
                     machine: Box::new(machine),
                     path,
