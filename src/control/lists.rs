@@ -510,8 +510,8 @@ const CHUNKS_UNKNOWN: usize = 3;
 const FEW: usize = if cfg!(test) { 5 } else { 10_000 };
 /// Keys that are read at once, in some ten milliseconds.
 const KEYS_AT_ONCE: usize = if cfg!(test) { 7 } else { 20_000 };
-/// Names that are looked at for a page: some hundred milliseconds of the store.
-const NAMES_LOOKED_AT: usize = if cfg!(test) { 21 } else { 60_000 };
+/// Names that are looked at for a page: less than a hundred milliseconds of the store.
+const NAMES_LOOKED_AT: usize = if cfg!(test) { 21 } else { 40_000 };
 /// Ids that are looked at for a page: the same.
 const IDS_LOOKED_AT: usize = if cfg!(test) { 28 } else { 300_000 };
 /// Devices in doubt that are kept in mind for a page. Where there are more, as in the middle of an import, each is read.
