@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::client::{Client, ServerArgs, segment};
 use super::cohort::{glyph, painted};
 use super::failure::Failure;
-use super::output::{Column, Output, ago, bytes, count, field, print, rfc3339, say, table, takes_colour};
+use super::output::{
+    Column, Output, ago, bytes, count, field, print, print_line, rfc3339, say, table, takes_colour,
+};
 use super::rollout::{Ending, Failing, Followed, Limits, Progress, State, follow, stacked};
 use crate::clock;
 
@@ -100,7 +102,7 @@ fn watch(named: &str, limits: &Limits, server: &ServerArgs) -> Result<(), Failur
     say(&format!("watching {called} in {cohort}"));
     let each = |progress: &Progress| {
         if server.output == Output::Ndjson {
-            print(&format!("{}\n", line(&deployment, progress)));
+            print_line(&line(&deployment, progress));
         }
     };
     let followed = follow(client, &deployment, &cohort, limits, each)?;
@@ -108,7 +110,7 @@ fn watch(named: &str, limits: &Limits, server: &ServerArgs) -> Result<(), Failur
         Output::Ndjson => {
             let mut last = line(&deployment, &followed.seen.unwrap_or_default());
             last["outcome"] = json!(followed.ending.as_str());
-            print(&format!("{last}\n"));
+            print_line(&last);
         }
         Output::Table | Output::Json => result(&followed, &deployment, server.output),
     }

@@ -1,5 +1,6 @@
 //! Data on standard output: as a table for people, as JSON or NDJSON for programs.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ impl Output {
                     .collect();
                 print(&table(rows));
             }
-            Self::Json => print(&format!("{item:#}\n")),
-            Self::Ndjson => print(&format!("{item}\n")),
+            Self::Json => print(&spelled_out(&format!("{item:#}\n"))),
+            Self::Ndjson => print_line(item),
         }
     }
 }
@@ -106,9 +107,9 @@ impl<'a> Listing<'a> {
                 let items = items.iter().map(|item| format!("{item:#}").replace('\n', "\n  "));
                 let items = items.collect::<Vec<_>>().join(",\n  ");
                 let before = if is_first { "[\n  " } else { ",\n  " };
-                format!("{before}{items}")
+                spelled_out(&format!("{before}{items}"))
             }
-            Output::Ndjson => items.iter().map(|item| format!("{item}\n")).collect(),
+            Output::Ndjson => spelled_out(&items.iter().map(|item| format!("{item}\n")).collect::<String>()),
         }
     }
 
@@ -130,6 +131,11 @@ pub fn print(text: &str) {
     }
 }
 
+/// Writes data to standard output as a line of NDJSON.
+pub fn print_line(item: &Value) {
+    print(&spelled_out(&format!("{item}\n")));
+}
+
 /// Writes a line of talk to standard error. What it quotes may come from devices, from files and from whoever answers.
 pub fn say(line: &str) {
     // Nobody is left to tell that nobody listens.
@@ -148,6 +154,20 @@ pub fn escaped(text: &str) -> String {
     for character in text.chars() {
         if drives(character) {
             shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// JSON in which that is spelled out too: it reads the same.
+fn spelled_out(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        // All of them have four digits, and a line ends between two tokens only.
+        if drives(character) && character != '\n' {
+            let _ = write!(shown, "\\u{:04x}", u32::from(character));
         } else {
             shown.push(character);
         }
@@ -387,6 +407,20 @@ mod tests {
         assert_eq!(field(&package, "/version"), "1\u{fffd}]0;x\u{fffd}\u{fffd}2");
         let turned = serde_json::json!({ "version": "1.0\u{202e}2.0" });
         assert_eq!(field(&turned, "/version"), "1.0\u{fffd}2.0");
+    }
+
+    #[test]
+    fn what_a_device_reports_cannot_drive_the_terminal_as_json_either() {
+        let item = serde_json::json!({ "version": "1\u{1b}\u{9b}31m\u{7f}\n\u{202e}2 grün 灯 💡" });
+        for text in [spelled_out(&format!("{item:#}")), spelled_out(&item.to_string())] {
+            assert!(
+                text.chars()
+                    .all(|character| character == '\n' || !drives(character)),
+                "{text}"
+            );
+            assert!(text.contains("grün 灯 💡"), "{text}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), item);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::super::client::{Client, ServerArgs};
 use super::super::failure::{Failure, Problem};
-use super::super::output::{Output, field, print, say, table};
+use super::super::output::{Output, field, print, print_line, say, table};
 use super::{FileFormat, Filters};
 
 /// Arguments of `tessera device import`.
@@ -212,7 +212,7 @@ impl Told {
     fn line(&mut self, line: Value, secrets: &mut Vec<Vec<String>>) {
         match self.output {
             Output::Json => self.lines.push(line),
-            Output::Ndjson => print(&format!("{line}\n")),
+            Output::Ndjson => print_line(&line),
             Output::Table => {
                 for credential in line["credentials"].as_array().into_iter().flatten() {
                     secrets.push(vec![
@@ -243,12 +243,10 @@ impl Told {
             .collect();
         match self.output {
             Output::Json => {
-                print(&format!(
-                    "{:#}\n",
-                    json!({ "summary": counts, "lines": self.lines })
-                ));
+                let all = json!({ "summary": counts, "lines": self.lines });
+                Output::Json.one(&all, &[]);
             }
-            Output::Ndjson => print(&format!("{}\n", json!({ "summary": counts }))),
+            Output::Ndjson => print_line(&json!({ "summary": counts })),
             Output::Table => {
                 let [rows, created, updated, unchanged, refused] = self.counts;
                 let word = if rows == 1 { "row" } else { "rows" };
