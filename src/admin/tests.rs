@@ -3,7 +3,7 @@
 
 mod audit;
 mod description;
-mod device_cas;
+pub mod device_cas;
 mod devices;
 mod ended;
 mod events;

@@ -170,7 +170,7 @@ pub fn router(state: &AdminState) -> Router<AdminState> {
         .route("/settings/device-cas", get(above::<1>).post(settings::create_ca))
         .route(
             "/settings/device-cas/{ca}/delete",
-            get(above::<3>).post(settings::delete_ca),
+            get(settings::ask_delete_ca).post(settings::delete_ca),
         )
         .route("/cohorts/{cohort}/deploy", get(deploy::show).post(deploy::start))
         .route("/deployments/{deployment}", get(deployment::show))

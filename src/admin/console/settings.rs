@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::form::{Fields, Form};
 use super::page::{self, Frame, Notice, Refused, Section};
-use super::show::{Bytes, counted};
+use super::show::{Bytes, Count, counted};
 use super::visitor::Visitor;
 use super::wrong::Wrongs;
 use crate::admin::AdminState;
@@ -17,7 +17,7 @@ use crate::admin::devices::cohort_in_body;
 use crate::admin::problem::Problem;
 use crate::clock;
 use crate::control::CreatedKey;
-use crate::fleet::{ApiKey, CaCertificate, CaName, CaOutcome, KeyId, KeyName, NewCa, Role};
+use crate::fleet::{ApiKey, CaCertificate, CaName, CaOutcome, DeviceCa, KeyId, KeyName, NewCa, Role};
 
 #[derive(Template)]
 #[template(path = "settings.html", config = "src/admin/console/askama.toml")]
@@ -88,6 +88,14 @@ struct RevokePage {
     frame: Frame,
     key: Arc<ApiKey>,
     own: bool,
+}
+
+#[derive(Template)]
+#[template(path = "ca_delete.html", config = "src/admin/console/askama.toml")]
+struct DeleteCaPage {
+    frame: Frame,
+    ca: Arc<DeviceCa>,
+    vouches: String,
 }
 
 /// `GET /projects/{project}/settings`.
@@ -190,6 +198,30 @@ pub async fn create_ca(State(state): State<AdminState>, form: Form) -> Result<Re
         Err(error) => return ca_refused(&visitor, &state, &fields, &error.into()),
     }
     Ok(Redirect::to(&visitor.path("/settings")).into_response())
+}
+
+/// `GET /projects/{project}/settings/device-cas/{ca}/delete`: what will follow.
+pub async fn ask_delete_ca(
+    visitor: Visitor,
+    State(state): State<AdminState>,
+    Path((_, ca)): Path<(String, String)>,
+) -> Result<Response, Refused> {
+    visitor.may(Role::Admin)?;
+    let ca = state
+        .control
+        .view()
+        .require_device_ca(visitor.project, &ca)?
+        .clone();
+    let vouches = state.control.vouched_by(ca.id, VOUCHED_SHOWN + 1).await?;
+    let vouches = match vouches > VOUCHED_SHOWN {
+        true => format!("more than {} certificates", Count(VOUCHED_SHOWN)),
+        false => counted(vouches, "certificate", "certificates"),
+    };
+    Ok(page::html(&DeleteCaPage {
+        frame: visitor.frame(&state, Section::Settings, "Delete a CA"),
+        ca,
+        vouches,
+    }))
 }
 
 /// `POST /projects/{project}/settings/device-cas/{ca}/delete`.
@@ -368,5 +400,7 @@ fn expiry(days: &str) -> Result<Option<i64>, Problem> {
 const DAYS_MAX: u16 = 3650;
 /// Keys of a page: a screen or two. Of CAs a project has at most 64.
 const KEYS_SHOWN: usize = 50;
+/// Certificates of a CA that are counted, while somebody waits.
+const VOUCHED_SHOWN: u64 = 1000;
 /// Cohorts to choose from; further ones can be given by the command line.
 const COHORTS_OFFERED: usize = 200;

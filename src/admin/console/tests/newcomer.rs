@@ -74,7 +74,6 @@ async fn the_address_of_every_form_leads_to_the_page_that_the_form_is_on() {
     for (form, page) in [
         (format!("{settings}/keys"), &settings),
         (format!("{settings}/device-cas"), &settings),
-        (format!("{settings}/device-cas/ca_1/delete"), &settings),
         (format!("{package}/delete"), &package),
         (format!("{package}/versions/1.0/delete"), &package),
         (format!("{lamp}/enable"), &lamp),

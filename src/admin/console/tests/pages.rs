@@ -299,6 +299,35 @@ async fn a_key_is_made_shown_once_and_revoked_in_the_settings() {
 }
 
 #[tokio::test]
+async fn a_ca_is_deleted_once_it_was_said_what_follows() {
+    let api = Api::start().await;
+    let body = json!({"pem": crate::admin::tests::device_cas::CA_PEM, "name": "factory", "zeroTouch": true});
+    api.post("device-cas", &body).await.expect(201);
+    let settings = format!("{P}/settings");
+    let mut browser = Browser::signed_in(&api, "admin").await;
+    let page = browser.get(&settings).await.expect(200);
+    let links = page.part("cas").all("a");
+    let delete = links
+        .last()
+        .and_then(|link| link.attribute("href"))
+        .unwrap()
+        .to_owned();
+    let asked = browser.get(&delete).await.expect(200);
+    asked.says("Delete the CA factory?");
+    asked.says("It vouches for 0 certificates.");
+    asked.says("created no more");
+    browser.get(&settings).await.expect(200).says("factory");
+
+    let mut reader = Browser::signed_in(&api, "read").await;
+    let refused = reader.ask("GET", &delete, &[], &[SAME_ORIGIN]).await;
+    assert_eq!(refused.status, 403);
+
+    let deleted = browser.post(&delete, &[]).await.expect(200);
+    deleted.says("is believed no more");
+    assert_eq!(browser.get(&delete).await.status, 404);
+}
+
+#[tokio::test]
 async fn the_audit_tells_who_did_what_and_filters_in_its_address() {
     let api = Api::start().await;
     furnished(&api).await;
