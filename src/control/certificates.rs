@@ -101,6 +101,14 @@ impl Control {
         .await
     }
 
+    /// For how many certificates a CA vouches, as far as `enough`.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn vouched_by(&self, id: CaId, enough: u64) -> Result<u64, ControlError> {
+        Ok(self.shared.store.vouched_by(id, enough).await?)
+    }
+
     /// The time at which certificates have to be valid, in seconds since 1970.
     pub fn unix_s(&self) -> i64 {
         clock::unix_ms() / 1000

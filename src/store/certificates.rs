@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
-use super::devices::{Chunks, device, numbers_json};
+use super::devices::{Chunks, clamped, device, numbers_json};
 use super::error::StoreError;
 use super::sqlite::{Store, WriteTransaction, corrupt, digest};
 use crate::fleet::{
@@ -287,6 +287,16 @@ impl WriteTransaction {
 }
 
 impl Store {
+    /// For how many certificates a CA vouches, as far as `enough`.
+    pub async fn vouched_by(&self, id: CaId, enough: u64) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT count(*) FROM (SELECT 1 FROM certificates WHERE ca_id = ? LIMIT ?)")
+            .bind(id.get())
+            .bind(clamped(enough))
+            .fetch_one(&self.inner.readers)
+            .await?;
+        u64::try_from(row.try_get::<i64, _>(0)?).map_err(corrupt)
+    }
+
     /// The device of a project that has a certificate.
     ///
     /// # Errors

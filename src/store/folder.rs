@@ -1,7 +1,7 @@
 //! The data folder: one process at a time, readable by its owner only.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
@@ -28,6 +28,7 @@ impl Folder {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&file)
             .map_err(StoreError::io("create", &file))?;
         match lock.try_lock() {

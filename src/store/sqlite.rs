@@ -1,7 +1,9 @@
 //! The database: one connection that writes, a few that read.
 
 use std::collections::HashSet;
+use std::fs::{OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +66,7 @@ impl Store {
         blobs: Arc<Blobs>,
     ) -> Result<Self, StoreError> {
         let file = folder.path().join(DATABASE);
+        only_for_us(&file)?;
         let options = connect_options(&file);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
@@ -225,6 +228,19 @@ pub(super) fn corrupt(error: impl ToString) -> StoreError {
     StoreError::Corrupt(error.to_string())
 }
 
+/// Makes the database's file, or closes the one that is there to others. Its log gets the same mode from it.
+fn only_for_us(file: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    let opened = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OURS)
+        .open(file);
+    let closed = opened.and_then(|opened| opened.set_permissions(Permissions::from_mode(OURS)));
+    closed.map_err(StoreError::io("open", file))
+}
+
 fn connect_options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -314,6 +330,8 @@ const MIGRATIONS: &[MigrationText] = &[
 ];
 /// What is sealed to tell one installation key from another.
 pub const KEY_CHECK: &[u8] = b"key-check";
+/// What is in the folder is for its owner alone, should the folder itself be opened to others.
+const OURS: u32 = 0o600;
 /// The lock for writing first: who has it cannot be told to try again.
 const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Reads that wait for a checkpoint; nobody else writes.
@@ -335,6 +353,23 @@ mod tests {
         // What fills a gap later would come after others that are applied already, and an older program would not notice it.
         let versions: Vec<_> = MIGRATIONS.iter().map(|migration| migration.0).collect();
         assert_eq!(versions, Vec::from_iter(1..=newest_migration()));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_folder_is_closed_to_others_whatever_the_folder_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(DATABASE);
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let _store = Store::open(folder.path()).await.unwrap();
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{:?}: {mode:o}", entry.file_name());
+            names.push(entry.file_name());
+        }
+        assert!(names.contains(&format!("{DATABASE}-wal").into()), "{names:?}");
     }
 
     #[tokio::test]
