@@ -1,5 +1,7 @@
 //! Devices and what they say about themselves.
 
+use std::borrow::Cow;
+
 use super::certificate::DeviceCertificate;
 use super::credential::{Proof, PskIdentity};
 use super::id::{CohortId, CredentialId, DeviceId, ProjectId};
@@ -197,6 +199,15 @@ impl PackageState {
 
 const FIRMWARE_UPDATED: u64 = 1;
 const AWAITING_RETRY: u64 = 11;
+
+/// The words for the reason with this number, or the number where there are none: `reason 77`.
+#[must_use]
+pub fn reason_words(reason: u64) -> Cow<'static, str> {
+    match reason_str(reason) {
+        "other" => format!("reason {reason}").into(),
+        words => words.into(),
+    }
+}
 
 /// The words for the reason with this number; `other` where there are none.
 #[must_use]

@@ -39,7 +39,9 @@ pub use certificate::{
 };
 pub use compare::compare_versions;
 pub use credential::{Proof, PskIdentity, PskSecret};
-pub use device::{Credential, CredentialKind, Device, DeviceState, PackageState, Setback, reason_str};
+pub use device::{
+    Credential, CredentialKind, Device, DeviceState, PackageState, Setback, reason_str, reason_words,
+};
 pub use difference::{Change, Changed, Difference, Direction};
 pub use file_name::FileNameGuess;
 pub use history::{HISTORY_COLUMNS_FROM, History, HistoryCell, HistoryRow};

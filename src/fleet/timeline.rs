@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use super::device::{DeviceState, PackageState};
+use super::device::{DeviceState, PackageState, reason_words};
 use super::id::DeviceId;
 use super::name::{CohortName, PackageName, Version};
 use super::refusal::Invalid;
@@ -354,10 +354,8 @@ fn report(reported: &PackageState, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         DeviceState::Other(number) => write!(f, "state {number}")?,
         known => f.write_str(known.as_str())?,
     }
-    match (reported.reason, reported.reason_str()) {
-        (0, _) => {}
-        (number, "other") => write!(f, " (reason {number})")?,
-        (_, reason) => write!(f, " ({reason})")?,
+    if reported.reason != 0 {
+        write!(f, " ({})", reason_words(reported.reason))?;
     }
     if let Some(version) = &reported.version {
         write!(f, ", runs {version}")?;

@@ -1,6 +1,7 @@
 //! A cohort: what was deployed to it, how far the active deployment has come, and its settings. Its devices are in
 //! [`super::cohort_devices`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use askama::Template;
@@ -15,7 +16,7 @@ use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::admin::body::Page;
 use crate::control::{CohortFigures, ControlError, Progress};
-use crate::fleet::{Cohort, History, HistoryCell, HistoryRow, Refusal, Role, Sequence, reason_str};
+use crate::fleet::{Cohort, History, HistoryCell, HistoryRow, Refusal, Role, Sequence, reason_words};
 
 /// What every page of a cohort has above its own.
 #[derive(Debug, Clone)]
@@ -219,7 +220,7 @@ struct StateRow {
 struct FailureRow {
     package: String,
     state: &'static str,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     devices: u64,
 }
 
@@ -275,7 +276,7 @@ fn failure_rows(figures: &CohortFigures) -> Vec<FailureRow> {
         .map(|share| FailureRow {
             package: share.package.to_string(),
             state: share.state.as_str(),
-            reason: reason_str(share.reason),
+            reason: reason_words(share.reason),
             devices: share.devices,
         })
         .collect()

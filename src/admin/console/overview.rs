@@ -14,7 +14,7 @@ use super::subject::Subject;
 use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::control::{AuditFilter, AuditRecord, AuditScope, FailureShare, FleetFigures, Span, VersionShare};
-use crate::fleet::{Project, reason_str};
+use crate::fleet::{Project, reason_words};
 
 #[derive(Template)]
 #[template(path = "overview.html", config = "src/admin/console/askama.toml")]
@@ -204,10 +204,7 @@ pub fn failures(shares: &[FailureShare]) -> Vec<Share> {
     let all: u64 = shares.iter().map(|share| share.devices).sum();
     let row = |share: &FailureShare| Share {
         of: share.package.to_string(),
-        what: match reason_str(share.reason) {
-            "" => format!("reason {}", share.reason),
-            words => words.to_owned(),
-        },
+        what: reason_words(share.reason).into_owned(),
         devices: share.devices,
         percent: percent(share.devices, all),
     };

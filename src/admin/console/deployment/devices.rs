@@ -1,5 +1,6 @@
 //! The devices of a deployment's cohort, by where they stand: a page of them, or all as a file.
 
+use std::borrow::Cow;
 use std::io;
 
 use axum::body::{Body, Bytes};
@@ -20,7 +21,7 @@ use crate::admin::rows::{Format, write_record};
 use crate::admin::shapes;
 use crate::clock;
 use crate::control::{DevicePage, DeviceQuery, DeviceRecord, View};
-use crate::fleet::{DeployedArtifact, Deployment, DeviceState, PackageState, Stage, reason_str};
+use crate::fleet::{DeployedArtifact, Deployment, DeviceState, PackageState, Stage, reason_words};
 
 /// A page of devices.
 pub struct DeviceList {
@@ -49,7 +50,7 @@ pub struct DeviceRow {
     /// What it has and is to have, by package.
     pub packages: Vec<PackageRow>,
     /// Why it stands there, in the words of its report.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Cow<'static, str>>,
     /// When it reported that.
     pub since_ms: Option<i64>,
 }
@@ -180,7 +181,7 @@ fn row(visitor: &Visitor, found: &Found, record: &DeviceRecord) -> DeviceRow {
         packages: deployment.artifacts.iter().map(package).collect(),
         reason: telling
             .map(|state| why(deployment, state))
-            .filter(|&reason| reason != "none"),
+            .filter(|reason| reason != "none"),
         since_ms: telling.map(|state| state.at_ms),
     }
 }
@@ -198,7 +199,7 @@ fn write_csv(view: &View, deployment: &Deployment, record: &DeviceRecord, out: &
             text(state.and_then(|state| state.version.as_deref())),
             artifact.version.to_string(),
             text(state.map(|state| DeviceState::from_number(state.state).as_str())),
-            text(state.map(|state| why(deployment, state))),
+            text(state.map(|state| why(deployment, state)).as_deref()),
             state.map(|state| shapes::time(state.at_ms)).unwrap_or_default(),
             record.sighting.last_seen_ms.map(shapes::time).unwrap_or_default(),
         ];
@@ -216,8 +217,9 @@ fn standing(view: &View, deployment: &Deployment, record: &DeviceRecord) -> &'st
 }
 
 /// The words for why it failed, and where it has not for the reason of its last report.
-fn why(deployment: &Deployment, state: &PackageState) -> &'static str {
-    Stage::failure(deployment, state).map_or(state.reason_str(), |failure| reason_str(failure.reason))
+fn why(deployment: &Deployment, state: &PackageState) -> Cow<'static, str> {
+    let failure = Stage::failure(deployment, state);
+    reason_words(failure.map_or(state.reason, |failure| failure.reason))
 }
 
 fn reported<'a>(record: &'a DeviceRecord, package: &str) -> Option<&'a PackageState> {

@@ -5,6 +5,7 @@
 
 mod devices;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::admin::AdminState;
 use crate::admin::problem::Problem;
 use crate::control::{CohortFigures, FailureShare, Progress, ProgressPoint, View};
 use crate::fleet::{
-    Cohort, DeployedArtifact, Deployment, DeploymentId, MANIFEST_LIMIT, ProjectId, Stage, reason_str,
+    Cohort, DeployedArtifact, Deployment, DeploymentId, MANIFEST_LIMIT, ProjectId, Stage, reason_words,
 };
 use crate::manifest::Manifest;
 use devices::DeviceList;
@@ -98,7 +99,7 @@ struct ShareLink {
 struct Failure {
     package: String,
     state: &'static str,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     devices: u64,
 }
 
@@ -316,7 +317,7 @@ fn failures(counted: &CohortFigures) -> Vec<Failure> {
     let failure = |share: &FailureShare| Failure {
         package: share.package.to_string(),
         state: share.state.as_str(),
-        reason: reason_str(share.reason),
+        reason: reason_words(share.reason),
         devices: share.devices,
     };
     counted

@@ -21,7 +21,7 @@ use crate::admin::{AdminState, devices};
 use crate::control::{DeviceRecord, FailureRecord};
 use crate::fleet::{
     Artifact, ArtifactId, Cohort, Credential, CredentialKind, DeviceId, DeviceState, PackageState, Project,
-    Stage, Tag, reason_str,
+    Stage, Tag, reason_words,
 };
 
 #[derive(Template)]
@@ -341,13 +341,11 @@ fn packages(visitor: &Visitor, record: &DeviceRecord, cohort: Option<&Cohort>) -
 
 /// Why it failed, and what it says now: `integrity-check-failure, awaiting-retry`.
 fn reasons(said: u64, failure: Option<u64>) -> Option<String> {
-    let words = |reason: u64| match reason_str(reason) {
-        "other" => format!("reason {reason}"),
-        words => words.to_owned(),
-    };
     match failure {
-        Some(failure) if failure != said => Some(format!("{}, {}", words(failure), words(said))),
-        Some(_) | None => (said != 0).then(|| words(said)),
+        Some(failure) if failure != said => {
+            Some(format!("{}, {}", reason_words(failure), reason_words(said)))
+        }
+        Some(_) | None => (said != 0).then(|| reason_words(said).into_owned()),
     }
 }
 
