@@ -2,17 +2,19 @@
 //!
 //! 1. A network, which is an IPv4 address or the /64 of an IPv6 one, may be wrong [`FREE`] times. With every further wrong key it
 //!    has to wait, twice as long as before, from a second to [`LONGEST`]; what it sends meanwhile is not looked at and not counted.
+//!    The same goes for a site, which is a /48 and has 65 536 such networks, after [`FREE_OF_SITE`] times.
 //! 2. The same wrong key again is no guess: a script that was left with a revoked one does not shut its neighbours out.
 //! 3. Behind one address there may be many, all operators of a gateway behind a proxy among them. So a key that the gateway made
 //!    goes on being good while that network waits: nobody guesses 256 random bits, whatever the answers tell.
 //! 4. A key that somebody has chosen may be guessed. It goes on being good where it was good within [`STANDING`]; elsewhere it
 //!    waits with the wrong ones, right or not: or else the wait would tell which.
-//! 5. No other network ever notices.
+//! 5. No network of another site ever notices.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,7 +62,7 @@ pub struct Found {
 /// Who has been wrong of late, and who right.
 #[derive(Debug, Default)]
 pub struct Guesses {
-    wrong: HashMap<IpAddr, Wrong>,
+    wrong: HashMap<Area, Wrong>,
     /// When a key was last good from a network.
     good: HashMap<(IpAddr, KeyId), Instant>,
     /// Up to when the sign-ins of a key are spent, at one every [`SIGN_IN_EVERY`].
@@ -68,7 +70,48 @@ pub struct Guesses {
     hasher: RandomState,
 }
 
-/// What a network has got wrong.
+/// Where somebody is who may have more than one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Area {
+    Network(IpAddr),
+    /// The /48 that a subscriber with many networks is given.
+    Site(Ipv6Addr),
+}
+
+impl Area {
+    /// Those that an address is in.
+    fn around(address: IpAddr) -> impl Iterator<Item = Self> {
+        let network = network(address);
+        let site = match network {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(network) => {
+                let [a, b, c, ..] = network.segments();
+                Some(Self::Site(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
+            }
+        };
+        std::iter::once(Self::Network(network)).chain(site)
+    }
+
+    /// How many wrong keys cost it nothing.
+    fn free(self) -> u32 {
+        match self {
+            Self::Network(_) => FREE,
+            Self::Site(_) => FREE_OF_SITE,
+        }
+    }
+}
+
+impl fmt::Display for Area {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(IpAddr::V4(address)) => address.fmt(f),
+            Self::Network(IpAddr::V6(network)) => write!(f, "{network}/64"),
+            Self::Site(site) => write!(f, "{site}/48"),
+        }
+    }
+}
+
+/// What somebody there has got wrong.
 #[derive(Debug)]
 struct Wrong {
     times: u32,
@@ -110,13 +153,16 @@ impl Guesses {
         }
     }
 
-    /// Whether a network has to wait.
+    /// Whether who is there has to wait.
     ///
     /// # Errors
     /// It has to.
     pub fn check(&self, address: IpAddr, now: Instant) -> Result<(), Wait> {
-        let wrong = self.wrong.get(&network(address));
-        match wrong.map(|wrong| wrong.until.saturating_duration_since(now)) {
+        let wrong = Area::around(address).filter_map(|area| self.wrong.get(&area));
+        match wrong
+            .map(|wrong| wrong.until.saturating_duration_since(now))
+            .max()
+        {
             None | Some(Duration::ZERO) => Ok(()),
             Some(left) => Err(Wait(left)),
         }
@@ -124,12 +170,17 @@ impl Guesses {
 
     /// A wrong key came.
     pub fn failed(&mut self, address: IpAddr, secret: &str, now: Instant) {
-        let network = network(address);
         let hash = self.hasher.hash_one(secret);
-        if !self.wrong.contains_key(&network) && self.wrong.len() >= NETWORKS {
+        for area in Area::around(address) {
+            self.failed_in(area, hash, now);
+        }
+    }
+
+    fn failed_in(&mut self, area: Area, hash: u64, now: Instant) {
+        if !self.wrong.contains_key(&area) && self.wrong.len() >= NETWORKS {
             forget_oldest(&mut self.wrong, |wrong| wrong.last);
         }
-        let wrong = self.wrong.entry(network).or_insert_with(|| Wrong {
+        let wrong = self.wrong.entry(area).or_insert_with(|| Wrong {
             times: 0,
             last: now,
             seen: VecDeque::new(),
@@ -147,11 +198,11 @@ impl Guesses {
         }
         wrong.seen.push_back(hash);
         wrong.times = wrong.times.saturating_add(1);
-        if let Some(beyond @ 1..) = wrong.times.checked_sub(FREE) {
+        if let Some(beyond @ 1..) = wrong.times.checked_sub(area.free()) {
             let doubled = 1_u32.checked_shl(beyond - 1).unwrap_or(u32::MAX);
             wrong.until = now + SHORTEST.saturating_mul(doubled).min(LONGEST);
             if beyond == 1 {
-                warn!(%network, times = wrong.times, "wrong API keys; who is there has to wait from here on");
+                warn!(network = %area, times = wrong.times, "wrong API keys; who is there has to wait from here on");
             }
         }
     }
@@ -196,6 +247,8 @@ fn forget_oldest<K: Copy + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, las
 
 /// Different wrong keys that cost nothing: somebody who pastes the wrong thing, or from the wrong installation.
 const FREE: u32 = 10;
+/// The same of a whole site, in which many may be.
+const FREE_OF_SITE: u32 = 100;
 
 /// The first wait, doubled with each further wrong key up to the longest: 288 guesses a day then.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -348,7 +401,21 @@ mod tests {
         }
         assert_eq!((guesses.wrong.len(), guesses.good.len()), (NETWORKS, IN_STANDING));
         let newest = IpAddr::V4((3 * NETWORKS as u32 - 1).into());
-        assert!(guesses.wrong.contains_key(&newest));
+        assert!(guesses.wrong.contains_key(&Area::Network(newest)));
+    }
+
+    #[test]
+    fn who_has_many_networks_guesses_no_more_for_it() {
+        let (mut guesses, now) = (Guesses::default(), clock::now());
+        let of = |site: u16, network: u16| IpAddr::from([0x2001, 0xdb8, site, network, 0, 0, 0, 1]);
+        let mut looked_at = 0;
+        for n in 0..3 * NETWORKS as u16 {
+            let now = now + Duration::from_micros(n.into());
+            looked_at += u32::from(guesses.judge(of(1, n), &n.to_string(), None, now).is_ok());
+        }
+        assert_eq!(looked_at, FREE_OF_SITE + 1);
+        assert!(guesses.judge(of(1, 9999), "right", Some(chosen(1)), now).is_err());
+        assert_eq!(guesses.judge(of(2, 1), "right", Some(chosen(1)), now), Ok(()));
     }
 
     fn chosen(number: i64) -> Found {
