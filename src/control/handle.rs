@@ -762,6 +762,6 @@ const IMPORTS_OF_ONE: usize = IMPORTS_AT_ONCE / 2;
 /// Reports that wait: some hundred milliseconds of work.
 const REPORTS_QUEUED: usize = 65_536;
 /// How long the outcome of a check is good for: a reasoned guess, far below the seconds between a supervisor's probes.
-const CHECK_KEPT: Duration = Duration::from_secs(1);
+pub(super) const CHECK_KEPT: Duration = Duration::from_secs(1);
 /// Changes a slow listener may fall behind.
 const CHANGES_KEPT: usize = 1024;
