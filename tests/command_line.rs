@@ -510,9 +510,9 @@ fn the_fleet_of_the_demonstration_goes_on_updating_until_ctrl_c_and_leaves_nothi
         .args(["demo", "--devices", "5"])
         .env("TMPDIR", temporary.path());
     let demo = Running::spawn(command);
-    demo.until_said("  Console  http://127.0.0.1:");
-    demo.until_said("All 5 devices");
-    // The roll-out that is watched takes seconds by intent.
+    // A whole gateway with its fleet, and then a roll-out that takes seconds by intent, for it is watched.
+    demo.until_said_within(3, "  Console  http://127.0.0.1:");
+    demo.until_said_within(3, "All 5 devices");
     demo.until_said_within(5, "Ctrl-C ends it");
     let said = demo.said();
     let after = |label: &str| {
