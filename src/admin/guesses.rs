@@ -178,7 +178,8 @@ impl Guesses {
 
     fn failed_in(&mut self, area: Area, hash: u64, now: Instant) {
         if !self.wrong.contains_key(&area) && self.wrong.len() >= NETWORKS {
-            forget_oldest(&mut self.wrong, |wrong| wrong.last);
+            // Those that wait stay, or else who has as many addresses would have new guesses with each.
+            forget_oldest(&mut self.wrong, |wrong| (wrong.until > now, wrong.last));
         }
         let wrong = self.wrong.entry(area).or_insert_with(|| Wrong {
             times: 0,
@@ -235,7 +236,7 @@ impl Guesses {
     }
 }
 
-fn forget_oldest<K: Copy + Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, last: impl Fn(&V) -> Instant) {
+fn forget_oldest<K: Copy + Eq + std::hash::Hash, V, L: Ord>(map: &mut HashMap<K, V>, last: impl Fn(&V) -> L) {
     let oldest = map
         .iter()
         .min_by_key(|(_, value)| last(value))
@@ -260,9 +261,9 @@ const FORGIVEN: Duration = Duration::from_secs(3600);
 /// How long a good key is remembered where it came from.
 const STANDING: Duration = Duration::from_secs(24 * 3600);
 
-/// Networks that were wrong: some hundred bytes each. Past that the one that was wrong longest ago is forgotten, and who has as
-/// many networks to guess from would not be slowed by more of them.
-const NETWORKS: usize = 4096;
+/// Networks and sites that were wrong: some hundred bytes each. Past that one is forgotten that need not wait, the one that was wrong
+/// longest ago: who has more addresses than that gets [`FREE`] guesses from each in turn, which is what a key has to withstand.
+const NETWORKS: usize = if cfg!(test) { 4096 } else { 16_384 };
 
 /// Chosen keys in standing, each with a network: more than any team has.
 const IN_STANDING: usize = 4096;
@@ -402,6 +403,19 @@ mod tests {
         assert_eq!((guesses.wrong.len(), guesses.good.len()), (NETWORKS, IN_STANDING));
         let newest = IpAddr::V4((3 * NETWORKS as u32 - 1).into());
         assert!(guesses.wrong.contains_key(&Area::Network(newest)));
+    }
+
+    #[test]
+    fn who_waits_is_not_forgotten_for_the_guesses_of_others() {
+        let (mut guesses, now) = (Guesses::default(), clock::now());
+        shut_out(&mut guesses, A, now);
+        for n in 0..2 * NETWORKS as u32 {
+            let address = IpAddr::V4((n + 1).into());
+            let later = now + Duration::from_micros(n.into());
+            guesses.judge(address, "x", None, later).unwrap();
+        }
+        assert_eq!(guesses.wrong.len(), NETWORKS);
+        assert!(guesses.check(A, now).is_err());
     }
 
     #[test]
