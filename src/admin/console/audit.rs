@@ -90,7 +90,10 @@ pub async fn show(
         Err(problem) => (AuditPage::default(), Wrongs::of(&problem, &FILTERS)),
     };
     let view = Arc::clone(&state.control.view());
-    let name = |text: &str| Subject::known(&visitor, &view, text).map(Subject::into_name);
+    let name = |field: &str, text: &str| {
+        let known = Subject::known(&visitor, &view, field, text);
+        known.map(Subject::into_name)
+    };
     let subjects = Subject::of(&visitor, &state, &found.records).await?;
     let lines = found.records.into_iter().zip(subjects);
     let lines = lines
@@ -140,7 +143,7 @@ fn local(text: &str) -> String {
     exact.strip_suffix(":00").unwrap_or(exact).to_owned()
 }
 
-fn line(record: AuditRecord, subject: Subject, name: impl Fn(&str) -> Option<String>) -> Line {
+fn line(record: AuditRecord, subject: Subject, name: impl Fn(&str, &str) -> Option<String>) -> Line {
     Line {
         changes: changes(record.before.as_ref(), record.after.as_ref(), name),
         id: record.id,
@@ -152,11 +155,11 @@ fn line(record: AuditRecord, subject: Subject, name: impl Fn(&str) -> Option<Str
 }
 
 /// What differs, field by field; what stayed as it was is left out, and what is nothing on both sides. `name` knows the names
-/// of ids.
+/// of ids, by the fields that they are in.
 fn changes(
     before: Option<&Value>,
     after: Option<&Value>,
-    name: impl Fn(&str) -> Option<String>,
+    name: impl Fn(&str, &str) -> Option<String>,
 ) -> Vec<Changed> {
     let none = Map::new();
     let fields = |side: Option<&Value>| match side {
@@ -188,9 +191,9 @@ fn is_nothing(value: Option<&Value>) -> bool {
     }
 }
 
-fn written(field: &str, value: &Value, name: impl Fn(&str) -> Option<String>) -> String {
+fn written(field: &str, value: &Value, name: impl Fn(&str, &str) -> Option<String>) -> String {
     let text = match value {
-        Value::String(text) => match name(text).filter(|_| REFERENCES.contains(&field)) {
+        Value::String(text) => match REFERENCES.contains(&field).then(|| name(field, text)).flatten() {
             Some(name) => format!("{name} ({text})"),
             None => text.clone(),
         },
@@ -264,7 +267,7 @@ mod tests {
                 changed.after.clone(),
             )
         };
-        let nameless = |_: &str| None;
+        let nameless = |_: &str, _: &str| None;
         let differing: Vec<_> = changes(Some(&before), Some(&after), nameless)
             .iter()
             .map(shown)
@@ -291,7 +294,7 @@ mod tests {
 
     #[test]
     fn ids_have_names_times_are_times_and_what_is_empty_is_not_shown() {
-        let name = |id: &str| (id == "coh_1").then(|| "lamps".to_owned());
+        let name = |field: &str, id: &str| ((field, id) == ("cohort", "coh_1")).then(|| "lamps".to_owned());
         let made = json!({
             "cohort": "coh_1", "name": "coh_1", "expiresMs": 1_795_979_202_489_i64, "tags": [], "note": null,
         });

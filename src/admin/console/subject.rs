@@ -32,10 +32,7 @@ impl Subject {
         state: &AdminState,
         records: &[AuditRecord],
     ) -> Result<Vec<Subject>, ControlError> {
-        let ids: BTreeSet<DeviceId> = records
-            .iter()
-            .filter_map(|record| record.subject.parse().ok())
-            .collect();
+        let ids: BTreeSet<DeviceId> = records.iter().filter_map(device).collect();
         let mut names = BTreeMap::new();
         if !ids.is_empty() {
             let query = DeviceQuery {
@@ -54,59 +51,57 @@ impl Subject {
         let view = state.control.view();
         let subject = |record: &AuditRecord| {
             let text = record.subject.as_str();
-            let device = text
-                .parse()
-                .ok()
-                .and_then(|id: DeviceId| Some((id, names.get(&id)?)));
-            match device {
+            let known = match device(record).and_then(|id| Some((id, names.get(&id)?))) {
                 Some((id, name)) => {
-                    Subject::there(text, name.to_string(), visitor.path(&format!("/devices/{id}")))
+                    let href = visitor.path(&format!("/devices/{id}"));
+                    Some(Subject::there(text, name.to_string(), href))
                 }
-                None => Subject::known(visitor, &view, text).unwrap_or_else(|| Subject::gone(record)),
-            }
+                None => Subject::known(visitor, &view, kind(record), text),
+            };
+            known.unwrap_or_else(|| Subject::gone(record))
         };
         Ok(records.iter().map(subject).collect())
     }
 
-    /// A cohort, a deployment, a key, a package or a version of one that there is.
-    pub fn known(visitor: &Visitor, view: &View, text: &str) -> Option<Subject> {
+    /// The cohort, deployment, key, package or version of one that this text is for, if there is one. Which of these it may be is
+    /// said by what was done and not by the text: a package may be called as the id of a key.
+    pub fn known(visitor: &Visitor, view: &View, kind: &str, text: &str) -> Option<Subject> {
         let project = view.in_project(visitor.project).ok()?;
-        if let Ok(id) = text.parse::<CohortId>() {
-            let name = project.cohort(id)?.name.to_string();
-            return Some(Subject::there(
-                text,
-                name,
-                visitor.path(&format!("/cohorts/{id}")),
-            ));
-        }
-        if let Ok(id) = text.parse::<DeploymentId>() {
-            let name = project.deployment(id)?.1.name.to_string();
-            return Some(Subject::there(
-                text,
-                name,
-                visitor.path(&format!("/deployments/{id}")),
-            ));
-        }
-        if let Ok(id) = text.parse::<KeyId>() {
-            return Some(Subject {
-                name: view.key(id)?.name.to_string(),
+        match kind {
+            "cohort" => {
+                let id: CohortId = text.parse().ok()?;
+                let name = project.cohort(id)?.name.to_string();
+                let href = visitor.path(&format!("/cohorts/{id}"));
+                Some(Subject::there(text, name, href))
+            }
+            "deployment" => {
+                let id: DeploymentId = text.parse().ok()?;
+                let name = project.deployment(id)?.1.name.to_string();
+                let href = visitor.path(&format!("/deployments/{id}"));
+                Some(Subject::there(text, name, href))
+            }
+            "key" | "session" => Some(Subject {
+                name: view.key(text.parse::<KeyId>().ok()?)?.name.to_string(),
                 href: None,
                 id: Some(text.to_owned()),
-            });
+            }),
+            "package" | "artifact" => {
+                let (package, version) = text
+                    .split_once('@')
+                    .map_or((text, None), |(package, version)| (package, Some(version)));
+                let package = PackageName::parse(package).ok()?;
+                let found = project.package(&package)?;
+                if let Some(version) = version {
+                    found.artifacts.get(&Version::parse(version).ok()?)?;
+                }
+                Some(Subject {
+                    name: text.to_owned(),
+                    href: Some(visitor.path(&format!("/packages/{package}"))),
+                    id: None,
+                })
+            }
+            _ => None,
         }
-        let (package, version) = text
-            .split_once('@')
-            .map_or((text, None), |(package, version)| (package, Some(version)));
-        let package = PackageName::parse(package).ok()?;
-        let found = project.package(&package)?;
-        if let Some(version) = version {
-            found.artifacts.get(&Version::parse(version).ok()?)?;
-        }
-        Some(Subject {
-            name: text.to_owned(),
-            href: Some(visitor.path(&format!("/packages/{package}"))),
-            id: None,
-        })
     }
 
     fn there(id: &str, name: String, href: String) -> Subject {
@@ -141,4 +136,17 @@ impl Subject {
     pub fn into_name(self) -> String {
         self.name
     }
+}
+
+/// What the line is about a thing of: the first word of what was done.
+fn kind(record: &AuditRecord) -> &str {
+    let action = record.action.as_str();
+    action.split_once('.').map_or(action, |(kind, _)| kind)
+}
+
+/// The device that the line is about.
+fn device(record: &AuditRecord) -> Option<DeviceId> {
+    matches!(kind(record), "device" | "credential")
+        .then(|| record.subject.parse().ok())
+        .flatten()
 }

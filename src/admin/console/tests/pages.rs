@@ -355,6 +355,33 @@ async fn the_audit_tells_who_did_what_and_filters_in_its_address() {
     seen.says("Nothing matches the filter");
 }
 
+/// Packages may be called as ids are.
+#[tokio::test]
+async fn a_line_of_the_audit_is_about_what_was_done_and_not_about_what_its_subject_looks_like() {
+    let api = Api::start().await;
+    furnished(&api).await;
+    let key = json!({"name": "payroll of the night shift", "role": "admin"});
+    let key = api.post("keys", &key).await.expect(201)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let device = api.get("devices").await.expect(200)["items"][0].clone();
+    let (device, name) = (device["id"].as_str().unwrap(), device["name"].as_str().unwrap());
+    for package in [&key, device] {
+        api.post("packages", &json!({"name": package})).await.expect(201);
+    }
+    let mut reader = Browser::signed_in(&api, "read").await;
+    for address in [format!("{P}/audit?action=package.create"), P.to_owned()] {
+        reader.get(&address).await.expect(200).does_not_say("payroll");
+    }
+    let page = reader
+        .get(&format!("{P}/audit?subject={device}&action=package.create"))
+        .await;
+    let about: Vec<String> = page.rows("audit").iter().map(|row| row.join(" ")).collect();
+    assert!(about.iter().any(|row| row.contains(device)), "{about:?}");
+    assert!(!about.iter().any(|row| row.contains(name)), "{about:?}");
+}
+
 #[tokio::test]
 async fn the_audit_is_filtered_by_time_and_the_filter_outlives_a_reload() {
     let api = Api::start().await;
