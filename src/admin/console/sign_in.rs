@@ -6,14 +6,14 @@
 use askama::Template;
 use axum::body::Body;
 use axum::extract::{Extension, Path, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use cookie::{Cookie, SameSite};
 
 use super::assets;
 use super::form::{self, Fields, Form};
 use super::page::{self, Refused};
-use super::visitor::{self, COOKIE, TLS_COOKIE};
+use super::visitor;
 use crate::admin::auth::key_of;
 use crate::admin::guesses::Wait;
 use crate::admin::problem::Problem;
@@ -97,8 +97,13 @@ pub async fn with_key(
 pub async fn with_link(
     State(state): State<AdminState>,
     Path(link): Path<String>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
+    // Whoever only looks whether it is there does not use it up.
+    if method == Method::HEAD {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let Some(key) = state.console.follow_link(&link) else {
         if visitor::signed_in(&headers, &state).is_some() {
             return Ok(Redirect::to("/").into_response());
@@ -114,18 +119,22 @@ pub async fn with_link(
 }
 
 /// `POST /sign-out`.
-pub async fn out(State(state): State<AdminState>, form: Form) -> Result<Response, Refused> {
+pub async fn out(
+    State(state): State<AdminState>,
+    headers: HeaderMap,
+    form: Form,
+) -> Result<Response, Refused> {
     state
         .control
         .close_console_session(form.visitor.session())
         .await?;
     // Whichever it has.
     let gone = [false, true].map(|secure| {
-        let mut gone = Cookie::new(COOKIE, "");
+        let mut gone = Cookie::new(visitor::cookie_name(&headers, secure), "");
         gone.set_path("/");
         gone.set_secure(secure);
         gone.make_removal();
-        set_cookie(gone)
+        set_cookie(&gone)
     });
     let gone = AppendHeaders(gone.into_iter().flatten());
     Ok((gone, Redirect::to("/sign-in")).into_response())
@@ -138,11 +147,12 @@ async fn signed_in(
     next: &str,
 ) -> Result<Response, Refused> {
     let session = state.control.open_console_session(key).await?;
-    let mut cookie = Cookie::new(COOKIE, session.text);
+    let secure = is_secure(headers, state.reached);
+    let mut cookie = Cookie::new(visitor::cookie_name(headers, secure), session.text);
     cookie.set_path("/");
     cookie.set_http_only(true);
     cookie.set_same_site(SameSite::Strict);
-    cookie.set_secure(is_secure(headers, state.reached));
+    cookie.set_secure(secure);
     let left_s = (session.expires_ms - clock::unix_ms()) / 1000;
     cookie.set_max_age(time::Duration::seconds(left_s));
     let query = form_urlencoded::Serializer::new(String::new())
@@ -150,13 +160,10 @@ async fn signed_in(
         .append_pair(SENT, "1")
         .finish();
     let back = Redirect::to(&format!("/sign-in?{query}"));
-    Ok((set_cookie(cookie), back).into_response())
+    Ok((set_cookie(&cookie), back).into_response())
 }
 
-fn set_cookie(mut cookie: Cookie<'_>) -> [(header::HeaderName, HeaderValue); 1] {
-    if cookie.secure() == Some(true) {
-        cookie.set_name(TLS_COOKIE);
-    }
+fn set_cookie(cookie: &Cookie<'_>) -> [(header::HeaderName, HeaderValue); 1] {
     let value =
         HeaderValue::from_str(&cookie.to_string()).expect("a cookie of Base64 and attributes is a header");
     [(header::SET_COOKIE, value)]

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header};
 use cookie::Cookie;
 
 use super::page::{Frame, Notice, Refused, Section};
-use crate::admin::AdminState;
 use crate::admin::auth::known;
 use crate::admin::problem::Problem;
 use crate::admin::seats::Holder;
+use crate::admin::{AdminState, Reached};
 use crate::clock;
 use crate::fleet::{Actor, ApiKey, Digest, ProjectId, Role};
 
@@ -188,21 +189,31 @@ pub struct Asked(pub Uri);
 /// a browser send one of its own as well, before ours or after it: that is no session's, and passed over.
 pub fn signed_in(headers: &HeaderMap, state: &AdminState) -> Option<(String, Arc<ApiKey>)> {
     let named = |wanted: &'static str| {
+        let is_it = move |name: &str| {
+            let port = name
+                .strip_prefix(wanted)
+                .map(|rest| rest.strip_prefix('_').unwrap_or(rest));
+            port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+        };
         headers
             .get_all(header::COOKIE)
             .iter()
             .filter_map(|header| header.to_str().ok())
             .flat_map(Cookie::split_parse)
             .filter_map(Result::ok)
-            .filter(move |cookie| cookie.name() == wanted)
+            .filter(move |cookie| is_it(cookie.name()))
             .map(|cookie| cookie.value().to_owned())
             .take(COOKIES_TRIED)
     };
     let now_ms = clock::unix_ms();
-    named(TLS_COOKIE).chain(named(COOKIE)).find_map(|text| {
-        let key = state.control.console_session(&text, now_ms)?;
-        Some((text, key))
-    })
+    // Over TLS of our own every cookie of ours is one for TLS alone: one that is not, another site has set.
+    let plain = (state.reached != Reached::Tls).then(|| named(COOKIE));
+    named(TLS_COOKIE)
+        .chain(plain.into_iter().flatten())
+        .find_map(|text| {
+            let key = state.control.console_session(&text, now_ms)?;
+            Some((text, key))
+        })
 }
 
 /// Bound to the session, and of no use to find its text.
@@ -210,7 +221,19 @@ pub fn csrf(session: &str) -> String {
     Digest::of(format!("form {session}").as_bytes()).to_string()
 }
 
-/// The name of the cookie where the browser may send it without TLS.
+/// How the cookie of a request's gateway is called. With the port, as a browser keeps one cookie of a name for all ports of a
+/// machine: who signs in to a second gateway there stays signed in to the first.
+pub fn cookie_name(headers: &HeaderMap, secure: bool) -> String {
+    let name = if secure { TLS_COOKIE } else { COOKIE };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = host.and_then(|host| host.parse::<Authority>().ok());
+    match authority.and_then(|authority| authority.port_u16()) {
+        Some(port) => format!("{name}_{port}"),
+        None => name.to_owned(),
+    }
+}
+
+/// The name of the cookie where the browser may send it without TLS, before the port.
 pub const COOKIE: &str = "tessera_session";
 /// Its name where it is for TLS only: a browser lets no other site of the domain set one that begins so (RFC 6265bis, section
 /// 4.1.3.2).

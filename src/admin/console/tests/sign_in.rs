@@ -88,7 +88,7 @@ async fn the_cookie_is_for_this_site_and_for_no_script_and_goes_without_tls_on_l
         }
         assert_eq!(attributes.contains(&"Secure"), secure, "{host}: {cookie}");
         assert_eq!(
-            cookie.starts_with("__Host-tessera_session="),
+            cookie.starts_with("__Host-tessera_session"),
             secure,
             "{host}: {cookie}"
         );
@@ -177,7 +177,7 @@ async fn a_browser_that_does_not_send_the_cookie_back_is_told_so_and_not_asked_a
 async fn a_cookie_that_another_site_has_added_signs_nobody_out() {
     let api = Api::start().await;
     for (host, name) in [
-        ("127.0.0.1:8080", "tessera_session"),
+        ("127.0.0.1:8080", "tessera_session_8080"),
         ("gateway.example", "__Host-tessera_session"),
     ] {
         let mut browser = Browser::new(&api);
@@ -205,6 +205,40 @@ async fn a_cookie_that_another_site_has_added_signs_nobody_out() {
         let removed = |set: &String| set.starts_with(&format!("{name}=;")) && set.contains("Max-Age=0");
         assert!(gone.iter().any(removed), "{gone:?}");
         assert!(page.has_form("/sign-out"));
+    }
+}
+
+#[tokio::test]
+async fn who_only_looks_whether_a_link_is_there_does_not_use_it_up() {
+    let api = Api::start().await;
+    let link = api.console.sign_in_path(&api.control).unwrap();
+    let mut browser = Browser::new(&api);
+    let looked = browser.ask("HEAD", &link, &[], &[]).await;
+    assert_eq!(looked.status, 204);
+    assert!(!looked.headers.contains_key(header::SET_COOKIE));
+    assert_eq!(browser.ask("GET", &link, &[], &[]).await.status, 303);
+    let mut late = Browser::new(&api);
+    assert_eq!(late.ask("GET", &link, &[], &[]).await.status, 422);
+}
+
+/// A browser keeps one cookie of a name for all ports of a machine.
+#[tokio::test]
+async fn two_gateways_of_a_machine_do_not_sign_each_other_out() {
+    let (one, other) = (Api::start().await, Api::start().await);
+    let mut browsers = [(&one, "127.0.0.1:8080"), (&other, "127.0.0.1:8081")].map(|(api, host)| {
+        let mut browser = Browser::new(api);
+        browser.host = host;
+        browser
+    });
+    for browser in &mut browsers {
+        browser.sign_in(KEY).await;
+    }
+    let held = browsers.each_ref().map(|browser| browser.cookie.clone().unwrap());
+    let names = held.each_ref().map(|cookie| cookie.split('=').next().unwrap());
+    assert_ne!(names[0], names[1]);
+    for browser in &mut browsers {
+        browser.cookie = Some(held.join("; "));
+        assert_eq!(browser.get(HOME).await.expect(200).address, HOME);
     }
 }
 
