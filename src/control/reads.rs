@@ -173,8 +173,8 @@ impl Control {
     /// How far a deployment has come, and when that was counted, in milliseconds of Unix time.
     ///
     /// Of an active deployment it is what the counter knows, with what was committed a moment ago if that is little; until the
-    /// counter knows of every device, and of a deployment that is active no more, every device of the cohort is looked at. Where
-    /// these are more than [`COUNTED_AT_ONCE`], it is how far it had come when that was last written down.
+    /// counter knows of every device, every device of the cohort is looked at, unless these are more than [`COUNTED_AT_ONCE`]. Of
+    /// one of those, and of a deployment that is active no more, it is how far it had come when that was last written down.
     ///
     /// # Errors
     /// It is not there.
@@ -202,7 +202,8 @@ impl Control {
             let stages = counting.stages(cohort.id, id);
             return Ok((Progress::of(stages, bytes_served), counted_ms));
         }
-        if usize::try_from(cohort.devices).is_ok_and(|devices| devices > COUNTED_AT_ONCE) {
+        let are_many = usize::try_from(cohort.devices).is_ok_and(|devices| devices > COUNTED_AT_ONCE);
+        if !is_active || are_many {
             let history = self.deployment_history(project, id).await?;
             if let Some(last) = history.points.last() {
                 return Ok((last.progress, last.at_ms));
