@@ -62,13 +62,17 @@ impl FleetSeries {
         step.rows = rows.split_off(beyond);
     }
 
-    /// What belongs behind the rows in the store: what is to be written, and what was last seen.
+    /// What belongs behind the rows in the store: what is to be written, and what was last seen, also of the step that goes on.
     #[must_use]
     pub fn newest(&self, span: Span) -> Vec<FleetRow> {
         let step = &self.steps[span.index()];
         let written = step.written_ms.unwrap_or(i64::MIN);
         let seen = step.seen.filter(|seen| seen.at_ms > written);
-        step.rows.iter().copied().chain(seen).collect()
+        let since = step.since.map(|(row, bytes, samples)| FleetRow {
+            bytes_per_second: bytes / samples,
+            ..row
+        });
+        step.rows.iter().copied().chain(seen).chain(since).collect()
     }
 }
 
@@ -145,8 +149,18 @@ pub fn spread(rows: &[FleetRow], step_ms: i64, from_ms: i64, to_ms: i64) -> Vec<
         if let Some(row) = next.checked_sub(1).map(|last| rows[last]) {
             let inside = row.at_ms >= at_ms;
             let stays = rows.get(next).is_some_and(|next| !next.begins);
+            // Not before the gateway ran.
+            let begins = rows[..next]
+                .iter()
+                .rev()
+                .take_while(|row| row.at_ms >= at_ms)
+                .last();
+            let from_ms = begins.filter(|row| row.begins).map_or(at_ms, |row| row.at_ms);
             if inside || stays {
-                points.push(FleetRow { at_ms, ..row });
+                points.push(FleetRow {
+                    at_ms: from_ms,
+                    ..row
+                });
             }
         }
         at_ms += step_ms;
