@@ -26,6 +26,16 @@ pub enum StoreError {
         /// The first thing that was found there.
         found: PathBuf,
     },
+    /// A folder with something in it that would be taken for Tessera's, and is not.
+    #[error(
+        "{folder:?} holds {found:?}, which is not Tessera's; choose an empty or a new folder as data.dir"
+    )]
+    Strange {
+        /// The folder.
+        folder: PathBuf,
+        /// What was found there.
+        found: PathBuf,
+    },
     /// A newer program wrote this database.
     #[error(
         "{file:?} has schema {found} and this program knows {known}; start the newer program that wrote it, or restore a backup"
@@ -168,6 +178,7 @@ impl StoreError {
             | Self::Unsealable
             | Self::Corrupt(_)
             | Self::Foreign { .. }
+            | Self::Strange { .. }
             | Self::Database(_) => false,
         }
     }
