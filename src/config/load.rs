@@ -106,6 +106,15 @@ fn apply(config: &mut Config, mut layer: Said, mistakes: &mut Vec<Mistake>) {
                 continue;
             }
         };
+        if secret && matches!(origin, Origin::Flag(_)) {
+            let problem = format!(
+                "the command line of a program can be read by everybody on its machine; say it in the file or the environment, \
+                 or say {}_file",
+                setting.key
+            );
+            mistakes.push(Mistake::key(setting.key, origin, problem));
+            continue;
+        }
         if let Err(accepted) = setting.value.set(&value) {
             let shown = if secret {
                 MASK.to_owned()

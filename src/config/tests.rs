@@ -5,6 +5,21 @@ use std::time::Duration;
 use super::super::{Config, ConfigErrors, LoadOptions, MetricsAuth, load};
 
 #[test]
+fn a_secret_is_not_taken_from_the_command_line() {
+    let options = LoadOptions {
+        overrides: vec![("admin.bootstrap_key".to_owned(), "0123456789abcdef".to_owned())],
+        ..LoadOptions::default()
+    };
+    let said = load(&options).unwrap_err().to_string();
+    assert!(
+        said.contains("admin.bootstrap_key")
+            && said.contains("admin.bootstrap_key_file")
+            && !said.contains("0123456789abcdef"),
+        "{said}"
+    );
+}
+
+#[test]
 fn four_mistakes_are_reported_at_once_with_key_value_place_and_what_is_accepted() {
     let errors = load_text(
         "[coaps]\nlisten = [\"nonsense\"]\nmax_sessions = -5\n\n[admin]\nlisten = \"127.0.0.1:99999\"\n\n[cops]\nx = 1\n",
