@@ -153,6 +153,9 @@ pub struct Device {
     /// Whether it may connect.
     enabled: bool,
     online: bool,
+    /// Where it stands with the active deployment of its cohort; null if there is none.
+    #[schema(required, value_type = Option<Stage>)]
+    state: Option<&'static str>,
     #[schema(required)]
     session: Option<sessions::Session>,
     credentials: Vec<shapes::Credential>,
@@ -651,6 +654,8 @@ fn device(project: &Project, record: &DeviceRecord) -> Device {
             at: None,
         });
     }
+    let acknowledged = record.sighting.manifest_acknowledged;
+    let stage = wanted.map(|active| Stage::of(active, acknowledged, &record.packages));
     Device {
         id: device.id,
         name: device.name.clone(),
@@ -658,6 +663,7 @@ fn device(project: &Project, record: &DeviceRecord) -> Device {
         tags: device.tags.clone(),
         enabled: device.enabled,
         online: record.session.is_some(),
+        state: stage.map(Stage::as_str),
         session: record.session.as_ref().map(sessions::shape),
         credentials: record.credentials.iter().map(shapes::credential).collect(),
         packages,

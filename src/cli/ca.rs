@@ -105,8 +105,18 @@ pub fn run(command: CaCommand) -> Result<(), Failure> {
 
 /// A file that should be PEM. What is no text is none, as the server's answer says better than a decoder would.
 pub fn read_pem(path: PathBuf) -> Result<String, Failure> {
-    let bytes = fs::read(&path).map_err(|source| Failure::File { path, source })?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let bytes = fs::read(&path).map_err(|source| Failure::File {
+        path: path.clone(),
+        source,
+    })?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    if !text.contains("-----BEGIN ") {
+        let name = path.display();
+        return Err(Failure::Usage(format!(
+            "{name} holds no PEM; accepted: a certificate, -----BEGIN CERTIFICATE-----"
+        )));
+    }
+    Ok(text)
 }
 
 fn zero_touch(ca: &Value) -> String {

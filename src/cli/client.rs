@@ -419,6 +419,15 @@ fn api_key(place: &str, bytes: &[u8]) -> Result<Secret, Failure> {
 }
 
 fn reachable(url: &str) -> Result<(), Failure> {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err(Failure::Usage(
+            "the address of the server holds a user name or a password, which it does not take; accepted: http:// or https:// and its name \
+             (--url, TESSERA_URL), and an API key in TESSERA_API_KEY or --api-key-file"
+                .to_owned(),
+        ));
+    }
     if url.starts_with("http://") || url.starts_with("https://") {
         return Ok(());
     }

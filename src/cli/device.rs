@@ -168,8 +168,8 @@ pub struct Filters {
     /// Only those that are not connected
     #[arg(long, conflicts_with = "online")]
     offline: bool,
-    /// Only those that are so far with their cohort's deployment: pending, notified, downloading, downloaded, updating, done, failed
-    #[arg(long)]
+    /// Only those that are so far with their cohort's deployment
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(STAGES))]
     state: Option<String>,
     /// Only those that run this version
     #[arg(long, value_name = "PACKAGE@VERSION")]
@@ -315,14 +315,21 @@ fn have_and_want(package: &Value) -> String {
 
 /// What it last said it was doing, and why if it said so: `idle (integrity-check-failure, awaiting-retry)`.
 fn reported(package: &Value) -> String {
-    let state = field(package, "/state");
-    if package["reasonNumber"].as_u64().unwrap_or(0) == 0 {
+    let (state, reasons) = (field(package, "/state"), reasons(package));
+    if reasons.is_empty() {
         return state;
     }
+    format!("{state} ({reasons})")
+}
+
+/// Why it failed, and what it says now if that is something else; nothing where there is no reason.
+fn reasons(package: &Value) -> String {
     let (failure, reason) = (field(package, "/failure"), field(package, "/reason"));
-    match failure.is_empty() || failure == reason {
-        true => format!("{state} ({reason})"),
-        false => format!("{state} ({failure}, {reason})"),
+    match (reason.as_str(), package["reasonNumber"].as_u64()) {
+        (_, None | Some(0)) => String::new(),
+        ("other", Some(number)) => format!("reason {number}"),
+        (_, Some(_)) if failure.is_empty() || failure == reason => reason,
+        (_, Some(_)) => format!("{failure}, {reason}"),
     }
 }
 
@@ -343,10 +350,22 @@ const CREATED: &[Column] = &[
     ("ID", |device| field(device, "/id")),
 ];
 
+/// Where a device can stand with its cohort's deployment, as the API has it.
+const STAGES: [&str; 7] = [
+    "pending",
+    "notified",
+    "downloading",
+    "downloaded",
+    "updating",
+    "done",
+    "failed",
+];
+
 const DEVICE: &[Column] = &[
     ("NAME", |device| field(device, "/name")),
     ("COHORT", |device| field(device, "/cohort/name")),
     ("ONLINE", online),
+    ("STATE", |device| field(device, "/state")),
     ("PACKAGES", |device| {
         let packages = device["packages"]
             .as_array()

@@ -10,7 +10,7 @@ use crate::control::FailureCause;
 use crate::fleet::{
     ArtifactId, CaId, CaName, Caution, Change, CohortId, CohortName, CredentialId, DeploymentId,
     DeploymentName, DeviceId, DeviceName, DeviceState, Digest, Direction, ImageKind, KeyId, KeyName,
-    PackageId, PackageName, ProjectName, Role, Severity, Tag, TimelineKind, Version,
+    PackageId, PackageName, ProjectName, Role, Severity, Stage, Tag, TimelineKind, Version,
 };
 
 macro_rules! schemas {
@@ -55,6 +55,7 @@ schemas! {
     Change: words("What becomes of a package.", CHANGES.map(Change::as_str));
     Caution: words("Why a deployment is to be confirmed: a package goes back to an older version, a package disappears, or a stock device would throw the manifest away or update for ever.", Caution::ALL.map(Caution::as_str));
     Severity: words("Whether a finding is only told, or asks for a confirmation.", [Severity::Warning, Severity::Confirm].map(Severity::as_str));
+    Stage: words("How far a device has come with a deployment.", Stage::ALL.map(Stage::as_str));
     DeviceState: words("What a device reported; `other` for a number that is not known.", STATES.map(DeviceState::as_str));
     FailureCause: words("Why a handshake failed.", FailureCause::ALL.map(FailureCause::as_str));
     TimelineKind: words("What happened to a device.", TimelineKind::ALL.map(TimelineKind::as_str));

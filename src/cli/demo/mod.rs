@@ -44,7 +44,7 @@ use crate::virtual_device::{
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Devices to simulate
-    #[arg(long, default_value_t = 25, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 25, value_name = "N", value_parser = devices)]
     devices: u32,
     /// End after the update; exit code 0 only if every device runs the new version
     #[arg(long)]
@@ -52,6 +52,11 @@ pub struct DemoArgs {
     /// Lose this share of the datagrams, each way
     #[arg(long, default_value_t = 0, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=50))]
     loss: u8,
+}
+
+fn devices(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=10_000).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 10000".to_owned())
 }
 
 /// Runs the demonstration.

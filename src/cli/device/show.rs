@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::client::{Client, ServerArgs};
 use super::super::failure::Failure;
 use super::super::output::{Column, Output, ago, field, print, table};
-use super::{credential, online};
+use super::{credential, online, reasons};
 
 /// Shows a device; for people also what happened to it of late.
 pub fn run(name: &str, server: &ServerArgs) -> Result<(), Failure> {
@@ -59,7 +59,7 @@ fn packages(device: &Value) -> Vec<Vec<String>> {
             field(package, "/version"),
             field(package, "/want"),
             field(package, "/state"),
-            field(package, "/reason"),
+            reasons(package),
             ago(package, "/at"),
         ]);
     }
@@ -94,6 +94,7 @@ const SHOWN: &[Column] = &[
     ("TAGS", |device| field(device, "/tags")),
     ("ENABLED", |device| field(device, "/enabled")),
     ("CREATED", |device| ago(device, "/createdAt")),
+    ("STATE", |device| field(device, "/state")),
     ("ONLINE", online),
     ("ADDRESS", |device| field(device, "/session/address")),
     ("CIPHER SUITE", |device| field(device, "/session/cipherSuite")),
