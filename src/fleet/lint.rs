@@ -140,6 +140,8 @@ pub fn image_version_differs(
 ) -> Option<Finding> {
     let image = image.filter(|&image| image != version.as_str())?;
     let loops = image.split('+').next() != version.split('+').next();
+    // What stands there, somebody else has written.
+    let image = image.escape_debug();
     let message = format!(
         "{package}@{version} says {image} in its own header; a device that reports {image} updates for ever"
     );

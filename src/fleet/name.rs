@@ -240,8 +240,9 @@ fn somebody_else(text: &str) -> Option<String> {
 }
 
 /// The general categories Cf (format), Zl and Zp of Unicode 16 (`DerivedGeneralCategory.txt`), and the letters and marks that it says
-/// are shown as nothing (`Default_Ignorable_Code_Point`) but variation selectors, which belong to emoji.
-const HIDDEN: [(char, char); 26] = [
+/// are shown as nothing (`Default_Ignorable_Code_Point`) but variation selectors, which belong to emoji. And two symbols that are
+/// drawn as nothing: the blank of Braille, and the head of no note.
+const HIDDEN: [(char, char); 28] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
     ('\u{600}', '\u{605}'),
@@ -257,6 +258,7 @@ const HIDDEN: [(char, char); 26] = [
     ('\u{2028}', '\u{202e}'),
     ('\u{2060}', '\u{2064}'),
     ('\u{2066}', '\u{206f}'),
+    ('\u{2800}', '\u{2800}'),
     ('\u{3164}', '\u{3164}'),
     ('\u{feff}', '\u{feff}'),
     ('\u{ffa0}', '\u{ffa0}'),
@@ -265,6 +267,7 @@ const HIDDEN: [(char, char); 26] = [
     ('\u{110cd}', '\u{110cd}'),
     ('\u{13430}', '\u{1343f}'),
     ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d159}', '\u{1d159}'),
     ('\u{1d173}', '\u{1d17a}'),
     ('\u{e0001}', '\u{e0001}'),
     ('\u{e0020}', '\u{e007f}'),
