@@ -34,7 +34,7 @@ use crate::store::{SessionLog, Store, StoreError};
 use crate::telemetry::{self, LogOptions};
 use crate::transport::{
     BindError, Bound, ServerCertificate, ServerConfig, SessionJournal, ShardPanicked, Shards, StartError,
-    Timers, TransportConfig, Upstairs, Wake,
+    Timers, TransportConfig, Upstairs, Wake, instead,
 };
 
 /// Why the gateway did not start, or ended.
@@ -59,7 +59,7 @@ pub enum Error {
     #[error(transparent)]
     Tls(#[from] TlsFileError),
     /// The operators' port.
-    #[error("cannot listen on TCP port {} of {} (admin.listen)", address.port(), address.ip())]
+    #[error("cannot listen on TCP port {} of {} (admin.listen){}", address.port(), address.ip(), instead(source))]
     AdminBind {
         /// Where the API was to listen.
         address: SocketAddr,

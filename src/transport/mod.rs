@@ -45,7 +45,9 @@ pub use handler::{
 pub use inbox::{CertificateTicket, KeyTicket, NameTicket, RestoredTicket, Ticket};
 pub use journal::SessionJournal;
 pub use shard::{ANSWER_WITHIN, ASKED_WITHIN, TAKEN_WITHIN};
-pub use shards::{BindError, Bound, ShardPanicked, Shards, StartError, TransportConfig, Upstairs, Wake};
+pub use shards::{
+    BindError, Bound, ShardPanicked, Shards, StartError, TransportConfig, Upstairs, Wake, instead,
+};
 #[cfg(test)]
 pub use testing::Desk;
 pub use unplugged::{Time, Unplugged};

@@ -93,12 +93,23 @@ pub enum Wake {
 
 /// A socket that could not be opened.
 #[derive(Debug, Error)]
-#[error("cannot listen on UDP port {} of {}", address.port(), address.ip())]
+#[error("cannot listen on UDP port {} of {}{}", address.port(), address.ip(), instead(source))]
 pub struct BindError {
     /// Where the socket was to listen.
     pub address: SocketAddr,
     /// What the kernel said.
     pub source: io::Error,
+}
+
+/// What to do about a port that cannot be had, where that is known.
+#[must_use]
+pub fn instead(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; stop what else listens there, another gateway or a demonstration, or choose another port"
+        }
+        _ => "",
+    }
 }
 
 /// The shards could not be started.
