@@ -26,14 +26,22 @@ impl Time {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let away_s = (self.now_ms - self.unix_ms) / 1000;
+        // What is still to come is rounded: of what was said to last seven days, a second later all but one are left.
+        let of = |s: u64, unit: u64| {
+            if away_s < 0 {
+                (s + unit / 2) / unit
+            } else {
+                s / unit
+            }
+        };
         let (amount, unit) = match away_s.unsigned_abs() {
             0..10 => return f.write_str("just now"),
             s @ 10..60 => (s, "s"),
-            s @ 60..3600 => (s / 60, "min"),
-            s @ 3600..172_800 => (s / 3600, "h"),
-            s @ 172_800..63_115_200 => (s / 86_400, "days"),
+            s @ 60..3600 => (of(s, 60), "min"),
+            s @ 3600..172_800 => (of(s, 3600), "h"),
+            s @ 172_800..63_115_200 => (of(s, 86_400), "days"),
             // Of 365.25 days.
-            s => (s / 31_557_600, "years"),
+            s => (of(s, 31_557_600), "years"),
         };
         if away_s < 0 {
             write!(f, "in {amount} {unit}")
@@ -242,7 +250,9 @@ mod tests {
             (172_800, "2 days ago"),
             (63_115_199, "730 days ago"),
             (-63_115_200, "in 2 years"),
-            (-90, "in 1 min"),
+            (-89, "in 1 min"),
+            (-604_799, "in 7 days"),
+            (-3650 * 86_400, "in 10 years"),
         ] {
             let unix_ms = now_ms - away_s * 1000;
             assert_eq!(Time { unix_ms, now_ms }.to_string(), shown);

@@ -108,7 +108,9 @@ impl Wrongs {
 /// What is wrong with which value, and what would be accepted.
 pub fn message(error: &FieldError) -> String {
     // A file, or what was pasted, is not repeated.
-    let short = |value: &&str| (1..=VALUE_BYTES).contains(&value.len()) && !value.contains('\n');
+    let short = |value: &&str| {
+        (1..=VALUE_BYTES).contains(&value.len()) && !value.contains('\n') && *value != "(not shown)"
+    };
     let value = error.value.as_deref().filter(short);
     let value = value.map_or_else(String::new, |value| format!(" ({value})"));
     match &error.accepted {

@@ -210,6 +210,26 @@ async fn why_a_device_failed_is_what_it_said_before_it_began_to_wait() {
     assert_eq!(failure(&[(3, 8), (0, 11)]).await, [("updating", 8)]);
 }
 
+/// Where the devices stand now says nothing of it.
+#[tokio::test]
+async fn how_far_a_deployment_came_stays_as_it_was_when_another_took_its_place() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    for name in ["d0", "d1"] {
+        given.device(name, Some(cohort)).await;
+    }
+    let first = given.deploy(cohort, "two", &["main@2.0"]).await.unwrap();
+    say(&given, "d0", "main", 0, 0, "2.0", None).await;
+    say(&given, "d1", "main", 1, 5, "1.0", Some("2.0")).await;
+    counted(&given).await;
+    given.deploy(cohort, "back", &["main@1.0"]).await.unwrap();
+    say(&given, "d0", "main", 0, 0, "1.0", None).await;
+    say(&given, "d1", "main", 0, 0, "1.0", None).await;
+    counted(&given).await;
+    let progress = given.control.progress(given.project, first.id).await.unwrap();
+    assert_eq!((progress.done, progress.failed, progress.pending), (1, 1, 0));
+}
+
 /// A start with a million devices on record counts for some seconds, and who asks meanwhile is not to count them once more.
 #[tokio::test]
 async fn until_a_large_cohort_is_counted_its_progress_is_what_was_written_down_last() {

@@ -196,9 +196,10 @@
   const ago = (away) => {
     const s = Math.abs(away);
     if (s < 10) return 'just now';
-    const [amount, unit] = s < 60 ? [s, 's'] : s < 3600 ? [Math.floor(s / 60), 'min']
-      : s < 172800 ? [Math.floor(s / 3600), 'h'] : s < 63115200 ? [Math.floor(s / 86400), 'days']
-      : [Math.floor(s / 31557600), 'years'];
+    const of = (unit) => away < 0 ? Math.floor((s + unit / 2) / unit) : Math.floor(s / unit);
+    const [amount, unit] = s < 60 ? [s, 's'] : s < 3600 ? [of(60), 'min']
+      : s < 172800 ? [of(3600), 'h'] : s < 63115200 ? [of(86400), 'days']
+      : [of(31557600), 'years'];
     return away < 0 ? `in ${amount} ${unit}` : `${amount} ${unit} ago`;
   };
   setInterval(() => {
