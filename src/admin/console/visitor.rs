@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use cookie::Cookie;
 
 use super::page::{Frame, Notice, Refused, Section};
@@ -26,7 +26,7 @@ pub struct Visitor {
     /// Its name, as it stands in addresses.
     pub project_name: String,
     session: String,
-    /// The page is read again by the script: what is said once is not for it.
+    /// The page is read again by the script, or only asked whether it is there: what is said once is not for it.
     live: bool,
 }
 
@@ -175,7 +175,7 @@ impl FromRequestParts<AdminState> for Visitor {
             project: project.id,
             project_name: project.name.to_string(),
             session,
-            live,
+            live: live || parts.method == Method::HEAD,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Api, Browser, Page};
+use super::{Api, Browser, Page, SAME_ORIGIN, form_fields};
 use crate::clock;
 use crate::fleet::{LogLine, TimelineEvent};
 
@@ -206,6 +206,26 @@ async fn credentials_are_added_shown_once_and_retired() {
         page.says(&format!("The credential \"{id}\" is not there any more"));
         assert!(page.has_form(&retire(&ids[1])), "the page is the device's");
     }
+
+    // Whoever only asks whether the page is there is not shown it, and uses nothing up.
+    let page = browser.get(&address).await.expect(200);
+    let (form, _) = page.button("Add the key");
+    let mut fields = form_fields(form);
+    fields.retain(|(name, _)| name != "identity");
+    fields.push(("identity".to_owned(), "lamp-1-third".to_owned()));
+    let fields: Vec<(&str, &str)> = fields
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let action = form.attribute("action").unwrap().to_owned();
+    let made = browser.ask("POST", &action, &fields, &[SAME_ORIGIN]).await;
+    assert_eq!(made.status, 303, "{}", made.text());
+    assert_eq!(browser.ask("HEAD", &address, &[], &[]).await.status, 200);
+    browser
+        .get(&address)
+        .await
+        .expect(200)
+        .says("Shown once: the device’s secret");
 }
 
 #[tokio::test]
