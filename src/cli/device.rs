@@ -7,7 +7,7 @@ mod show;
 
 use std::path::Path;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs, segment};
@@ -54,14 +54,15 @@ pub enum DeviceCommand {
     /// Put devices in a cohort; their update starts at once
     Assign(AssignArgs),
     /// Add tags to devices, or remove them
+    #[command(group = ArgGroup::new("tags").required(true).multiple(true))]
     Tag {
         #[command(flatten)]
         selection: Selection,
         /// A tag to add; may be given more than once
-        #[arg(long, value_name = "TAG", required_unless_present = "remove")]
+        #[arg(long, value_name = "TAG", group = "tags")]
         add: Vec<String>,
         /// A tag to remove; may be given more than once
-        #[arg(long, value_name = "TAG")]
+        #[arg(long, value_name = "TAG", group = "tags")]
         remove: Vec<String>,
         #[command(flatten)]
         server: ServerArgs,

@@ -1,6 +1,6 @@
 //! `tessera device assign`, `tag`, `enable`, `disable`: what will follow, a question where it matters, then the change.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use super::super::client::{Client, ServerArgs};
@@ -11,21 +11,19 @@ use crate::clock;
 
 /// Which devices: those named, or those that a filter finds.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true))]
 pub struct Selection {
     /// Their names
-    #[arg(
-        required_unless_present_any = ["tag", "from_cohort", "from_no_cohort"],
-        conflicts_with_all = ["tag", "from_cohort", "from_no_cohort"]
-    )]
+    #[arg(group = "which", conflicts_with_all = ["tag", "from_cohort", "from_no_cohort"])]
     names: Vec<String>,
     /// Those with this tag
-    #[arg(long)]
+    #[arg(long, group = "which")]
     tag: Option<String>,
     /// Those of this cohort, by name or id
-    #[arg(long, value_name = "COHORT")]
+    #[arg(long, value_name = "COHORT", group = "which")]
     from_cohort: Option<String>,
     /// Those of no cohort
-    #[arg(long, conflicts_with = "from_cohort")]
+    #[arg(long, conflicts_with = "from_cohort", group = "which")]
     from_no_cohort: bool,
     /// Do not ask, whatever follows
     #[arg(short, long)]
@@ -34,14 +32,15 @@ pub struct Selection {
 
 /// Arguments of `tessera device assign`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("where").required(true))]
 pub struct AssignArgs {
     #[command(flatten)]
     selection: Selection,
     /// The cohort, by name or id
-    #[arg(long, required_unless_present = "no_cohort")]
+    #[arg(long, group = "where")]
     cohort: Option<String>,
     /// Take them out of their cohort
-    #[arg(long, conflicts_with = "cohort")]
+    #[arg(long, group = "where")]
     no_cohort: bool,
     /// Where a device would see the sequence number fall, deploy the same set anew first: to the whole cohort, and nobody
     /// downloads what they have
