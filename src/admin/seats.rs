@@ -7,7 +7,7 @@
 //!    only strong claims is turned away.
 //! 4. Who has many networks has the most of none of them. So a stranger's request is a claim for [`ASKS_FOR`] only: past that it is
 //!    weaker than a newcomer, who has [`IS_NEW_FOR`] to shake hands and to ask. Whoever would keep others out has to come back to
-//!    every seat all the time.
+//!    every seat all the time. And a site, which is a /48, counts as one network once it has more than a peer's share.
 //! 5. Above half of the seats, a peer with more than its share of strangers makes room for its own newcomers itself: so the
 //!    other half is there for everybody else, while operators behind one proxy, who have keys, are not limited by it.
 //! 6. A strong claim cannot be had without bound: one key has at most half of the seats with requests under way, and the
@@ -145,10 +145,12 @@ impl Seats {
                 return None;
             }
         } else if table.taken.len() >= self.bound.div_ceil(2) {
-            let own = |taken: &Taken| taken.network == network && taken.claim.is_strangers();
-            let strangers = table.taken.values().filter(|taken| own(taken)).count();
-            if strangers >= share {
-                table.dismiss(now, own);
+            let of_network = |taken: &Taken| taken.claim.is_strangers() && taken.network == network;
+            let of_site = |taken: &Taken| taken.claim.is_strangers() && site(taken.network) == site(network);
+            if table.count(of_network) >= share {
+                table.dismiss(now, of_network);
+            } else if table.count(of_site) >= share {
+                table.dismiss(now, of_site);
             }
         }
         let number = table.next_tick();
@@ -202,30 +204,37 @@ impl Table {
         }
     }
 
-    /// Takes a seat from whoever has the most to spare; says whether there was somebody. A network or a key with more than
+    /// Takes a seat from whoever has the most to spare; says whether there was somebody. A network, a site or a key with more than
     /// `share` gives before anybody else does.
     fn make_seat(&mut self, share: usize, now: Instant) -> bool {
         let mut strangers: HashMap<IpAddr, usize> = HashMap::new();
+        let mut sites: HashMap<IpAddr, usize> = HashMap::new();
         let mut known: HashMap<KeyId, usize> = HashMap::new();
         for taken in self.taken.values() {
             if taken.claim.is_strangers() {
                 *strangers.entry(taken.network).or_default() += 1;
+                *sites.entry(site(taken.network)).or_default() += 1;
             } else if let Some((key, _)) = taken.key {
                 *known.entry(key).or_default() += 1;
             }
         }
         let group = |taken: &Taken| {
-            let (many, few, count) = match (taken.claim, taken.key) {
-                (Claim::IdleStranger | Claim::BusyStranger, _) => (0, 2, strangers[&taken.network]),
-                (Claim::IdleKnown, Some((key, _))) if known[&key] > share => (1, 1, known[&key]),
-                _ => (3, 3, 0),
+            let (many, few, count, of_network) = match (taken.claim, taken.key) {
+                (Claim::IdleStranger | Claim::BusyStranger, _) => {
+                    let of_network = strangers[&taken.network];
+                    let of_site = sites[&site(taken.network)];
+                    let count = if of_site > share { of_site } else { of_network };
+                    (0, 2, count, of_network)
+                }
+                (Claim::IdleKnown, Some((key, _))) if known[&key] > share => (1, 1, known[&key], 0),
+                _ => (3, 3, 0, 0),
             };
             // However many slow ones there are, each of a network of its own, they go before a browser that comes with several.
             let (group, is_owed) = match count > share {
                 true => (many, true),
                 false => (few, !taken.standing(now).has_outstayed()),
             };
-            (group, is_owed, Reverse(count))
+            (group, is_owed, Reverse(count), Reverse(of_network))
         };
         let weakest = self
             .taken
@@ -267,6 +276,10 @@ impl Table {
             .min_by_key(|(_, taken)| (taken.standing(now), taken.since))
             .map(|(number, _)| *number);
         self.send_off(weakest)
+    }
+
+    fn count(&self, those: impl Fn(&Taken) -> bool) -> usize {
+        self.taken.values().filter(|taken| those(taken)).count()
     }
 
     fn send_off(&mut self, number: Option<u64>) -> bool {
@@ -397,6 +410,17 @@ pub fn network(address: IpAddr) -> IpAddr {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
             IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+/// Who may have many networks: the /48 that an IPv6 network is in; an IPv4 address is its own.
+fn site(network: IpAddr) -> IpAddr {
+    match network {
+        IpAddr::V4(_) => network,
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
         }
     }
 }
@@ -609,6 +633,36 @@ mod tests {
         let _sixth = seats.take_at(peer(6), later + ASKS_FOR).unwrap();
         let _seventh = seats.take_at(peer(7), later + ASKS_FOR).unwrap();
         assert!(lost(&third));
+    }
+
+    #[test]
+    fn a_site_with_a_network_for_each_seat_takes_them_from_itself() {
+        let seats = Seats::new(16);
+        let busy = |address: IpAddr| {
+            let seat = seats.take(address).unwrap();
+            seat.holder().busy();
+            seat
+        };
+        let of_site = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 7, n, 0, 0, 0, 1));
+        let mut held: Vec<Seat> = (0..12).map(|n| busy(of_site(n))).collect();
+        held.retain(|seat| !lost(seat));
+        assert_eq!(held.len(), 8, "above half of the seats it makes room itself");
+        // Nobody else has as many from one network, and yet all of them stay.
+        let others: Vec<Seat> = [1, 1, 2, 2, 3, 3, 4].map(|n| seats.take(peer(n)).unwrap()).into();
+        let neighbour = seats.take(A).unwrap();
+        assert_eq!(seats.lock().taken.len(), 16);
+        held.extend((100..140).map(|n| busy(of_site(n))));
+        assert!(others.iter().all(|seat| !lost(seat)));
+        assert!(!lost(&neighbour), "another site of the same provider");
+        held.retain(|seat| !lost(seat));
+        assert_eq!(held.len(), 8);
+        // It gives down to a peer's share, and then each network counts for itself.
+        let newcomers: Vec<Seat> = (10..14).map(|n| seats.take(peer(n)).unwrap()).collect();
+        held.retain(|seat| !lost(seat));
+        assert_eq!(held.len(), 4);
+        assert!(others.iter().chain(&newcomers).all(|seat| !lost(seat)));
+        let _one_more = seats.take(peer(14)).unwrap();
+        assert!(lost(&others[0]), "one of two");
     }
 
     #[test]
