@@ -139,6 +139,7 @@ fn key((project, asking): &(ProjectId, Arc<ApiKey>), name: &str, parts: &Parts, 
         request.update(part);
     }
     OnceKey {
+        by: asking.id,
         scope: Digest(scope.finalize().into()),
         request: Digest(request.finalize().into()),
     }

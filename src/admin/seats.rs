@@ -2,21 +2,26 @@
 //!
 //! 1. A connection takes a seat before its first byte is read.
 //! 2. Its [`Claim`] to the seat grows with a request under way, and with an API key that was good.
-//! 3. When all seats are taken, a stranger goes first, busy or not, of the network that has the most of them; then the
-//!    weakest claim, of equal ones the oldest. So whoever takes many seats takes them from himself. A newcomer that finds
+//! 3. When all seats are taken, a stranger goes first, busy or not: of a network with more than its share, then one who has
+//!    outstayed (see 4), then of the network that has the most of them; then the weakest claim, of equal ones the oldest. So whoever takes many seats takes them from himself. A newcomer that finds
 //!    only strong claims is turned away.
-//! 4. Above half of the seats, a peer with more than its share of strangers makes room for its own newcomers itself: so the
+//! 4. Who has many networks has the most of none of them. So a stranger's request is a claim for [`ASKS_FOR`] only: past that it is
+//!    weaker than a newcomer, who has [`IS_NEW_FOR`] to shake hands and to ask. Whoever would keep others out has to come back to
+//!    every seat all the time. And a site, which is a /48, counts as one network once it has more than a peer's share.
+//! 5. Above half of the seats, a peer with more than its share of strangers makes room for its own newcomers itself: so the
 //!    other half is there for everybody else, while operators behind one proxy, who have keys, are not limited by it.
-//! 5. A strong claim cannot be had without bound: one key has at most half of the seats with requests under way, and the
+//! 6. A strong claim cannot be had without bound: one key has at most half of the seats with requests under way, and the
 //!    last of them are kept from all keys that do not administer.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::fleet::{KeyId, Role};
 
 /// All seats.
@@ -40,7 +45,45 @@ struct Taken {
     /// The last good key that it showed.
     key: Option<(KeyId, Role)>,
     since: u64,
+    /// When it took the seat.
+    came: Instant,
     leave: Arc<Notify>,
+}
+
+impl Taken {
+    fn standing(&self, now: Instant) -> Standing {
+        let age = now.saturating_duration_since(self.came);
+        match self.claim {
+            Claim::IdleStranger if age < IS_NEW_FOR => Standing::New,
+            Claim::IdleStranger => Standing::Silent,
+            Claim::BusyStranger if age < ASKS_FOR => Standing::Asking,
+            Claim::BusyStranger => Standing::Slow,
+            known @ (Claim::IdleKnown | Claim::Following | Claim::BusyKnown) => Standing::Known(known),
+        }
+    }
+}
+
+/// Who goes before whom, weakest first: the claim, and with strangers how long they have been here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// A stranger who does not ask, and had the time to.
+    Silent,
+    /// A stranger who is being answered, and has been here for longer than that takes. Its age is that of the connection: with that
+    /// of the request, a short one now and then would keep a seat for ever.
+    Slow,
+    /// A stranger who is not expected to have asked yet.
+    New,
+    /// A stranger who is being answered.
+    Asking,
+    /// Somebody with a key.
+    Known(Claim),
+}
+
+impl Standing {
+    /// Whether it had the time that a stranger needs.
+    fn has_outstayed(self) -> bool {
+        matches!(self, Standing::Silent | Standing::Slow)
+    }
 }
 
 /// How much there is to lose with a connection, weakest first.
@@ -90,17 +133,24 @@ impl Seats {
     /// A seat for a connection from `address`, at the cost of a weaker one where there is no room; `None` where there
     /// is no weaker one.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
+        self.take_at(address, clock::now())
+    }
+
+    fn take_at(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Seat> {
         let network = network(address);
+        let share = self.bound.div_ceil(SHARE_OF_A_PEER);
         let mut table = self.lock();
         if table.taken.len() >= self.bound {
-            if !table.make_seat(self.bound.div_ceil(SHARE_OF_A_PEER)) {
+            if !table.make_seat(share, now) {
                 return None;
             }
         } else if table.taken.len() >= self.bound.div_ceil(2) {
-            let own = |taken: &Taken| taken.network == network && taken.claim.is_strangers();
-            let strangers = table.taken.values().filter(|taken| own(taken)).count();
-            if strangers >= self.bound.div_ceil(SHARE_OF_A_PEER) {
-                table.dismiss(own);
+            let of_network = |taken: &Taken| taken.claim.is_strangers() && taken.network == network;
+            let of_site = |taken: &Taken| taken.claim.is_strangers() && site(taken.network) == site(network);
+            if table.count(of_network) >= share {
+                table.dismiss(now, of_network);
+            } else if table.count(of_site) >= share {
+                table.dismiss(now, of_site);
             }
         }
         let number = table.next_tick();
@@ -110,6 +160,7 @@ impl Seats {
             claim: Claim::IdleStranger,
             key: None,
             since: number,
+            came: now,
             leave: Arc::clone(&leave),
         };
         table.taken.insert(number, taken);
@@ -126,7 +177,7 @@ impl Seats {
     /// Has the connection go that has the weakest claim of those that wait, for a request or for what happens. For when the
     /// process has run out of something that a connection holds.
     pub fn make_room(&self) {
-        self.lock().dismiss(|taken| {
+        self.lock().dismiss(clock::now(), |taken| {
             matches!(
                 taken.claim,
                 Claim::IdleStranger | Claim::IdleKnown | Claim::Following
@@ -153,31 +204,43 @@ impl Table {
         }
     }
 
-    /// Takes a seat from whoever has the most to spare; says whether there was somebody. A network or a key with more than
+    /// Takes a seat from whoever has the most to spare; says whether there was somebody. A network, a site or a key with more than
     /// `share` gives before anybody else does.
-    fn make_seat(&mut self, share: usize) -> bool {
+    fn make_seat(&mut self, share: usize, now: Instant) -> bool {
         let mut strangers: HashMap<IpAddr, usize> = HashMap::new();
+        let mut sites: HashMap<IpAddr, usize> = HashMap::new();
         let mut known: HashMap<KeyId, usize> = HashMap::new();
         for taken in self.taken.values() {
             if taken.claim.is_strangers() {
                 *strangers.entry(taken.network).or_default() += 1;
+                *sites.entry(site(taken.network)).or_default() += 1;
             } else if let Some((key, _)) = taken.key {
                 *known.entry(key).or_default() += 1;
             }
         }
         let group = |taken: &Taken| {
-            let (many, few, count) = match (taken.claim, taken.key) {
-                (Claim::IdleStranger | Claim::BusyStranger, _) => (0, 2, strangers[&taken.network]),
-                (Claim::IdleKnown, Some((key, _))) if known[&key] > share => (1, 1, known[&key]),
-                _ => (3, 3, 0),
+            let (many, few, count, of_network) = match (taken.claim, taken.key) {
+                (Claim::IdleStranger | Claim::BusyStranger, _) => {
+                    let of_network = strangers[&taken.network];
+                    let of_site = sites[&site(taken.network)];
+                    let count = if of_site > share { of_site } else { of_network };
+                    (0, 2, count, of_network)
+                }
+                (Claim::IdleKnown, Some((key, _))) if known[&key] > share => (1, 1, known[&key], 0),
+                _ => (3, 3, 0, 0),
             };
-            (if count > share { many } else { few }, Reverse(count))
+            // However many slow ones there are, each of a network of its own, they go before a browser that comes with several.
+            let (group, is_owed) = match count > share {
+                true => (many, true),
+                false => (few, !taken.standing(now).has_outstayed()),
+            };
+            (group, is_owed, Reverse(count), Reverse(of_network))
         };
         let weakest = self
             .taken
             .iter()
             .filter(|(_, taken)| taken.claim < Claim::BusyKnown)
-            .min_by_key(|(_, taken)| (group(taken), taken.claim, taken.since))
+            .min_by_key(|(_, taken)| (group(taken), taken.standing(now), taken.since))
             .map(|(number, _)| *number);
         self.send_off(weakest)
     }
@@ -205,14 +268,18 @@ impl Table {
     }
 
     /// Takes its seat from the weakest of those that may be asked to leave; says whether there was one.
-    fn dismiss(&mut self, may_leave: impl Fn(&Taken) -> bool) -> bool {
+    fn dismiss(&mut self, now: Instant, may_leave: impl Fn(&Taken) -> bool) -> bool {
         let weakest = self
             .taken
             .iter()
             .filter(|(_, taken)| may_leave(taken))
-            .min_by_key(|(_, taken)| (taken.claim, taken.since))
+            .min_by_key(|(_, taken)| (taken.standing(now), taken.since))
             .map(|(number, _)| *number);
         self.send_off(weakest)
+    }
+
+    fn count(&self, those: impl Fn(&Taken) -> bool) -> usize {
+        self.taken.values().filter(|taken| those(taken)).count()
     }
 
     fn send_off(&mut self, number: Option<u64>) -> bool {
@@ -346,6 +413,24 @@ pub fn network(address: IpAddr) -> IpAddr {
         }
     }
 }
+
+/// Who may have many networks: the /48 that an IPv6 network is in; an IPv4 address is its own.
+fn site(network: IpAddr) -> IpAddr {
+    match network {
+        IpAddr::V4(_) => network,
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+        }
+    }
+}
+
+/// How long a stranger may take to shake hands and to ask. A reasoned guess: three times to a satellite and back.
+const IS_NEW_FOR: Duration = Duration::from_secs(2);
+
+/// How long a stranger may take to have been answered, from taking the seat. A reasoned guess: a sign-in has a form of some hundred
+/// bytes, and a commit; with that and [`IS_NEW_FOR`] it is done.
+const ASKS_FOR: Duration = Duration::from_secs(5);
 
 /// Above half of the seats a peer may have one in so many without making room itself. A guess: four peers that all
 /// leave their connections idle are no longer one operator's script gone wrong.
@@ -488,6 +573,96 @@ mod tests {
         assert!(others.iter().all(|seat| !lost(seat)));
         slow.retain(|seat| !lost(seat));
         assert_eq!(slow.len(), 8);
+    }
+
+    #[test]
+    fn who_has_a_network_for_each_slow_request_does_not_keep_a_newcomer_out() {
+        let seats = Seats::new(16);
+        let begun = clock::now();
+        let slow = |n: u8, at: Instant| {
+            let seat = seats.take_at(peer(n), at).unwrap();
+            seat.holder().busy();
+            seat
+        };
+        let mut held: Vec<Seat> = (0..16).map(|n| slow(n, begun)).collect();
+        let now = begun + ASKS_FOR;
+        let [victim, second] = [(); 2].map(|()| seats.take_at(peer(200), now).unwrap());
+        assert!(lost(&held[0]) && lost(&held[1]), "the oldest");
+        // While it shakes hands, each that gave way comes back at once.
+        let returning = now + IS_NEW_FOR - Duration::from_millis(1);
+        for n in 100..114 {
+            held.push(slow(n, returning));
+            assert!(!lost(&victim) && !lost(&second), "{n}");
+        }
+        victim.holder().busy();
+        held.push(slow(115, returning));
+        assert!(lost(&second), "of those that have just come it has the most");
+        held.push(slow(116, returning));
+        assert!(
+            !lost(&victim),
+            "it asks, and has been here for less than the others"
+        );
+        shows(&victim, 1).unwrap();
+        victim.holder().idle();
+        held.push(slow(117, now + ASKS_FOR * 2));
+        assert!(!lost(&victim), "it is known");
+    }
+
+    #[test]
+    fn a_newcomer_is_one_for_a_moment_and_a_request_is_a_claim_for_some_seconds() {
+        let seats = Seats::new(2);
+        let begun = clock::now();
+        let [asking, silent] = [1, 2].map(|n| seats.take_at(peer(n), begun).unwrap());
+        asking.holder().busy();
+        let third = seats
+            .take_at(peer(3), begun + ASKS_FOR - Duration::from_millis(1))
+            .unwrap();
+        assert!(lost(&silent) && !lost(&asking), "the request is not slow yet");
+        let fourth = seats.take_at(peer(4), begun + ASKS_FOR).unwrap();
+        assert!(lost(&asking) && !lost(&third), "it is");
+        third.holder().busy();
+        let later = begun + ASKS_FOR + IS_NEW_FOR;
+        let _fifth = seats.take_at(peer(5), later).unwrap();
+        assert!(
+            lost(&fourth) && !lost(&third),
+            "who stays silent is new no longer"
+        );
+        // A short request now and then does not make a connection young.
+        third.holder().idle();
+        third.holder().busy();
+        let _sixth = seats.take_at(peer(6), later + ASKS_FOR).unwrap();
+        let _seventh = seats.take_at(peer(7), later + ASKS_FOR).unwrap();
+        assert!(lost(&third));
+    }
+
+    #[test]
+    fn a_site_with_a_network_for_each_seat_takes_them_from_itself() {
+        let seats = Seats::new(16);
+        let busy = |address: IpAddr| {
+            let seat = seats.take(address).unwrap();
+            seat.holder().busy();
+            seat
+        };
+        let of_site = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 7, n, 0, 0, 0, 1));
+        let mut held: Vec<Seat> = (0..12).map(|n| busy(of_site(n))).collect();
+        held.retain(|seat| !lost(seat));
+        assert_eq!(held.len(), 8, "above half of the seats it makes room itself");
+        // Nobody else has as many from one network, and yet all of them stay.
+        let others: Vec<Seat> = [1, 1, 2, 2, 3, 3, 4].map(|n| seats.take(peer(n)).unwrap()).into();
+        let neighbour = seats.take(A).unwrap();
+        assert_eq!(seats.lock().taken.len(), 16);
+        held.extend((100..140).map(|n| busy(of_site(n))));
+        assert!(others.iter().all(|seat| !lost(seat)));
+        assert!(!lost(&neighbour), "another site of the same provider");
+        held.retain(|seat| !lost(seat));
+        assert_eq!(held.len(), 8);
+        // It gives down to a peer's share, and then each network counts for itself.
+        let newcomers: Vec<Seat> = (10..14).map(|n| seats.take(peer(n)).unwrap()).collect();
+        held.retain(|seat| !lost(seat));
+        assert_eq!(held.len(), 4);
+        assert!(others.iter().chain(&newcomers).all(|seat| !lost(seat)));
+        let _one_more = seats.take(peer(14)).unwrap();
+        assert!(lost(&others[0]), "one of two");
     }
 
     #[test]

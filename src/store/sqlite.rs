@@ -327,6 +327,11 @@ const MIGRATIONS: &[MigrationText] = &[
         include_str!("migrations/0007_audit_filters.sql"),
     ),
     (8, "setbacks", include_str!("migrations/0008_setbacks.sql")),
+    (
+        9,
+        "first answers by key",
+        include_str!("migrations/0009_first_answers_by_key.sql"),
+    ),
 ];
 /// What is sealed to tell one installation key from another.
 pub const KEY_CHECK: &[u8] = b"key-check";
@@ -394,9 +399,16 @@ mod tests {
                 .execute(&pool)
                 .await
                 .unwrap();
+            let has_answers = older >= 3;
+            if has_answers {
+                let answer = "INSERT INTO first_answers (scope, request, at_ms) VALUES (zeroblob(32), zeroblob(32), 1)";
+                sqlx::raw_sql(answer).execute(&pool).await.unwrap();
+            }
             pool.close().await;
 
             let store = Store::open(folder.path()).await.unwrap();
+            let answer = store.first_answer(&Digest([0; 32]), 0).await.unwrap();
+            assert_eq!(answer.is_some(), has_answers);
             let found = store.device_by_identity(b"one").await.unwrap().unwrap();
             assert_eq!(found.secret.as_bytes(), b"secret");
             let moment = Moment {

@@ -285,7 +285,7 @@ impl Call {
             parameters.push(parameter(
                 ParameterIn::Header,
                 "Idempotency-Key",
-                text("The request is done once within 24 h, however often it is sent; such as a UUID.")
+                text("The request is done once within 24 h, however often it is sent, while it is one of the last 4096 of the API key; such as a UUID.")
                     .min_length(Some(1))
                     .max_length(Some(255))
                     .pattern(Some("^[!-~]+$")),

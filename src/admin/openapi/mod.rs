@@ -81,7 +81,7 @@ pub fn document() -> OpenApi {
 const DESCRIPTION: &str = "The operator's API of a Tessera gateway: packages and their artifacts, cohorts, deployments, devices.\n\n\
     Ids are opaque strings, times are RFC 3339 in UTC. Lists come a page at a time: `limit`, `pageToken`, and a `Link` with \
     `rel=\"next\"` where there is more. Every error is an `application/problem+json` (RFC 9457) that says what was wrong, with \
-    which value, and what would be accepted. A `POST` with an `Idempotency-Key` can be sent again within 24 h and still has one \
-    effect. A query parameter that a call does not know is refused.\n\n\
+    which value, and what would be accepted. A `POST` with an `Idempotency-Key` can be sent again within 24 h, while it is one of the \
+    last 4096 of its API key, and still has one effect. A query parameter that a call does not know is refused.\n\n\
     `GET` can be asked as `HEAD`. What is at no address is a 404; a method that an address does not have is a 405 with an \
     `Allow` header.";

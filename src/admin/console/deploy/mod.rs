@@ -550,6 +550,7 @@ fn key(visitor: &Visitor, cohort: &str, fields: &Fields) -> Result<OnceKey, Refu
         part(&value);
     }
     Ok(OnceKey {
+        by: visitor.key.id,
         scope: Digest(scope.finalize().into()),
         request: Digest(request.finalize().into()),
     })

@@ -80,6 +80,32 @@ async fn good_rows_are_done_and_each_bad_one_is_told_with_its_line() {
 }
 
 #[tokio::test]
+async fn what_is_shown_once_is_not_lost_to_somebody_who_sends_many_files() {
+    let api = Api::start().await;
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    browser.get(IMPORT).await.expect(200);
+    let page = browser
+        .import(&[], ("devices.csv", b"name\nlamp-1\n"))
+        .await
+        .expect(200);
+    page.says("Secrets were made for 1 device.");
+
+    let mut other = Browser::signed_in(&api, "deploy").await;
+    other.get(IMPORT).await.expect(200);
+    let mut addresses = Vec::new();
+    for number in 1..=9 {
+        let file = format!("name\nother-{number}\n");
+        let page = other.import(&[], ("devices.csv", file.as_bytes())).await;
+        addresses.push(page.expect(200).address);
+    }
+    let lines = page.links("Download all that was answered")[0].clone();
+    let answered = browser.get(&lines).await.expect(200);
+    assert!(answered.html.contains("\"secret\""), "{}", answered.html);
+    other.get(&addresses[0]).await.expect(404);
+    other.get(&addresses[8]).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_file_that_is_none_is_refused_and_what_was_chosen_stays() {
     let api = Api::start().await;
     let mut browser = Browser::signed_in(&api, "deploy").await;
