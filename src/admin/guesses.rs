@@ -14,13 +14,13 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::BuildHasher;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
-use super::seats::network;
+use super::seats::{network, site};
 use crate::clock;
 use crate::fleet::KeyId;
 use crate::telemetry::{self, GatewayEvent, KeyRefusal};
@@ -75,20 +75,14 @@ pub struct Guesses {
 enum Area {
     Network(IpAddr),
     /// The /48 that a subscriber with many networks is given.
-    Site(Ipv6Addr),
+    Site(IpAddr),
 }
 
 impl Area {
     /// Those that an address is in.
     fn around(address: IpAddr) -> impl Iterator<Item = Self> {
         let network = network(address);
-        let site = match network {
-            IpAddr::V4(_) => None,
-            IpAddr::V6(network) => {
-                let [a, b, c, ..] = network.segments();
-                Some(Self::Site(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)))
-            }
-        };
+        let site = network.is_ipv6().then(|| Self::Site(site(network)));
         std::iter::once(Self::Network(network)).chain(site)
     }
 

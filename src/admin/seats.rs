@@ -3,8 +3,8 @@
 //! 1. A connection takes a seat before its first byte is read.
 //! 2. Its [`Claim`] to the seat grows with a request under way, and with an API key that was good.
 //! 3. When all seats are taken, a stranger goes first, busy or not: of a network with more than its share, then one who has
-//!    outstayed (see 4), then of the network that has the most of them; then the weakest claim, of equal ones the oldest. So whoever takes many seats takes them from himself. A newcomer that finds
-//!    only strong claims is turned away.
+//!    outstayed (see 4), then of the network that has the most of them; then the weakest claim, of equal ones the oldest. So
+//!    whoever takes many seats takes them from himself. A newcomer that finds only strong claims is turned away.
 //! 4. Who has many networks has the most of none of them. So a stranger's request is a claim for [`ASKS_FOR`] only: past that it is
 //!    weaker than a newcomer, who has [`IS_NEW_FOR`] to shake hands and to ask. Whoever would keep others out has to come back to
 //!    every seat all the time. And a site, which is a /48, counts as one network once it has more than a peer's share.
@@ -415,7 +415,7 @@ pub fn network(address: IpAddr) -> IpAddr {
 }
 
 /// Who may have many networks: the /48 that an IPv6 network is in; an IPv4 address is its own.
-fn site(network: IpAddr) -> IpAddr {
+pub fn site(network: IpAddr) -> IpAddr {
     match network {
         IpAddr::V4(_) => network,
         IpAddr::V6(address) => {
