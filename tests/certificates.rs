@@ -112,6 +112,12 @@ fn zero_touch_makes_devices_and_everybody_else_is_refused_for_a_reason_that_is_t
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("is not PEM"), "{said}");
+    // However long it is.
+    fs::write(&binary, vec![0xff; 400_000]).unwrap();
+    let refused = ran(&server, &["ca", "add", binary.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("is not PEM"), "{said}");
     let add = [
         "ca",
         "add",

@@ -103,21 +103,19 @@ pub fn run(command: CaCommand) -> Result<(), Failure> {
     }
 }
 
-/// A file that should be PEM. What is no text is none, as the server's answer says better than a decoder would.
+/// A file that should be PEM. Of one that is none only the beginning is sent: the server's answer says what is wrong with it, and not
+/// that it is too long.
 pub fn read_pem(path: PathBuf) -> Result<String, Failure> {
-    let bytes = fs::read(&path).map_err(|source| Failure::File {
-        path: path.clone(),
-        source,
-    })?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let bytes = fs::read(&path).map_err(|source| Failure::File { path, source })?;
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
     if !text.contains("-----BEGIN ") {
-        let name = path.display();
-        return Err(Failure::Usage(format!(
-            "{name} holds no PEM; accepted: a certificate, -----BEGIN CERTIFICATE-----"
-        )));
+        let end = text.char_indices().nth(CHARS_OF_NO_PEM);
+        text.truncate(end.map_or(text.len(), |(end, _)| end));
     }
     Ok(text)
 }
+
+const CHARS_OF_NO_PEM: usize = 1000;
 
 fn zero_touch(ca: &Value) -> String {
     match ca["zeroTouch"].as_bool() {
