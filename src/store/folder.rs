@@ -22,12 +22,6 @@ impl Folder {
     /// Another process has it, it is open to others and somebody else's, or it cannot be made, closed to others or written.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreError> {
         create(disk, path)?;
-        if let Some(found) = not_an_upload(path)? {
-            return Err(StoreError::Strange {
-                folder: path.to_owned(),
-                found,
-            });
-        }
         make_private(path)?;
         let file = path.join("lock");
         let lock = OpenOptions::new()
@@ -108,18 +102,25 @@ fn strange(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
     Ok(None)
 }
 
-/// What is among the uploads of a folder without a database: somebody else's, as there is no upload before there is one. It would
-/// be swept.
-fn not_an_upload(folder: &Path) -> Result<Option<PathBuf>, StoreError> {
+/// Refuses a folder that never had a database and has something among its uploads: there is no upload before there is a database, so
+/// it is somebody else's, and would be swept.
+///
+/// # Errors
+/// There is something, or the folder cannot be read.
+pub fn has_no_uploads(folder: &Path) -> Result<(), StoreError> {
     let uploads = folder.join("uploads");
-    if folder.join(DATABASE).exists() || !uploads.exists() {
-        return Ok(None);
+    if !uploads.exists() {
+        return Ok(());
     }
     let mut found = fs::read_dir(&uploads).map_err(StoreError::io("read", &uploads))?;
-    let found = found.next().transpose();
-    Ok(found
-        .map_err(StoreError::io("read", &uploads))?
-        .map(|entry| entry.path()))
+    match found.next().transpose() {
+        Ok(None) => Ok(()),
+        Ok(Some(found)) => Err(StoreError::Strange {
+            folder: folder.to_owned(),
+            found: found.path(),
+        }),
+        Err(error) => Err(StoreError::io("read", &uploads)(error)),
+    }
 }
 
 /// Removes the files of a folder whose names are numbers, as those of unfinished uploads are. What somebody else has put there
@@ -193,22 +194,6 @@ mod tests {
 
         // Who has closed it has prepared it: with the gateway's certificate in it, say.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        Folder::open(&LocalDisk, &path).unwrap();
-    }
-
-    #[test]
-    fn what_somebody_keeps_in_a_folder_of_that_name_is_no_upload() {
-        let parent = tempfile::tempdir().unwrap();
-        let path = parent.path().join("home");
-        let theirs = path.join("uploads/2024");
-        fs::create_dir_all(path.join("uploads")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-        Folder::open(&LocalDisk, &path).unwrap();
-        fs::write(&theirs, "photographs").unwrap();
-        let refused = Folder::open(&LocalDisk, &path).unwrap_err().to_string();
-        assert!(refused.contains("uploads/2024"), "{refused}");
-        assert!(theirs.exists());
-        fs::write(path.join(DATABASE), "").unwrap();
         Folder::open(&LocalDisk, &path).unwrap();
     }
 

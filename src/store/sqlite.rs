@@ -17,7 +17,7 @@ use sqlx::{ConnectOptions, Row, SqlSafeStr, Sqlite, SqliteConnection, Transactio
 use super::blobs::{Blob, Blobs, ReadSlot, StoredBlob, Upload, UploadError};
 use super::disk::{Disk, LocalDisk};
 use super::error::{DATABASE, StoreError};
-use super::folder::Folder;
+use super::folder::{Folder, has_no_uploads};
 use super::inspect::inspect;
 use super::readers::ReadersBusy;
 use super::seal::Sealer;
@@ -52,7 +52,10 @@ impl Store {
         let file = folder.path().join(DATABASE);
         let sealer = match inspect(folder.path()).await? {
             Some(sealer) => sealer,
-            None => Sealer::make(&*disk, &key_file(folder.path()))?,
+            None => {
+                has_no_uploads(folder.path())?;
+                Sealer::make(&*disk, &key_file(folder.path()))?
+            }
         };
         let blobs = Arc::new(Blobs::open_in(Arc::clone(&disk), folder.path())?);
         let store = Self::connect(disk, folder, sealer, blobs).await;
@@ -358,6 +361,23 @@ mod tests {
         // What fills a gap later would come after others that are applied already, and an older program would not notice it.
         let versions: Vec<_> = MIGRATIONS.iter().map(|migration| migration.0).collect();
         assert_eq!(versions, Vec::from_iter(1..=newest_migration()));
+    }
+
+    #[tokio::test]
+    async fn what_somebody_keeps_in_a_folder_called_uploads_is_no_upload() {
+        let folder = tempfile::tempdir().unwrap();
+        let theirs = folder.path().join("uploads/2024");
+        std::fs::create_dir(folder.path().join("uploads")).unwrap();
+        std::fs::write(&theirs, "photographs").unwrap();
+        let refused = Store::open(folder.path()).await.unwrap_err().to_string();
+        assert!(refused.contains("uploads/2024"), "{refused}");
+        assert!(theirs.exists());
+        std::fs::remove_file(&theirs).unwrap();
+        drop(Store::open(folder.path()).await.unwrap());
+        // What is there now is an upload that was not finished.
+        std::fs::write(&theirs, "half").unwrap();
+        Store::open(folder.path()).await.unwrap();
+        assert!(!theirs.exists());
     }
 
     #[tokio::test]
