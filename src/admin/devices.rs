@@ -654,8 +654,7 @@ fn device(project: &Project, record: &DeviceRecord) -> Device {
             at: None,
         });
     }
-    let acknowledged = record.sighting.manifest_acknowledged;
-    let stage = wanted.map(|active| Stage::of(active, acknowledged, &record.packages));
+    let stage = wanted.map(|active| record.stage_with(active));
     Device {
         id: device.id,
         name: device.name.clone(),

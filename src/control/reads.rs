@@ -9,7 +9,7 @@ use super::history::no_deployment;
 use super::view::View;
 use crate::clock;
 use crate::fleet::{
-    Credential, CredentialId, DeploymentId, Device, DeviceId, PackageState, ProjectId, Stage,
+    Credential, CredentialId, Deployment, DeploymentId, Device, DeviceId, PackageState, ProjectId, Stage,
 };
 use crate::store::{AuditAhead, AuditFilter, AuditPage, AuditScope, Sighting};
 
@@ -19,11 +19,13 @@ impl DeviceRecord {
     pub fn stage(&self, view: &View) -> Option<Stage> {
         let project = view.project(self.device.project)?;
         let active = project.cohort(self.device.cohort?)?.active()?;
-        Some(Stage::of(
-            active,
-            self.sighting.manifest_acknowledged,
-            &self.packages,
-        ))
+        Some(self.stage_with(active))
+    }
+
+    /// Where it stands with a deployment of its cohort.
+    #[must_use]
+    pub fn stage_with(&self, deployment: &Deployment) -> Stage {
+        Stage::of(deployment, self.sighting.manifest_acknowledged, &self.packages)
     }
 }
 

@@ -209,10 +209,9 @@ fn write_csv(view: &View, deployment: &Deployment, record: &DeviceRecord, out: &
 
 /// Where a device stands, by the rule that counts it.
 fn standing(view: &View, deployment: &Deployment, record: &DeviceRecord) -> &'static str {
-    let acknowledged = record.sighting.manifest_acknowledged;
     let stage = record
         .stage(view)
-        .unwrap_or_else(|| Stage::of(deployment, acknowledged, &record.packages));
+        .unwrap_or_else(|| record.stage_with(deployment));
     stage.as_str()
 }
 
