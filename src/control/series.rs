@@ -68,11 +68,12 @@ impl FleetSeries {
         let step = &self.steps[span.index()];
         let written = step.written_ms.unwrap_or(i64::MIN);
         let seen = step.seen.filter(|seen| seen.at_ms > written);
-        let since = step.since.map(|(row, bytes, samples)| FleetRow {
-            bytes_per_second: bytes / samples,
-            ..row
-        });
-        step.rows.iter().copied().chain(seen).chain(since).collect()
+        step.rows
+            .iter()
+            .copied()
+            .chain(seen)
+            .chain(step.since.map(averaged))
+            .collect()
     }
 }
 
@@ -87,10 +88,7 @@ impl Step {
             return;
         }
         self.since = None;
-        self.point(FleetRow {
-            bytes_per_second: bytes / samples,
-            ..row
-        });
+        self.point(averaged((row, bytes, samples)));
     }
 
     fn point(&mut self, row: FleetRow) {
@@ -115,11 +113,8 @@ impl Step {
     }
 
     fn finish(&mut self) {
-        if let Some((row, bytes, samples)) = self.since.take() {
-            self.point(FleetRow {
-                bytes_per_second: bytes / samples,
-                ..row
-            });
+        if let Some(since) = self.since.take() {
+            self.point(averaged(since));
         }
         if let Some(seen) = self.seen.take()
             && self.written_ms != Some(seen.at_ms)
@@ -137,6 +132,14 @@ impl Step {
     }
 }
 
+/// A sample with the mean of the bytes: of the last of some samples, the sum of their bytes in a second, and how many they are.
+fn averaged((row, bytes, samples): (FleetRow, f64, f64)) -> FleetRow {
+    FleetRow {
+        bytes_per_second: bytes / samples,
+        ..row
+    }
+}
+
 /// One value for each step between two times, as far as `rows` (oldest first) know it.
 #[must_use]
 pub fn spread(rows: &[FleetRow], step_ms: i64, from_ms: i64, to_ms: i64) -> Vec<FleetRow> {
@@ -150,12 +153,9 @@ pub fn spread(rows: &[FleetRow], step_ms: i64, from_ms: i64, to_ms: i64) -> Vec<
             let inside = row.at_ms >= at_ms;
             let stays = rows.get(next).is_some_and(|next| !next.begins);
             // Not before the gateway ran.
-            let begins = rows[..next]
-                .iter()
-                .rev()
-                .take_while(|row| row.at_ms >= at_ms)
-                .last();
-            let from_ms = begins.filter(|row| row.begins).map_or(at_ms, |row| row.at_ms);
+            let first = rows.partition_point(|row| row.at_ms < at_ms);
+            let begins = rows[first..next].first().filter(|row| row.begins);
+            let from_ms = begins.map_or(at_ms, |row| row.at_ms);
             if inside || stays {
                 points.push(FleetRow {
                     at_ms: from_ms,
