@@ -16,7 +16,7 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Version};
 use super::id::{CaId, CohortId, ProjectId};
 use super::name::CaName;
 use super::number::Digest;
-use super::refusal::Invalid;
+use super::refusal::{Invalid, NOT_SHOWN};
 
 /// A CA that is believed about the devices of a project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -308,7 +308,7 @@ fn only<'a>(mut names: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>) -> O
 /// The one certificate of a PEM text, in DER.
 fn one_certificate(what: &'static str, text: &str, accepted: &'static str) -> Result<Vec<u8>, Invalid> {
     // What is given may be a key by mistake, and is not repeated.
-    let wrong = |wrong: String| Invalid::new(what, "(not shown)", wrong, accepted);
+    let wrong = |wrong: String| Invalid::new(what, NOT_SHOWN, wrong, accepted);
     let mut found = Vec::new();
     let mut others = Vec::new();
     for block in Pem::iter_from_buffer(text.as_bytes()) {
@@ -342,11 +342,11 @@ fn read<'d>(
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) => {
             let wrong = "has bytes after its end";
-            Err(Invalid::new(what, "(not shown)", wrong, accepted))
+            Err(Invalid::new(what, NOT_SHOWN, wrong, accepted))
         }
         Err(error) => {
             let wrong = format!("cannot be read as X.509 ({error})");
-            Err(Invalid::new(what, "(not shown)", wrong, accepted))
+            Err(Invalid::new(what, NOT_SHOWN, wrong, accepted))
         }
     }
 }

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::number::Digest;
-use super::refusal::Invalid;
+use super::refusal::{Invalid, NOT_SHOWN};
 
 /// What a device shows to be known by: one device has it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -101,7 +101,7 @@ impl PskSecret {
         };
         Err(Invalid::new(
             "PSK secret",
-            "(not shown)",
+            NOT_SHOWN,
             wrong,
             "1 to 32 bytes of UTF-8, or their hexadecimal form in secretHex",
         ))
@@ -115,7 +115,7 @@ impl PskSecret {
         let mut bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_| {
             Invalid::new(
                 "PSK secret",
-                "(not shown)",
+                NOT_SHOWN,
                 "is not hexadecimal",
                 "2 to 64 hexadecimal digits, in pairs",
             )

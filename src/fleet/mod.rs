@@ -54,7 +54,7 @@ pub use name::{
     CaName, CohortName, DeploymentName, DeviceName, KeyName, PackageName, ProjectName, Tag, Version,
 };
 pub use number::{ArtifactSize, Digest, Sequence};
-pub use refusal::{Differing, Invalid, Kind, Refusal, RefusalClass};
+pub use refusal::{Differing, Invalid, Kind, NOT_SHOWN, Refusal, RefusalClass};
 pub use rules::{
     ArtifactOutcome, ArtifactRef, CaOutcome, DeploymentOrder, MANIFEST_LIMIT, NewArtifact, NewPackage,
 };

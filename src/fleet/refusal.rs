@@ -9,6 +9,9 @@ use super::lint::SequenceGoesBack;
 use super::name::{DeviceName, PackageName, Version};
 use super::number::Digest;
 
+/// In place of a value that is a secret, or whole files long.
+pub const NOT_SHOWN: &str = "(not shown)";
+
 /// A value that does not follow the rules of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {value:?} {wrong}; accepted: {accepted}")]

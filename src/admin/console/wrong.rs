@@ -1,7 +1,7 @@
 //! What is wrong with a form, as its page says it again: at the field that holds it, beside the fields otherwise.
 
 use crate::admin::problem::{FieldError, Problem};
-use crate::fleet::{Kind, Refusal};
+use crate::fleet::{Kind, NOT_SHOWN, Refusal};
 
 /// What is wrong, by the names of fields; what concerns none of them has an empty one.
 #[derive(Debug, Clone, Default)]
@@ -109,7 +109,7 @@ impl Wrongs {
 pub fn message(error: &FieldError) -> String {
     // A file, or what was pasted, is not repeated.
     let short = |value: &&str| {
-        (1..=VALUE_BYTES).contains(&value.len()) && !value.contains('\n') && *value != "(not shown)"
+        (1..=VALUE_BYTES).contains(&value.len()) && !value.contains('\n') && *value != NOT_SHOWN
     };
     let value = error.value.as_deref().filter(short);
     let value = value.map_or_else(String::new, |value| format!(" ({value})"));
