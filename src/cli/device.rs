@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::client::{Client, ServerArgs, segment};
 use super::failure::Failure;
 use super::output::{Column, confirm_by_typing, field, say};
+use super::rollout::State;
 use super::timeline::{self, TimelineArgs};
 use bulk::{AssignArgs, Selection};
 use credential::{CredentialCommand, ProofArgs};
@@ -170,7 +171,7 @@ pub struct Filters {
     #[arg(long, conflicts_with = "online")]
     offline: bool,
     /// Only those that are so far with their cohort's deployment
-    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(STAGES))]
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(State::ALL.map(State::as_str)))]
     state: Option<String>,
     /// Only those that run this version
     #[arg(long, value_name = "PACKAGE@VERSION")]
@@ -349,17 +350,6 @@ const CREATED: &[Column] = &[
     ("IDENTITY", |device| field(device, "/credentials/0/identity")),
     ("SECRET", |device| field(device, "/credentials/0/secret")),
     ("ID", |device| field(device, "/id")),
-];
-
-/// Where a device can stand with its cohort's deployment, as the API has it.
-const STAGES: [&str; 7] = [
-    "pending",
-    "notified",
-    "downloading",
-    "downloaded",
-    "updating",
-    "done",
-    "failed",
 ];
 
 const DEVICE: &[Column] = &[
