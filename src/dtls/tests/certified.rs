@@ -223,13 +223,11 @@ fn messages_out_of_their_order_are_refused() {
             write_plaintext(ContentType::Handshake, 0xfefd, 9, &message, &mut datagram);
             simulation.deliver(Way::ToServer, datagram);
         }
-        let reasons: Vec<_> = simulation
-            .server
-            .failures
-            .iter()
-            .map(HandshakeFailure::reason)
-            .collect();
-        assert_eq!(reasons, [FailureReason::UnexpectedMessage], "{name}");
+        assert_eq!(
+            simulation.server.reasons(),
+            [FailureReason::UnexpectedMessage],
+            "{name}"
+        );
     }
 }
 

@@ -441,13 +441,7 @@ fn a_wrong_key_is_told_from_a_forged_id() {
         Simulation::with_keys(client, ServerConfig::default(), 1, identity(), wrong, Some(psk()));
     simulation.server.connection_id = Some(SERVER_ID);
     simulation.run_well();
-    let reasons: Vec<_> = simulation
-        .server
-        .failures
-        .iter()
-        .map(HandshakeFailure::reason)
-        .collect();
-    assert_eq!(reasons, [FailureReason::WrongKey]);
+    assert_eq!(simulation.server.reasons(), [FailureReason::WrongKey]);
 }
 
 #[test]

@@ -259,13 +259,10 @@ fn a_client_that_takes_an_old_answer_for_a_new_one_has_no_wrong_key() {
     simulation.run(late, |simulation| simulation.sent.len() == 6);
     simulation.deliver(Way::ToClient, answer);
     simulation.run(late, |_| false);
-    let reasons: Vec<_> = simulation
-        .server
-        .failures
-        .iter()
-        .map(HandshakeFailure::reason)
-        .collect();
-    assert_eq!(reasons, [FailureReason::Abandoned, FailureReason::TimedOut]);
+    assert_eq!(
+        simulation.server.reasons(),
+        [FailureReason::Abandoned, FailureReason::TimedOut]
+    );
     let claim = simulation.server.failures[1].claim();
     assert_eq!(
         claim,
@@ -287,13 +284,7 @@ fn a_wrong_key_stays_one_however_often_its_client_begins_anew() {
         begin_anew(&mut simulation, seed, wrong());
     }
     simulation.run_well();
-    let reasons: Vec<_> = simulation
-        .server
-        .failures
-        .iter()
-        .map(HandshakeFailure::reason)
-        .collect();
-    assert_eq!(reasons, [FailureReason::WrongKey; 3]);
+    assert_eq!(simulation.server.reasons(), [FailureReason::WrongKey; 3]);
 }
 
 /// From the same port.

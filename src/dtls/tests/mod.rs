@@ -21,8 +21,8 @@ use rand::rngs::StdRng;
 
 use super::{
     Admission, ChainFault, CipherSuite, Claim, ClientConfig, ClientCredential, ClientHandshake, ConnectionId,
-    CookieJar, Established, HandshakeEvent, HandshakeFailure, Identity, Incoming, OfferedConnectionId,
-    PeerChain, Psk, ServerConfig, ServerHandshake, Session, records,
+    CookieJar, Established, FailureReason, HandshakeEvent, HandshakeFailure, Identity, Incoming,
+    OfferedConnectionId, PeerChain, Psk, ServerConfig, ServerHandshake, Session, records,
 };
 
 /// Which way a datagram goes.
@@ -307,6 +307,11 @@ impl Client {
 }
 
 impl Server {
+    /// Why its handshakes failed, in order.
+    pub fn reasons(&self) -> Vec<FailureReason> {
+        self.failures.iter().map(HandshakeFailure::reason).collect()
+    }
+
     /// What a shard does with a datagram of one peer.
     pub fn handle(&mut self, now: Instant, datagram: &mut [u8]) -> Vec<Vec<u8>> {
         let mut reply = Vec::new();
