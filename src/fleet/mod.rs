@@ -51,7 +51,8 @@ pub use key::{Actor, ApiKey, Role};
 pub use lint::{DeviceProfile, Finding, SequenceGoesBack, Severity, image_version_differs, lint};
 pub use model::{Artifact, Cohort, DeployedArtifact, Deployment, Fleet, FleetRecords, Package, Project};
 pub use name::{
-    CaName, CohortName, DeploymentName, DeviceName, KeyName, PackageName, ProjectName, Tag, Version,
+    CaName, CohortName, DeploymentName, DeviceName, HIDDEN, KeyName, PackageName, ProjectName, Tag,
+    VARIATION_SELECTORS, Version,
 };
 pub use number::{ArtifactSize, Digest, Sequence};
 pub use refusal::{Differing, Invalid, Kind, NOT_SHOWN, Refusal, RefusalClass};

@@ -217,16 +217,16 @@ fn shape(text: &str) -> Option<String> {
 /// Whether a character shows nothing by itself: it would make two names look the same, or turn around what is read after it.
 /// Letters of scripts that run from right to left are not among them.
 fn is_hidden(c: char) -> bool {
-    HIDDEN.iter().any(|&(first, last)| (first..=last).contains(&c))
+    is_in(&HIDDEN, c)
+}
+
+fn is_in(ranges: &[(char, char)], c: char) -> bool {
+    ranges.iter().any(|&(first, last)| (first..=last).contains(&c))
 }
 
 /// The rule for names that the audit tells of: whether it could take one for somebody else.
 fn somebody_else(text: &str) -> Option<String> {
-    // Variation selectors, which are seen in what comes before them, if at all.
-    if let Some(bad) = text
-        .chars()
-        .find(|c| matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}'))
-    {
+    if let Some(bad) = text.chars().find(|&c| is_in(&VARIATION_SELECTORS, c)) {
         return Some(format!("contains U+{:04X}, which cannot be seen", u32::from(bad)));
     }
     let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
@@ -241,8 +241,9 @@ fn somebody_else(text: &str) -> Option<String> {
 
 /// The general categories Cf (format), Zl and Zp of Unicode 16 (`DerivedGeneralCategory.txt`), and the letters and marks that it says
 /// are shown as nothing (`Default_Ignorable_Code_Point`) but variation selectors, which belong to emoji. And two symbols that are
-/// drawn as nothing: the blank of Braille, and the head of no note.
-const HIDDEN: [(char, char); 28] = [
+/// drawn as nothing: the blank of Braille, and the head of no note. In free text none of them is accepted, each with the last of its
+/// range.
+pub const HIDDEN: [(char, char); 28] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
     ('\u{600}', '\u{605}'),
@@ -272,6 +273,9 @@ const HIDDEN: [(char, char); 28] = [
     ('\u{e0001}', '\u{e0001}'),
     ('\u{e0020}', '\u{e007f}'),
 ];
+
+/// What is seen in the character before it, if at all. The name of a key has none of them.
+pub const VARIATION_SELECTORS: [(char, char); 2] = [('\u{fe00}', '\u{fe0f}'), ('\u{e0100}', '\u{e01ef}')];
 
 /// The name of the key of the configuration.
 const BOOTSTRAP: &str = "bootstrap";
