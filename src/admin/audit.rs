@@ -11,7 +11,7 @@ use super::auth::Onlooker;
 use super::body::Page;
 use super::problem::{FieldError, Problem};
 use super::shapes::{self, Listed, Time};
-use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditRecord};
+use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditRecord, AuditScope, Control};
 
 /// What is asked of the audit.
 #[derive(Debug, Default, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Filter {
     pub actor: Option<String>,
     /// One of those that there are.
     pub action: Option<String>,
-    /// An id or a name.
+    /// An id, or the name of what is there or was.
     pub subject: Option<String>,
     /// RFC 3339, and what was done at that moment too.
     pub since: Option<String>,
@@ -30,7 +30,7 @@ pub struct Filter {
 
 impl Filter {
     /// What is asked of the store; where to begin and how much of it are the caller's to set.
-    pub fn query(self) -> Result<AuditFilter, Problem> {
+    pub async fn query(self, control: &Control, scope: AuditScope) -> Result<AuditFilter, Problem> {
         let mut errors = Vec::new();
         if let Some(action) = &self.action
             && !AUDIT_ACTIONS.contains(&action.as_str())
@@ -53,12 +53,16 @@ impl Filter {
         if !errors.is_empty() {
             return Err(Problem::fields(errors));
         }
+        let subjects = match &self.subject {
+            Some(subject) => control.audit_subjects(scope, subject).await?,
+            None => Vec::new(),
+        };
         Ok(AuditFilter {
             since_ms,
             until_ms,
             actor: self.actor,
             action: self.action,
-            subject: self.subject,
+            subjects,
             ..AuditFilter::default()
         })
     }
@@ -74,12 +78,13 @@ pub async fn list(
         None => None,
         Some(token) => Some(token.parse().map_err(|_| Page::unknown_token(token))?),
     };
+    let scope = onlooker.audit_scope();
     let filter = AuditFilter {
         before,
         limit: page.limit,
-        ..filter.query()?
+        ..filter.query(&state.control, scope).await?
     };
-    let found = state.control.audit(onlooker.audit_scope(), &filter).await?;
+    let found = state.control.audit(scope, &filter).await?;
     let rows = found.records.iter().map(shape).collect();
     Ok(Listed::new(rows, found.next.map(|next| next.to_string())))
 }

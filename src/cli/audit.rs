@@ -20,7 +20,7 @@ pub enum AuditCommand {
         /// Only this: deployment.create, device.update, key.revoke, …
         #[arg(long)]
         action: Option<String>,
-        /// Only what was done to this: an id such as coh_12, or an artifact such as main@1.4.0
+        /// Only what was done to this: a name, an artifact such as main@1.4.0, or the id of what is gone
         #[arg(long)]
         subject: Option<String>,
         /// Only what was done at this time or later (RFC 3339, such as 2026-01-31T12:00:00Z)

@@ -9,7 +9,8 @@ use super::history::no_deployment;
 use super::view::View;
 use crate::clock;
 use crate::fleet::{
-    Credential, CredentialId, Deployment, DeploymentId, Device, DeviceId, PackageState, ProjectId, Stage,
+    Credential, CredentialId, Deployment, DeploymentId, Device, DeviceId, DeviceName, PackageState,
+    ProjectId, Stage,
 };
 use crate::store::{AuditAhead, AuditFilter, AuditPage, AuditScope, Sighting};
 
@@ -149,6 +150,43 @@ impl Control {
         Ok(self.shared.store.audit(scope, filter).await?)
     }
 
+    /// What lines of the audit may be about that are asked for by this text: itself, as an id or a name that is gone; the cohorts,
+    /// deployments, CAs, the device and the key that it is the name of; of a package its artifacts too. Whoever may not read what
+    /// concerns the installation is not told which key has a name.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn audit_subjects(&self, scope: AuditScope, text: &str) -> Result<Vec<String>, ControlError> {
+        let (AuditScope::Project(project) | AuditScope::Installation(project)) = scope;
+        let view = self.shared.view.load_full();
+        let mut subjects = vec![text.to_owned()];
+        let in_project = view.in_project(project)?;
+        for cohort in in_project.cohorts.values() {
+            if *cohort.name == *text {
+                subjects.push(cohort.id.to_string());
+            }
+            let deployments = cohort.deployments.iter().filter(|one| *one.name == *text);
+            subjects.extend(deployments.map(|one| one.id.to_string()));
+        }
+        if let Some(package) = in_project.package(text) {
+            let versions = package.artifacts.keys();
+            subjects.extend(versions.map(|version| format!("{text}@{version}")));
+        }
+        let cas = view.fleet().device_cas_of(project).filter(|ca| *ca.name == *text);
+        subjects.extend(cas.map(|ca| ca.id.to_string()));
+        if let AuditScope::Installation(_) = scope {
+            let keys = view.keys().into_iter().filter(|key| *key.name == *text);
+            subjects.extend(keys.map(|key| key.id.to_string()));
+        }
+        if let Ok(name) = DeviceName::parse(text)
+            && let Some(device) = self.shared.store.device_by_name(project, &name).await?
+        {
+            subjects.push(device.id.to_string());
+        }
+        subjects.truncate(SUBJECTS);
+        Ok(subjects)
+    }
+
     /// What follows in the audit after a record, up to another one, oldest first, `limit` at most; see [`AuditAhead`].
     ///
     /// # Errors
@@ -256,5 +294,7 @@ impl Control {
     }
 }
 
+/// What the audit is asked about at once; more things than that have one name only by mistake, and SQLite binds 32 766 values.
+const SUBJECTS: usize = 30_000;
 /// Devices that may be looked at one by one in answer to a question: some hundred milliseconds of the store.
 const COUNTED_AT_ONCE: usize = if cfg!(test) { 10 } else { 10_000 };

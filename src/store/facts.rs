@@ -55,8 +55,9 @@ pub struct AuditFilter {
     pub actor: Option<String>,
     /// Only this: `deployment.create`.
     pub action: Option<String>,
-    /// Only what was done to this: an id such as `coh_12`, or a name such as `main@1.0.0`.
-    pub subject: Option<String>,
+    /// Only what was done to one of these, each an id such as `coh_12` or a name such as `main@1.0.0`; to whatever where there is
+    /// none. At most 30 000.
+    pub subjects: Vec<String>,
     /// Only what was done at this time or later, in milliseconds of Unix time.
     pub since_ms: Option<i64>,
     /// Only what was done before this time, in milliseconds of Unix time.
@@ -461,7 +462,7 @@ impl Store {
             select.push(" AND +at_ms >= ").push_bind(since);
         }
         // Of a subject there are few lines, so the others are looked for among them.
-        let by = if filter.subject.is_some() { "+" } else { "" };
+        let by = if filter.subjects.is_empty() { "" } else { "+" };
         if let Some(actor) = &filter.actor {
             select
                 .push(format_args!(" AND {by}actor = "))
@@ -472,8 +473,12 @@ impl Store {
                 .push(format_args!(" AND {by}action = "))
                 .push_bind(action.clone());
         }
-        if let Some(subject) = &filter.subject {
-            select.push(" AND subject = ").push_bind(subject.clone());
+        if !filter.subjects.is_empty() {
+            let mut among = select.push(" AND subject IN (").separated(", ");
+            for subject in &filter.subjects {
+                among.push_bind(subject.clone());
+            }
+            select.push(")");
         }
         let limit = filter.limit.clamp(1, 1000);
         select
@@ -714,19 +719,20 @@ mod tests {
         let mut found = rare;
         found.reverse();
         assert_eq!(pages(action.clone()).await, (found.to_vec(), 1));
-        for (actor, subject, ids) in [
-            (Some("me"), None, &found[..]),
-            (Some("me"), Some("x"), &found[..]),
-            (None, Some("x"), &found[..]),
-            (Some("you"), None, &[]),
-            (None, Some("y"), &[]),
+        for (actor, subjects, ids) in [
+            (Some("me"), &[][..], &found[..]),
+            (Some("me"), &["x"], &found),
+            (None, &["x"], &found),
+            (None, &["w", "x", "y"], &found),
+            (Some("you"), &[], &[]),
+            (None, &["y", "z"], &[]),
         ] {
             let narrowed = AuditFilter {
                 actor: actor.map(str::to_owned),
-                subject: subject.map(str::to_owned),
+                subjects: subjects.iter().map(ToString::to_string).collect(),
                 ..action.clone()
             };
-            assert_eq!(pages(narrowed).await, (ids.to_vec(), 1), "{actor:?} {subject:?}");
+            assert_eq!(pages(narrowed).await, (ids.to_vec(), 1), "{actor:?} {subjects:?}");
         }
         for (since_ms, until_ms, ids) in [
             (None, Some(3), vec![2, 1]),

@@ -78,7 +78,7 @@ pub async fn show(
         until: time("until"),
     };
     let scope = AuditScope::of(visitor.key.role, visitor.project);
-    let (found, wrong) = match filter.query() {
+    let (found, wrong) = match filter.query(&state.control, scope).await {
         Ok(filter) => {
             let filter = AuditFilter {
                 before,

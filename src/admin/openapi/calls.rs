@@ -430,7 +430,7 @@ fn audit() -> Vec<Call> {
             .reads_the_store()
             .filter("actor", text("Who did it: the name of an API key, or `system`."))
             .filter("action", words("What was done.", AUDIT_ACTIONS))
-            .filter("subject", text("To what it was done: an id, or a name such as `main@1.4.0`."))
+            .filter("subject", text("To what it was done: an id, or the name of a cohort, deployment, device, package, version (`main@1.4.0`), CA or key. What is gone is found by its id."))
             .filter("since", text("Not before this time, in RFC 3339.").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
             .filter("until", text("Before this time, in RFC 3339.").format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
             .lists::<audit::AuditLine>(),

@@ -194,6 +194,61 @@ async fn lines_about_keys_are_listed_for_administrators_alone() {
     assert!(!all.contains(made["key"].as_str().unwrap()), "{all}");
 }
 
+#[tokio::test]
+async fn the_audit_is_asked_by_name_as_well_as_by_id() {
+    let api = Api::start().await;
+    api.artifact("main", "1.0", 5).await;
+    let post = async |path: &str, body: Value| {
+        let made = api.post(path, &body).await.expect(201);
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let cohort = post("cohorts", json!({"name": "north"})).await;
+    let artifacts = json!([{"package": "main", "version": "1.0"}]);
+    let deployment = post(
+        "cohorts/north/deployments",
+        json!({"name": "First of all", "artifacts": artifacts}),
+    )
+    .await;
+    // A device may be called as a cohort is, and a package as the id of a key.
+    let device = post("devices", json!({"name": "north"})).await;
+    let key = post("keys", json!({"name": "payroll", "role": "admin"})).await;
+    post("packages", json!({"name": key})).await;
+    post("cohorts", json!({"name": "northern"})).await;
+    let made = api
+        .post("keys", &json!({"name": "looks", "role": "read"}))
+        .await
+        .expect(201);
+    let looks = format!("Bearer {}", made["key"].as_str().unwrap());
+
+    let about = async |bearer: Option<&str>, subject: &str| {
+        let path = format!("/v1/projects/default/audit?subject={subject}");
+        let headers: Vec<_> = bearer
+            .map(|bearer| ("authorization", bearer))
+            .into_iter()
+            .collect();
+        let request = Api::request("GET", &path, &headers, Body::empty());
+        let page = api.call(request).await.expect(200);
+        let lines = page["items"].as_array().unwrap().iter();
+        let lines = lines.map(|line| format!("{} {}", line["action"], line["subject"]).replace('"', ""));
+        lines.collect::<Vec<_>>()
+    };
+    let cohort = format!("cohort.create {cohort}");
+    let device = format!("device.create {device}");
+    assert_eq!(about(None, "north").await, [device, cohort]);
+    let deployment = format!("deployment.create {deployment}");
+    assert_eq!(about(None, "First%20of%20all").await, [deployment]);
+    let main = ["artifact.create main@1.0", "package.create main"];
+    assert_eq!(about(None, "main").await, main);
+    assert_eq!(about(None, "main@1.0").await, main[..1]);
+    let lines = [format!("package.create {key}"), format!("key.create {key}")];
+    assert_eq!(about(None, "payroll").await, lines);
+    assert_eq!(about(None, &key).await, lines);
+    assert_eq!(about(None, "nort").await, [""; 0]);
+    // Or a reader would be told by it which key has that name.
+    assert_eq!(about(Some(&looks), "payroll").await, [""; 0]);
+    assert_eq!(about(Some(&looks), &key).await, lines[..1]);
+}
+
 /// Calls that change something, and what the audit has to say of each.
 struct Walk<'a> {
     api: &'a Api,

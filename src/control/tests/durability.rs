@@ -146,7 +146,7 @@ async fn the_audit_says_who_did_what_to_what() {
     let records = given.control.audit(scope, &filter).await.unwrap().records;
     assert_eq!(records[0].action, "device.create");
     let filter = AuditFilter {
-        subject: Some("main@1.0".to_owned()),
+        subjects: vec!["main@1.0".to_owned()],
         limit: 9,
         ..AuditFilter::default()
     };
