@@ -1,7 +1,6 @@
 //! Lists of devices, page by page, by whatever they are filtered.
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 
 use super::super::{DevicePlace, DeviceQuery};
 use super::*;
@@ -88,9 +87,7 @@ async fn a_place_is_text_that_only_such_a_list_understands() {
 /// look at each one finds, in their order. (The bounds beyond which another way is taken are small in tests.)
 #[tokio::test]
 async fn every_list_is_what_a_look_at_each_device_would_find_whatever_it_is_filtered_by() {
-    let seed: u64 = rand::rng().random();
-    println!("seed {seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = dice();
     let given = Given::with_artifacts().await;
     let cohorts = [given.cohort("large").await, given.cohort("small").await];
     let mut names = Vec::new();

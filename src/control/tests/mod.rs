@@ -18,6 +18,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -30,6 +32,15 @@ use crate::fleet::{
     DeviceId, DeviceName, NewPackage, PackageName, ProjectId, PskIdentity, PskSecret, Version,
 };
 use crate::store::Store;
+
+/// For tests that do what nobody thought of. `tests/run` says from which seed, for these as for properties; without it any.
+fn dice() -> StdRng {
+    let said = std::env::var("PROPTEST_RNG_SEED").ok();
+    let seed = said.and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| rand::rng().random());
+    println!("PROPTEST_RNG_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
 
 /// A running control over a folder of its own, and short ways to fill it.
 struct Given {

@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use tokio::sync::oneshot;
 
-use super::{Given, me, new_device};
+use super::{Given, dice, me, new_device};
 use crate::control::{Change, Report};
 use crate::fleet::PackageState;
 
@@ -60,9 +59,7 @@ async fn a_device_that_makes_packages_up_does_not_fill_the_disk() {
 /// What is kept is what the reports say one after the other, however many of them a commit takes.
 #[tokio::test]
 async fn a_report_is_kept_as_the_one_after_those_before_it() {
-    let seed: u64 = rand::rng().random();
-    println!("seed {seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = dice();
     let given = Given::new().await;
     let device = given.device("d", None).await;
     let entry = given.entry("d").await;
