@@ -34,7 +34,8 @@ pub async fn create(
         .control
         .create_cohort(&deployer.actor, deployer.project, body.name)
         .await?;
-    Ok((StatusCode::CREATED, Answer(shapes::cohort(&made, None))))
+    let counted = state.control.figures(deployer.project);
+    Ok((StatusCode::CREATED, Answer(shapes::cohort(&made, &counted))))
 }
 
 pub async fn list(
@@ -54,9 +55,7 @@ pub async fn list(
     let rows = project.cohorts.values().filter(|cohort| wanted(&cohort.name));
     let counted = state.control.figures(reader.project);
     let (rows, next) = page.rising(rows, |cohort| cohort.id)?;
-    let rows = rows
-        .into_iter()
-        .map(|cohort| shapes::cohort(cohort, counted.cohorts.get(&cohort.id)));
+    let rows = rows.into_iter().map(|cohort| shapes::cohort(cohort, &counted));
     Ok(Listed::new(rows.collect(), next))
 }
 
@@ -68,7 +67,7 @@ pub async fn show(
     let view = state.control.view();
     let cohort = view.in_project(reader.project)?.require_cohort_named(&cohort)?;
     let counted = state.control.figures(reader.project);
-    Ok(Answer(shapes::cohort(cohort, counted.cohorts.get(&cohort.id))))
+    Ok(Answer(shapes::cohort(cohort, &counted)))
 }
 
 pub async fn delete(

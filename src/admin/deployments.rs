@@ -70,7 +70,7 @@ pub struct Preview {
 pub struct CountedProgress {
     #[serde(flatten)]
     progress: shapes::Progress,
-    /// Of a large cohort that has another deployment by now: when that was made.
+    /// Of one that is active no more: when that was last counted, or when it was made if it never was.
     counted_at: Time,
 }
 

@@ -203,16 +203,12 @@ fn active(project: &Project, counted: &FleetFigures) -> Vec<ActiveDeployment> {
         .collect();
     let newest = by_sequence.into_iter().rev().take(ACTIVE_SHOWN);
     newest
-        .map(|(sequence, (cohort, active))| {
-            let of_cohort = counted.cohorts.get(&cohort.id).and_then(|of| of.progress);
-            let progress = of_cohort.filter(|(id, _)| *id == active.id);
-            ActiveDeployment {
-                id: active.id,
-                name: active.name.clone(),
-                sequence,
-                cohort: shapes::cohort_ref(cohort),
-                progress: progress.map(|(_, progress)| shapes::progress(&progress)),
-            }
+        .map(|(sequence, (cohort, active))| ActiveDeployment {
+            id: active.id,
+            name: active.name.clone(),
+            sequence,
+            cohort: shapes::cohort_ref(cohort),
+            progress: counted.progress_of(cohort).as_ref().map(shapes::progress),
         })
         .collect()
 }

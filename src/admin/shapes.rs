@@ -12,7 +12,7 @@ use time::format_description::well_known::Rfc3339;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, Iso8601, TimePrecision};
 use utoipa::ToSchema;
 
-use crate::control::{self, CohortFigures};
+use crate::control::{self, FleetFigures};
 use crate::fleet::{
     self, ArtifactId, CaId, CohortId, CohortName, CredentialId, DeploymentId, DeploymentName, DeviceName,
     Digest, KeyId, KeyName, PackageId, PackageName, Role, Version,
@@ -227,18 +227,15 @@ pub struct Cohort {
 }
 
 /// A cohort, with what was last counted of it.
-pub fn cohort(cohort: &fleet::Cohort, counted: Option<&CohortFigures>) -> Cohort {
-    let active = cohort.active().map(|active| active.id);
-    let of_active = counted
-        .and_then(|counted| counted.progress)
-        .filter(|(of, _)| Some(*of) == active);
+pub fn cohort(cohort: &fleet::Cohort, figures: &FleetFigures) -> Cohort {
+    let counted = figures.cohorts.get(&cohort.id);
     Cohort {
         id: cohort.id,
         name: cohort.name.clone(),
         device_count: cohort.devices,
         active_deployment: cohort.active().map(|active| deployment(active, true)),
         online_count: counted.map(|counted| counted.online),
-        progress: of_active.map(|(_, counted)| progress(&counted)),
+        progress: figures.progress_of(cohort).as_ref().map(progress),
         created_at: Time(cohort.created_ms),
     }
 }

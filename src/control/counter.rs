@@ -30,9 +30,10 @@ use super::error::ControlError;
 use super::figures::{Presence, PresenceOf, compose};
 use super::handle::{Control, Shared};
 use super::ledger::{Facts, Ledger};
+use super::reads::Progress;
 use super::view::View;
 use crate::clock;
-use crate::fleet::{CohortId, DeploymentId, DeviceId, ProjectId};
+use crate::fleet::{Cohort, CohortId, Deployment, DeploymentId, DeviceId, ProjectId};
 use crate::store::{CensusRow, FleetRow, ProgressCounts, ReportRow};
 use crate::telemetry::{self, FleetState, GatewayEvent, StageLabel, StoreOperation, StorePart};
 
@@ -61,8 +62,8 @@ struct Dirty {
     settling: bool,
     /// The highest sequence numbers that devices acknowledged.
     acknowledged: BTreeMap<DeviceId, u32>,
-    /// Cohorts that have another active deployment.
-    deployed: BTreeSet<CohortId>,
+    /// Cohorts and the deployments that became theirs, of each cohort in the order in which they did.
+    deployed: BTreeSet<(CohortId, DeploymentId)>,
 }
 
 /// What a commit means to the ledger.
@@ -72,7 +73,7 @@ pub struct Touched {
     moved: Vec<DeviceId>,
     reported: Vec<DeviceId>,
     acknowledged: Vec<(DeviceId, u32)>,
-    deployed: Vec<CohortId>,
+    deployed: Vec<(CohortId, DeploymentId)>,
 }
 
 impl Touched {
@@ -93,7 +94,9 @@ impl Touched {
             .extend(committed.devices.iter().map(|device| device.id));
         for change in &committed.changes {
             match change {
-                Change::CohortDeployed { cohort, .. } => touched.deployed.push(*cohort),
+                Change::CohortDeployed {
+                    cohort, deployment, ..
+                } => touched.deployed.push((*cohort, *deployment)),
                 // Those that change a device name it among the devices.
                 Change::DeviceMoved(_)
                 | Change::DeviceUnassigned(_)
@@ -149,6 +152,12 @@ impl Counting {
     /// Whether every device has been counted once.
     pub fn is_loaded(&self) -> bool {
         self.is_loaded.load(Ordering::Acquire)
+    }
+
+    /// As it is while devices are read that take their time.
+    #[cfg(test)]
+    pub async fn busy(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// As it is until every device has been counted once.
@@ -214,30 +223,27 @@ impl Counting {
         more
     }
 
-    fn put_down(&self, shared: &Shared, acknowledged: &[(DeviceId, u32)], deployed: &BTreeSet<CohortId>) {
+    fn put_down(
+        &self,
+        shared: &Shared,
+        acknowledged: &[(DeviceId, u32)],
+        deployed: &BTreeSet<(CohortId, DeploymentId)>,
+    ) {
         // Published before it was said that something has changed.
         let view = shared.view.load_full();
         let mut ledger = lock(&self.ledger);
-        if !deployed.is_empty() {
-            let standing = ledger.standing();
-            for cohort in view.projects().flat_map(|project| project.cohorts.values()) {
-                let Some(active) = cohort.active().filter(|_| deployed.contains(&cohort.id)) else {
-                    continue;
-                };
-                let before = standing.get(&cohort.id).filter(|&&before| before != active.id);
-                if let Some(before) = before.and_then(|id| cohort.deployments.iter().find(|d| d.id == *id)) {
-                    let counts = ProgressCounts {
-                        buckets: ledger.stages(cohort.id, before.id),
-                    };
-                    let mut series = shared.history.lock();
-                    if let Some(seen) = series.seen(before.id) {
-                        series.sample_deployment(before, clock::unix_ms(), counts, seen.bytes_served);
-                        series.end(before.id);
-                    }
-                }
-                let unknown = ledger.deployed(active);
-                lock(&self.dirty).devices.extend(unknown);
+        for (cohort, made) in deployed {
+            let Some(cohort) = view.projects().find_map(|project| project.cohort(*cohort)) else {
+                continue;
+            };
+            let Some(place) = cohort.deployments.iter().position(|one| one.id == *made) else {
+                continue;
+            };
+            if let Some(before) = place.checked_sub(1).map(|before| &cohort.deployments[before]) {
+                self.end_series(shared, cohort, before, ledger.stages(cohort.id, before.id));
             }
+            let unknown = ledger.deployed(&cohort.deployments[place]);
+            lock(&self.dirty).devices.extend(unknown);
         }
         ledger.acknowledged(acknowledged.iter().copied(), |facts| {
             let active = view.project(facts.project)?.cohort(facts.cohort?)?.active()?;
@@ -245,7 +251,23 @@ impl Counting {
         });
     }
 
-    /// Takes down what was read of some devices. Returns how many were not as the ledger had them.
+    /// Takes down how far a deployment had come when another took its place.
+    fn end_series(&self, shared: &Shared, cohort: &Cohort, deployment: &Deployment, stages: [u64; 7]) {
+        let mut series = shared.history.lock();
+        let seen = series.seen(deployment.id);
+        // Until the counter has been round once, the store may have a series that is not known here.
+        if seen.is_none() && !self.is_loaded() {
+            return;
+        }
+        let counts = ProgressCounts {
+            buckets: Progress::of_cohort(stages, cohort.devices, 0).stages(),
+        };
+        let bytes_served = seen.map_or(0, |seen| seen.bytes_served);
+        series.sample_deployment(deployment, clock::unix_ms(), counts, bytes_served);
+        series.end(deployment.id);
+    }
+
+    /// Takes down what was read of some devices. Returns those that were not as the ledger had them.
     fn note(&self, view: &View, asked: &[DeviceId], rows: Vec<CensusRow>) -> Vec<DeviceId> {
         let mut ledger = lock(&self.ledger);
         let mut other = Vec::new();

@@ -15,7 +15,8 @@ use super::ledger::{Facts, Ledger};
 use super::reads::Progress;
 use super::view::View;
 use crate::fleet::{
-    ArtifactId, CohortId, Deployment, DeploymentId, DeviceState, PackageName, Project, ProjectId, Version,
+    ArtifactId, Cohort, CohortId, Deployment, DeploymentId, DeviceState, PackageName, Project, ProjectId,
+    Version,
 };
 
 /// What a project's fleet is doing, as last counted.
@@ -44,6 +45,22 @@ pub struct FleetFigures {
 }
 
 impl FleetFigures {
+    /// How far a cohort's active deployment has come. Of one that was made after the devices were last counted, nobody has heard as
+    /// far as is known. `None` where there is none, and until devices have been counted once since the start.
+    #[must_use]
+    pub fn progress_of(&self, cohort: &Cohort) -> Option<Progress> {
+        let nobody = Progress::of_cohort([0; 7], cohort.devices, 0);
+        let uncounted = cohort.active().filter(|_| self.counted_ms > 0).map(|_| nobody);
+        self.counted_progress_of(cohort).or(uncounted)
+    }
+
+    /// The same, if it was counted since the deployment was made.
+    #[must_use]
+    pub fn counted_progress_of(&self, cohort: &Cohort) -> Option<Progress> {
+        let (of, progress) = self.cohorts.get(&cohort.id)?.progress?;
+        (cohort.active()?.id == of).then_some(progress)
+    }
+
     /// Whether nothing is different but when it was counted.
     fn says_the_same_as(&self, other: &Self) -> bool {
         let Self {
@@ -253,7 +270,8 @@ pub fn compose(
             let tallied = tallies.remove(&(project.id, Some(cohort.id))).unwrap_or_default();
             let progress = cohort.active().map(|active| {
                 let stages = stages.get(&(cohort.id, active.id)).copied().unwrap_or_default();
-                (active.id, Progress::of(stages, presence.served_of(active)))
+                let served = presence.served_of(active);
+                (active.id, Progress::of_cohort(stages, cohort.devices, served))
             });
             figures.failing += progress.map_or(0, |(_, progress)| progress.failed);
             let of_cohort = CohortFigures {

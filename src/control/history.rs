@@ -279,9 +279,15 @@ impl AllSeries {
                 series.written(rows);
             }
         }
-        for ended in std::mem::take(&mut self.ended) {
-            self.deployments.remove(&ended);
-        }
+        // What ended while the others were written waits for the next time.
+        let deployments = &mut self.deployments;
+        self.ended.retain(|id| {
+            let waits = deployments.get(id).is_some_and(DeploymentSeries::has_news);
+            if !waits {
+                deployments.remove(id);
+            }
+            waits
+        });
     }
 
     fn put_back(&mut self, change: HistoryChange) {
@@ -373,5 +379,33 @@ pub fn no_deployment(id: DeploymentId) -> Refusal {
         kind: Kind::Deployment,
         value: id.to_string(),
         accepted: "the id of a deployment of this project".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{AllSeries, DeploymentSeries};
+    use crate::fleet::DeploymentId;
+    use crate::store::ProgressCounts;
+
+    #[test]
+    fn what_ended_while_the_rest_was_written_is_written_the_next_time() {
+        let counts = |done| ProgressCounts {
+            buckets: [3 - done, 0, 0, 0, 0, done, 0],
+        };
+        let id = DeploymentId::new(7);
+        let mut all = AllSeries::default();
+        let series = DeploymentSeries::begin(id, 0, 0, counts(0));
+        all.deployments.insert(id, series);
+        assert_eq!(all.take().deployments.len(), 1);
+
+        all.deployments.get_mut(&id).unwrap().sample(500, counts(2), 0);
+        all.end(id);
+        all.written(vec![(id, 1)]);
+        let last = all.take().deployments.remove(0);
+        assert_eq!(last.rows.last().unwrap().counts, counts(2));
+        all.written(vec![(id, 2)]);
+        assert!(all.seen(id).is_none(), "it is in the store, and ended");
     }
 }

@@ -5,7 +5,7 @@
 //! cohort, stage, versions and failures; and a new deployment moves its cohort's classes, not its devices. Finding the next
 //! devices of a state is a walk over the numbers of their classes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::fleet::{CohortId, Deployment, DeploymentId, DeviceId, PackageState, ProjectId, Setback, Stage};
@@ -230,9 +230,10 @@ impl Ledger {
         let mut unknown = false;
         for class in 1..self.classes.len() {
             let facts = Arc::clone(&self.classes[class].facts);
+            // Of a later one it was read: ids rise.
             let new = facts
                 .standing
-                .is_none_or(|(standing, _)| standing != deployment.id);
+                .is_none_or(|(standing, _)| standing < deployment.id);
             if self.classes[class].devices == 0 || facts.cohort != Some(deployment.cohort) || !new {
                 continue;
             }
@@ -338,15 +339,6 @@ impl Ledger {
             }
         }
         stages
-    }
-
-    /// The deployments that devices stand with.
-    #[must_use]
-    pub fn standing(&self) -> BTreeMap<CohortId, DeploymentId> {
-        let standing = self
-            .classes()
-            .filter_map(|(facts, _)| Some((facts.cohort?, facts.standing?.0)));
-        standing.collect()
     }
 
     /// One more of which this is known. Returns the class.

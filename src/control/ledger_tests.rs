@@ -103,6 +103,9 @@ fn a_deployment_puts_its_cohort_back_to_the_beginning_and_no_other() {
     // Said twice, it changes nothing.
     ledger.deployed(&deployment);
     assert_eq!(ledger.stages(CohortId::new(7), new), [2, 1, 0, 0, 0, 1, 0]);
+    // Nor does one that was made before.
+    ledger.deployed(&self::deployment(50, 7, "2"));
+    assert_eq!(ledger.stages(CohortId::new(7), new), [2, 1, 0, 0, 0, 1, 0]);
     // What is read later joins those of which the same is known.
     ledger.note(device(9), ledger.get(device(2)).unwrap().clone());
     assert_eq!(ledger.stages(CohortId::new(7), new), [3, 1, 0, 0, 0, 1, 0]);

@@ -83,6 +83,15 @@ impl Progress {
         }
     }
 
+    /// The same of a cohort with so many devices. Those that are at no stage have not been looked at since they came or since the
+    /// deployment did, and so have not heard of it, as far as is known.
+    #[must_use]
+    pub fn of_cohort(mut stages: [u64; 7], devices: u64, bytes_served: u64) -> Self {
+        let looked_at = stages.iter().sum();
+        stages[Stage::Pending.index()] += devices.saturating_sub(looked_at);
+        Self::of(stages, bytes_served)
+    }
+
     /// How many devices are at each stage, in the order of [`Stage::ALL`].
     #[must_use]
     pub fn stages(&self) -> [u64; 7] {
@@ -214,7 +223,8 @@ impl Control {
     ///
     /// Of an active deployment it is what the counter knows, with what was committed a moment ago if that is little; until the
     /// counter knows of every device, every device of the cohort is looked at, unless these are more than [`COUNTED_AT_ONCE`]. Of
-    /// one of those, and of a deployment that is active no more, it is how far it had come when that was last written down.
+    /// one of those, and of a deployment that is active no more, it is how far it had come when that was last written down. Where
+    /// that never was, nobody has heard of it as far as is known, since it was made.
     ///
     /// # Errors
     /// It is not there.
@@ -240,14 +250,26 @@ impl Control {
                 false => self.figures(project).counted_ms,
             };
             let stages = counting.stages(cohort.id, id);
-            return Ok((Progress::of(stages, bytes_served), counted_ms));
+            // After they were counted: who left the cohort meanwhile is not missed.
+            let devices = self
+                .shared
+                .view
+                .load()
+                .in_project(project)?
+                .cohort(cohort.id)
+                .map(|is| is.devices);
+            let devices = devices.unwrap_or(cohort.devices);
+            return Ok((Progress::of_cohort(stages, devices, bytes_served), counted_ms));
         }
         let are_many = usize::try_from(cohort.devices).is_ok_and(|devices| devices > COUNTED_AT_ONCE);
         if !is_active || are_many {
             let history = self.deployment_history(project, id).await?;
-            if let Some(last) = history.points.last() {
-                return Ok((last.progress, last.at_ms));
-            }
+            let last = history.points.last().map(|last| (last.progress, last.at_ms));
+            return Ok(last.unwrap_or_else(|| {
+                let devices = if is_active { cohort.devices } else { 0 };
+                let progress = Progress::of_cohort([0; 7], devices, bytes_served);
+                (progress, deployment.created_ms)
+            }));
         }
         let counts = self.shared.store.progress(deployment).await?;
         Ok((Progress::of(counts.buckets, bytes_served), clock::unix_ms()))

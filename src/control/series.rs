@@ -259,9 +259,15 @@ impl DeploymentSeries {
         }
     }
 
+    /// Whether there is something to be written.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// What is to be written; its rows, counted, are to be told to [`Self::written`].
     pub fn take(&mut self) -> Option<SeriesChange> {
-        if self.changed.is_empty() {
+        if !self.has_news() {
             return None;
         }
         Some(SeriesChange {

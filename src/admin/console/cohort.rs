@@ -8,7 +8,7 @@ use askama::Template;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::cohorts::{self, Active};
+use super::cohorts::Active;
 use super::form::{Fields, Form};
 use super::page::{self, Frame, Notice, Refused, Section};
 use super::show::{self, percent};
@@ -241,7 +241,7 @@ pub async fn progress(
 ) -> Result<Response, Refused> {
     let cohort = find(&visitor, &state, &named)?;
     let figures = state.control.figures(visitor.project);
-    let progress = cohorts::counted(&figures, &cohort);
+    let progress = figures.progress_of(&cohort);
     let none = CohortFigures::default();
     let its = figures.cohorts.get(&cohort.id).unwrap_or(&none);
     let head = Head::new(&cohort, &visitor, Tab::Progress);
@@ -250,8 +250,10 @@ pub async fn progress(
         active: Active::of(&cohort, progress, &visitor),
         counted_ms: figures.counted_ms,
         online: its.online,
-        bytes_served: progress.map_or(0, |progress| progress.bytes_served),
-        states: progress.map_or_else(Vec::new, |progress| state_rows(progress, &head)),
+        bytes_served: progress.as_ref().map_or(0, |progress| progress.bytes_served),
+        states: progress
+            .as_ref()
+            .map_or_else(Vec::new, |progress| state_rows(progress, &head)),
         failures: failure_rows(its),
         versions: version_rows(its, &head),
         head,

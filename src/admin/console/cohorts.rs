@@ -68,14 +68,14 @@ pub struct Reach {
 
 impl Active {
     /// The active deployment of a cohort, if it has one. `progress` is what is known of it.
-    pub fn of(cohort: &Cohort, progress: Option<&Progress>, visitor: &Visitor) -> Option<Active> {
+    pub fn of(cohort: &Cohort, progress: Option<Progress>, visitor: &Visitor) -> Option<Active> {
         let active = cohort.active()?;
         Some(Active {
             name: active.name.to_string(),
             href: visitor.path(&format!("/deployments/{}", active.id)),
             sequence: active.sequence.get(),
             created_ms: active.created_ms,
-            reach: progress.map(Reach::of),
+            reach: progress.as_ref().map(Reach::of),
         })
     }
 }
@@ -93,12 +93,6 @@ impl Reach {
             failed: progress.failed,
         }
     }
-}
-
-/// How far a cohort's active deployment has come, if it was counted since it was made.
-pub fn counted<'a>(figures: &'a FleetFigures, cohort: &Cohort) -> Option<&'a Progress> {
-    let (of, progress) = figures.cohorts.get(&cohort.id)?.progress.as_ref()?;
-    (cohort.active()?.id == *of).then_some(progress)
 }
 
 /// `GET /projects/{project}/cohorts`.
@@ -182,7 +176,7 @@ fn row(cohort: &Cohort, figures: &FleetFigures, visitor: &Visitor) -> Row {
             .cohorts
             .get(&cohort.id)
             .map_or(0, |counted| counted.online),
-        active: Active::of(cohort, counted(figures, cohort), visitor),
+        active: Active::of(cohort, figures.progress_of(cohort), visitor),
     }
 }
 

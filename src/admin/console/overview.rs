@@ -7,9 +7,10 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 
 use super::chart::{self, Chart, Marker};
+use super::cohorts::Active;
 use super::form::Fields;
 use super::page::{self, Frame, Refused, Section};
-use super::show::{Bar, percent};
+use super::show::percent;
 use super::subject::Subject;
 use super::visitor::Visitor;
 use crate::admin::AdminState;
@@ -39,14 +40,7 @@ struct OverviewPage {
 struct Rollout {
     cohort: String,
     cohort_href: String,
-    name: String,
-    href: String,
-    sequence: u32,
-    created_ms: i64,
-    bar: Bar,
-    done: u64,
-    devices: u64,
-    failed: u64,
+    active: Active,
 }
 
 /// So many devices of all.
@@ -154,29 +148,18 @@ fn rollouts(visitor: &Visitor, project: &Project, figures: &FleetFigures) -> (Ve
     let mut active: Vec<_> = project
         .cohorts
         .values()
-        .filter_map(|cohort| Some((cohort, cohort.active()?)))
+        .filter_map(|cohort| {
+            let active = Active::of(cohort, figures.progress_of(cohort), visitor)?;
+            Some((cohort, active))
+        })
         .collect();
-    active.sort_by_key(|(_, deployment)| std::cmp::Reverse(deployment.sequence));
+    active.sort_by_key(|(_, active)| std::cmp::Reverse(active.sequence));
     let more = active.len().saturating_sub(ROLLOUTS_SHOWN);
     let shown = active.into_iter().take(ROLLOUTS_SHOWN);
-    let rows = shown.map(|(cohort, deployment)| {
-        let counted = figures.cohorts.get(&cohort.id).and_then(|cohort| cohort.progress);
-        let progress = counted
-            .filter(|(of, _)| *of == deployment.id)
-            .map(|(_, progress)| progress);
-        let progress = progress.unwrap_or_default();
-        Rollout {
-            cohort: cohort.name.to_string(),
-            cohort_href: visitor.path(&format!("/cohorts/{}", cohort.id)),
-            name: deployment.name.to_string(),
-            href: visitor.path(&format!("/deployments/{}", deployment.id)),
-            sequence: deployment.sequence.get(),
-            created_ms: deployment.created_ms,
-            bar: Bar::of(&progress),
-            done: percent(progress.done, cohort.devices),
-            devices: cohort.devices,
-            failed: progress.failed,
-        }
+    let rows = shown.map(|(cohort, active)| Rollout {
+        cohort: cohort.name.to_string(),
+        cohort_href: visitor.path(&format!("/cohorts/{}", cohort.id)),
+        active,
     });
     (rows.collect(), u64::try_from(more).unwrap_or(u64::MAX))
 }

@@ -1,7 +1,7 @@
 //! Figures, lists by state, and histories.
 
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
 use super::super::batch::{Batch, Decision, Stop};
 use super::super::counter::Counter;
@@ -15,9 +15,7 @@ use crate::store::FleetRow;
 
 #[tokio::test]
 async fn devices_are_counted_as_the_store_itself_would_count_them_whatever_they_do() {
-    let seed: u64 = rand::rng().random();
-    println!("seed {seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
+    let mut rng = dice();
     let mut given = Given::with_artifacts().await;
     let cohorts = [given.cohort("one").await, given.cohort("two").await];
     let mut names = Vec::new();
@@ -230,6 +228,79 @@ async fn how_far_a_deployment_came_stays_as_it_was_when_another_took_its_place()
     assert_eq!((progress.done, progress.failed, progress.pending), (1, 1, 0));
 }
 
+/// A pipeline that waits for a rollout would take it for done.
+#[tokio::test]
+async fn who_was_not_looked_at_yet_has_not_heard_of_a_deployment() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    for name in ["d0", "d1"] {
+        given.device(name, Some(cohort)).await;
+    }
+    given.deploy(cohort, "one", &["main@1.0"]).await.unwrap();
+    for name in ["d0", "d1"] {
+        say(&given, name, "main", 0, 0, "1.0", None).await;
+    }
+    counted(&given).await;
+    stop_counter(&given).await;
+    let counting = &given.control.shared.counting;
+    let busy = counting.busy().await;
+
+    given.device("d2", Some(cohort)).await;
+    let first = given.control.view().clone();
+    let first = first.in_project(given.project).unwrap().cohort(cohort).unwrap();
+    let first = first.active().unwrap().id;
+    let progress = async |id| given.control.progress(given.project, id).await.unwrap();
+    let stands = progress(first).await;
+    assert_eq!((stands.pending, stands.done), (1, 2));
+
+    let second = given.deploy(cohort, "two", &["main@2.0"]).await.unwrap();
+    let stands = progress(second.id).await;
+    assert_eq!((stands.pending, stands.done), (3, 0));
+    let figures = given.control.figures(given.project);
+    let view = given.control.view().clone();
+    let there = view.in_project(given.project).unwrap().cohort(cohort).unwrap();
+    assert_eq!(figures.progress_of(there).unwrap().pending, 3);
+
+    drop(busy);
+    let stands = progress(second.id).await;
+    assert_eq!((stands.pending, stands.done), (3, 0));
+    assert_eq!(counting.stages(cohort, second.id), [3, 0, 0, 0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_deployment_that_nobody_counted_before_the_next_one_has_its_history_too() {
+    let given = Given::with_artifacts().await;
+    let cohort = given.cohort("one").await;
+    for name in ["d0", "d1"] {
+        given.device(name, Some(cohort)).await;
+    }
+    given.deploy(cohort, "one", &["main@1.0"]).await.unwrap();
+    say(&given, "d0", "main", 0, 0, "1.0", None).await;
+    counted(&given).await;
+    stop_counter(&given).await;
+    let second = given.deploy(cohort, "two", &["main@2.0"]).await.unwrap();
+    let third = given
+        .deploy(cohort, "three", &["main@1.0", "modem@1"])
+        .await
+        .unwrap();
+    let fourth = given.deploy(cohort, "four", &["main@1.0"]).await.unwrap();
+    let progress = async |id| {
+        let progress = given.control.progress(given.project, id).await.unwrap();
+        (progress.pending, progress.done)
+    };
+    assert_eq!(progress(fourth.id).await, (1, 1));
+    // Where the devices stand now says nothing of it.
+    say(&given, "d1", "main", 0, 0, "2.0", None).await;
+    given.control.catch_up().await.unwrap();
+    assert_eq!(progress(second.id).await, (2, 0));
+    assert_eq!(progress(third.id).await, (1, 1));
+    for id in [second.id, third.id] {
+        assert!(!history(&given, id).await.is_empty(), "{id}");
+    }
+    given.control.write_history(clock::unix_ms()).await.unwrap();
+    assert_eq!(progress(second.id).await, (2, 0));
+}
+
 /// A start with a million devices on record counts for some seconds, and who asks meanwhile is not to count them once more.
 #[tokio::test]
 async fn until_a_large_cohort_is_counted_its_progress_is_what_was_written_down_last() {
@@ -241,9 +312,7 @@ async fn until_a_large_cohort_is_counted_its_progress_is_what_was_written_down_l
     let deployment = given.deploy(cohort, "two", &["main@2.0"]).await.unwrap();
     say(&given, "d0", "main", 0, 0, "2.0", None).await;
     counted(&given).await;
-    let counter = given.control.shared.counter.lock().unwrap().take().unwrap();
-    counter.abort();
-    let _ = counter.await;
+    stop_counter(&given).await;
     let (written_ms, _) = *history(&given, deployment.id).await.last().unwrap();
     say(&given, "d1", "main", 0, 0, "2.0", None).await;
     let progress = async || {
@@ -408,6 +477,13 @@ async fn counted(given: &Given) -> Arc<FleetFigures> {
         counts.changed().await.unwrap();
     }
     given.control.figures(given.project)
+}
+
+/// What is known stays what it is.
+async fn stop_counter(given: &Given) {
+    let counter = given.control.shared.counter.lock().unwrap().take().unwrap();
+    counter.abort();
+    let _ = counter.await;
 }
 
 /// When, and how many were done.

@@ -141,10 +141,13 @@ pub async fn show(
     let (progress, failures, list) = if is_active {
         let figures = state.control.figures(visitor.project);
         let counted = figures.cohorts.get(&cohort.id);
-        let progress = progress(&state, &found, counted).await?;
+        let progress = match figures.counted_progress_of(cohort) {
+            Some(progress) => progress,
+            None => state.control.progress(visitor.project, deployment.id).await?,
+        };
         let failures = counted.map_or_else(Vec::new, failures);
         let list = devices::list(&visitor, &state, &found, stage, &fields).await?;
-        (progress, failures, Some(list))
+        (Some(progress), failures, Some(list))
     } else {
         (None, Vec::new(), None)
     };
@@ -274,26 +277,6 @@ fn stage(fields: &Fields) -> Result<Option<Stage>, Refused> {
     named.map_err(|invalid| Problem::invalid("state", &invalid).into())
 }
 
-/// As last counted. Where the figures do not have a deployment yet, it is asked for, which costs little once the fleet is counted;
-/// until then, devices are looked at where there are few.
-async fn progress(
-    state: &AdminState,
-    found: &Found,
-    counted: Option<&CohortFigures>,
-) -> Result<Option<Progress>, Refused> {
-    let id = found.deployment.id;
-    if let Some((_, progress)) = counted
-        .and_then(|counted| counted.progress)
-        .filter(|(of, _)| *of == id)
-    {
-        return Ok(Some(progress));
-    }
-    if found.cohort.devices > COUNTED_AT_ONCE && !state.control.is_counted() {
-        return Ok(None);
-    }
-    Ok(Some(state.control.progress(found.cohort.project, id).await?))
-}
-
 fn shown(progress: &Progress, path: &str, stage: Option<Stage>) -> ProgressShown {
     let shares = show::shares(progress);
     let devices = shares.iter().map(|share| share.devices).sum();
@@ -381,8 +364,6 @@ fn hex_dump(bytes: &[u8]) -> String {
     dump
 }
 
-/// Devices of a cohort that are counted while a page waits: some ten milliseconds of the store.
-const COUNTED_AT_ONCE: u64 = 2000;
 /// Failure reasons shown, the most frequent first.
 const FAILURES_SHOWN: usize = 10;
 
