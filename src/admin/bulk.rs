@@ -136,7 +136,7 @@ pub async fn update(
     if !preview.back.is_empty() && !order.patch.allow_sequence_back {
         return Err(Problem::sequence_back(&preview.back, preview.more_back));
     }
-    let done = order.carry_out(&state, &deployer.actor, &ids).await?;
+    let done = order.carry_out(&state, deployer.actor, ids).await?;
     let refused = done.refused.into_iter().map(|(device, refusal)| RefusedDevice {
         device,
         problem: Problem::from(refusal).member(),
@@ -175,6 +175,20 @@ pub struct Done {
     pub refused: Vec<(DeviceId, Refusal)>,
     /// How many more were.
     pub more_refused: u64,
+}
+
+impl Done {
+    /// For who has to be told that the rest was not done.
+    fn so_far(&self) -> String {
+        let refused = self.refused.len() as u64 + self.more_refused;
+        let looked_at = self.changed + self.unchanged + refused;
+        format!(
+            "of {} devices {} had been changed by then and {} were not come to; asked for again, the rest is done",
+            self.devices,
+            self.changed,
+            self.devices - looked_at,
+        )
+    }
 }
 
 /// Which devices, and what to do with them.
@@ -331,13 +345,23 @@ impl Order {
         Ok((preview, ids, more))
     }
 
-    /// Changes these devices, some hundred in a commit.
+    /// Changes these devices, some hundred in a commit. Whoever asked may go away: half of a fleet is not left as it was for that.
+    ///
+    /// # Errors
+    /// The store fails, or the gateway ends; says what was done until then.
     pub async fn carry_out(
-        &self,
+        self,
         state: &AdminState,
-        actor: &Actor,
-        ids: &[DeviceId],
+        actor: Actor,
+        ids: Vec<DeviceId>,
     ) -> Result<Done, Problem> {
+        let state = state.clone();
+        let work = tokio::spawn(async move { self.change_all(&state, &actor, &ids).await });
+        work.await
+            .map_err(|_| Problem::unavailable("the gateway is ending; some devices may not be changed"))?
+    }
+
+    async fn change_all(&self, state: &AdminState, actor: &Actor, ids: &[DeviceId]) -> Result<Done, Problem> {
         let mut done = Done {
             devices: ids.len() as u64,
             ..Done::default()
@@ -346,7 +370,8 @@ impl Order {
             let updates = state
                 .control
                 .update_devices(actor, self.project, some.to_vec(), self.patch.clone())
-                .await?;
+                .await
+                .map_err(|error| Problem::from(error).and(&done.so_far()))?;
             for (id, update) in some.iter().zip(updates) {
                 match update {
                     Ok(update) => {

@@ -209,6 +209,12 @@ impl Problem {
         &self.detail
     }
 
+    /// And that.
+    pub fn and(mut self, more: &str) -> Problem {
+        self.detail = format!("{}; {more}", self.detail);
+        self
+    }
+
     /// What is wrong in which field.
     pub fn errors(&self) -> &[FieldError] {
         &self.errors

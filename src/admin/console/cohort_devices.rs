@@ -8,15 +8,17 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::cohort::{Head, Tab, find};
 use super::cohorts::Active;
+use super::devices::Sieve;
 use super::form::{Fields, Form};
 use super::page::{self, Frame, Notice, Refused, Section};
 use super::show::counted;
 use super::visitor::Visitor;
+use super::wrong::message;
 use crate::admin::AdminState;
 use crate::admin::body::devices_after;
-use crate::admin::bulk::{Devices, Done, Order};
+use crate::admin::bulk::{DEVICES_NAMED, Devices, Done, Order};
 use crate::control::{DevicePage, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
-use crate::fleet::{Cohort, DeviceId, Invalid, PackageName, Role, Stage, Tag, Version};
+use crate::fleet::{Cohort, DeviceId, Role, Stage};
 
 #[derive(Template)]
 #[template(path = "cohort_devices.html", config = "src/admin/console/askama.toml")]
@@ -79,11 +81,7 @@ struct Row {
 /// Which devices are asked for, as it was typed.
 #[derive(Debug, Default)]
 struct Filter {
-    search: String,
-    tag: String,
-    state: String,
-    online: String,
-    version: String,
+    sieve: Sieve,
     /// Devices of any cohort, not only of none.
     any: bool,
     wrong: Option<String>,
@@ -91,47 +89,23 @@ struct Filter {
 
 impl Filter {
     fn read(fields: &Fields) -> Filter {
-        let text = |name| fields.text(name).to_owned();
         Filter {
-            search: text("search"),
-            tag: text("tag"),
-            state: text("state"),
-            online: text("online"),
-            version: text("version"),
+            // Which cohort is said by the page.
+            sieve: Sieve {
+                cohort: String::new(),
+                ..Sieve::of(fields)
+            },
             any: fields.text("from") == "any",
             wrong: None,
         }
     }
 
     fn is_empty(&self) -> bool {
-        let typed = [&self.search, &self.tag, &self.state, &self.online, &self.version];
-        typed.into_iter().all(String::is_empty)
+        self.sieve.is_open()
     }
 
     fn states(&self) -> [(&'static str, bool); 7] {
-        Stage::ALL.map(|stage| (stage.as_str(), stage.as_str() == self.state))
-    }
-
-    /// What is asked of `control`, if everything typed can be asked for.
-    fn query(&self) -> Result<DeviceQuery, Invalid> {
-        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let running = given(&self.version).map(|text| {
-            let (package, version) = text.split_once('@').unwrap_or((&text, ""));
-            Ok::<_, Invalid>((PackageName::parse(package)?, Version::parse(version)?))
-        });
-        Ok(DeviceQuery {
-            prefix: given(&self.search),
-            tag: given(&self.tag).map(|tag| Tag::parse(&tag)).transpose()?,
-            stage: given(&self.state).map(|state| state.parse()).transpose()?,
-            running: running.transpose()?,
-            online: match self.online.as_str() {
-                "yes" => Some(true),
-                "no" => Some(false),
-                _ => None,
-            },
-            limit: ROWS,
-            ..DeviceQuery::default()
-        })
+        Stage::ALL.map(|stage| (stage.as_str(), stage.as_str() == self.sieve.state))
     }
 }
 
@@ -158,11 +132,7 @@ pub async fn remove(
     let visitor = &form.visitor;
     let actor = visitor.may(Role::Deploy)?;
     let cohort = find(visitor, &state, &named)?;
-    let chosen: Vec<DeviceId> = form
-        .fields
-        .all("device")
-        .filter_map(|id| id.parse().ok())
-        .collect();
+    let chosen = chosen(&form.fields);
     if chosen.is_empty() {
         let mut page = listed(visitor, &state, &cohort, &asked).await?;
         page.wrong = Some(NOTHING_CHOSEN);
@@ -185,7 +155,7 @@ pub async fn remove(
             ..DevicePatch::default()
         },
     };
-    let done = order.carry_out(&state, &actor, &ids).await?;
+    let done = order.carry_out(&state, actor, ids).await?;
     visitor.notify(&state, removed(&done, &cohort));
     let path = format!("{}/devices", Head::new(&cohort, visitor, Tab::Devices).path);
     Ok(Redirect::to(&asked.link(&path, &[])).into_response())
@@ -215,7 +185,7 @@ pub async fn add(
     let visitor = &form.visitor;
     let actor = visitor.may(Role::Deploy)?;
     let cohort = find(visitor, &state, &named)?;
-    let chosen: Vec<String> = form.fields.all("device").map(str::to_owned).collect();
+    let chosen = chosen(&form.fields);
     if chosen.is_empty() {
         let mut page = candidates(visitor, &state, &cohort, &asked).await?;
         page.wrong = Some(NOTHING_CHOSEN);
@@ -223,7 +193,11 @@ pub async fn add(
     }
     let order = Order {
         project: visitor.project,
-        devices: Devices::Named(chosen.clone()),
+        // Those that are gone since the page was opened are not missed.
+        devices: Devices::Found(Box::new(DeviceQuery {
+            among: Some(chosen.clone()),
+            ..DeviceQuery::default()
+        })),
         patch: DevicePatch {
             cohort: Some(Some(cohort.id)),
             allow_sequence_back: form.fields.given("allowSequenceBack").is_some(),
@@ -233,16 +207,22 @@ pub async fn add(
     let (preview, ids) = order.look(&state).await?;
     if !preview.back.is_empty() && !order.patch.allow_sequence_back {
         return Ok(page::html_unprocessable(&back_page(
-            visitor, &state, &cohort, &preview, chosen,
+            visitor, &state, &cohort, &preview, &chosen,
         )));
     }
-    let done = order.carry_out(&state, &actor, &ids).await?;
+    let done = order.carry_out(&state, actor, ids).await?;
     visitor.notify(&state, added(&done, &cohort));
     Ok(Redirect::to(&format!(
         "{}/devices",
         Head::new(&cohort, visitor, Tab::Devices).path
     ))
     .into_response())
+}
+
+/// The devices that were ticked.
+fn chosen(fields: &Fields) -> Vec<DeviceId> {
+    let ids = fields.all("device").filter_map(|id| id.parse().ok());
+    ids.take(DEVICES_NAMED).collect()
 }
 
 async fn listed(
@@ -315,16 +295,25 @@ async fn ask(
     within: DeviceQuery,
     fields: &Fields,
 ) -> Result<DevicePage, Refused> {
-    match filter.query() {
+    let asked = {
+        let view = state.control.view();
+        filter.sieve.query(view.in_project(visitor.project)?)
+    };
+    match asked {
         Ok(query) => {
             let query = DeviceQuery {
                 cohort: within.cohort,
+                limit: ROWS,
                 ..devices_after(query, fields.given("pageToken"))?
             };
             Ok(state.control.devices(visitor.project, &query).await?)
         }
-        Err(invalid) => {
-            filter.wrong = Some(format!("The {invalid}."));
+        Err(problem) => {
+            let wrong: Vec<_> = problem.errors().iter().map(message).collect();
+            filter.wrong = Some(format!(
+                "Nothing can be looked for like that: {}.",
+                wrong.join("; ")
+            ));
             Ok(DevicePage::default())
         }
     }
@@ -364,7 +353,7 @@ fn back_page(
     state: &AdminState,
     cohort: &Arc<Cohort>,
     preview: &MovePreview,
-    devices: Vec<String>,
+    devices: &[DeviceId],
 ) -> BackPage {
     let head = Head::new(cohort, visitor, Tab::Devices);
     let anew = preview
@@ -375,7 +364,7 @@ fn back_page(
         joining: preview.joining,
         back: preview.back.iter().map(ToString::to_string).collect(),
         more_back: preview.more_back,
-        devices,
+        devices: devices.iter().map(ToString::to_string).collect(),
         anew,
         head,
     }

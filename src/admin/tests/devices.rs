@@ -655,6 +655,31 @@ async fn of_more_devices_than_anybody_reads_about_the_first_are_named_and_the_ot
 }
 
 #[tokio::test]
+async fn of_many_devices_that_are_changed_it_is_said_how_far_that_came_before_the_store_failed() {
+    let api = Api::start().await;
+    let rows: String = (0..1100).map(|row| format!("lamp-{row},x\n")).collect();
+    api.import("", "text/csv", &format!("name,tags\n{rows}")).await;
+    let database = sqlx::sqlite::SqliteConnectOptions::new().filename(api.folder.path().join("tessera.db"));
+    let other = sqlx::SqlitePool::connect_with(database).await.unwrap();
+    let disk_fails = "CREATE TRIGGER fails BEFORE INSERT ON device_tags \
+         WHEN new.tag = 'y' AND (SELECT count(*) FROM device_tags WHERE tag = 'y') >= 700 \
+         BEGIN SELECT RAISE(FAIL, 'as a disk does'); END";
+    sqlx::query(disk_fails).execute(&other).await.unwrap();
+    let tagged = json!({"tag": "x", "addTags": ["y"]});
+    let problem = api
+        .post("devices:update", &tagged)
+        .await
+        .problem(500, "store-failed");
+    let detail = problem["detail"].as_str().unwrap();
+    let said = "of 1100 devices 500 had been changed by then and 600 were not come to";
+    assert!(detail.contains(said), "{detail}");
+
+    sqlx::query("DROP TRIGGER fails").execute(&other).await.unwrap();
+    let rest = api.post("devices:update", &tagged).await.expect(200);
+    assert_eq!((&rest["changed"], &rest["unchanged"]), (&json!(600), &json!(500)));
+}
+
+#[tokio::test]
 async fn many_devices_are_changed_by_name_by_tag_or_by_cohort() {
     let api = Api::with_two_cohorts().await;
     let mut file = "name,cohort,tags\n".to_owned();

@@ -119,14 +119,7 @@ pub async fn carry_out(State(state): State<AdminState>, form: Form) -> Result<Re
         [only] if !asked.all => Some(*only),
         _ => None,
     };
-    // A browser that goes away must not leave half of a fleet changed.
-    let work = {
-        let state = state.clone();
-        tokio::spawn(async move { order.carry_out(&state, &actor, &ids).await })
-    };
-    let done = work
-        .await
-        .map_err(|_| Problem::unavailable("the gateway is ending; some devices may not be changed"))??;
+    let done = order.carry_out(&state, actor, ids).await?;
     for notice in asked.told(&preview, &done) {
         visitor.notify(&state, notice);
     }

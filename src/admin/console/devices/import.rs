@@ -22,7 +22,7 @@ use crate::admin::import::begin;
 use crate::admin::problem::Problem;
 use crate::admin::rows::Format;
 use crate::control::ImportRules;
-use crate::fleet::Role;
+use crate::fleet::{Actor, Role};
 
 #[derive(Template)]
 #[template(path = "device_import.html", config = "src/admin/console/askama.toml")]
@@ -83,6 +83,35 @@ pub async fn import(State(state): State<AdminState>, request: Request) -> Result
         update: sent.update,
         allow_sequence_back: sent.allow_back,
     };
+    // A browser that goes away must not lose the secrets of those that are created: they are shown once, here.
+    let work = tokio::spawn({
+        let state = state.clone();
+        async move {
+            let done = take_in(&state, &visitor, actor, rules, format, &sent).await;
+            (visitor, sent, done)
+        }
+    });
+    let ending =
+        |_| Problem::unavailable("the gateway is ending; the file may not have been read to its end");
+    let (visitor, sent, done) = work.await.map_err(ending)?;
+    match done? {
+        Ok(number) => {
+            let next = visitor.path(&format!("/devices/import/{number}"));
+            Ok(Redirect::to(&next).into_response())
+        }
+        Err(wrong) => Ok(refused(&visitor, &state, wrong, &sent)),
+    }
+}
+
+/// Takes in the file, and keeps what came of it under the number that is returned; or says what is wrong with it.
+async fn take_in(
+    state: &AdminState,
+    visitor: &Visitor,
+    actor: Actor,
+    rules: ImportRules,
+    format: Format,
+    sent: &Sent,
+) -> Result<Result<u64, Vec<String>>, Problem> {
     let file = Body::from(sent.bytes.clone());
     let answer = match begin(&state.control, actor, visitor.project, rules, format, file).await {
         Ok(answer) => answer,
@@ -91,17 +120,14 @@ pub async fn import(State(state): State<AdminState>, request: Request) -> Result
             if wrong.is_empty() {
                 wrong.push(problem.detail().to_owned());
             }
-            return Ok(refused(&visitor, &state, wrong, &sent));
+            return Ok(Err(wrong));
         }
     };
     let lines = axum::body::to_bytes(answer, ANSWER_BYTES)
         .await
         .map_err(|error| Problem::unavailable(format!("the answer of the import broke off: {error}")))?;
-    let number = state
-        .console
-        .keep_file(&visitor, Imported::read(visible(&sent.name), lines));
-    let next = visitor.path(&format!("/devices/import/{number}"));
-    Ok(Redirect::to(&next).into_response())
+    let came_of_it = Imported::read(visible(&sent.name), lines);
+    Ok(Ok(state.console.keep_file(visitor, came_of_it)))
 }
 
 /// `GET /projects/{project}/devices/import/{result}`.

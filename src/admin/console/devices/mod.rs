@@ -59,13 +59,18 @@ pub fn routes() -> Router<AdminState> {
 /// Which devices an address, or a form, asks for: those that are all of what is given.
 #[derive(Debug, Clone, Default)]
 pub struct Sieve {
-    search: String,
+    /// With what the name begins.
+    pub search: String,
     /// An id, or a name, or [`NO_COHORT`].
-    cohort: String,
-    tag: String,
-    online: String,
-    state: String,
-    version: String,
+    pub cohort: String,
+    /// One that it has.
+    pub tag: String,
+    /// `true`, or `false`.
+    pub online: String,
+    /// Where it stands with its cohort's deployment.
+    pub state: String,
+    /// What it runs: `package@version`.
+    pub version: String,
 }
 
 impl Sieve {

@@ -61,6 +61,68 @@ async fn each_filter_finds_what_it_asks_for_and_stays_in_the_address() {
 }
 
 #[tokio::test]
+async fn the_devices_of_a_cohort_are_filtered_as_all_devices_are() {
+    let api = Api::start().await;
+    api.fleet().await;
+    let cohort = format!(
+        "/projects/default/cohorts/{}/devices",
+        api.cohort_id("lamps").await
+    );
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    for (query, found) in [
+        ("", &["lamp-1", "lamp-2"][..]),
+        ("online=true", &["lamp-1"]),
+        ("online=false", &["lamp-2"]),
+        ("state=failed", &["lamp-2"]),
+        ("version=main%401.0.0&tag=north", &["lamp-1"]),
+        ("cohort=lifts", &["lamp-1", "lamp-2"]),
+    ] {
+        let page = browser.get(&format!("{cohort}?{query}")).await.expect(200);
+        for name in ["lamp-1", "lamp-2", "lift-1", "spare-1"] {
+            let shown = !page.links(name).is_empty();
+            assert_eq!(shown, found.contains(&name), "{query}: {name}");
+        }
+    }
+    // Who misspells a filter is not shown everything.
+    for (query, said) in [
+        ("online=maybe", "accepted: true or false"),
+        ("version=main", "accepted"),
+        ("state=broken", "accepted: pending"),
+    ] {
+        let page = browser.get(&format!("{cohort}?{query}")).await.expect(200);
+        page.says("Nothing can be looked for like that");
+        page.says(said);
+        assert!(page.links("lamp-1").is_empty(), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_is_not_missed_among_those_that_are_added_to_a_cohort() {
+    let api = Api::start().await;
+    api.fleet().await;
+    let lamps = format!(
+        "/projects/default/cohorts/{}/devices/add",
+        api.cohort_id("lamps").await
+    );
+    api.post("devices", &json!({"name": "spare-2"})).await.expect(201);
+    let ids = async |name: &str| {
+        let device = api.get(&format!("devices/{name}")).await.expect(200);
+        device["id"].as_str().unwrap().to_owned()
+    };
+    let (here, gone) = (ids("spare-1").await, ids("spare-2").await);
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    browser.get(&lamps).await.expect(200);
+    api.delete("devices/spare-2").await.expect(204);
+    let chosen = [("device", here.as_str()), ("device", gone.as_str())];
+    let page = browser.post(&lamps, &chosen).await.expect(200);
+    page.says("1 device was added to lamps.");
+    assert_eq!(
+        api.device_names("cohort=lamps").await,
+        ["lamp-1", "lamp-2", "spare-1"]
+    );
+}
+
+#[tokio::test]
 async fn a_filter_that_cannot_be_is_said_at_its_field_and_the_others_stay() {
     let api = Api::start().await;
     api.fleet().await;

@@ -1,5 +1,7 @@
 //! A file of devices, sent by a browser.
 
+use std::time::Duration;
+
 use super::{Api, Browser, Page};
 
 const IMPORT: &str = "/projects/default/devices/import";
@@ -103,6 +105,31 @@ async fn what_is_shown_once_is_not_lost_to_somebody_who_sends_many_files() {
     assert!(answered.html.contains("\"secret\""), "{}", answered.html);
     other.get(&addresses[0]).await.expect(404);
     other.get(&addresses[8]).await.expect(200);
+}
+
+/// The secrets that are made are shown once, to whoever sent the file.
+#[tokio::test]
+async fn a_browser_that_goes_away_does_not_end_an_import() {
+    let api = Api::start().await;
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    browser.get(IMPORT).await.expect(200);
+    let rows: String = (0..5000).map(|row| format!("lamp-{row}\n")).collect();
+    let file = format!("name\n{rows}");
+    let devices = || api.control.view().default_project().devices;
+    let until = async |enough: u64| {
+        while devices() < enough {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        page = browser.ask_with_file(IMPORT, &[], ("devices.csv", file.as_bytes())) => {
+            panic!("it was done before anybody went away: {}", page.text());
+        }
+        () = until(1) => {}
+    }
+    assert!(devices() < 5000, "it goes on");
+    let all = tokio::time::timeout(Duration::from_secs(120), until(5000));
+    all.await.expect("the rest is taken in as well");
 }
 
 #[tokio::test]
