@@ -213,13 +213,13 @@ fn a_timeout_ends_the_wait_with_6_and_says_how_many_devices_are_not_done() {
     let server = server_with_versions(&["1.0.0"]);
     let lamps = [server.device("lamp-1", "lamps"), server.device("lamp-2", "lamps")];
     report(&server, &lamps[0], &runs("1.0.0"));
-    let waiting = ["deploy", "lamps", "-p", "main@1.0.0", "--wait", "--timeout", "1s"];
+    let waiting = ["deploy", "lamps", "-p", "main@1.0.0", "--wait", "--timeout", "4s"];
     let ended = Running::start(&server, &waiting).end();
     assert_eq!(ended.code, 6, "{}", ended.said);
     assert!(
         ended
             .said
-            .contains("error: after 1 s, 1 of 2 devices not done: 1 pending"),
+            .contains("error: after 4 s, 1 of 2 devices not done: 1 pending"),
         "{}",
         ended.said
     );
@@ -284,6 +284,10 @@ fn an_empty_cohort_is_done_at_once_and_a_cohort_that_is_not_there_is_not_found()
         assert_eq!(ended.code, 3, "{line:?}: {}", ended.said);
         assert!(ended.said.contains(word), "{line:?}: {}", ended.said);
     }
+    // Of what there is, it does not say that it is not there: the project is not.
+    server.device("lamp-1", "empty");
+    let ended = Running::start(&server, &["device", "show", "lamp-1", "--project", "typo"]).end();
+    assert!(ended.said.contains("project \"typo\""), "{}", ended.said);
 }
 
 #[test]

@@ -20,7 +20,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,15 +32,19 @@ fn kill_9_under_a_stream_of_writes_loses_nothing_that_was_acknowledged() {
     let mut server = Server::start();
     let mut acknowledged = Acknowledged::default();
     for round in 0..3 {
-        let stop = AtomicBool::new(false);
+        let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
             let writers: Vec<_> = (0..4)
                 .map(|writer| {
-                    let (server, stop) = (&server, &stop);
-                    scope.spawn(move || write_until(server, stop, round * 10 + writer))
+                    let (server, stop, written) = (&server, &stop, &written);
+                    scope.spawn(move || write_until(server, stop, written, round * 10 + writer))
                 })
                 .collect();
-            thread::sleep(Duration::from_millis(700 + 150 * round));
+            // However slow the disk is, and at another moment each time.
+            eventually("something was acknowledged", || {
+                (written.load(Ordering::Relaxed) >= 8 + round).then_some(())
+            });
+            thread::sleep(Duration::from_millis(150 * round));
             let killed = std::process::Command::new("kill")
                 .args(["-9", &server.pid().to_string()])
                 .status();
@@ -284,7 +288,7 @@ impl Acknowledged {
 }
 
 /// Creates devices, artifacts and deployments until the server is gone; returns what it acknowledged.
-fn write_until(server: &Server, stop: &AtomicBool, writer: u64) -> Acknowledged {
+fn write_until(server: &Server, stop: &AtomicBool, written: &AtomicU64, writer: u64) -> Acknowledged {
     let mut acknowledged = Acknowledged::default();
     let package = format!("p{writer}");
     let cohort = format!("cohort-{writer}");
@@ -314,6 +318,7 @@ fn write_until(server: &Server, stop: &AtomicBool, writer: u64) -> Acknowledged 
             json!({"name": name, "cohort": cohort, "credentials": [{"type": "psk"}]}),
         ) {
             acknowledged.devices.push(name);
+            written.fetch_add(1, Ordering::Relaxed);
         }
         let version = format!("1.0.{n}");
         let bytes = noise(writer * 1000 + n, 5000);

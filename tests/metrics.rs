@@ -322,15 +322,17 @@ fn blocks_served_again_the_data_folder_and_the_start_are_seen_to_move() {
         let (body, said) = CoapClient::OpenSsl.run(&server, &device, &["-b", "1024"], "/.u/c/main@1.0.0");
         assert_eq!(body, noise(1, 5000), "{said}");
     };
-    let served = |wanted: [f64; 3]| {
+    // A client that was not answered in time asks for a block once more.
+    let served = |first: f64, following: f64, repeated: f64| {
         eventually("the blocks are counted", || {
-            (["first", "following", "repeated"].map(blocks) == wanted).then_some(())
+            let counted = ["first", "following", "repeated"].map(blocks);
+            (counted[..2] == [first, following] && counted[2] >= repeated).then_some(())
         });
     };
     fetch();
-    served([1.0, 4.0, 0.0]);
+    served(1.0, 4.0, 0.0);
     fetch();
-    served([2.0, 4.0, 4.0]);
+    served(2.0, 4.0, 4.0);
 }
 
 /// What a Prometheus sees of a gateway.

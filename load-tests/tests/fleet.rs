@@ -235,7 +235,7 @@ fn a_run_that_is_interrupted_ends_in_order_and_has_not_passed() {
     let text = small("[[events]]\ndo = \"reboot\"\nat = \"50 s\"\n\n[expect]\nconnected_within = \"30 s\"\n");
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
-    let (mut child, talk) = running(&text, folder.path(), &out, "connected 8 of 8");
+    let (mut child, talk) = running(&text, folder.path(), &out, "connected 8 of 8, observing 8");
     kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     let rest: Vec<String> = talk.map(Result::unwrap).collect();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{}", rest.join("\n"));

@@ -97,18 +97,25 @@ pub async fn content(
     State(state): State<AdminState>,
     onlooker: Onlooker,
     Path((_, package, version)): Path<(String, String, String)>,
+    asked: HeaderMap,
 ) -> Result<Response, Problem> {
     let view = state.control.view();
     let artifact = view
         .in_project(onlooker.project)?
         .require_artifact(&package, &version)?;
     let (size, digest) = (artifact.size.get(), artifact.digest);
+    let etag = format!("\"{digest}\"");
+    let known = [
+        (header::ETAG, etag.clone()),
+        // It never changes, but who may have it does.
+        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
+    ];
+    if has_already(&asked, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, known).into_response());
+    }
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         (header::CONTENT_LENGTH, size.to_string()),
-        (header::ETAG, format!("\"{digest}\"")),
-        // It never changes, but who may have it does.
-        (header::CACHE_CONTROL, "private, no-cache".to_owned()),
         (
             header::CONTENT_DISPOSITION,
             format!(
@@ -144,7 +151,17 @@ pub async fn content(
             Ok::<_, std::io::Error>(Some((piece, offset + wanted as u64)))
         }
     });
-    Ok((headers, Stream::from_stream(pieces)).into_response())
+    Ok((known, headers, Stream::from_stream(pieces)).into_response())
+}
+
+/// Whether who asks has the representation with this entity tag: `If-None-Match` (RFC 9110, section 13.1.2), compared weakly.
+fn has_already(asked: &HeaderMap, etag: &str) -> bool {
+    let values = asked.get_all(header::IF_NONE_MATCH).iter();
+    let tags = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    tags.map(str::trim)
+        .any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }
 
 pub async fn delete(

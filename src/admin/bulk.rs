@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Body, present};
-use super::devices::cohort_in_body;
+use super::devices::{cohort_in_body, not_in_both};
 use super::problem::{FieldError, Problem, ProblemMember};
 use super::shapes::{self, Answer};
 use crate::control::{BACK_SHOWN, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
@@ -270,14 +270,7 @@ impl Order {
             let detail = "nothing is to be changed; accepted: cohort, addTags, removeTags, enabled";
             return Err(Problem::fields(vec![FieldError::other("the body", detail)]));
         }
-        if let Some(both) = body.add_tags.iter().find(|tag| body.remove_tags.contains(tag)) {
-            return Err(Problem::fields(vec![FieldError {
-                field: "/removeTags".into(),
-                detail: "the tag is to be added as well".into(),
-                value: Some(both.to_string()),
-                accepted: Some("a tag in one of the two lists".into()),
-            }]));
-        }
+        not_in_both(&body.add_tags, &body.remove_tags)?;
         Ok(Self {
             project,
             devices,

@@ -278,13 +278,18 @@ pub async fn list(
     page: Page,
     Query(filter): Query<Filter>,
 ) -> Result<Listed<Device>, Problem> {
-    let view = state.control.view();
-    let project = view.in_project(reader.project)?;
+    let query = {
+        let view = state.control.view();
+        filter.query(view.in_project(reader.project)?)?
+    };
     let query = DeviceQuery {
         limit: page.limit,
-        ..devices_after(filter.query(project)?, page.token.as_deref())?
+        ..devices_after(query, page.token.as_deref())?
     };
     let found = state.control.devices(reader.project, &query).await?;
+    // After they were read: a device may be in a cohort that was made meanwhile.
+    let view = state.control.view();
+    let project = view.in_project(reader.project)?;
     let rows = found
         .devices
         .iter()
@@ -336,6 +341,7 @@ pub async fn update(
         let detail = "tags are all the tags to have; accepted: either that, or addTags and removeTags";
         return Err(Problem::fields(vec![FieldError::other("/tags", detail)]));
     }
+    not_in_both(&body.add_tags, &body.remove_tags)?;
     let patch = DevicePatch {
         cohort,
         tags: body.tags,
@@ -359,6 +365,19 @@ pub async fn update(
         shape.lint = Some(vec![shapes::sequence_back(back)]);
     }
     Ok(Answer(shape))
+}
+
+/// Refuses a tag that is to be added and removed.
+pub fn not_in_both(added: &[Tag], removed: &[Tag]) -> Result<(), Problem> {
+    let Some(both) = added.iter().find(|tag| removed.contains(tag)) else {
+        return Ok(());
+    };
+    Err(Problem::fields(vec![FieldError {
+        field: "/removeTags".into(),
+        detail: "the tag is to be added as well".into(),
+        value: Some(both.to_string()),
+        accepted: Some("a tag in one of the two lists".into()),
+    }]))
 }
 
 pub async fn delete(

@@ -354,6 +354,23 @@ async fn an_artifact_is_stored_once_and_comes_back_as_it_was() {
     assert_eq!(content.headers[header::CONTENT_TYPE], "application/octet-stream");
     assert_eq!(content.headers[header::CONTENT_LENGTH], "300000");
     assert_eq!(content.body, bytes);
+    let etag = content.headers[header::ETAG].to_str().unwrap();
+    assert_eq!(etag, format!("\"{}\"", HEXLOWER.encode(&sha256)));
+    let (among, weak) = (format!("\"x\", {etag}"), format!("W/{etag}"));
+    for (known, status) in [
+        (etag, 304),
+        (&among, 304),
+        (&weak, 304),
+        ("*", 304),
+        ("\"x\"", 200),
+    ] {
+        let headers = [("if-none-match", known)];
+        let path = "packages/main/artifacts/1.0.0/content";
+        let again = api.send("GET", path, &headers, Body::empty()).await;
+        assert_eq!(again.status, status, "{known}");
+        assert_eq!(again.body.is_empty(), status == 304);
+        assert_eq!(again.headers[header::ETAG], etag);
+    }
 
     api.get("packages/main/artifacts/2.0.0")
         .await
@@ -780,6 +797,9 @@ async fn a_device_moves_is_tagged_disabled_and_deleted() {
         .await
         .problem(422, "invalid-value");
     assert_eq!(unknown["errors"][0]["field"], "/name");
+    let both = json!({"addTags": ["a", "b"], "removeTags": ["b"]});
+    let both = api.patch(&path, &both).await.problem(422, "invalid-value");
+    assert_eq!(both["errors"][0]["field"], "/removeTags");
     api.patch("devices/nobody", &json!({"enabled": true}))
         .await
         .problem(404, "not-found");

@@ -124,8 +124,13 @@ impl Client {
 
     /// Reads a list page by page, each when it is asked for. The first failure is the last.
     pub fn pages(&self, path: &str) -> impl Iterator<Item = Result<Vec<Value>, Failure>> {
+        self.pages_of(path, PAGE)
+    }
+
+    /// The same, so many at a time.
+    pub fn pages_of(&self, path: &str, limit: usize) -> impl Iterator<Item = Result<Vec<Value>, Failure>> {
         let separator = if path.contains('?') { '&' } else { '?' };
-        let first = format!("{path}{separator}limit={PAGE}");
+        let first = format!("{path}{separator}limit={limit}");
         let mut next = Some(first.clone());
         std::iter::from_fn(move || {
             let asked = next.take()?;
@@ -159,9 +164,8 @@ impl Client {
     /// The device of this id or name. The gateway takes it for an id first, as everywhere.
     pub fn device(&self, named: &str) -> Result<Value, Failure> {
         match self.get(&format!("devices/{}", segment(named))) {
-            Err(Failure::Refused(problem)) if problem.status == 404 => Err(Failure::NotFound(format!(
-                "there is no device {named:?}; tessera device list shows them"
-            ))),
+            // It says so, unless it is the project that there is not.
+            Err(Failure::Refused(problem)) if problem.status == 404 => self.named("device", "devices", named),
             answer => answer,
         }
     }

@@ -76,18 +76,9 @@ pub fn run(args: DeployArgs) -> Result<(), Failure> {
     });
 
     let preview_path = format!("{path}:preview");
-    let mut number = 1;
-    let preview = loop {
-        match client.post(&preview_path, &order) {
-            // Two in a second, and nobody has said what to call them.
-            Err(Failure::Refused(problem))
-                if problem.kind == NAME_TAKEN && args.name.is_none() && number < NAMES_TRIED =>
-            {
-                number += 1;
-                order["name"] = format!("{name} ({number})").into();
-            }
-            answer => break answer?,
-        }
+    let preview = match &args.name {
+        Some(_) => client.post(&preview_path, &order)?,
+        None => under_a_free_name(&client, &preview_path, &mut order)?,
     };
     let cautions = cautions(&client, &preview_path, &preview)?;
     if args.dry_run {
@@ -111,6 +102,21 @@ pub fn run(args: DeployArgs) -> Result<(), Failure> {
     }
     args.server.output.one(&made, CREATED);
     Ok(())
+}
+
+/// The preview of an order that nobody has given a name: two in a second would have the same.
+pub fn under_a_free_name(client: &Client, preview_path: &str, order: &mut Value) -> Result<Value, Failure> {
+    let name = field(order, "/name");
+    let mut number = 1;
+    loop {
+        match client.post(preview_path, order) {
+            Err(Failure::Refused(problem)) if problem.kind == NAME_TAKEN && number < NAMES_TRIED => {
+                number += 1;
+                order["name"] = format!("{name} ({number})").into();
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// The name of a deployment that was given none. Names are unique, and a rollback has the packages of an earlier

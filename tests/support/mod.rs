@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -560,12 +561,21 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port that is free for UDP and TCP, below the range from which the kernel serves clients.
+/// A port that is free for UDP and TCP, below the range from which the kernel serves clients. Nobody else who asks here gets it
+/// while this process lives: between a look at it and its use it would be free for two.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = std::env::temp_dir().join("tessera-test-ports");
+    fs::create_dir_all(&folder).unwrap();
     let start = u16::try_from(std::process::id() % 10_000).unwrap();
     loop {
         let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let lock = File::create(folder.join(port.to_string())).unwrap();
+        if lock.try_lock().is_err() {
+            continue;
+        }
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
         let address = (Ipv4Addr::LOCALHOST, port);
         if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
             return port;

@@ -116,8 +116,11 @@ impl Console {
 
     fn notify(&self, session: Digest, notice: page::Notice) {
         let mut remembered = self.lock();
-        if remembered.notices.len() >= NOTICES_MAX {
-            remembered.notices.clear();
+        // Some session's, and not everybody's.
+        if remembered.notices.len() >= NOTICES_MAX
+            && let Some(&one) = remembered.notices.keys().next()
+        {
+            remembered.notices.remove(&one);
         }
         let waiting = remembered.notices.entry(session).or_default();
         if waiting.len() >= NOTICES_OF_A_SESSION {

@@ -1,5 +1,7 @@
 //! The overview: what the fleet is doing, and what was last done to it.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -90,21 +92,17 @@ pub async fn show(
     let figures = state.control.figures(visitor.project);
     let (rollouts, more_rollouts) = rollouts(&visitor, project, &figures);
 
-    let span = match query.text("span") {
-        "day" => Span::Day,
-        "week" => Span::Week,
-        _ => Span::Hour,
-    };
-    let spans = [("hour", Span::Hour), ("day", Span::Day), ("week", Span::Week)].map(|(name, of)| SpanLink {
-        name,
-        href: format!("{}?{}", visitor.path(""), query.with(&[("span", name)])),
+    let span = Span::named(query.text("span")).unwrap_or(Span::Hour);
+    let spans = Span::ALL.map(|of| SpanLink {
+        name: of.as_str(),
+        href: format!("{}?{}", visitor.path(""), query.with(&[("span", of.as_str())])),
         current: of == span,
     });
     let history = state.control.fleet_history(visitor.project, span).await?;
     let now_ms = frame.now_ms;
     // A gateway that has run for minutes has nothing to show of the hours before.
     let begun_ms = history.points.first().map_or(now_ms, |point| point.at_ms);
-    let from_ms = (now_ms - span_ms(span)).max(begun_ms.min(now_ms - SPAN_LEAST_MS));
+    let from_ms = (now_ms - span.length_ms()).max(begun_ms.min(now_ms - SPAN_LEAST_MS));
     let deployed = deployed(&visitor, project, from_ms);
     let markers: Vec<Marker> = deployed
         .iter()
@@ -153,7 +151,7 @@ fn rollouts(visitor: &Visitor, project: &Project, figures: &FleetFigures) -> (Ve
             Some((cohort, active))
         })
         .collect();
-    active.sort_by_key(|(_, active)| std::cmp::Reverse(active.sequence));
+    active.sort_by_key(|(_, active)| Reverse(active.sequence));
     let more = active.len().saturating_sub(ROLLOUTS_SHOWN);
     let shown = active.into_iter().take(ROLLOUTS_SHOWN);
     let rows = shown.map(|(cohort, active)| Rollout {
@@ -185,13 +183,23 @@ pub fn versions(shares: &[VersionShare]) -> Vec<Share> {
 /// Why devices failed, each reason with its share of the failures.
 pub fn failures(shares: &[FailureShare]) -> Vec<Share> {
     let all: u64 = shares.iter().map(|share| share.devices).sum();
-    let row = |share: &FailureShare| Share {
-        of: share.package.to_string(),
-        what: reason_words(share.reason).into_owned(),
-        devices: share.devices,
-        percent: percent(share.devices, all),
-    };
-    shares.iter().take(SHARES_SHOWN).map(row).collect()
+    // In whatever state they said so.
+    let mut by_reason: BTreeMap<_, u64> = BTreeMap::new();
+    for share in shares {
+        *by_reason.entry((&share.package, share.reason)).or_default() += share.devices;
+    }
+    let mut rows: Vec<_> = by_reason
+        .into_iter()
+        .map(|((package, reason), devices)| Share {
+            of: package.to_string(),
+            what: reason_words(reason).into_owned(),
+            devices,
+            percent: percent(devices, all),
+        })
+        .collect();
+    rows.sort_by_key(|row| Reverse(row.devices));
+    rows.truncate(SHARES_SHOWN);
+    rows
 }
 
 /// The project's deployments since then, newest first.
@@ -207,7 +215,7 @@ fn deployed(visitor: &Visitor, project: &Project, from_ms: i64) -> Vec<Deployed>
             cohort: cohort.name.to_string(),
         }));
     }
-    deployed.sort_by_key(|one| std::cmp::Reverse((one.at_ms, one.sequence)));
+    deployed.sort_by_key(|one| Reverse((one.at_ms, one.sequence)));
     deployed.truncate(MARKERS_MAX);
     deployed
 }
@@ -218,14 +226,6 @@ fn event(record: AuditRecord, subject: Subject) -> Event {
         actor: record.actor,
         action: record.action,
         subject,
-    }
-}
-
-fn span_ms(span: Span) -> i64 {
-    match span {
-        Span::Hour => 3_600_000,
-        Span::Day => 86_400_000,
-        Span::Week => 7 * 86_400_000,
     }
 }
 

@@ -222,8 +222,13 @@ impl Call {
     }
 
     /// An answer without a body: 204.
-    pub fn answers_nothing(mut self, description: &str) -> Self {
-        self.answers.insert(204, Response::new(description));
+    pub fn answers_nothing(self, description: &str) -> Self {
+        self.answers_empty(204, description)
+    }
+
+    /// An answer without a body.
+    pub fn answers_empty(mut self, status: u16, description: &str) -> Self {
+        self.answers.insert(status, Response::new(description));
         self
     }
 

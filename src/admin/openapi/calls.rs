@@ -104,7 +104,9 @@ fn artifacts() -> Vec<Call> {
         .reads_the_store()
         .answers_as(200, "The bytes.", "application/octet-stream", binary("All of them."))
         .with(200, "ETag", "The SHA-256 of the bytes.")
-        .with(200, "Content-Disposition", "A name for the file."),
+        .with(200, "Content-Disposition", "A name for the file.")
+        .header("If-None-Match", text("The `ETag` of an answer that is kept."))
+        .answers_empty(304, "The bytes are those of that answer."),
     ]
 }
 

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 
 use super::super::client::{Client, ServerArgs};
-use super::super::deploy::default_name;
+use super::super::deploy::{default_name, under_a_free_name};
 use super::super::failure::{Failure, Problem};
 use super::super::output::{Column, Output, bytes, confirm_by_typing, field, rfc3339, say};
 use crate::clock;
@@ -154,12 +154,14 @@ fn redeploy(client: &Client, cohort: &str) -> Result<(), Failure> {
         .flatten()
         .map(|artifact| json!({ "package": artifact["package"], "version": artifact["version"] }))
         .collect();
-    let order = json!({
+    let mut order = json!({
         "name": default_name(&rfc3339(clock::unix_ms() / 1000)?),
         "artifacts": artifacts,
         "expectedActiveDeploymentId": active["id"],
     });
-    let made = client.post_once(&format!("{path}/deployments"), &order)?;
+    let path = format!("{path}/deployments");
+    under_a_free_name(client, &format!("{path}:preview"), &mut order)?;
+    let made = client.post_once(&path, &order)?;
     say(&format!(
         "deployed the same set as {:?}, sequence {}",
         field(&made, "/name"),

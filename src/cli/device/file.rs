@@ -81,7 +81,7 @@ pub fn import(args: ImportArgs) -> Result<(), Failure> {
             Err(PartError::Read(source)) => break Err(unreadable(source)),
             Err(PartError::TooLong { line }) => {
                 break Err(Failure::Failed(format!(
-                    "line {line}: no end of the row within {ROW_MAX} bytes; is a quotation mark left open?"
+                    "line {line}: no end of the row within {ROW_MAX} bytes; is a quotation mark left open, or do lines end otherwise than with LF?"
                 )));
             }
         };

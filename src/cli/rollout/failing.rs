@@ -21,9 +21,16 @@ impl Failing {
     /// The first few of the devices of the cohort with this id that failed with its active deployment.
     pub fn of(client: &Client, cohort: &str) -> Result<Vec<Self>, Failure> {
         let cohort = segment(cohort);
-        let devices = client.get(&format!("devices?cohort={cohort}&state=failed&limit={DEVICES}"))?;
+        let mut devices = Vec::new();
+        // A page may be short, and even empty, though more follow: it is what was found while so many were looked at.
+        for page in client.pages_of(&format!("devices?cohort={cohort}&state=failed"), DEVICES) {
+            devices.extend(page?);
+            if devices.len() >= DEVICES {
+                break;
+            }
+        }
         let mut failing = Vec::new();
-        for device in devices["items"].as_array().into_iter().flatten() {
+        for device in devices.iter().take(DEVICES) {
             for package in device["packages"].as_array().into_iter().flatten() {
                 if let Some(reason) = package["failure"].as_str() {
                     failing.push(Self {

@@ -220,10 +220,10 @@
     if (!button) return;
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
-      const label = button.getAttribute('aria-label');
+      button.dataset.label ??= button.getAttribute('aria-label');
       button.setAttribute('aria-label', 'Copied');
       button.classList.add('s-done');
-      setTimeout(() => { button.setAttribute('aria-label', label); button.classList.remove('s-done'); }, 1500);
+      setTimeout(() => { button.setAttribute('aria-label', button.dataset.label); button.classList.remove('s-done'); }, 1500);
     } catch {
       const range = document.createRange();
       range.selectNodeContents(button.previousElementSibling);

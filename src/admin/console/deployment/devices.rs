@@ -133,6 +133,13 @@ pub async fn csv(
             let found = state.control.devices(project, &query).await;
             let DevicePage { devices, next } = found.map_err(io::Error::other)?;
             let view = state.control.view();
+            let is_active = || {
+                let cohort = view.project(project)?.cohort(deployment.cohort)?;
+                Some(cohort.active()?.id == deployment.id)
+            };
+            if is_active() != Some(true) {
+                return Err(io::Error::other(SUPERSEDED));
+            }
             for record in &devices {
                 write_csv(&view, &deployment, record, &mut out);
             }
@@ -250,6 +257,8 @@ fn harmless(text: &str) -> String {
     }
 }
 
+/// Half of a file about one deployment and half about another would be worse than none.
+const SUPERSEDED: &str = "another deployment took its place while the devices were read";
 const COLUMNS: [&str; 10] = [
     "device",
     "state",

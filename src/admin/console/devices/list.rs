@@ -73,10 +73,12 @@ pub async fn show(
 ) -> Result<Response, Refused> {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let sieve = Sieve::of(&fields);
-    let view = Arc::clone(&state.control.view());
-    let project = view.in_project(visitor.project)?;
+    let asked = {
+        let view = state.control.view();
+        sieve.query(view.in_project(visitor.project)?)
+    };
     let token = fields.given("pageToken");
-    let (wrong, found) = match sieve.query(project) {
+    let (wrong, found) = match asked {
         Ok(query) => {
             let query = DeviceQuery {
                 limit: ROWS,
@@ -95,6 +97,9 @@ pub async fn show(
             (wrong, DevicePage::default())
         }
     };
+    // After they were read: a device may be in a cohort that was made meanwhile.
+    let view = Arc::clone(&state.control.view());
+    let project = view.in_project(visitor.project)?;
     let path = visitor.path("/devices");
     let figures = state.control.figures(visitor.project);
     let versions = figures.versions.iter().filter_map(|share| {

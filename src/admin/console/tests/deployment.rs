@@ -1,6 +1,11 @@
 //! The page of a deployment, and the files that it gives.
 
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, header};
+use axum::response::Response;
+use futures_util::StreamExt as _;
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use super::deploy::{cohort, connect, deploy, device};
 use super::{Api, Browser, Page};
@@ -253,6 +258,14 @@ async fn the_devices_of_a_large_cohort_come_a_page_at_a_time() {
     }
     let (_, csv) = api_file(&api, &browser, &format!("{}/devices.csv", address(&id))).await;
     assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 1 + 1234);
+
+    // The devices that are read after that would stand with another deployment.
+    let answer = api_answer(&api, &browser, &format!("{}/devices.csv", address(&id))).await;
+    let mut file = answer.into_body().into_data_stream();
+    file.next().await.unwrap().unwrap();
+    deploy(&api, &lamps, "second", &["main@1.0"]).await;
+    let rest: Vec<_> = file.collect().await;
+    assert!(rest.last().unwrap().is_err(), "{} pieces", rest.len());
 }
 
 async fn report(
@@ -289,17 +302,7 @@ fn rows(page: &Page) -> Vec<String> {
 
 /// A file: under which name, and what is in it.
 async fn api_file(api: &Api, browser: &Browser<'_>, address: &str) -> (String, Vec<u8>) {
-    use axum::body::{Body, to_bytes};
-    use axum::http::{Request, header};
-    use tower::ServiceExt as _;
-    let request = Request::get(address).header(header::COOKIE, browser.cookie.clone().unwrap());
-    let answer = api
-        .router
-        .clone()
-        .oneshot(request.body(Body::empty()).unwrap())
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 200, "{address}");
+    let answer = api_answer(api, browser, address).await;
     let name = answer.headers()[header::CONTENT_DISPOSITION]
         .to_str()
         .unwrap()
@@ -308,4 +311,17 @@ async fn api_file(api: &Api, browser: &Browser<'_>, address: &str) -> (String, V
         name,
         to_bytes(answer.into_body(), usize::MAX).await.unwrap().to_vec(),
     )
+}
+
+/// What a browser is answered, before it reads any of it.
+async fn api_answer(api: &Api, browser: &Browser<'_>, address: &str) -> Response {
+    let request = Request::get(address).header(header::COOKIE, browser.cookie.clone().unwrap());
+    let answer = api
+        .router
+        .clone()
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200, "{address}");
+    answer
 }
