@@ -478,7 +478,8 @@ fn an_unknown_identity_and_a_wrong_key_look_alike() {
         client.send();
         let sent = Instant::now();
         let mut answers = Vec::new();
-        let until = Duration::from_millis(1800);
+        // Its second wait is twice as long as the first, of a second.
+        let until = Duration::from_millis(2400);
         while let Some(left) = until.checked_sub(sent.elapsed()).filter(|left| !left.is_zero()) {
             client.socket.set_read_timeout(Some(left)).unwrap();
             let mut buffer = [0; 2048];
@@ -498,7 +499,7 @@ fn an_unknown_identity_and_a_wrong_key_look_alike() {
         assert_eq!(wrong[0].0, 22, "{wrong:?}");
         assert_eq!(unknown.len(), 1, "{unknown:?}");
         assert_eq!((wrong[0].0, wrong[0].1), (unknown[0].0, unknown[0].1));
-        assert!(wrong[0].2.abs_diff(unknown[0].2) <= 2, "{wrong:?} {unknown:?}");
+        assert!(wrong[0].2.abs_diff(unknown[0].2) <= 5, "{wrong:?} {unknown:?}");
     });
 }
 
