@@ -18,19 +18,14 @@ use crate::admin::AdminState;
 use crate::admin::body::devices_after;
 use crate::admin::bulk::{DEVICES_NAMED, Devices, Done, Order};
 use crate::control::{DevicePage, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
-use crate::fleet::{Cohort, DeviceId, Role, Stage};
+use crate::fleet::{Cohort, CohortId, DeviceId, Role, Stage};
 
 #[derive(Template)]
 #[template(path = "cohort_devices.html", config = "src/admin/console/askama.toml")]
 struct DevicesPage {
     frame: Frame,
     head: Head,
-    filter: Filter,
-    /// The address of the page, filter and all: where its form goes, and where whoever sent it comes back to.
-    here: String,
-    rows: Vec<Row>,
-    first: Option<String>,
-    next: Option<String>,
+    found: Found,
     wrong: Option<&'static str>,
 }
 
@@ -40,13 +35,18 @@ struct AddPage {
     frame: Frame,
     head: Head,
     active: Option<Active>,
+    found: Found,
+    wrong: Option<&'static str>,
+}
+
+/// What a filter finds.
+struct Found {
     filter: Filter,
     /// The address of the page, filter and all: where its form goes, and where whoever sent it comes back to.
     here: String,
     rows: Vec<Row>,
     first: Option<String>,
     next: Option<String>,
-    wrong: Option<&'static str>,
 }
 
 /// Asked before devices see the sequence number fall.
@@ -138,23 +138,20 @@ pub async fn remove(
         page.wrong = Some(NOTHING_CHOSEN);
         return Ok(page::html_unprocessable(&page));
     }
-    // Those that went elsewhere since the page was opened stay there.
-    let query = DeviceQuery {
-        cohort: Some(Some(cohort.id)),
-        limit: chosen.len(),
-        among: Some(chosen),
-        ..DeviceQuery::default()
-    };
-    let found = state.control.devices(visitor.project, &query).await?.devices;
-    let ids: Vec<_> = found.iter().map(|record| record.device.id).collect();
     let order = Order {
         project: visitor.project,
-        devices: Devices::Named(Vec::new()),
+        // Those that went elsewhere since the page was opened stay there.
+        devices: Devices::Found(Box::new(DeviceQuery {
+            cohort: Some(Some(cohort.id)),
+            among: Some(chosen),
+            ..DeviceQuery::default()
+        })),
         patch: DevicePatch {
             cohort: Some(None),
             ..DevicePatch::default()
         },
     };
+    let (_, ids) = order.look(&state).await?;
     let done = order.carry_out(&state, actor, ids).await?;
     visitor.notify(&state, removed(&done, &cohort));
     let path = format!("{}/devices", Head::new(&cohort, visitor, Tab::Devices).path);
@@ -232,24 +229,10 @@ async fn listed(
     fields: &Fields,
 ) -> Result<DevicesPage, Refused> {
     let head = Head::new(cohort, visitor, Tab::Devices);
-    let mut filter = Filter::read(fields);
-    let within = DeviceQuery {
-        cohort: Some(Some(cohort.id)),
-        ..DeviceQuery::default()
-    };
-    let found = ask(visitor, state, &mut filter, within, fields).await?;
     let path = format!("{}/devices", head.path);
     Ok(DevicesPage {
         frame: visitor.frame(state, Section::Cohorts, format!("{}: devices", head.name)),
-        rows: rows(&found, visitor, state, cohort)?,
-        first: fields
-            .given("pageToken")
-            .map(|_| fields.link(&path, &[("pageToken", "")])),
-        next: found
-            .next
-            .map(|next| fields.link(&path, &[("pageToken", &next.to_string())])),
-        filter,
-        here: fields.link(&path, &[]),
+        found: find_devices(visitor, state, cohort, |_| Some(Some(cohort.id)), &path, fields).await?,
         head,
         wrong: None,
     })
@@ -262,51 +245,40 @@ async fn candidates(
     fields: &Fields,
 ) -> Result<AddPage, Refused> {
     let head = Head::new(cohort, visitor, Tab::Devices);
-    let mut filter = Filter::read(fields);
-    let within = DeviceQuery {
-        cohort: (!filter.any).then_some(None),
-        ..DeviceQuery::default()
-    };
-    let found = ask(visitor, state, &mut filter, within, fields).await?;
     let path = format!("{}/devices/add", head.path);
+    let within = |filter: &Filter| (!filter.any).then_some(None);
     Ok(AddPage {
         frame: visitor.frame(state, Section::Cohorts, format!("Add devices to {}", head.name)),
         active: Active::of(cohort, None, visitor),
-        rows: rows(&found, visitor, state, cohort)?,
-        first: fields
-            .given("pageToken")
-            .map(|_| fields.link(&path, &[("pageToken", "")])),
-        next: found
-            .next
-            .map(|next| fields.link(&path, &[("pageToken", &next.to_string())])),
-        filter,
-        here: fields.link(&path, &[]),
+        found: find_devices(visitor, state, cohort, within, &path, fields).await?,
         head,
         wrong: None,
     })
 }
 
-/// The devices of a page: those of `within` that the filter lets through. What cannot be asked for finds nothing, and the
-/// filter says why.
-async fn ask(
+/// The devices that the filter of an address lets through, of those that are `within` a cohort, or in none. What cannot be asked for
+/// finds nothing, and the filter says why.
+async fn find_devices(
     visitor: &Visitor,
     state: &AdminState,
-    filter: &mut Filter,
-    within: DeviceQuery,
+    cohort: &Cohort,
+    within: impl Fn(&Filter) -> Option<Option<CohortId>>,
+    path: &str,
     fields: &Fields,
-) -> Result<DevicePage, Refused> {
+) -> Result<Found, Refused> {
+    let mut filter = Filter::read(fields);
     let asked = {
         let view = state.control.view();
         filter.sieve.query(view.in_project(visitor.project)?)
     };
-    match asked {
+    let page = match asked {
         Ok(query) => {
             let query = DeviceQuery {
-                cohort: within.cohort,
+                cohort: within(&filter),
                 limit: ROWS,
                 ..devices_after(query, fields.given("pageToken"))?
             };
-            Ok(state.control.devices(visitor.project, &query).await?)
+            state.control.devices(visitor.project, &query).await?
         }
         Err(problem) => {
             let wrong: Vec<_> = problem.errors().iter().map(message).collect();
@@ -314,9 +286,17 @@ async fn ask(
                 "Nothing can be looked for like that: {}.",
                 wrong.join("; ")
             ));
-            Ok(DevicePage::default())
+            DevicePage::default()
         }
-    }
+    };
+    let at = |token: &str| fields.link(path, &[("pageToken", token)]);
+    Ok(Found {
+        filter,
+        here: fields.link(path, &[]),
+        rows: rows(&page, visitor, state, cohort)?,
+        first: fields.given("pageToken").map(|_| at("")),
+        next: page.next.map(|next| at(&next.to_string())),
+    })
 }
 
 fn rows(
