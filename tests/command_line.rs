@@ -355,12 +355,17 @@ fn what_was_deployed_is_shown_by_id_and_by_cohort_and_listed_newest_first() {
     let lamp = server.device("lamp-1", "lamps");
     let first = id_of(&server.deploy("lamps", "spring", &[("main", "1.1.0")]));
     let second = id_of(&server.deploy("lamps", "number 2", &[("main", "1.0.0")]));
+    report(&server, &lamp, &runs("1.0.0"));
+    // How far it had come when another took its place is what is told of it later.
+    eventually("it is counted", || {
+        let shown = cli(&server, &["deployment", "show", &second]);
+        shown.contains("1 of 1 device done").then_some(())
+    });
     for number in 3..=11 {
         server.deploy("lamps", &format!("number {number}"), &[("main", "1.0.0")]);
     }
     server.upload("assets", "7", &noise(7, 700));
     server.deploy("lamps", "last", &[("main", "1.0.0"), ("assets", "7")]);
-    report(&server, &lamp, &runs("1.0.0"));
 
     let shown = cli(&server, &["deployment", "show", "lamps"]);
     for part in [

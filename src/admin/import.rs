@@ -71,8 +71,10 @@ pub async fn import(
     if announced(&headers).is_some_and(|bytes| bytes > FILE_BYTES) {
         return Err(Problem::too_large("the file", FILE_BYTES));
     }
+    let turn = place(&state.control, &deployer.actor).await?;
     let answer = begin(
         &state.control,
+        turn,
         deployer.actor,
         deployer.project,
         rules,
@@ -83,24 +85,31 @@ pub async fn import(
     Ok(([(header::CONTENT_TYPE, Format::Ndjson.media_type())], answer).into_response())
 }
 
-/// Begins to import a file. The answer is what becomes of its rows, line by line.
-pub async fn begin(
-    control: &Control,
-    actor: Actor,
-    project: ProjectId,
-    rules: ImportRules,
-    format: Format,
-    file: Stream,
-) -> Result<Stream, Problem> {
-    let turn = control.import_place(&actor, TURN).await.map_err(|full| {
+/// Waits for a place for an import.
+///
+/// # Errors
+/// There was none for some time.
+pub async fn place(control: &Control, actor: &Actor) -> Result<Place, Problem> {
+    control.import_place(actor, TURN).await.map_err(|full| {
         Problem::unavailable(match full {
             Full::All(bound) => format!("{bound} imports are under way already; nothing was done"),
             Full::Share { actor, share } => format!(
                 "{share} imports of {actor} are under way already, as many as one key may have at a time; nothing was done"
             ),
         })
-    })?;
+    })
+}
 
+/// Begins to import a file in its place. The answer is what becomes of its rows, line by line.
+pub async fn begin(
+    control: &Control,
+    turn: Place,
+    actor: Actor,
+    project: ProjectId,
+    rules: ImportRules,
+    format: Format,
+    file: Stream,
+) -> Result<Stream, Problem> {
     let mut upload = Upload {
         body: file.into_data_stream(),
         rows: Rows::new(format),

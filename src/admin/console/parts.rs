@@ -23,10 +23,19 @@ use crate::admin::body::broken_off;
 use crate::admin::pace::TooSlow;
 use crate::admin::problem::{FieldError, Problem};
 
+/// What a browser says of a file.
+#[derive(Debug, Default)]
+pub struct FileHead {
+    /// What it is called, as far as that is kept.
+    pub name: String,
+    /// Its media type.
+    pub kind: String,
+}
+
 /// Who takes the file of a form.
 pub trait TakeFile {
     /// There is a file, and these fields came before it.
-    fn begin(&mut self, fields: &Fields) -> impl Future<Output = Result<(), Problem>> + Send;
+    fn begin(&mut self, head: FileHead, fields: &Fields) -> impl Future<Output = Result<(), Problem>> + Send;
 
     /// The next bytes of it.
     fn piece(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), Problem>> + Send;
@@ -92,10 +101,18 @@ impl Reading {
             let name = field.name().unwrap_or_default().to_owned();
             if name == FILE {
                 // A browser sends an empty part where no file was chosen.
-                let named = field.file_name().is_some_and(|name| !name.is_empty());
+                let head = FileHead {
+                    name: field
+                        .file_name()
+                        .unwrap_or_default()
+                        .chars()
+                        .take(FILE_NAME_CHARS)
+                        .collect(),
+                    kind: field.content_type().unwrap_or_default().to_owned(),
+                };
                 let mut piece = next(&mut field, &self.untaken).await?;
-                if named || piece.is_some() {
-                    taker.begin(fields).await?;
+                if !head.name.is_empty() || piece.is_some() {
+                    taker.begin(head, fields).await?;
                 }
                 while let Some(bytes) = piece {
                     taker.piece(&bytes).await?;
@@ -244,6 +261,8 @@ impl HttpBody for Bounded {
 const FILE: &str = "file";
 /// A PEM certificate with what people leave around it; a name has 63.
 const TEXT_BYTES: usize = 64 * 1024;
+/// The longest name that file systems take.
+const FILE_NAME_CHARS: usize = 255;
 /// Fields of a form, twice what the largest has.
 const FIELDS_MAX: usize = 16;
 /// What browsers put before a part is some 200 bytes, the name of the file included.

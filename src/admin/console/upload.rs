@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::form::Fields;
 use super::page::{Notice, Refused};
-use super::parts::{self, TakeFile};
+use super::parts::{self, FileHead, TakeFile};
 use super::show::Bytes;
 use super::visitor::Visitor;
 use super::wrong::Wrongs;
@@ -268,7 +268,7 @@ struct Taker<'a> {
 }
 
 impl TakeFile for Taker<'_> {
-    async fn begin(&mut self, fields: &Fields) -> Result<(), Problem> {
+    async fn begin(&mut self, _: FileHead, fields: &Fields) -> Result<(), Problem> {
         let mut errors = Vec::new();
         if self.package.is_none() {
             match PackageName::parse(fields.text("package")) {

@@ -4,24 +4,26 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::body::{Body, Bytes};
-use axum::extract::multipart::{Multipart, MultipartError};
-use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use futures_util::StreamExt;
 use serde_json::Value;
 
-use super::super::form;
+use super::super::form::Fields;
 use super::super::page::{self, Frame, Refused, Section};
+use super::super::parts::{self, FileHead, TakeFile};
 use super::super::show::{Count, visible};
 use super::super::visitor::Visitor;
 use super::super::wrong::message;
 use super::once::Imported;
 use crate::admin::AdminState;
-use crate::admin::import::begin;
-use crate::admin::problem::Problem;
+use crate::admin::import::{begin, place};
+use crate::admin::problem::{FieldError, Problem};
 use crate::admin::rows::Format;
-use crate::control::ImportRules;
+use crate::clock;
+use crate::control::{ImportRules, Place};
 use crate::fleet::{Actor, Role};
 
 #[derive(Template)]
@@ -47,9 +49,8 @@ struct ImportedPage {
 struct Sent {
     update: bool,
     allow_back: bool,
-    name: String,
-    kind: String,
-    bytes: Bytes,
+    head: FileHead,
+    bytes: Vec<u8>,
 }
 
 /// `GET /projects/{project}/devices/import`.
@@ -67,14 +68,25 @@ pub async fn form(visitor: Visitor, State(state): State<AdminState>) -> Result<R
 pub async fn import(State(state): State<AdminState>, request: Request) -> Result<Response, Refused> {
     let (mut parts, body) = request.into_parts();
     let visitor = Visitor::from_request_parts(&mut parts, &state).await?;
-    form::own_page(&parts.headers)?;
-    let multipart = Multipart::from_request(Request::from_parts(parts, body), &state).await;
-    let multipart = multipart.map_err(|error| Problem::malformed(error.body_text()))?;
-    let sent = match Sent::read(multipart, &visitor).await? {
-        Ok(sent) => sent,
-        Err(wrong) => return Ok(refused(&visitor, &state, vec![wrong], &Sent::default())),
-    };
     let actor = visitor.may(Role::Deploy)?;
+    let request = Request::from_parts(parts, body);
+    let (mut fields, mut taker) = (Fields::default(), Taker::of(&state, &actor));
+    let read = parts::read(&visitor, &state, request, &KNOWN, &mut fields, &mut taker).await?;
+    let Taker {
+        place, head, bytes, ..
+    } = taker;
+    let sent = Sent {
+        update: fields.given("update").is_some(),
+        allow_back: fields.given("allow-back").is_some(),
+        head,
+        bytes,
+    };
+    if let Err(problem) = read {
+        if problem.errors().is_empty() && problem.status() != StatusCode::SERVICE_UNAVAILABLE {
+            return Err(problem.into());
+        }
+        return Ok(refused(&visitor, &state, wrongs(&problem), &sent));
+    }
     let format = match sent.format() {
         Ok(format) => format,
         Err(wrong) => return Ok(refused(&visitor, &state, vec![wrong], &sent)),
@@ -87,7 +99,7 @@ pub async fn import(State(state): State<AdminState>, request: Request) -> Result
     let work = tokio::spawn({
         let state = state.clone();
         async move {
-            let done = take_in(&state, &visitor, actor, rules, format, &sent).await;
+            let done = take_in(&state, &visitor, place, actor, rules, format, &sent).await;
             (visitor, sent, done)
         }
     });
@@ -107,27 +119,82 @@ pub async fn import(State(state): State<AdminState>, request: Request) -> Result
 async fn take_in(
     state: &AdminState,
     visitor: &Visitor,
+    place: Option<Place>,
     actor: Actor,
     rules: ImportRules,
     format: Format,
     sent: &Sent,
 ) -> Result<Result<u64, Vec<String>>, Problem> {
-    let file = Body::from(sent.bytes.clone());
-    let answer = match begin(&state.control, actor, visitor.project, rules, format, file).await {
-        Ok(answer) => answer,
-        Err(problem) => {
-            let mut wrong: Vec<String> = problem.errors().iter().map(message).collect();
-            if wrong.is_empty() {
-                wrong.push(problem.detail().to_owned());
-            }
-            return Ok(Err(wrong));
-        }
+    let Some(place) = place else {
+        return Ok(Err(vec!["the file is empty".to_owned()]));
     };
-    let lines = axum::body::to_bytes(answer, ANSWER_BYTES)
-        .await
-        .map_err(|error| Problem::unavailable(format!("the answer of the import broke off: {error}")))?;
-    let came_of_it = Imported::read(visible(&sent.name), lines);
-    Ok(Ok(state.console.keep_file(visitor, came_of_it)))
+    let file = Body::from(sent.bytes.clone());
+    let begun = begin(&state.control, place, actor, visitor.project, rules, format, file).await;
+    let mut answer = match begun {
+        Ok(answer) => answer.into_data_stream(),
+        Err(problem) => return Ok(Err(wrongs(&problem))),
+    };
+    let mut told = Told::of(visible(&sent.head.name));
+    while let Some(lines) = answer.next().await {
+        let broken = |error| Problem::unavailable(format!("the answer of the import broke off: {error}"));
+        told.take(&lines.map_err(broken)?);
+    }
+    Ok(Ok(state.console.keep_file(visitor, told.end())))
+}
+
+/// What is wrong, a line each.
+fn wrongs(problem: &Problem) -> Vec<String> {
+    match problem.errors() {
+        [] => vec![problem.detail().to_owned()],
+        errors => errors.iter().map(message).collect(),
+    }
+}
+
+/// Takes the file of a form, for which there has to be a place first.
+struct Taker<'a> {
+    state: &'a AdminState,
+    actor: &'a Actor,
+    place: Option<Place>,
+    head: FileHead,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Taker<'a> {
+    fn of(state: &'a AdminState, actor: &'a Actor) -> Self {
+        Self {
+            state,
+            actor,
+            place: None,
+            head: FileHead::default(),
+            bytes: Vec::new(),
+        }
+    }
+}
+
+impl TakeFile for Taker<'_> {
+    async fn begin(&mut self, head: FileHead, _: &Fields) -> Result<(), Problem> {
+        self.head = head;
+        self.place = Some(place(&self.state.control, self.actor).await?);
+        Ok(())
+    }
+
+    async fn piece(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        // For whoever may not import any more nothing more is kept.
+        self.state.control.view().allows(self.actor, clock::unix_ms())?;
+        if self.bytes.len() + bytes.len() > FILE_BYTES {
+            return Err(Problem::fields(vec![FieldError {
+                field: "file".into(),
+                detail: "the file is too large".into(),
+                value: None,
+                accepted: Some(format!(
+                    "{} MiB here. A larger one goes by `tessera device import FILE`, or in parts",
+                    FILE_BYTES >> 20
+                )),
+            }]));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// `GET /projects/{project}/devices/import/{result}`.
@@ -199,55 +266,9 @@ impl ImportPage {
 }
 
 impl Sent {
-    /// Reads a form: first the token, so that nothing is taken of somebody else's, the file last. What is wrong with the
-    /// file is for the page to say.
-    async fn read(mut form: Multipart, visitor: &Visitor) -> Result<Result<Sent, String>, Refused> {
-        let mut sent = Sent::default();
-        let mut is_own = false;
-        loop {
-            let field = match form.next_field().await {
-                Ok(Some(field)) => field,
-                Ok(None) => break,
-                Err(error) => return broken(&error),
-            };
-            let name = field.name().unwrap_or_default().to_owned();
-            if name == "file" && is_own {
-                sent.name = field
-                    .file_name()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(FILE_NAME_CHARS)
-                    .collect();
-                sent.kind = field.content_type().unwrap_or_default().to_owned();
-                sent.bytes = match field.bytes().await {
-                    Ok(bytes) => bytes,
-                    Err(error) => return broken(&error),
-                };
-                continue;
-            }
-            let text = match field.text().await {
-                Ok(text) => text,
-                Err(error) => return broken(&error),
-            };
-            match name.as_str() {
-                "csrf" => {
-                    visitor.check_csrf(&text)?;
-                    is_own = true;
-                }
-                "update" => sent.update = true,
-                "allow-back" => sent.allow_back = true,
-                _ => {}
-            }
-        }
-        if !is_own {
-            visitor.check_csrf("")?;
-        }
-        Ok(Ok(sent))
-    }
-
     /// The file's format, if it is a file that is taken here.
     fn format(&self) -> Result<Format, String> {
-        if self.name.is_empty() && self.bytes.is_empty() {
+        if self.head.name.is_empty() && self.bytes.is_empty() {
             return Err("no file was chosen; accepted: a CSV file, or one with a JSON object a line".into());
         }
         let lines = self.bytes.iter().filter(|&&byte| byte == b'\n').count();
@@ -258,66 +279,84 @@ impl Sent {
                 Count(ROWS as u64)
             ));
         }
-        let extension = self.name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let extension = self
+            .head
+            .name
+            .rsplit_once('.')
+            .map_or("", |(_, extension)| extension);
         let by_name = match extension.to_ascii_lowercase().as_str() {
             "csv" => Some(Format::Csv),
             "ndjson" | "jsonl" => Some(Format::Ndjson),
-            _ => Format::of_media_type(&self.kind),
+            _ => Format::of_media_type(&self.head.kind),
         };
         by_name.ok_or_else(|| {
             format!(
                 "{:?} is no file of devices by its name; accepted: .csv, .ndjson or .jsonl",
-                self.name
+                self.head.name
             )
         })
     }
 }
 
-/// A form that did not arrive whole, or is too large.
-fn broken(error: &MultipartError) -> Result<Result<Sent, String>, Refused> {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Ok(Err(format!(
-            "the file is too large; accepted here: {} MiB. A larger one goes by `tessera device import FILE`, or in parts",
-            FORM_BYTES >> 20
-        )));
+/// What the answer's lines say, as they come.
+struct Told {
+    file: Imported,
+    lines: Vec<u8>,
+}
+
+impl Told {
+    fn of(name: String) -> Told {
+        Told {
+            file: Imported::new(name),
+            lines: Vec::new(),
+        }
     }
-    Err(Problem::malformed(format!(
-        "the file did not arrive whole: {}; nothing was changed",
-        error.body_text()
-    ))
-    .into())
+
+    /// The next lines, whole.
+    fn take(&mut self, lines: &[u8]) {
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            let Ok(said) = serde_json::from_slice::<Value>(line) else {
+                continue;
+            };
+            // A reason may be had again, by sending the file again; a secret may not.
+            let is_refusal = said["outcome"] == "refused";
+            if is_refusal && self.lines.len() + line.len() > LINES_BYTES {
+                self.file.left_out += 1;
+            } else {
+                self.lines.extend_from_slice(line);
+            }
+            self.file.heard(&said);
+        }
+    }
+
+    fn end(mut self) -> Imported {
+        self.file.lines = self.lines.into();
+        self.file
+    }
 }
 
 impl Imported {
-    /// What the answer's lines say.
-    fn read(name: String, lines: Bytes) -> Imported {
-        let mut file = Imported::new(name);
-        for line in lines.split(|&byte| byte == b'\n') {
-            let Ok(line) = serde_json::from_slice::<Value>(line) else {
-                continue;
-            };
-            let text = |value: &Value| visible(value.as_str().unwrap_or_default());
-            if line["outcome"] == "refused" && file.refusals.len() < REFUSALS {
-                file.refusals.push((
-                    line["line"].as_u64().unwrap_or_default(),
-                    text(&line["name"]),
-                    refusal(&line["problem"]),
-                ));
-            }
-            file.secrets += u64::from(line["credentials"].is_array());
-            let Some(counts) = line.get("summary") else {
-                continue;
-            };
-            let count = |word: &str| counts[word].as_u64().unwrap_or_default();
-            file.rows = count("rows");
-            file.created = count("created");
-            file.updated = count("updated");
-            file.unchanged = count("unchanged");
-            file.refused = count("refused");
-            file.stopped = line.get("problem").map(refusal);
+    /// A line of the answer.
+    fn heard(&mut self, line: &Value) {
+        let text = |value: &Value| visible(value.as_str().unwrap_or_default());
+        if line["outcome"] == "refused" && self.refusals.len() < REFUSALS {
+            self.refusals.push((
+                line["line"].as_u64().unwrap_or_default(),
+                text(&line["name"]),
+                refusal(&line["problem"]),
+            ));
         }
-        file.lines = lines;
-        file
+        self.secrets += u64::from(line["credentials"].is_array());
+        let Some(counts) = line.get("summary") else {
+            return;
+        };
+        let count = |word: &str| counts[word].as_u64().unwrap_or_default();
+        self.rows = count("rows");
+        self.created = count("created");
+        self.updated = count("updated");
+        self.unchanged = count("unchanged");
+        self.refused = count("refused");
+        self.stopped = line.get("problem").map(refusal);
     }
 
     /// How many refused rows are not named.
@@ -351,12 +390,13 @@ fn refusal(problem: &Value) -> String {
     })
 }
 
-/// The largest form: a file of 20 000 devices with all there is to say of them is below that.
-pub const FORM_BYTES: usize = 8 << 20;
+/// The largest file: 20 000 devices with all there is to say of them are below that.
+const FILE_BYTES: usize = 8 << 20;
+/// What a form has beside its token and its file.
+const KNOWN: [&str; 2] = ["update", "allow-back"];
 /// Lines of a file that is taken here: what comes of them is kept in memory for a while.
 const ROWS: usize = 20_000;
-/// Far more than the lines of an answer for [`ROWS`] have.
-const ANSWER_BYTES: usize = 64 << 20;
+/// What is kept of an answer, the secrets of [`ROWS`] devices aside.
+const LINES_BYTES: usize = 8 << 20;
 /// Refused rows that a page shows; the file of the answer has all.
 const REFUSALS: usize = 100;
-const FILE_NAME_CHARS: usize = 100;

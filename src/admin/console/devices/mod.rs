@@ -40,7 +40,8 @@ pub fn routes() -> Router<AdminState> {
             "/devices/import",
             get(import::form)
                 .post(import::import)
-                .layer(DefaultBodyLimit::max(import::FORM_BYTES)),
+                // The file has a bound of its own, and so has each field before it.
+                .layer(DefaultBodyLimit::disable()),
         )
         .route("/devices/import/{result}", get(import::result))
         .route("/devices/import/{result}/lines", get(import::lines))

@@ -87,8 +87,10 @@ pub struct Imported {
     pub refusals: Vec<(u64, String, String)>,
     /// Devices with a secret that was made for them.
     pub secrets: u64,
-    /// All that was answered, line by line.
+    /// What was answered, line by line: all of it, but for the last reasons of very many.
     pub lines: Bytes,
+    /// How many of these are not kept.
+    pub left_out: u64,
 }
 
 impl std::fmt::Debug for Imported {
@@ -115,6 +117,7 @@ impl Imported {
             refusals: Vec::new(),
             secrets: 0,
             lines: Bytes::new(),
+            left_out: 0,
         }
     }
 }

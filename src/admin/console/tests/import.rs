@@ -107,6 +107,51 @@ async fn what_is_shown_once_is_not_lost_to_somebody_who_sends_many_files() {
     other.get(&addresses[8]).await.expect(200);
 }
 
+/// Whatever is sent before it is known who may.
+#[tokio::test]
+async fn nothing_is_kept_of_a_form_by_whoever_may_not_import_or_without_its_token() {
+    let api = Api::start().await;
+    let file = ("devices.csv", "name\nlamp-1\n".as_bytes());
+    let mut reader = Browser::signed_in(&api, "read").await;
+    reader.get("/projects/default").await.expect(200);
+    reader.ask_with_file(IMPORT, &[], file).await.expect(403);
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    browser.get(IMPORT).await.expect(200);
+    let page = browser.ask_with_file(IMPORT, &[("colour", "red")], file).await;
+    assert!(page.expect(422).wrong("file").contains("no such field"));
+    let long = "x".repeat(100_000);
+    let page = browser.ask_with_file(IMPORT, &[("update", &long)], file).await;
+    assert!(page.expect(422).wrong("file").contains("too long"));
+    browser.csrf = String::new();
+    browser.ask_with_file(IMPORT, &[], file).await.expect(403);
+    assert_eq!(api.device_names("").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn of_very_many_reasons_the_last_are_left_out_and_no_secret_is() {
+    let api = Api::start().await;
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    browser.get(IMPORT).await.expect(200);
+    // Three mistakes a row.
+    let long = "x".repeat(100);
+    let mut file = "name,tags,enabled,secret\n".to_owned();
+    for row in 0..19_000 {
+        file.push_str(&format!("lamp-{row},{long},perhaps,{long}\n"));
+    }
+    file.push_str("last,,,\n");
+    let page = browser
+        .import(&[], ("devices.csv", file.as_bytes()))
+        .await
+        .expect(200);
+    assert_eq!(tiles(&page), ["1", "0", "0", "19 000"], "{}", page.text());
+    page.says("but for the last");
+    let lines = page.links("Download all that was answered")[0].clone();
+    let answered = browser.get(&lines).await.expect(200).html;
+    assert!(answered.len() < 9 << 20, "{}", answered.len());
+    let secret = answered.lines().find(|line| line.contains("\"last\"")).unwrap();
+    assert!(secret.contains("\"secret\""), "{secret}");
+}
+
 /// The secrets that are made are shown once, to whoever sent the file.
 #[tokio::test]
 async fn a_browser_that_goes_away_does_not_end_an_import() {
