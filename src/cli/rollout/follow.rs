@@ -67,7 +67,16 @@ pub fn follow(
         cohort: field(deployment, "/cohort"),
     });
     let mut screen = Screen::new(cohort);
-    let followed = looks(&runtime, &mut interrupts, &target, limits, &mut screen, &mut each);
+    let was_active = deployment["active"] == true;
+    let followed = looks(
+        &runtime,
+        &mut interrupts,
+        &target,
+        was_active,
+        limits,
+        &mut screen,
+        &mut each,
+    );
     screen.close();
     let followed = followed.map(|followed| Followed {
         failing: target.failing(&followed),
@@ -82,6 +91,7 @@ fn looks(
     runtime: &Runtime,
     interrupts: &mut Interrupts,
     target: &Arc<Target>,
+    mut was_active: bool,
     limits: &Limits,
     screen: &mut Screen,
     each: &mut dyn FnMut(&Progress),
@@ -111,7 +121,8 @@ fn looks(
                 }
                 seen = Some(progress);
                 screen.show(now, &progress, now - began);
-                if let Some(ending) = verdict(&look, limits) {
+                was_active |= look.newer.is_none();
+                if let Some(ending) = verdict(&look, limits, was_active) {
                     break ending;
                 }
                 // A gateway that takes long for an answer has much to count.

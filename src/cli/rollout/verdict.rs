@@ -59,9 +59,15 @@ impl Newer {
     }
 }
 
-/// What a look means; `None`: look again. Devices that are all done are done, whatever was deployed since.
-pub fn verdict(look: &Look, limits: &Limits) -> Option<Ending> {
+/// What a look means; `None`: look again. Devices that are all done are done, whatever was deployed since. But of one that had been
+/// superseded before anybody looked, or before anybody counted, nothing can be said: the devices may run anything by now.
+pub fn verdict(look: &Look, limits: &Limits, was_active: bool) -> Option<Ending> {
     let progress = &look.progress;
+    if let Some(newer) = &look.newer
+        && (!was_active || progress.devices() == 0)
+    {
+        return Some(Ending::Superseded(newer.clone()));
+    }
     if let Some(condition) = limits.fail_if.iter().find(|condition| condition.holds(progress)) {
         return Some(Ending::FailIf(condition.to_string()));
     }
@@ -186,26 +192,32 @@ mod tests {
     #[test]
     fn a_wait_goes_on_while_a_device_is_neither_done_nor_failed() {
         let none = Limits::default();
-        assert_eq!(verdict(&look([1, 0, 0, 0, 0, 9, 0]), &none), None);
-        assert_eq!(verdict(&look([0, 0, 0, 0, 1, 8, 1]), &none), None);
-        assert_eq!(verdict(&look([0, 0, 0, 0, 0, 10, 0]), &none), Some(Ending::Done));
-        assert_eq!(verdict(&look([0, 0, 0, 0, 0, 9, 1]), &none), Some(Ending::Failed));
-        assert_eq!(verdict(&look([0; 7]), &none), Some(Ending::Done));
+        assert_eq!(verdict(&look([1, 0, 0, 0, 0, 9, 0]), &none, true), None);
+        assert_eq!(verdict(&look([0, 0, 0, 0, 1, 8, 1]), &none, true), None);
+        assert_eq!(
+            verdict(&look([0, 0, 0, 0, 0, 10, 0]), &none, true),
+            Some(Ending::Done)
+        );
+        assert_eq!(
+            verdict(&look([0, 0, 0, 0, 0, 9, 1]), &none, true),
+            Some(Ending::Failed)
+        );
+        assert_eq!(verdict(&look([0; 7]), &none, true), Some(Ending::Done));
     }
 
     #[test]
     fn who_allows_failures_gets_them_up_to_the_limit_and_at_once_past_it() {
         let limits = fail_if("failed>10%");
         assert_eq!(
-            verdict(&look([0, 0, 0, 0, 0, 9, 1]), &limits),
+            verdict(&look([0, 0, 0, 0, 0, 9, 1]), &limits, true),
             Some(Ending::DoneButFailures)
         );
         assert_eq!(
-            verdict(&look([8, 0, 0, 0, 0, 0, 2]), &limits),
+            verdict(&look([8, 0, 0, 0, 0, 0, 2]), &limits, true),
             Some(Ending::FailIf("failed>10%".to_owned()))
         );
         assert_eq!(
-            verdict(&look([0, 0, 0, 0, 0, 9, 1]), &fail_if("pending>90%")),
+            verdict(&look([0, 0, 0, 0, 0, 9, 1]), &fail_if("pending>90%"), true),
             Some(Ending::Failed)
         );
     }
@@ -218,13 +230,21 @@ mod tests {
         };
         let none = Limits::default();
         assert_eq!(
-            verdict(&superseded([1, 0, 0, 0, 0, 9, 0]), &none),
+            verdict(&superseded([1, 0, 0, 0, 0, 9, 0]), &none, true),
             Some(Ending::Superseded(newer()))
         );
         assert_eq!(
-            verdict(&superseded([0, 0, 0, 0, 0, 9, 0]), &none),
+            verdict(&superseded([0, 0, 0, 0, 0, 9, 0]), &none, true),
             Some(Ending::Done)
         );
+        for (counts, was_active) in [
+            ([0, 0, 0, 0, 0, 9, 0], false),
+            ([0, 0, 0, 0, 0, 8, 1], false),
+            ([0; 7], true),
+        ] {
+            let ending = verdict(&superseded(counts), &none, was_active);
+            assert_eq!(ending, Some(Ending::Superseded(newer())), "{counts:?}");
+        }
     }
 
     #[test]
