@@ -311,7 +311,7 @@ impl Store {
             .bind(project.get())
             .bind(sha256.0.to_vec())
             .bind(signed.0.to_vec())
-            .fetch_optional(&self.inner.readers)
+            .fetch_optional(&self.inner.key_readers)
             .await?;
         row.as_ref().map(holder).transpose()
     }
@@ -353,7 +353,7 @@ impl Store {
              FROM raw_public_keys c JOIN devices d ON d.id = c.device_id WHERE c.sha256 = ?",
         )
         .bind(sha256.0.to_vec())
-        .fetch_optional(&self.inner.readers)
+        .fetch_optional(&self.inner.key_readers)
         .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some((device(&row)?, CredentialId::new(row.try_get(8)?))))

@@ -519,7 +519,7 @@ impl Store {
              FROM credentials c JOIN devices d ON d.id = c.device_id WHERE c.identity = ?",
         )
         .bind(identity.to_vec())
-        .fetch_optional(&self.inner.readers)
+        .fetch_optional(&self.inner.key_readers)
         .await?;
         let Some(row) = row else { return Ok(None) };
         let secret = open(&self.inner.sealer, identity, row.try_get(9)?)?;
@@ -568,7 +568,7 @@ impl Store {
     pub async fn device_by_id(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
         let row = sqlx::query(SELECT_DEVICE_BY_ID)
             .bind(id.get())
-            .fetch_optional(&self.inner.readers)
+            .fetch_optional(&self.inner.key_readers)
             .await?;
         row.as_ref().map(device).transpose()
     }
@@ -657,7 +657,7 @@ impl Store {
         .bind(numbers_json(
             credentials.iter().map(|credential| credential.get()),
         ))
-        .fetch_all(&self.inner.readers)
+        .fetch_all(&self.inner.key_readers)
         .await?;
         rows.iter()
             .map(|row| Ok(CredentialId::new(row.try_get(0)?)))

@@ -32,6 +32,8 @@ pub struct Store {
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) readers: SqlitePool,
+    /// For those who ask whose key it is: a device waits in its handshake, whatever operators read meanwhile.
+    pub(super) key_readers: SqlitePool,
     writer: SqlitePool,
     pub(super) sealer: Arc<Sealer>,
     blobs: Arc<Blobs>,
@@ -80,17 +82,21 @@ impl Store {
             .await?;
         migrate(&writer, &file, MIGRATIONS).await?;
         keep_key_check(&writer, &sealer).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.pragma("query_only", "ON"))
-            .await?;
+        let options = options.pragma("query_only", "ON");
+        let readers = async |connections| {
+            let pool = SqlitePoolOptions::new()
+                .max_connections(connections)
+                .test_before_acquire(false)
+                .idle_timeout(None)
+                .max_lifetime(None);
+            pool.connect_with(options.clone()).await
+        };
+        let (readers, key_readers) = (readers(READERS).await?, readers(KEY_READERS).await?);
 
         let store = Self {
             inner: Arc::new(Inner {
                 readers,
+                key_readers,
                 writer,
                 sealer: Arc::new(sealer),
                 blobs,
@@ -133,6 +139,7 @@ impl Store {
     /// Finishes what is under way and closes the database, leaving no write-ahead log behind.
     pub async fn close(&self) {
         self.inner.readers.close().await;
+        self.inner.key_readers.close().await;
         self.inner.writer.close().await;
     }
 
@@ -346,6 +353,8 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A reasoned guess: handshakes and pages of lists. Each is a thread.
 const READERS: u32 = 4;
+/// Each asks for a row or two by an index: some thousand handshakes a second.
+const KEY_READERS: u32 = 2;
 /// In KiB, negative as SQLite wants it: holds the upper levels of the indexes of a large fleet.
 const WRITER_CACHE: &str = "-16384";
 
