@@ -57,7 +57,8 @@ pub use name::{
 pub use number::{ArtifactSize, Digest, Sequence};
 pub use refusal::{Differing, Invalid, Kind, NOT_SHOWN, Refusal, RefusalClass};
 pub use rules::{
-    ArtifactOutcome, ArtifactRef, CaOutcome, DeploymentOrder, MANIFEST_LIMIT, NewArtifact, NewPackage,
+    ArtifactOutcome, ArtifactRef, CaOutcome, DeploymentOrder, MANIFEST_LIMIT, METADATA_DEPTH, NewArtifact,
+    NewPackage, json_depth,
 };
 pub use stage::Stage;
 pub use timeline::{LogLine, Moment, Strand, TimelineEntry, TimelineEvent, TimelineKind, TimelinePlace};

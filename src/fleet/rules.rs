@@ -145,6 +145,12 @@ impl Fleet {
             return Err(Invalid::new("description", &new.description, wrong, "up to 1000 characters").into());
         }
         let metadata_bytes = serde_json::Value::Object(new.metadata.clone()).to_string().len();
+        let deepest = new.metadata.values().map(json_depth).max().unwrap_or(0);
+        if deepest > METADATA_DEPTH {
+            let wrong = format!("nests {deepest} arrays and objects in one another");
+            let accepted = "up to 16 arrays and objects in one another";
+            return Err(Invalid::new("metadata", "(not repeated)", wrong, accepted).into());
+        }
         if metadata_bytes > METADATA_BYTES {
             let wrong = format!("is {metadata_bytes} bytes of JSON");
             return Err(Invalid::new("metadata", "(not repeated)", wrong, "up to 4096 bytes of JSON").into());
@@ -672,6 +678,19 @@ const DEVICE_CAS: usize = 64;
 const DESCRIPTION_CHARS: usize = 1000;
 /// A reasoned guess: the published view keeps it in memory.
 const METADATA_BYTES: usize = 4096;
+/// A guess, and far below the 128 levels at which readers of JSON give up: whoever is shown it must be able to read it.
+pub const METADATA_DEPTH: usize = 16;
+
+/// How many arrays and maps there are around the innermost value.
+#[must_use]
+pub fn json_depth(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+        Value::Array(values) => 1 + values.iter().map(json_depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(json_depth).max().unwrap_or(0),
+    }
+}
 
 #[cfg(test)]
 #[path = "tests.rs"]

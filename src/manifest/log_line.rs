@@ -7,7 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::cbor::decode_json;
-use crate::fleet::LogLine;
+use crate::fleet::{LogLine, METADATA_DEPTH, json_depth};
 
 /// The longest body that is looked at, in bytes: more than a device gets into one datagram (1.1 KB), less than it may put
 /// together from blocks.
@@ -97,7 +97,8 @@ fn cut(mut text: String, bytes: usize) -> String {
 fn some_of(map: Map<String, Value>) -> Map<String, Value> {
     let mut room = METADATA_BYTES;
     map.into_iter()
-        .map(|(key, value)| match depth(&value) {
+        // What is nested deeper is kept as text.
+        .map(|(key, value)| match json_depth(&value) {
             0..=METADATA_DEPTH => (key, value),
             _ => (key, Value::String(value.to_string())),
         })
@@ -110,15 +111,6 @@ fn some_of(map: Map<String, Value>) -> Map<String, Value> {
         .collect()
 }
 
-/// How many arrays and maps there are around the innermost value.
-fn depth(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-        Value::Array(values) => 1 + values.iter().map(depth).max().unwrap_or(0),
-        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
-    }
-}
-
 /// The SDK's longest word has five letters.
 const LEVEL_BYTES: usize = 16;
 /// Names of modules are short; some firmware puts a path here.
@@ -126,9 +118,6 @@ const MODULE_BYTES: usize = 64;
 /// A stock device formats its lines into a few hundred bytes. With the others this bounds what a line costs on disk.
 const MESSAGE_BYTES: usize = 1024;
 const METADATA_BYTES: usize = 512;
-/// What is nested deeper is kept as text. A guess, and far below the 128 levels at which readers of JSON give up: whoever is
-/// shown a timeline must be able to read it.
-const METADATA_DEPTH: usize = 16;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

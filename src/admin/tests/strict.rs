@@ -1,6 +1,7 @@
 //! What is asked and cannot be meant, and what an error shows of it.
 
 use super::*;
+use crate::fleet::METADATA_DEPTH;
 
 #[tokio::test]
 async fn every_list_is_had_a_page_at_a_time() {
@@ -251,6 +252,9 @@ async fn json_that_is_a_bomb_or_says_two_things_is_refused() {
     for (body, status) in [
         (deep("[", "]", 100_000), 400),
         (deep("{\"a\":", "}", 40_000), 400),
+        // What readers of the answers, and of the audit, could not read again.
+        (deep("[", "]", 100), 422),
+        (deep("[", "]", METADATA_DEPTH + 1), 422),
         (r#"{"name":"a","name":"b"}"#.to_owned(), 422),
         (r#"{"name":1e999}"#.to_owned(), 400),
         (format!("{{\"name\":{}}}", "9".repeat(100_000)), 400),
