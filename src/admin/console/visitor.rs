@@ -140,6 +140,11 @@ impl FromRequestParts<AdminState> for Visitor {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Refused> {
+        // Nor does anybody see what another page has a browser fetch for it: only a document is looked at.
+        let is_part = parts
+            .headers
+            .get("sec-fetch-dest")
+            .is_some_and(|of| of != "document");
         let live = parts.headers.contains_key(LIVE);
         let target = parts
             .extensions
@@ -175,7 +180,7 @@ impl FromRequestParts<AdminState> for Visitor {
             project: project.id,
             project_name: project.name.to_string(),
             session,
-            live: live || parts.method == Method::HEAD,
+            live: live || is_part || parts.method == Method::HEAD,
         })
     }
 }

@@ -293,6 +293,12 @@ async fn a_secret_that_is_made_is_shown_once_to_who_made_the_device_and_is_the_d
         .await
         .expect(200);
     live.does_not_say("Shown once");
+    // Nor does what another page has the browser fetch for it.
+    let part = browser
+        .ask("GET", &address, &[], &[("sec-fetch-dest", "image")])
+        .await
+        .expect(200);
+    part.does_not_say("Shown once");
     let mut other = Browser::signed_in(&api, "admin").await;
     other.get(&address).await.expect(200).does_not_say("Shown once");
 
