@@ -7,6 +7,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -288,6 +289,33 @@ fn an_empty_cohort_is_done_at_once_and_a_cohort_that_is_not_there_is_not_found()
     server.device("lamp-1", "empty");
     let ended = Running::start(&server, &["device", "show", "lamp-1", "--project", "typo"]).end();
     assert!(ended.said.contains("project \"typo\""), "{}", ended.said);
+}
+
+/// Whatever a machine's environment says of proxies: who answers there could be anybody, and reads what is not encrypted.
+#[test]
+fn an_api_key_goes_in_the_clear_to_nobody_but_the_gateway() {
+    let server = Server::start();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    let mut list = command(&server, &["cohort", "list"]);
+    for name in [
+        "HTTP_PROXY",
+        "http_proxy",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "all_proxy",
+    ] {
+        list.env(name, &address);
+    }
+    let output = list.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let asked = proxy.accept().map(|(_, from)| from);
+    assert!(asked.is_err(), "the proxy was asked from {asked:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::{self, CertificateError};
 use ureq::http::{Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, AsSendBody, Body, SendBody};
+use ureq::{Agent, AsSendBody, Body, Proxy, SendBody};
 
 use super::Output;
 use super::failure::{Failure, Problem};
@@ -95,6 +95,8 @@ impl Client {
         let agent = Agent::config_builder()
             .tls_config(tls)
             .http_status_as_error(false)
+            // The key would go to it in the clear, whoever it is, that of a gateway of this machine too.
+            .proxy(url.starts_with("https://").then(Proxy::try_from_env).flatten())
             // One that is followed turns a POST into a GET elsewhere, and the key does not go along.
             .max_redirects(0)
             .timeout_connect(Some(Duration::from_secs(10)))
