@@ -240,21 +240,30 @@ impl Journal {
 /// keeps it.
 ///
 /// # Errors
-/// When the log cannot be read, was written by a newer version or cannot be written. It is then as it was.
+/// When the log cannot be read, was written by a newer version or cannot be written, for another reason than that there is no room. It
+/// is then as it was.
 pub fn start<D: Send + 'static>(
     mut bytes: Box<dyn SessionJournal>,
     mailboxes: Vec<Mailbox<D>>,
 ) -> io::Result<(Journal, JoinHandle<()>, Vec<RestoredPeer>)> {
     let mut restored: Vec<RestoredPeer> = replay(bytes.as_mut())?.into_values().map(resume).collect();
     restored.sort_by_key(|peer| peer.saved.serial);
-    bytes.rewrite(
+    let rewritten = bytes.rewrite(
         &mut restored
             .iter()
             .map(|peer| Entry::Established(Box::new(peer.saved.clone())).to_bytes()),
-    )?;
-    info!(sessions = restored.len(), "session log read");
+    );
     let (notes, inbox) = sync_channel(NOTES_MAX);
-    let keeper = Keeper::new(bytes, mailboxes);
+    let mut keeper = Keeper::new(bytes, mailboxes);
+    match rewritten {
+        Ok(()) => info!(sessions = restored.len(), "session log read"),
+        // Whom it holds goes on, and nobody is restored from it again: their next numbers are not in it.
+        Err(failure) if is_full(&failure) => {
+            keeper.begin_off(clock::now())?;
+            warn!(%failure, sessions = restored.len(), "session log read, and no room to keep it: it is tried again");
+        }
+        Err(failure) => return Err(failure),
+    }
     let journal = Journal {
         notes,
         is_kept: keeper.is_kept.clone(),
@@ -512,6 +521,16 @@ impl<D> Keeper<D> {
         }
     }
 
+    /// Begins without a log, as after a failure.
+    fn begin_off(&mut self, now: Instant) -> io::Result<()> {
+        self.bytes.clear()?;
+        self.is_kept.store(false, Ordering::Release);
+        self.keeping = Keeping::Off {
+            again: now + TRY_AGAIN,
+        };
+        Ok(())
+    }
+
     /// Makes entries durable, and tells who waits for them.
     fn write(&mut self, group: impl Iterator<Item = Note>, now: Instant) {
         let mut written = Ok(());
@@ -616,6 +635,13 @@ impl<D> Keeper<D> {
             }
         }
     }
+}
+
+fn is_full(failure: &io::Error) -> bool {
+    matches!(
+        failure.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn failed() {

@@ -350,6 +350,19 @@ fn a_log_that_failed_is_tried_again_and_asks_for_every_session() {
     assert_eq!(log.synced.lock().unwrap().len(), 1, "written from the start");
 }
 
+#[test]
+fn a_start_without_room_goes_on_with_whom_the_log_held_and_keeps_nobody_to_be_restored_twice() {
+    let log = Log::of(&[Entry::Established(Box::new(established(1)))]);
+    log.full.store(true, Ordering::SeqCst);
+    let (_inboxes, mailboxes) = mailboxes();
+    let (journal, thread, restored) = start(Box::new(log.clone()), mailboxes).unwrap();
+    assert_eq!(restored.len(), 1);
+    assert!(!journal.is_kept());
+    assert!(log.synced.lock().unwrap().is_empty());
+    drop(journal);
+    thread.join().unwrap();
+}
+
 fn reservation(end: u64) -> Note {
     Note {
         entry: Entry::Reserved { serial: 1, end },
