@@ -504,13 +504,13 @@ impl Problem {
                 Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "digest-mismatch", detail)
             }
             UploadError::Io(_) => {
+                if error.is_disk_full() {
+                    return Problem::disk_full();
+                }
                 error!(
                     error = error as &dyn std::error::Error,
                     "an upload could not be stored"
                 );
-                if error.is_disk_full() {
-                    return Problem::disk_full();
-                }
                 Problem::store_failed(error.to_string())
             }
         }
@@ -599,10 +599,12 @@ impl From<ControlError> for Problem {
             ControlError::Refused(refusal) => refusal.into(),
             ControlError::Upload(error) => Problem::from_upload(&error),
             ControlError::StoreFailed(ref cause) => {
-                error!(error = &error as &dyn std::error::Error, "the store failed");
+                // Readiness and the writer's log say that: whoever asks again and again would fill the disk with it.
                 if cause.is_disk_full() {
-                    Problem::disk_full()
-                } else if cause.is_damage() {
+                    return Problem::disk_full();
+                }
+                error!(error = &error as &dyn std::error::Error, "the store failed");
+                if cause.is_damage() {
                     Problem::database_damaged(cause.to_string())
                 } else {
                     Problem::store_failed(error.to_string())

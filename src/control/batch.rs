@@ -20,7 +20,7 @@ use crate::fleet::{
     Actor, Artifact, CredentialId, Deployment, Device, DeviceId, Digest, Moment, ProjectId, PskIdentity,
     Refusal, TimelineEvent,
 };
-use crate::store::{AuditRow, OnceKey, Store, StoreError, WriteTransaction};
+use crate::store::{AuditRow, OnceKey, Reserve, Store, StoreError, WriteTransaction};
 use crate::telemetry::GatewayEvent;
 
 /// A command, as the writer sees it.
@@ -32,6 +32,11 @@ pub trait Decision: Send + 'static {
 
     /// Who orders it: by leave of a key that is looked at again before the decision. `None` where nobody does.
     fn actor(&self) -> Option<&Actor>;
+
+    /// Whether it has to be possible on a full disk: it ends something, makes room, or lets somebody in to do so.
+    fn is_vital(&self) -> bool {
+        false
+    }
 
     /// Decides and writes.
     fn decide(self, batch: &mut Batch) -> impl Future<Output = Result<Self::Answer, Stop>> + Send;
@@ -328,6 +333,9 @@ pub const AUDIT_ACTIONS: [&str; 20] = [
 
 /// A command in the queue, whatever its answer is.
 pub trait Job: Send {
+    /// As the decision's.
+    fn is_vital(&self) -> bool;
+
     /// Decides; the outcome stays in the job until the commit.
     fn decide<'a>(
         &'a mut self,
@@ -364,6 +372,10 @@ impl<D: Decision> Command<D> {
 }
 
 impl<D: Decision> Job for Command<D> {
+    fn is_vital(&self) -> bool {
+        self.decision.as_ref().is_some_and(Decision::is_vital)
+    }
+
     fn decide<'a>(
         &'a mut self,
         batch: &'a mut Batch,
@@ -373,6 +385,9 @@ impl<D: Decision> Job for Command<D> {
                 // What was ordered before in the batch counts, the end of this very key among it.
                 let allowed = decision.actor().map_or(Ok(()), |actor| batch.allows(actor));
                 let decided = match allowed {
+                    Ok(()) if batch.store.reserve().is_given() && !decision.is_vital() => {
+                        Err(Stop::FailedAlone(Reserve::refusal()))
+                    }
                     Ok(()) => decision.decide(batch).await,
                     Err(ended) => Err(ended.into()),
                 };

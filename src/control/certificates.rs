@@ -243,6 +243,10 @@ impl Decision for RemoveDeviceCa {
         Some(&self.actor)
     }
 
+    fn is_vital(&self) -> bool {
+        true
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<RemovedCa, Stop> {
         let ca = batch.view_mut().fleet.remove_device_ca(self.project, self.id)?;
         let vouched = batch.tx.delete_device_ca(ca.id).await?;

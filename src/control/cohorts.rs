@@ -54,6 +54,10 @@ impl Decision for DeleteCohort {
         Some(&self.actor)
     }
 
+    fn is_vital(&self) -> bool {
+        true
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Cohort>, Stop> {
         let cohort = batch.view_mut().fleet.delete_cohort(self.project, self.id)?;
         batch.tx.delete_cohort(cohort.id).await?;

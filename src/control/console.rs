@@ -88,6 +88,10 @@ impl Decision for OpenSession {
         None
     }
 
+    fn is_vital(&self) -> bool {
+        true
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<OpenedSession, Stop> {
         let at_ms = batch.at_ms;
         let Some(key) = batch.view().key(self.key).cloned() else {
@@ -137,6 +141,10 @@ impl Decision for CloseSession {
 
     fn actor(&self) -> Option<&Actor> {
         None
+    }
+
+    fn is_vital(&self) -> bool {
+        true
     }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {

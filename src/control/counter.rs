@@ -651,6 +651,10 @@ impl Counter {
                 .artifacts()
                 .map(|of| (of.digest, of.size.get()))
                 .collect();
+            if let Err(error) = shared.store.reserve().keep() {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "no room is kept on the disk");
+            }
             (shared.store.measure(), named.values().sum())
         });
         // The program ends.

@@ -306,6 +306,10 @@ impl Decision for UpdateDevices {
         Some(&self.actor)
     }
 
+    fn is_vital(&self) -> bool {
+        self.patch.enabled == Some(false)
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {
         batch.view().fleet().in_project(self.project)?;
         let there = batch.tx.devices(self.project, &self.ids).await?;
@@ -424,6 +428,10 @@ impl Decision for DeleteDevice {
         Some(&self.actor)
     }
 
+    fn is_vital(&self) -> bool {
+        true
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Device, Stop> {
         let device = require_device(batch, self.project, self.id).await?;
         batch
@@ -507,6 +515,10 @@ impl Decision for RemoveCredential {
 
     fn actor(&self) -> Option<&Actor> {
         Some(&self.actor)
+    }
+
+    fn is_vital(&self) -> bool {
+        true
     }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {

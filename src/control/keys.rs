@@ -141,6 +141,10 @@ impl Decision for RevokeKey {
         Some(&self.actor)
     }
 
+    fn is_vital(&self) -> bool {
+        true
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Arc<ApiKey>, Stop> {
         let keys = &batch.view().keys;
         let Some((&hash, key)) = keys.iter().find(|(_, key)| key.id == self.id) else {

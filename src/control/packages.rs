@@ -51,6 +51,10 @@ impl Decision for DeletePackage {
         Some(&self.actor)
     }
 
+    fn is_vital(&self) -> bool {
+        true
+    }
+
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Package>, Stop> {
         let package = batch.view_mut().fleet.delete_package(self.project, &self.name)?;
         batch.tx.delete_package(package.id).await?;
@@ -173,6 +177,10 @@ impl Decision for DeleteArtifact {
 
     fn actor(&self) -> Option<&Actor> {
         Some(&self.actor)
+    }
+
+    fn is_vital(&self) -> bool {
+        true
     }
 
     async fn decide(self, batch: &mut Batch) -> Result<Arc<Artifact>, Stop> {

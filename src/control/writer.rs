@@ -136,6 +136,10 @@ impl Work {
             seen,
             mut moments,
         } = self;
+        if !jobs.is_empty() {
+            let is_vital = jobs.iter().any(|job| job.is_vital());
+            keep_room(shared, is_vital).await;
+        }
         let rows = newest(&reports);
         moments.extend(reports.iter().filter_map(timeline::moment_of));
         let queued = moments.len();
@@ -153,16 +157,19 @@ impl Work {
             }
             Err(error) => {
                 telemetry::emit(GatewayEvent::StoreFailed(StoreOperation::Commit));
-                shared.last_write_failed.store(true, Ordering::Relaxed);
+                let failed_before = shared.last_write_failed.swap(true, Ordering::Relaxed);
                 // Tried again when it is next time to collect.
                 for entry in &seen {
                     shared.note(entry);
                 }
                 timeline::lost(TimelineLoss::StoreFailed, queued);
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a batch was not committed"
-                );
+                let cause = &error as &dyn std::error::Error;
+                // Whoever has one command after the other refused does not fill the log as well.
+                if failed_before && error.is_disk_full() {
+                    tracing::debug!(error = cause, "a batch was not committed");
+                } else {
+                    tracing::error!(error = cause, "a batch was not committed");
+                }
                 Err(ControlError::from(error))
             }
         };
@@ -172,6 +179,22 @@ impl Work {
         for report in reports {
             (report.done)(end.as_ref().map(|_| ()).map_err(|_| ()));
         }
+    }
+}
+
+/// Sees to the room that is kept on the disk before commands, one of which may be vital.
+async fn keep_room(shared: &Shared, is_vital: bool) {
+    let reserve = shared.store.reserve();
+    if !is_vital && !reserve.is_given() {
+        return;
+    }
+    let reserve = Arc::clone(reserve);
+    let prepared = tokio::task::spawn_blocking(move || reserve.prepare(is_vital)).await;
+    if let Ok(Err(error)) = prepared {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "the room on the disk was not looked at"
+        );
     }
 }
 

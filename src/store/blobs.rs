@@ -26,6 +26,7 @@ use super::disk::{Disk, DiskFile, Existing};
 use super::error::{StoreError, is_disk_full};
 use super::folder;
 use super::readers::{Place, Readers, ReadersBusy};
+use super::reserve::Reserve;
 use crate::fleet::{Digest, IMAGE_HEAD_BYTES};
 
 /// The folder of artifact bytes.
@@ -40,6 +41,7 @@ pub struct Blobs {
     /// Counts misses: how long ago a file was read is measured in them.
     misses: AtomicU64,
     readers: Readers,
+    reserve: Arc<Reserve>,
 }
 
 impl Blobs {
@@ -58,6 +60,7 @@ impl Blobs {
             tracing::info!(swept, "unfinished uploads were removed");
         }
         Ok(Self {
+            reserve: Arc::new(Reserve::of(Arc::clone(&disk), data)),
             disk,
             stored,
             uploads,
@@ -95,10 +98,12 @@ impl Blobs {
     /// # Errors
     /// The disk fails.
     pub fn begin(&self, limit: u64) -> Result<Upload, UploadError> {
+        self.reserve.admit()?;
         let number = self.next_upload.fetch_add(1, Ordering::Relaxed);
         let path = self.uploads.join(number.to_string());
         let file = self.disk.create(&path, Existing::Refuse)?;
         Ok(Upload {
+            reserve: Arc::clone(&self.reserve),
             unfinished: self.unfinished(path),
             file,
             hash: sha2::Sha256::new(),
@@ -106,6 +111,11 @@ impl Blobs {
             length: 0,
             limit,
         })
+    }
+
+    /// The room that is kept.
+    pub fn reserve(&self) -> &Arc<Reserve> {
+        &self.reserve
     }
 
     /// Whether the disk takes bytes.
@@ -373,6 +383,7 @@ impl Blob {
 /// Bytes on their way in.
 #[derive(Debug)]
 pub struct Upload {
+    reserve: Arc<Reserve>,
     unfinished: Unfinished,
     file: Box<dyn DiskFile>,
     hash: sha2::Sha256,
@@ -391,6 +402,7 @@ impl Upload {
         if more > self.limit - self.length {
             return Err(UploadError::TooLarge { limit: self.limit });
         }
+        self.reserve.admit()?;
         self.file.write_all(bytes)?;
         self.hash.update(bytes);
         let wanted = IMAGE_HEAD_BYTES - self.head.len();

@@ -4,15 +4,21 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 
 /// Changes files and folders. Nothing of it is durable before it is synced: bytes with [`DiskFile::sync`], names with
 /// [`Disk::sync_folder`].
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Makes an empty file that only its owner can read.
     fn create(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Makes a file of so many bytes, or none, which nobody reads: room that is taken.
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()>;
 
     /// Opens a file that is there.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
@@ -64,6 +70,27 @@ impl Disk for LocalDisk {
             Existing::Empty => options.create(true).truncate(true),
         };
         Ok(Box::new(options.open(path)?))
+    }
+
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        let taken = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+            // Not every file system can: there it is written.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                io::copy(&mut io::repeat(0).take(bytes), &mut file).map(drop)
+            }
+            taken => taken.map_err(Into::into),
+        };
+        if taken.is_err() {
+            fs::remove_file(path)?;
+        }
+        taken
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::error::{DATABASE, StoreError};
+use super::reserve::Room;
 use super::sessions;
 use super::sqlite::Store;
 
@@ -33,14 +34,13 @@ impl Store {
         let database = folder.join(DATABASE);
         let mut beside = database.clone().into_os_string();
         beside.push("-wal");
-        let disk = rustix::fs::statvfs(folder)
-            .map_err(|error| StoreError::io("look at the file system of", folder)(error.into()))?;
+        let disk = Room::of(folder).map_err(StoreError::io("look at the file system of", folder))?;
         Ok(Measured {
             database: length(&database)?,
             write_ahead_log: length(Path::new(&beside))?,
             session_log: length(&sessions::file_in(folder))?,
-            disk_size: disk.f_blocks.saturating_mul(disk.f_frsize),
-            disk_free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            disk_size: disk.size,
+            disk_free: disk.free,
         })
     }
 }

@@ -7,6 +7,7 @@
 //!   tessera.db         facts (WAL, synchronous=FULL)
 //!   blobs/ab/abcd…     artifact bytes by SHA-256
 //!   uploads/           unfinished uploads, swept at start
+//!   reserve            room that is given up for what has to be possible on a full disk
 //!   sessions.log       the keys of live sessions, sealed; never part of a backup
 //! ```
 //!
@@ -30,6 +31,7 @@ mod measure;
 #[allow(clippy::unwrap_used)]
 mod power_cuts;
 mod readers;
+mod reserve;
 mod seal;
 mod sessions;
 mod sqlite;
@@ -48,6 +50,7 @@ pub use first_answers::{FirstAnswer, KeptAnswer, OnceKey};
 pub use history::{FleetRow, ProgressRow, SeriesChange, SeriesEnd};
 pub use measure::Measured;
 pub use readers::ReadersBusy;
+pub use reserve::Reserve;
 pub use sessions::{SessionLog, SessionLogError};
 pub use sqlite::{Store, WriteTransaction};
 pub use timeline::TimelineFilter;

@@ -524,6 +524,10 @@ impl FrailDisk {
 }
 
 impl Disk for FrailDisk {
+    fn allocate(&self, _: &Path, _: u64) -> io::Result<()> {
+        unreachable!("room is kept by who counts, and nobody does here")
+    }
+
     fn create(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn DiskFile>> {
         self.step()?;
         let real = LocalDisk.create(path, existing)?;
@@ -640,6 +644,10 @@ impl DiskFile for FrailFile {
 struct Unsynced;
 
 impl Disk for Unsynced {
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        LocalDisk.allocate(path, bytes)
+    }
+
     fn create(&self, path: &Path, existing: Existing) -> io::Result<Box<dyn DiskFile>> {
         LocalDisk.create(path, existing)
     }

@@ -20,6 +20,7 @@ use super::error::{DATABASE, StoreError};
 use super::folder::{Folder, has_no_uploads};
 use super::inspect::inspect;
 use super::readers::ReadersBusy;
+use super::reserve::Reserve;
 use super::seal::Sealer;
 use crate::fleet::Digest;
 
@@ -141,6 +142,12 @@ impl Store {
         self.inner.readers.close().await;
         self.inner.key_readers.close().await;
         self.inner.writer.close().await;
+    }
+
+    /// The room that is kept for what has to be possible on a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> &Arc<Reserve> {
+        self.inner.blobs.reserve()
     }
 
     /// Begins an upload of at most `limit` bytes.

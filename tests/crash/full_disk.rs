@@ -131,6 +131,65 @@ fn a_full_disk_stops_what_needs_space_and_nothing_else_until_there_is_space() {
     assert_eq!(lamp["packages"][0]["version"], "0.9.2", "{lamp:#}");
 }
 
+/// Whoever has a key that may upload has the disk full whenever they like.
+#[test]
+fn a_full_disk_keeps_nobody_from_ending_keys_and_deleting_nor_the_gateway_from_starting() {
+    let mut server = Server::not_started(&[]);
+    let disk = SmallDisk::mount(&server.data_dir(), 8 << 20);
+    server.start_again();
+    server.upload("main", "1.0.0", &noise(1, 100_000));
+    server.upload("main", "0.9.0", &noise(2, 100_000));
+    let lamp = server.device("lamp-1", "lamps");
+    let first = server.deploy("lamps", "first", &[("main", "1.0.0")]);
+    let key = server.done("POST", "keys", json!({"name": "leaked", "role": "deploy"}));
+    let bearer = format!("Bearer {}", key["key"].as_str().unwrap());
+    let leaked = |method: &str, path: &str, kind: &str, body: &[u8]| {
+        server.send_as(&bearer, method, path, kind, body).0
+    };
+    let reserve = server.data_dir().join("reserve");
+    eventually("room is kept", || reserve.exists().then_some(()));
+
+    let upload = |n: u64| {
+        let path = format!("packages/main/artifacts/2.0.{n}");
+        leaked("PUT", &path, "application/octet-stream", &noise(n, 900_000))
+    };
+    let full = (10..40).map(upload).find(|status| *status != 201);
+    assert_eq!(full, Some(507));
+    // With this key alone the rest could be taken by commands, and by others at once.
+    disk.fill();
+    let create = |n: u64| {
+        let body = json!({"name": format!("cohort-{n}")}).to_string();
+        leaked("POST", "cohorts", "application/json", body.as_bytes())
+    };
+    let full = (0..200).map(create).find(|status| *status != 201);
+    assert_eq!(full, Some(507));
+
+    let path = format!("keys/{}", key["id"].as_str().unwrap());
+    assert_eq!(
+        server.call("DELETE", &path, Value::Null).0,
+        204,
+        "{}",
+        server.log()
+    );
+    assert_eq!(create(1000), 401);
+    let unused = server.call("DELETE", "packages/main/artifacts/0.9.0", Value::Null);
+    assert_eq!(unused.0, 204, "{unused:?}");
+    let (status, problem) = server.call("POST", "cohorts", json!({"name": "more"}));
+    assert_eq!(status, 507, "what room is left is kept: {problem}");
+
+    disk.fill();
+    assert!(server.terminate().success());
+    disk.fill();
+    server.start_again_unready();
+    let mut connected = Connected::connect(&server, &lamp.identity, &lamp.secret).unwrap();
+    assert_eq!(first["sequence"], connected.manifest().unwrap().sequence);
+
+    disk.free();
+    let (status, problem) = server.call("POST", "cohorts", json!({"name": "more"}));
+    assert_eq!(status, 201, "{problem}");
+    eventually("room is kept again", || reserve.exists().then_some(()));
+}
+
 fn ready(server: &Server) -> (u16, String) {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)

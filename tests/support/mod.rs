@@ -109,7 +109,12 @@ impl Server {
 
     /// The same folder and ports, a new process; returns once it is ready.
     pub fn start_again(&mut self) {
-        self.start_again_as(self.command());
+        self.start_again_as(self.command(), "readyz");
+    }
+
+    /// The same where something keeps it from being ready.
+    pub fn start_again_unready(&mut self) {
+        self.start_again_as(self.command(), "livez");
     }
 
     /// The same under strace, which delays system calls as these options say.
@@ -129,15 +134,15 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(self.log_file());
-        self.start_again_as(traced);
+        self.start_again_as(traced, "readyz");
     }
 
-    fn start_again_as(&mut self, mut command: Command) {
+    fn start_again_as(&mut self, mut command: Command, until: &str) {
         assert!(self.process.is_none(), "the server is running");
         let started = command.spawn();
         let process = started.unwrap_or_else(|error| panic!("{command:?}: {error}; tests/run installs it"));
         self.process = Some(process);
-        let ready = format!("{}/readyz", self.url());
+        let ready = format!("{}/{until}", self.url());
         eventually("the server is ready", || {
             if let Some(status) = self.process.as_mut().unwrap().try_wait().unwrap() {
                 panic!("the server ended with {status}:\n{}", self.log());
@@ -236,6 +241,38 @@ impl Server {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Result<(u16, Value), ureq::Error> {
+        self.try_send_as(
+            &format!("Bearer {KEY}"),
+            method,
+            path,
+            content_type,
+            headers,
+            body,
+        )
+    }
+
+    /// The same by somebody else.
+    pub fn send_as(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> (u16, Value) {
+        let answer = self.try_send_as(who, method, path, content_type, &[], body);
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
+    }
+
+    fn try_send_as(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(u16, Value), ureq::Error> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
@@ -245,7 +282,7 @@ impl Server {
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{}/v1/projects/default/{path}", self.url()))
-            .header("Authorization", format!("Bearer {KEY}"));
+            .header("Authorization", who);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
