@@ -75,7 +75,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["telemetry/"]),
     ("tracing_subscriber", &["telemetry/"]),
     ("nix", &["transport/"]),
-    ("rustix", &["store/blobs.rs", "store/measure.rs"]),
+    ("rustix", &["store/blobs.rs", "store/disk.rs", "store/reserve.rs"]),
     ("socket2", &["transport/"]),
     ("toml", &["config/"]),
     ("csv_core", &["admin/rows.rs"]),

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::AdminState;
 use super::auth::{Deployer, Reader};
 use super::body::{Body, Object, Page, present};
+use super::figures::FailureShare;
 use super::problem::Problem;
 use super::shapes::{self, Answer, Listed, Time};
 use crate::control::ControlError;
@@ -72,6 +73,8 @@ pub struct CountedProgress {
     progress: shapes::Progress,
     /// Of one that is active no more: when that was last counted, or when it was made if it never was.
     counted_at: Time,
+    /// Why devices failed, the most frequent first; of one that is active no more, as last counted.
+    failures: Vec<FailureShare>,
 }
 
 pub async fn create(
@@ -153,7 +156,9 @@ pub async fn progress(
 ) -> Result<Answer<CountedProgress>, Problem> {
     let id = parse(&id)?;
     let (progress, counted_ms) = state.control.counted_progress(reader.project, id).await?;
+    let failures = state.control.deployment_failures(reader.project, id).await?;
     Ok(Answer(CountedProgress {
+        failures: failures.iter().map(FailureShare::of).collect(),
         progress: shapes::progress(&progress),
         counted_at: Time(counted_ms),
     }))

@@ -135,7 +135,7 @@ pub async fn show(State(state): State<AdminState>, reader: Reader) -> Result<Ans
         bytes_per_second: counted.bytes_per_second,
         active_deployments: active(project, &counted),
         versions: counted.versions.iter().map(version).collect(),
-        failures: counted.failures.iter().map(failure).collect(),
+        failures: counted.failures.iter().map(FailureShare::of).collect(),
     }))
 }
 
@@ -221,13 +221,16 @@ fn version(share: &control::VersionShare) -> VersionShare {
     }
 }
 
-fn failure(share: &control::FailureShare) -> FailureShare {
-    FailureShare {
-        package: share.package.clone(),
-        state: share.state.as_str(),
-        reason: reason_str(share.reason),
-        reason_number: share.reason,
-        devices: share.devices,
+impl FailureShare {
+    /// As it is shown.
+    pub fn of(share: &control::FailureShare) -> Self {
+        Self {
+            package: share.package.clone(),
+            state: share.state.as_str(),
+            reason: reason_str(share.reason),
+            reason_number: share.reason,
+            devices: share.devices,
+        }
     }
 }
 

@@ -169,6 +169,23 @@ fn result(followed: &Followed, deployment: &Value, output: Output) {
     }
 }
 
+/// Why devices failed, and how many did, below something else; nothing where none has.
+fn reasons(answer: &Value) -> String {
+    let reasons = answer["failures"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![["WHY", "PACKAGE", "WHILE", "DEVICES"].map(str::to_owned).to_vec()];
+    rows.extend(reasons.iter().map(|reason| {
+        let told = ["/reason", "/package", "/state", "/devices"];
+        told.map(|place| field(reason, place)).to_vec()
+    }));
+    format!("\n{}", table(rows))
+}
+
 /// The devices that failed and why, below something else; nothing where there are none.
 fn failures(failing: &[Failing], progress: &Progress) -> String {
     if failing.is_empty() {
@@ -219,12 +236,14 @@ fn show(named: &str, server: &ServerArgs) -> Result<(), Failure> {
     let client = Client::new(server)?;
     let (mut deployment, cohort) = find(&client, named)?;
     let answer = client.get(&format!("deployments/{}/progress", field(&deployment, "/id")))?;
-    // Of one that is not active nobody fails any longer.
+    // Which devices failed is known of an active one; of any, why how many did.
     let failing = match deployment["active"] == true && answer["failed"].as_u64() > Some(0) {
         true => Failing::of(&client, &field(&cohort, "/id"))?,
         false => Vec::new(),
     };
-    deployment["failures"] = failing.iter().map(Failing::to_json).collect();
+    if deployment["active"] == true {
+        deployment["failures"] = failing.iter().map(Failing::to_json).collect();
+    }
     deployment["cohortName"] = cohort["name"].clone();
     deployment["progress"] = answer.clone();
     server.output.one(&deployment, SHOWN);
@@ -232,7 +251,11 @@ fn show(named: &str, server: &ServerArgs) -> Result<(), Failure> {
         let colour = takes_colour();
         print(&format!("\n{}", table(packages(&deployment, colour))));
         if let Some(progress) = Progress::of(&answer) {
-            print(&format!("\n{}", how_far(&progress, &answer, colour)));
+            print(&format!(
+                "\n{}",
+                how_far(&progress, &answer, deployment["active"] == true, colour)
+            ));
+            print(&reasons(&answer));
             print(&failures(&failing, &progress));
         }
     }
@@ -257,9 +280,14 @@ fn packages(deployment: &Value, colour: bool) -> Vec<Vec<String>> {
     rows
 }
 
-fn how_far(progress: &Progress, answer: &Value, colour: bool) -> String {
+fn how_far(progress: &Progress, answer: &Value, is_active: bool, colour: bool) -> String {
     if progress.devices() == 0 {
-        return "the cohort has no devices\n".to_owned();
+        let none = if is_active {
+            "the cohort has no devices"
+        } else {
+            "no device was counted"
+        };
+        return format!("{none}\n");
     }
     let mut rows = vec![["STATE", "DEVICES"].map(str::to_owned).to_vec()];
     for state in State::ALL {
@@ -369,7 +397,7 @@ mod tests {
             "pending": 1, "notified": 0, "downloading": 0, "downloaded": 0, "updating": 0, "done": 3, "failed": 0,
             "bytesServed": 4096,
         });
-        let shown = Progress::of(&answer).map(|progress| how_far(&progress, &answer, false));
+        let shown = Progress::of(&answer).map(|progress| how_far(&progress, &answer, true, false));
         let shown = shown.unwrap_or_default();
         assert!(
             shown.starts_with(
@@ -381,9 +409,11 @@ mod tests {
             assert!(shown.contains(&format!("\n{}", state.as_str())), "{shown}");
         }
         assert_eq!(
-            how_far(&Progress::default(), &answer, false),
+            how_far(&Progress::default(), &answer, true, false),
             "the cohort has no devices\n"
         );
+        let superseded = how_far(&Progress::default(), &answer, false, false);
+        assert_eq!(superseded, "no device was counted\n");
     }
 
     #[test]

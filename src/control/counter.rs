@@ -27,14 +27,14 @@ use super::batch::Committed;
 use super::change::Change;
 use super::directory::Directory;
 use super::error::ControlError;
-use super::figures::{Presence, PresenceOf, compose};
+use super::figures::{Presence, PresenceOf, compose, failures_at};
 use super::handle::{Control, Shared};
 use super::ledger::{Facts, Ledger};
 use super::reads::Progress;
 use super::view::View;
 use crate::clock;
 use crate::fleet::{Cohort, CohortId, Deployment, DeploymentId, DeviceId, ProjectId};
-use crate::store::{CensusRow, FleetRow, ProgressCounts, ReportRow};
+use crate::store::{CensusRow, FailureRow, FleetRow, ProgressCounts, ReportRow};
 use crate::telemetry::{self, FleetState, GatewayEvent, StageLabel, StoreOperation, StorePart};
 
 /// What the counter shares with those who change the fleet and those who ask.
@@ -240,7 +240,7 @@ impl Counting {
                 continue;
             };
             if let Some(before) = place.checked_sub(1).map(|before| &cohort.deployments[before]) {
-                self.end_series(shared, cohort, before, ledger.stages(cohort.id, before.id));
+                self.end_series(shared, &ledger, cohort, before);
             }
             let unknown = ledger.deployed(&cohort.deployments[place]);
             lock(&self.dirty).devices.extend(unknown);
@@ -251,20 +251,25 @@ impl Counting {
         });
     }
 
-    /// Takes down how far a deployment had come when another took its place.
-    fn end_series(&self, shared: &Shared, cohort: &Cohort, deployment: &Deployment, stages: [u64; 7]) {
+    /// Takes down how far a deployment had come when another took its place, and why devices had failed.
+    fn end_series(&self, shared: &Shared, ledger: &Ledger, cohort: &Cohort, deployment: &Deployment) {
         let mut series = shared.history.lock();
         let seen = series.seen(deployment.id);
         // Until the counter has been round once, the store may have a series that is not known here.
         if seen.is_none() && !self.is_loaded() {
             return;
         }
+        let stages = ledger.stages(cohort.id, deployment.id);
         let counts = ProgressCounts {
             buckets: Progress::of_cohort(stages, cohort.devices, 0).stages(),
         };
+        let failures = failures_at(ledger, deployment);
         let bytes_served = seen.map_or(0, |seen| seen.bytes_served);
         series.sample_deployment(deployment, clock::unix_ms(), counts, bytes_served);
-        series.end(deployment.id);
+        series.end(
+            deployment.id,
+            failures.into_iter().map(FailureRow::from).collect(),
+        );
     }
 
     /// Takes down what was read of some devices. Returns those that were not as the ledger had them.

@@ -18,6 +18,7 @@ use crate::fleet::{
     ArtifactId, Cohort, CohortId, Deployment, DeploymentId, DeviceState, PackageName, Project, ProjectId,
     Version,
 };
+use crate::store::FailureRow;
 
 /// What a project's fleet is doing, as last counted.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -143,6 +144,28 @@ impl Control {
     #[must_use]
     pub fn counts(&self) -> watch::Receiver<u64> {
         self.shared.figures.rounds.subscribe()
+    }
+}
+
+impl From<FailureRow> for FailureShare {
+    fn from(row: FailureRow) -> Self {
+        Self {
+            package: row.package,
+            state: DeviceState::from_number(row.state),
+            reason: row.reason,
+            devices: row.devices,
+        }
+    }
+}
+
+impl From<FailureShare> for FailureRow {
+    fn from(share: FailureShare) -> Self {
+        Self {
+            package: share.package,
+            state: share.state.number(),
+            reason: share.reason,
+            devices: share.devices,
+        }
     }
 }
 
@@ -289,6 +312,21 @@ pub fn compose(
         composed.insert(project.id, Arc::new(figures));
     }
     composed
+}
+
+/// At what the devices of a cohort failed in a deployment, the most frequent first.
+#[must_use]
+pub fn failures_at(ledger: &Ledger, deployment: &Deployment) -> Vec<FailureShare> {
+    let mut tallies = Tallies::default();
+    for (facts, devices) in ledger.classes() {
+        let is_at = facts
+            .standing
+            .is_some_and(|(standing, _)| standing == deployment.id);
+        if is_at && facts.cohort == Some(deployment.cohort) {
+            tallies.add(facts, devices);
+        }
+    }
+    tallies.failures()
 }
 
 /// How many devices run what, and failed where.

@@ -11,12 +11,13 @@ use tokio::sync::RwLock;
 
 use super::batch::{Batch, Decision, Stop};
 use super::error::ControlError;
+use super::figures::{CohortFigures, FailureShare};
 use super::handle::Control;
 use super::reads::Progress;
 use super::series::{DeploymentSeries, FleetSeries, spread};
 use crate::clock;
 use crate::fleet::{Actor, Deployment, DeploymentId, Kind, ProjectId, Refusal};
-use crate::store::{FleetRow, ProgressCounts, ProgressRow, SeriesChange, SeriesEnd};
+use crate::store::{FailureRow, FleetRow, ProgressCounts, ProgressRow, SeriesChange, SeriesEnd};
 
 /// How far back to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,41 @@ impl Control {
         })
     }
 
+    /// Why devices failed at a deployment, the most frequent first: as last counted, or as it was when another took its place.
+    ///
+    /// # Errors
+    /// There is no such deployment, or the store fails.
+    pub async fn deployment_failures(
+        &self,
+        project: ProjectId,
+        id: DeploymentId,
+    ) -> Result<Vec<FailureShare>, ControlError> {
+        let view = self.shared.view.load_full();
+        let Some((cohort, _)) = view.in_project(project)?.deployment(id) else {
+            return Err(no_deployment(id).into());
+        };
+        if cohort.active().is_some_and(|active| active.id == id) {
+            let figures = self.figures(project);
+            let counted = figures.cohorts.get(&cohort.id);
+            let is_of_it = |of: &&CohortFigures| of.progress.is_some_and(|(of, _)| of == id);
+            return Ok(counted
+                .filter(is_of_it)
+                .map_or_else(Vec::new, |of| of.failures.clone()));
+        }
+        let history = &self.shared.history;
+        let _written = history.writing.read().await;
+        let newest = history
+            .lock()
+            .deployments
+            .get(&id)
+            .map(|series| series.failures().to_vec());
+        let rows = match newest {
+            Some(rows) if !rows.is_empty() => rows,
+            Some(_) | None => self.shared.store.failures_of(id).await?,
+        };
+        Ok(rows.into_iter().map(FailureShare::from).collect())
+    }
+
     /// Writes what is new in the series, in a commit of the writer's. Costs nothing if nothing is.
     pub(super) async fn write_history(&self, now_ms: i64) -> Result<(), ControlError> {
         let history = &self.shared.history;
@@ -232,10 +268,10 @@ impl AllSeries {
             .sample(at_ms, counts, bytes_served);
     }
 
-    /// A deployment is active no more: its last point stays.
-    pub fn end(&mut self, deployment: DeploymentId) {
+    /// A deployment is active no more: its last point stays, and why devices had failed.
+    pub fn end(&mut self, deployment: DeploymentId, failures: Vec<FailureRow>) {
         if let Some(series) = self.deployments.get_mut(&deployment) {
-            series.finish();
+            series.end(failures);
             self.ended.insert(deployment);
         }
     }
@@ -401,7 +437,7 @@ mod tests {
         assert_eq!(all.take().deployments.len(), 1);
 
         all.deployments.get_mut(&id).unwrap().sample(500, counts(2), 0);
-        all.end(id);
+        all.end(id, Vec::new());
         all.written(vec![(id, 1)]);
         let last = all.take().deployments.remove(0);
         assert_eq!(last.rows.last().unwrap().counts, counts(2));

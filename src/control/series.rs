@@ -11,7 +11,7 @@
 
 use super::history::Span;
 use crate::fleet::DeploymentId;
-use crate::store::{FleetRow, ProgressCounts, ProgressRow, SeriesChange, SeriesEnd};
+use crate::store::{FailureRow, FleetRow, ProgressCounts, ProgressRow, SeriesChange, SeriesEnd};
 
 /// How a fleet moved, at every step.
 #[derive(Debug, Default)]
@@ -184,6 +184,8 @@ pub struct DeploymentSeries {
     seen: ProgressRow,
     /// To be written, by rising slot.
     changed: Vec<ProgressRow>,
+    /// Why devices had failed when it ended, to be written.
+    failures: Vec<FailureRow>,
 }
 
 impl DeploymentSeries {
@@ -208,6 +210,7 @@ impl DeploymentSeries {
             written_ms: first.at_ms,
             seen: first,
             changed: vec![first],
+            failures: Vec::new(),
         }
     }
 
@@ -227,6 +230,7 @@ impl DeploymentSeries {
                 ..end.last
             },
             changed: Vec::new(),
+            failures: Vec::new(),
         }
     }
 
@@ -259,10 +263,22 @@ impl DeploymentSeries {
         }
     }
 
+    /// Another deployment takes its place, and for this devices had failed.
+    pub fn end(&mut self, failures: Vec<FailureRow>) {
+        self.finish();
+        self.failures = failures;
+    }
+
+    /// Why devices had failed when it ended, as far as that is still to be written.
+    #[must_use]
+    pub fn failures(&self) -> &[FailureRow] {
+        &self.failures
+    }
+
     /// Whether there is something to be written.
     #[must_use]
     pub fn has_news(&self) -> bool {
-        !self.changed.is_empty()
+        !(self.changed.is_empty() && self.failures.is_empty())
     }
 
     /// What is to be written; its rows, counted, are to be told to [`Self::written`].
@@ -275,6 +291,7 @@ impl DeploymentSeries {
             step_ms: self.step_ms,
             doubled: std::mem::take(&mut self.doubled),
             rows: std::mem::take(&mut self.changed),
+            failures: std::mem::take(&mut self.failures),
         })
     }
 
@@ -286,6 +303,9 @@ impl DeploymentSeries {
 
     /// What was taken is not in the store.
     pub fn put_back(&mut self, change: SeriesChange) {
+        if self.failures.is_empty() {
+            self.failures = change.failures;
+        }
         let newer = std::mem::take(&mut self.changed);
         self.changed = change.rows;
         for _ in 0..self.doubled {

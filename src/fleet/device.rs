@@ -141,6 +141,18 @@ impl DeviceState {
         }
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Idle => 0,
+            Self::Downloading => 1,
+            Self::Downloaded => 2,
+            Self::Updating => 3,
+            Self::Other(other) => other,
+        }
+    }
+
     /// The word for it; `other` where there is none.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
 
 use super::devices::{Chunks, ProgressCounts, clamped, numbers_json};
 use super::error::StoreError;
 use super::sqlite::{Store, WriteTransaction, corrupt};
-use crate::fleet::{DeploymentId, ProjectId};
+use crate::fleet::{DeploymentId, PackageName, ProjectId};
 
 /// What a fleet did at a time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -53,6 +54,21 @@ pub struct SeriesChange {
     pub doubled: u32,
     /// To be written, one for each slot.
     pub rows: Vec<ProgressRow>,
+    /// Why devices had failed when it ended; empty is nothing to be written.
+    pub failures: Vec<FailureRow>,
+}
+
+/// How many devices failed at a package for a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureRow {
+    /// The package.
+    pub package: PackageName,
+    /// What the devices did, by its number.
+    pub state: u64,
+    /// The reason, by its number.
+    pub reason: u64,
+    /// How many.
+    pub devices: u64,
 }
 
 /// The end of a deployment's series.
@@ -129,6 +145,10 @@ impl WriteTransaction {
                     .await?;
             }
         }
+        let failures = match change.failures.as_slice() {
+            [] => None,
+            failures => Some(serde_json::to_string(failures).map_err(corrupt)?),
+        };
         for chunk in Chunks(&change.rows) {
             let mut insert = QueryBuilder::<Sqlite>::new(
                 "INSERT OR REPLACE INTO deployment_history (deployment_id, slot, at_ms, pending, notified, downloading, \
@@ -147,11 +167,12 @@ impl WriteTransaction {
             insert.build().execute(self.connection()).await?;
         }
         sqlx::query(
-            "INSERT INTO deployment_series (deployment_id, step_ms) VALUES (?, ?) \
-             ON CONFLICT DO UPDATE SET step_ms = excluded.step_ms",
+            "INSERT INTO deployment_series (deployment_id, step_ms, failures) VALUES (?, ?, ?) \
+             ON CONFLICT DO UPDATE SET step_ms = excluded.step_ms, failures = coalesce(excluded.failures, failures)",
         )
         .bind(deployment)
         .bind(change.step_ms)
+        .bind(failures)
         .execute(self.connection())
         .await?;
         let row = sqlx::query("SELECT count(*) FROM deployment_history WHERE deployment_id = ?")
@@ -215,6 +236,18 @@ impl Store {
         let step_ms = last.try_get(10)?;
         let rows = rows.iter().map(progress_row).collect::<Result<_, _>>()?;
         Ok(Some((step_ms, rows)))
+    }
+
+    /// Why devices had failed at a deployment when another took its place.
+    pub async fn failures_of(&self, deployment: DeploymentId) -> Result<Vec<FailureRow>, StoreError> {
+        let row = sqlx::query("SELECT failures FROM deployment_series WHERE deployment_id = ?")
+            .bind(deployment.get())
+            .fetch_optional(&self.inner.readers)
+            .await?;
+        let text: Option<String> = row.map(|row| row.try_get(0)).transpose()?.flatten();
+        text.map_or(Ok(Vec::new()), |text| {
+            serde_json::from_str(&text).map_err(corrupt)
+        })
     }
 
     /// The ends of the series of some deployments, as far as they have one.

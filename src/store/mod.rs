@@ -47,7 +47,7 @@ pub use devices::{
 pub use error::StoreError;
 pub use facts::{AuditAhead, AuditFilter, AuditPage, AuditRecord, AuditRow, AuditScope, KeyHash, KeyRow};
 pub use first_answers::{FirstAnswer, KeptAnswer, OnceKey};
-pub use history::{FleetRow, ProgressRow, SeriesChange, SeriesEnd};
+pub use history::{FailureRow, FleetRow, ProgressRow, SeriesChange, SeriesEnd};
 pub use measure::Measured;
 pub use readers::ReadersBusy;
 pub use reserve::Reserve;

@@ -349,6 +349,11 @@ const MIGRATIONS: &[MigrationText] = &[
         "first answers by key",
         include_str!("migrations/0009_first_answers_by_key.sql"),
     ),
+    (
+        10,
+        "failures of the past",
+        include_str!("migrations/0010_failures_of_the_past.sql"),
+    ),
 ];
 /// What is sealed to tell one installation key from another.
 pub const KEY_CHECK: &[u8] = b"key-check";

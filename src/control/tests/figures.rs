@@ -226,6 +226,26 @@ async fn how_far_a_deployment_came_stays_as_it_was_when_another_took_its_place()
     counted(&given).await;
     let progress = given.control.progress(given.project, first.id).await.unwrap();
     assert_eq!((progress.done, progress.failed, progress.pending), (1, 1, 0));
+    // Nor is it forgotten why devices failed: that is when it is asked for.
+    let why = async |given: &Given| {
+        let failures = given.control.deployment_failures(given.project, first.id).await;
+        let failures = failures.unwrap().into_iter();
+        let failures = failures.map(|one| {
+            (
+                one.package.to_string(),
+                one.state.as_str(),
+                one.reason,
+                one.devices,
+            )
+        });
+        failures.collect::<Vec<_>>()
+    };
+    let told = [("main".to_owned(), "downloading", 5, 1)];
+    assert_eq!(why(&given).await, told);
+    given.control.write_history(clock::unix_ms()).await.unwrap();
+    assert_eq!(why(&given).await, told);
+    let given = given.restarted().await;
+    assert_eq!(why(&given).await, told);
 }
 
 /// A pipeline that waits for a rollout would take it for done.

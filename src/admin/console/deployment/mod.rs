@@ -21,7 +21,7 @@ use super::show::{self, Bar, Share};
 use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::admin::problem::Problem;
-use crate::control::{CohortFigures, FailureShare, Progress, ProgressPoint, View};
+use crate::control::{FailureShare, Progress, ProgressPoint, View};
 use crate::fleet::{
     Cohort, DeployedArtifact, Deployment, DeploymentId, MANIFEST_LIMIT, ProjectId, Stage, reason_words,
 };
@@ -138,19 +138,19 @@ pub async fn show(
     } = &found;
     let path = visitor.path(&format!("/deployments/{}", deployment.id));
     let is_active = found.is_active();
-    let (progress, failures, list) = if is_active {
+    let (progress, list) = if is_active {
         let figures = state.control.figures(visitor.project);
-        let counted = figures.cohorts.get(&cohort.id);
         let progress = match figures.counted_progress_of(cohort) {
             Some(progress) => progress,
             None => state.control.progress(visitor.project, deployment.id).await?,
         };
-        let failures = counted.map_or_else(Vec::new, failures);
         let list = devices::list(&visitor, &state, &found, stage, &fields).await?;
-        (Some(progress), failures, Some(list))
+        (Some(progress), Some(list))
     } else {
-        (None, Vec::new(), None)
+        (None, None)
     };
+    let failed = state.control.deployment_failures(visitor.project, deployment.id);
+    let failed = failed.await?;
     let link = |deployment: &Deployment| Link {
         name: deployment.name.to_string(),
         sequence: deployment.sequence.get(),
@@ -180,7 +180,7 @@ pub async fn show(
         cohort_devices: cohort.devices,
         progress: progress.map(|progress| shown(&progress, &path, stage)),
         over_time: chart::progress(&history, deployment.created_ms),
-        failures,
+        failures: failures(&failed),
         artifacts: artifacts(deployment),
         bytes_per_device: deployment
             .difference(before.map(AsRef::as_ref))
@@ -296,19 +296,14 @@ fn shown(progress: &Progress, path: &str, stage: Option<Stage>) -> ProgressShown
     }
 }
 
-fn failures(counted: &CohortFigures) -> Vec<Failure> {
+fn failures(shares: &[FailureShare]) -> Vec<Failure> {
     let failure = |share: &FailureShare| Failure {
         package: share.package.to_string(),
         state: share.state.as_str(),
         reason: reason_words(share.reason),
         devices: share.devices,
     };
-    counted
-        .failures
-        .iter()
-        .take(FAILURES_SHOWN)
-        .map(failure)
-        .collect()
+    shares.iter().take(FAILURES_SHOWN).map(failure).collect()
 }
 
 fn artifacts(deployment: &Deployment) -> Vec<ArtifactRow> {

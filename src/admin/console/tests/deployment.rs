@@ -220,6 +220,19 @@ async fn devices_are_listed_by_where_they_stand_and_why() {
     let failed = format!("{}/devices.csv?state=failed", address(&id));
     let (_, csv) = api_file(&api, &browser, &failed).await;
     assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 2);
+
+    // When something else was deployed is when it is asked why.
+    let back = deploy(&api, &lamps, "back", &["main@1.0"]).await;
+    api.get(&format!("deployments/{back}/progress")).await.expect(200);
+    let page = browser.get(&address(&id)).await.expect(200);
+    page.says("25 % done of 4 devices, as last counted");
+    page.says("Why devices failed");
+    page.says("integrity-check-failure");
+    let progress = api.get(&format!("deployments/{id}/progress")).await.expect(200);
+    let why = json!([{
+        "package": "main", "state": "idle", "reason": "integrity-check-failure", "reasonNumber": 5, "devices": 1,
+    }]);
+    assert_eq!(progress["failures"], why);
 }
 
 #[tokio::test]
