@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::handler::{credential_key, credential_of};
+use crate::clock;
 use crate::control::{
     CertificateAccess, CertificateRefusal, Control, ControlError, DeviceEntry, FailedHandshake, FailureCause,
     Offered, PresentedCertificate,
@@ -30,6 +32,32 @@ pub struct Keys {
     /// A place for each failure that is being noted.
     noting: Arc<Semaphore>,
     believed: Arc<Mutex<Believed>>,
+    told: Arc<Mutex<Told>>,
+}
+
+/// How much was told of handshakes that failed. Strangers cause them, and must not fill the log: the list of failures and the
+/// counters have them all.
+#[derive(Debug, Default)]
+struct Told {
+    since: Option<Instant>,
+    lines: u32,
+    untold: u64,
+}
+
+impl Told {
+    /// Whether this one is told of, and then how many were not since the last.
+    fn one_more(&mut self, now: Instant) -> Option<u64> {
+        if self.since.is_none_or(|since| now - since >= TOLD_EVERY) {
+            self.since = Some(now);
+            self.lines = 0;
+        }
+        if self.lines == TOLD_AT_ONCE {
+            self.untold += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 /// The CAs of the view, ready to verify with. Made anew when the view has another list.
@@ -50,6 +78,7 @@ impl Keys {
             runtime,
             noting: Arc::new(Semaphore::new(NOTED_AT_ONCE)),
             believed: Arc::default(),
+            told: Arc::default(),
         }
     }
 
@@ -175,13 +204,20 @@ impl KeySource for Keys {
         });
     }
 
-    // Handshakes are admitted at a bounded rate, so this is no way to flood the log.
     fn handshake_failed(&self, claim: Option<&Claim>, peer: SocketAddr, reason: FailureReason) {
         match claim {
             // Quoted: a stranger chose it, and it must not read as another field.
             Some(claim) => {
                 let claim = claim.to_string();
-                tracing::info!(identity = ?claim, %peer, reason = reason.as_str(), "a handshake failed");
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                let reason = reason.as_str();
+                match told.one_more(clock::now()) {
+                    Some(0) => tracing::info!(identity = ?claim, %peer, reason, "a handshake failed"),
+                    Some(untold) => {
+                        tracing::info!(identity = ?claim, %peer, reason, untold, "a handshake failed, and more before it");
+                    }
+                    None => tracing::debug!(identity = ?claim, %peer, reason, "a handshake failed"),
+                }
             }
             None => tracing::debug!(%peer, reason = reason.as_str(), "a handshake failed"),
         }
@@ -277,6 +313,9 @@ fn cause_of(reason: FailureReason) -> FailureCause {
     }
 }
 
+/// Handshakes that failed of which a line tells, in [`TOLD_EVERY`]: what somebody reads.
+const TOLD_AT_ONCE: u32 = 20;
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Failures whose device is being looked up. Each takes well below a millisecond, so only a flood needs more at a time. A guess.
 const NOTED_AT_ONCE: usize = 64;
 

@@ -30,3 +30,19 @@ async fn a_flood_of_failures_waits_for_nothing_and_begins_a_bounded_number_of_ta
     failed(10 * NOTED_AT_ONCE);
     assert_eq!(all_noted().await.len(), NOTED_AT_ONCE + 1, "there is room again");
 }
+
+#[test]
+fn a_log_tells_of_so_many_failed_handshakes_at_a_time_and_of_how_many_it_does_not() {
+    let mut told = Told::default();
+    let began = clock::now();
+    let tell = |told: &mut Told, times: u32, at| {
+        (0..times)
+            .filter_map(|_| told.one_more(began + at))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(tell(&mut told, 100, Duration::ZERO), [0; TOLD_AT_ONCE as usize]);
+    assert_eq!(tell(&mut told, 5, TOLD_EVERY / 2), [0; 0]);
+    let mut later = [0; TOLD_AT_ONCE as usize];
+    later[0] = 100 - u64::from(TOLD_AT_ONCE) + 5;
+    assert_eq!(tell(&mut told, 50, TOLD_EVERY), later);
+}
