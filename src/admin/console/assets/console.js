@@ -2,7 +2,8 @@
 //
 // 1. Live: the gateway says that something moved (server-sent events); the page is read again, twice a second at most, and
 //    every part with `data-live` and an id is brought up to date in place. A page on which there is nothing yet is one such part.
-// 2. Nothing jumps: while the pointer or the keyboard is in a list, rows change but keep their places; what is new waits.
+// 2. Nothing jumps: while the pointer or the keyboard is in a list, rows change but keep their places; what is new waits. So does
+//    all of a part with `data-hold`: what its buttons do must not change under the pointer.
 // 3. Times grow older by themselves; copy buttons; rows chosen all at once.
 'use strict';
 
@@ -124,7 +125,8 @@
   const renew = (old, next) => {
     if (old.isEqualNode(next)) return;
     if (old.nodeType !== Node.ELEMENT_NODE || old.nodeName !== next.nodeName) { old.replaceWith(next.cloneNode(true)); return; }
-    if (old.dataset && 'still' in old.dataset) return;
+    if ('still' in old.dataset) return;
+    if ('hold' in old.dataset && held(old)) { waits = true; return; }
     for (const { name } of [...old.attributes]) if (!next.hasAttribute(name) && !own.has(name)) old.removeAttribute(name);
     for (const { name, value } of next.attributes) if (!own.has(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
     if (old.matches('input, select, textarea')) return;
