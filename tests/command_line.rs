@@ -127,6 +127,34 @@ fn on_a_terminal_the_name_of_the_cohort_is_typed() {
 }
 
 #[test]
+fn what_cannot_be_undone_is_not_done_where_nobody_can_be_asked_unless_it_is_said_to_be_meant() {
+    let server = Server::start();
+    server.upload("main", "1.0", &noise(1, 100));
+    server.done("POST", "packages", json!({"name": "empty"}));
+    server.done("POST", "cohorts", json!({"name": "lamps"}));
+    server.done("POST", "devices", json!({"name": "lamp-1"}));
+    server.done("POST", "keys", json!({"name": "ci", "role": "read"}));
+    for line in [
+        "cohort delete lamps",
+        "package delete main@1.0",
+        "package delete empty",
+        "device credential remove lamp-1 lamp-1-id@default",
+        "device delete lamp-1",
+        "key revoke ci",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        // Twice: the first time has changed nothing.
+        for _ in 0..2 {
+            let refused = run(&server, &words);
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert_eq!(refused.status.code(), Some(2), "{line}: {said}");
+            assert!(said.ends_with(": say --yes if that is meant\n"), "{line}: {said}");
+        }
+        cli(&server, &[&words[..], &["--yes"]].concat());
+    }
+}
+
+#[test]
 fn a_wait_goes_on_through_a_restart_of_the_gateway_and_ends_when_every_device_runs_it() {
     let mut server = server_with_versions(&["1.0.0", "1.1.0"]);
     let lamps = [server.device("lamp-1", "lamps"), server.device("lamp-2", "lamps")];

@@ -292,7 +292,12 @@ fn keys_are_rotated_without_a_moment_in_which_none_is_good() {
     eventually("the session is there again", || {
         is_online(&server, "lamp-1").then_some(())
     });
-    let retired = cli(&server, &["device", "credential", "remove", "lamp-1", "next"]);
+    let last = ["device", "credential", "remove", "lamp-1", "next"];
+    let refused = cli(&server, &last);
+    let said = text(&refused.stderr);
+    assert!(said.contains("the only credential of lamp-1"), "{said}");
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    let retired = cli(&server, &[&last[..], &["--yes"]].concat());
     assert!(
         text(&retired.stderr).contains("cannot connect"),
         "{}",
@@ -480,7 +485,7 @@ fn the_command_line_says_why_what_is_in_use_is_not_deleted() {
             "deployment \"first\" of cohort \"lamps\"",
         ),
     ] {
-        let refused = cli(&server, &what);
+        let refused = cli(&server, &[&what[..], &["--yes"]].concat());
         assert_eq!(refused.status.code(), Some(5), "{what:?}");
         assert!(
             text(&refused.stderr).contains(why),
@@ -489,7 +494,7 @@ fn the_command_line_says_why_what_is_in_use_is_not_deleted() {
         );
     }
     assert!(
-        cli(&server, &["package", "delete", "main@1.1.0"])
+        cli(&server, &["package", "delete", "main@1.1.0", "--yes"])
             .status
             .success()
     );

@@ -40,7 +40,7 @@ pub enum CaCommand {
     Remove {
         /// Its name or id
         ca: String,
-        /// Do not ask
+        /// Do not ask; without a terminal, it has to be said
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]

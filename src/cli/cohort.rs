@@ -9,7 +9,7 @@ use super::Output;
 use super::client::{Client, ServerArgs};
 use super::deployment::nothing_deployed;
 use super::failure::Failure;
-use super::output::{Column, ago, confirm_at_terminal, field, print, say, table, takes_colour};
+use super::output::{Column, ago, confirm_by_typing, field, print, say, table, takes_colour};
 
 /// Verbs of `tessera cohort`.
 #[derive(Debug, Subcommand)]
@@ -25,7 +25,7 @@ pub enum CohortCommand {
     Delete {
         /// Its name or id
         name: String,
-        /// Do not ask
+        /// Do not ask; without a terminal, it has to be said
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]
@@ -63,7 +63,7 @@ pub fn run(command: CohortCommand) -> Result<(), Failure> {
             let cohort = client.cohort(&name)?;
             if !yes {
                 let what = format!("cohort {} is deleted", field(&cohort, "/name"));
-                confirm_at_terminal(&what, "delete", "nothing was deleted")?;
+                confirm_by_typing(&what, ("delete", "delete"), "nothing was deleted")?;
             }
             client.delete(&format!("cohorts/{}", field(&cohort, "/id")))?;
             say(&format!("cohort {} is deleted", field(&cohort, "/name")));

@@ -107,7 +107,7 @@ pub enum DeviceCommand {
         /// Their names
         #[arg(required = true)]
         names: Vec<String>,
-        /// Do not ask
+        /// Do not ask; without a terminal, it has to be said
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs, segment};
 use super::failure::Failure;
-use super::output::{Column, Output, ago, confirm_at_terminal, field, print, rfc3339, say};
+use super::output::{Column, Output, ago, confirm_by_typing, field, print, rfc3339, say};
 use crate::clock;
 
 /// Verbs of `tessera key`.
@@ -35,7 +35,7 @@ pub enum KeyCommand {
         /// Its id, as `key list` shows it, or its name if no other key is called so
         #[arg(value_name = "ID|NAME")]
         key: String,
-        /// Do not ask
+        /// Do not ask; without a terminal, it has to be said
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]
@@ -101,7 +101,7 @@ pub fn run(command: KeyCommand) -> Result<(), Failure> {
             let (id, called) = (field(key, "/id"), format!("key {:?}", field(key, "/name")));
             if !yes {
                 let what = format!("{called} stops working at once");
-                confirm_at_terminal(&what, "revoke", "nothing was revoked")?;
+                confirm_by_typing(&what, ("revoke", "revoke"), "nothing was revoked")?;
             }
             client.delete(&format!("keys/{}", segment(&id)))?;
             say(&format!("{called} ({id}) is revoked"));

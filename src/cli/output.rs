@@ -181,7 +181,8 @@ fn drives(character: char) -> bool {
         || matches!(character, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Asks whether `what` is meant, which is said by typing a word. Where nobody can be asked, that is a mistake of who called.
+/// Asks whether `what` is meant, which is said by typing a word. Where nobody can be asked, that is a mistake of who called: what
+/// cannot be undone, or is of more than was named, is not done because a script forgot to say so.
 pub fn confirm_by_typing(what: &str, (name, word): (&str, &str), undone: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(Failure::Usage(format!("{what}: say --yes if that is meant")));
@@ -191,14 +192,6 @@ pub fn confirm_by_typing(what: &str, (name, word): (&str, &str), undone: &str) -
     match io::stdin().read_line(&mut answer).is_ok() && answer.trim() == word {
         true => Ok(()),
         false => Err(Failure::Failed(undone.to_owned())),
-    }
-}
-
-/// Asks whoever sits at a terminal whether `what` is meant. A script means what it says where nothing of weight is lost.
-pub fn confirm_at_terminal(what: &str, word: &str, undone: &str) -> Result<(), Failure> {
-    match io::stdin().is_terminal() && io::stderr().is_terminal() {
-        true => confirm_by_typing(what, (word, word), undone),
-        false => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::client::{Client, ServerArgs, package_version, segment};
 use super::failure::Failure;
-use super::output::{Column, ago, bytes, confirm_at_terminal, field, say};
+use super::output::{Column, ago, bytes, confirm_by_typing, field, say};
 
 /// Verbs of `tessera package`.
 #[derive(Debug, Subcommand)]
@@ -42,7 +42,7 @@ pub enum PackageCommand {
         /// The package, like main, or the version, like main@1.4.0
         #[arg(value_name = "PACKAGE[@VERSION]")]
         named: String,
-        /// Do not ask
+        /// Do not ask; without a terminal, it has to be said
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]
@@ -92,7 +92,8 @@ pub fn run(command: PackageCommand) -> Result<(), Failure> {
                 }
             };
             if !yes {
-                confirm_at_terminal(&format!("{named} is deleted"), "delete", "nothing was deleted")?;
+                let what = format!("{named} is deleted");
+                confirm_by_typing(&what, ("delete", "delete"), "nothing was deleted")?;
             }
             client.delete(&path)?;
             say(&format!("{named} is deleted"));

@@ -30,7 +30,7 @@ pub enum CredentialCommand {
         name: String,
         /// The credential, by PSK identity, SHA-256 or id
         credential: String,
-        /// Do not ask before a certificate is revoked
+        /// Do not ask before a certificate is revoked, or a device is left without a credential; without a terminal, it has to be said
         #[arg(short, long)]
         yes: bool,
         #[command(flatten)]
@@ -114,17 +114,24 @@ pub fn run(command: CredentialCommand) -> Result<(), Failure> {
             let there = client.list(&path)?;
             let found = find(&name, &there, &credential)?;
             let is_certificate = found["type"] == "certificate";
+            let is_last = there.len() == 1;
             if is_certificate && !yes {
                 let what = format!(
                     "the certificate {} of {name} is revoked for good, whatever a CA says of it",
                     known_by(found)
                 );
                 confirm_by_typing(&what, ("revoke", "revoke"), "nothing was revoked")?;
+            } else if is_last && !yes {
+                let what = format!(
+                    "{} is the only credential of {name}: without it, it cannot connect",
+                    known_by(found)
+                );
+                confirm_by_typing(&what, ("remove", "remove"), "nothing was removed")?;
             }
             client.delete(&format!("{path}/{}", segment(&field(found, "/id"))))?;
             let done = if is_certificate { "revoked" } else { "retired" };
             say(&format!("credential {credential} of {name} is {done}"));
-            if there.len() == 1 {
+            if is_last {
                 say(&format!(
                     "{name} has no other: it cannot connect, unless a CA vouches for another certificate of it"
                 ));
