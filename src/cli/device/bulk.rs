@@ -93,7 +93,7 @@ pub fn assign(args: AssignArgs) -> Result<(), Failure> {
     let falls = !preview["lint"].as_array().is_none_or(Vec::is_empty);
     let mut reasons = Vec::new();
     if falls && !args.redeploy {
-        reasons.push("makes devices see the sequence number fall".to_owned());
+        reasons.push(FALLS.to_owned());
     }
     let moved = number(&preview, "joining") + number(&preview, "leaving");
     if args.selection.is_filter() && moved > 0 {
@@ -238,6 +238,10 @@ fn devices(number: u64) -> String {
         n => format!("{n} devices"),
     }
 }
+
+/// Both ways to go on, as one of them may be what nobody wanted.
+const FALLS: &str = "makes devices see the sequence number fall (with --redeploy it does not: what the cohort has is deployed \
+     anew first)";
 
 const DONE: &[Column] = &[
     ("DEVICES", |done| field(done, "/devices")),
