@@ -10,6 +10,7 @@ use tracing::error;
 
 use super::assets;
 use super::show::{Bytes, Count, Span, Time, counted};
+use super::sign_in;
 use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::admin::problem::{FieldError, Problem};
@@ -247,14 +248,10 @@ impl From<Invalid> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         match self {
-            Refused::SignIn { next: Some(next) } => {
-                let query = form_urlencoded::Serializer::new(String::new())
-                    .append_pair("next", &next)
-                    .finish();
-                Redirect::to(&format!("/sign-in?{query}")).into_response()
-            }
+            Refused::SignIn { next: Some(next) } => Redirect::to(&sign_in::address(&next)).into_response(),
             Refused::SignIn { next: None } => refused(Problem::unauthenticated(
-                "you are not signed in, or no longer; sign in and try again. Nothing was changed",
+                "you are not signed in, or no longer, and nothing was changed. Sign in to come back to the page; what was \
+                 typed there has to be typed again",
             )),
             Refused::Problem(problem) => refused(problem),
             Refused::Page(page) => *page,
@@ -270,7 +267,8 @@ struct RefusedPage<'a> {
     title: &'a str,
     detail: &'a str,
     errors: &'a [FieldError],
-    signed_out: bool,
+    /// Where one signs in, to whom is not.
+    sign_in: Option<String>,
 }
 
 impl RefusedPage<'_> {
@@ -279,16 +277,23 @@ impl RefusedPage<'_> {
     }
 }
 
-fn refused(problem: Problem) -> Response {
+/// Who signs in after it goes on to `next`, or to the overview where it is empty.
+fn plain(problem: &Problem, next: &str) -> Response {
     let status = problem.status();
+    let signed_out = status == StatusCode::UNAUTHORIZED;
     let page = RefusedPage {
         status: status.as_u16(),
         title: title(status),
         detail: problem.detail(),
         errors: problem.errors(),
-        signed_out: status == StatusCode::UNAUTHORIZED,
+        sign_in: signed_out.then(|| sign_in::address(next)),
     };
-    let mut response = html_with(status, &page);
+    html_with(status, &page)
+}
+
+/// The same, until [`framed`] has looked at who asked for what.
+fn refused(problem: Problem) -> Response {
+    let mut response = plain(&problem, "");
     response.extensions_mut().insert(Told(Arc::new(problem)));
     response
 }
@@ -317,7 +322,12 @@ pub fn framed(mut response: Response, headers: &HeaderMap, uri: &Uri, state: &Ad
         return response;
     };
     let Some(visitor) = Visitor::anywhere(headers, uri, state) else {
-        return response;
+        // Whatever a form is sent to can be asked for as well: it is the form's page, or leads there.
+        let next = uri.path_and_query().map_or("", |asked| asked.as_str());
+        return match problem.status() {
+            StatusCode::UNAUTHORIZED => plain(&problem, next),
+            _ => response,
+        };
     };
     let status = problem.status();
     let section = Section::of(uri.path());

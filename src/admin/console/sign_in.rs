@@ -26,7 +26,7 @@ use crate::fleet::KeyId;
 #[template(path = "sign_in.html", config = "src/admin/console/askama.toml")]
 struct SignInPage {
     next: String,
-    wrong: Option<&'static str>,
+    wrong: Option<String>,
     /// The browser has been given a cookie, and comes without.
     lost: Option<Lost>,
 }
@@ -81,15 +81,15 @@ pub async fn with_key(
     let key = match key_of(&state, address, fields.text("key")) {
         Ok(key) => key,
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
-            let wrong = Some("This key is unknown, revoked or expired.");
-            let lost = None;
-            return Ok(page::html_unprocessable(&SignInPage { next, wrong, lost }));
+            let wrong = "This key is unknown, revoked or expired.".to_owned();
+            return Ok(again(StatusCode::UNPROCESSABLE_ENTITY, next, wrong));
         }
         // Too many wrong ones from the same network.
-        Err(problem) => return Err(problem.into()),
+        Err(problem) => return Ok(later(problem, next)),
     };
-    let paced = state.guard.sign_in(key.id);
-    paced.map_err(|Wait(wait)| Problem::too_many_sign_ins(wait))?;
+    if let Err(Wait(wait)) = state.guard.sign_in(key.id) {
+        return Ok(later(Problem::too_many_sign_ins(wait), next));
+    }
     signed_in(&state, &headers, key.id, &next).await
 }
 
@@ -108,14 +108,27 @@ pub async fn with_link(
         if visitor::signed_in(&headers, &state).is_some() {
             return Ok(Redirect::to("/").into_response());
         }
-        let wrong = Some("This link was used already, or is too old. Sign in with an API key instead.");
-        return Ok(page::html_unprocessable(&SignInPage {
-            next: "/".to_owned(),
-            wrong,
-            lost: None,
-        }));
+        let wrong = "This link was used already, or is too old. Sign in with an API key instead.".to_owned();
+        return Ok(again(StatusCode::UNPROCESSABLE_ENTITY, "/".to_owned(), wrong));
     };
     signed_in(&state, &headers, key, "/").await
+}
+
+/// The form once more, with what was wrong.
+fn again(status: StatusCode, next: String, wrong: String) -> Response {
+    let wrong = Some(wrong);
+    let lost = None;
+    page::html_with(status, &SignInPage { next, wrong, lost })
+}
+
+/// The same where it was not looked at: what is said of the wait, a program is told as well.
+fn later(problem: Problem, next: String) -> Response {
+    let mut page = again(problem.status(), next, problem.detail().to_owned());
+    let said = problem.into_response();
+    let wait = said.headers().get(header::RETRY_AFTER).cloned();
+    page.headers_mut()
+        .extend(wait.map(|wait| (header::RETRY_AFTER, wait)));
+    page
 }
 
 /// `POST /sign-out`.
@@ -155,12 +168,16 @@ async fn signed_in(
     cookie.set_secure(secure);
     let left_s = (session.expires_ms - clock::unix_ms()) / 1000;
     cookie.set_max_age(time::Duration::seconds(left_s));
+    let back = Redirect::to(&format!("{}&{SENT}=1", address(next)));
+    Ok((set_cookie(&cookie), back).into_response())
+}
+
+/// The address at which one signs in to go on to `next`.
+pub fn address(next: &str) -> String {
     let query = form_urlencoded::Serializer::new(String::new())
         .append_pair("next", next)
-        .append_pair(SENT, "1")
         .finish();
-    let back = Redirect::to(&format!("/sign-in?{query}"));
-    Ok((set_cookie(&cookie), back).into_response())
+    format!("/sign-in?{query}")
 }
 
 fn set_cookie(cookie: &Cookie<'_>) -> [(header::HeaderName, HeaderValue); 1] {

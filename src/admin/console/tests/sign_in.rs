@@ -288,6 +288,37 @@ async fn a_revoked_key_ends_its_sessions_at_once() {
         .await;
     assert_eq!(form.status, 401);
     form.says("not signed in");
+    assert_eq!(form.links("Sign in"), ["/sign-in?next=%2Fsign-out"]);
+}
+
+#[tokio::test]
+async fn who_is_signed_out_in_the_middle_of_a_form_comes_back_to_its_page() {
+    let api = Api::start().await;
+    api.post("devices", &json!({"name": "lamp-1"})).await.expect(201);
+    for (page, action) in [
+        ("/projects/default/devices/new", "/projects/default/devices/new"),
+        ("/projects/default/cohorts", "/projects/default/cohorts"),
+        // What only forms are sent to leads to the page that they are on.
+        (
+            "/projects/default/devices/lamp-1",
+            "/projects/default/devices/lamp-1/delete",
+        ),
+        (
+            "/projects/default/cohorts?search=a",
+            "/projects/default/cohorts?search=a",
+        ),
+    ] {
+        let mut browser = Browser::new(&api);
+        let sent = browser
+            .ask("POST", action, &[("name", "typed")], &[SAME_ORIGIN])
+            .await;
+        assert_eq!(sent.status, 401, "{action}");
+        sent.says("what was typed there has to be typed again");
+        let link = sent.links("Sign in").remove(0);
+        let form = browser.get(&link).await.expect(200);
+        let back = browser.submit(&form, "/sign-in", &[("key", KEY)]).await;
+        assert_eq!(back.address, page, "{action}");
+    }
 }
 
 #[tokio::test]
@@ -345,6 +376,8 @@ async fn who_signs_in_again_and_again_signs_nobody_else_out_and_is_paced() {
     };
     assert_eq!(refused.status, 429);
     refused.says("too many have signed in with this key");
+    assert!(refused.has_form("/sign-in"), "it can be tried again");
+    assert!(refused.headers.contains_key(header::RETRY_AFTER));
     assert_eq!(admin.get(HOME).await.expect(200).address, HOME, "another key's");
     assert!(
         first.get(HOME).await.address.starts_with("/sign-in?"),
