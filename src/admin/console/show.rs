@@ -137,6 +137,40 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// A part of a text that has commands in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Whether it stood between backticks: something to be typed.
+    pub is_code: bool,
+    /// Without them.
+    pub text: String,
+}
+
+/// The parts of a text with commands between backticks, as messages for terminals have them.
+pub fn pieces(text: &str) -> Vec<Piece> {
+    let pieces = text.split('`').enumerate().map(|(place, text)| Piece {
+        is_code: place % 2 == 1,
+        text: text.to_owned(),
+    });
+    pieces.filter(|piece| !piece.text.is_empty()).collect()
+}
+
+/// A name of the API as words: `deviceDisabled` is `Device disabled`.
+pub fn words(name: &str) -> String {
+    let mut words = String::with_capacity(name.len() + 4);
+    for (place, letter) in name.chars().enumerate() {
+        match letter {
+            first if place == 0 => words.extend(first.to_uppercase()),
+            next if next.is_uppercase() => {
+                words.push(' ');
+                words.extend(next.to_lowercase());
+            }
+            other => words.push(other),
+        }
+    }
+    words
+}
+
 /// A share of a whole in percent: 100 only when it is all, 0 only when it is nothing.
 pub fn percent(part: u64, whole: u64) -> u64 {
     match (part, whole) {
@@ -233,8 +267,36 @@ pub fn glyph(change: Change) -> (&'static str, &'static str) {
 mod tests {
     use std::time::Duration;
 
-    use super::{Bar, Bytes, Count, Span, Time, counted, percent, visible};
+    use super::{Bar, Bytes, Count, Span, Time, counted, percent, pieces, visible, words};
     use crate::control::Progress;
+
+    #[test]
+    fn a_name_of_the_api_is_shown_as_words_and_a_command_without_its_backticks() {
+        for (name, shown) in [
+            ("deviceDisabled", "Device disabled"),
+            ("malformed", "Malformed"),
+            ("certificateNotForClients", "Certificate not for clients"),
+            ("", ""),
+        ] {
+            assert_eq!(words(name), shown);
+        }
+        let text = "lamp-1 is disabled; `tessera device enable lamp-1` lets it in (`x`)";
+        let pieces = pieces(text);
+        let shown: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.is_code, piece.text.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (false, "lamp-1 is disabled; "),
+                (true, "tessera device enable lamp-1"),
+                (false, " lets it in ("),
+                (true, "x"),
+                (false, ")"),
+            ]
+        );
+    }
 
     #[test]
     fn times_are_told_by_how_far_they_are_away() {

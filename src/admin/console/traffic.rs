@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 
 use super::form::Fields;
 use super::page::{self, Frame, Refused, Section};
-use super::show::percent;
+use super::show::{Piece, percent, pieces, words};
 use super::visitor::Visitor;
 use crate::admin::AdminState;
 use crate::admin::body::Page;
@@ -31,7 +31,7 @@ struct TrafficPage {
     next: Option<String>,
     failures: Vec<FailureRow>,
     more_failures: bool,
-    reasons: Vec<&'static str>,
+    reasons: Vec<(&'static str, String)>,
     reason: String,
 }
 
@@ -55,8 +55,8 @@ struct SessionRow {
 
 struct FailureRow {
     key: u64,
-    reason: &'static str,
-    text: String,
+    reason: String,
+    text: Vec<Piece>,
     identity: Option<String>,
     device: Option<(String, String)>,
     address: String,
@@ -124,7 +124,10 @@ pub async fn show(
             .map(|record| failure_row(&visitor, project, record))
             .collect(),
         more_failures,
-        reasons: FailureCause::ALL.iter().map(|cause| cause.as_str()).collect(),
+        reasons: FailureCause::ALL
+            .iter()
+            .map(|cause| (cause.as_str(), words(cause.as_str())))
+            .collect(),
         reason,
         frame,
     }))
@@ -180,8 +183,8 @@ fn failure_row(visitor: &Visitor, project: &Project, record: &FailureRecord) -> 
     let identity = record.offered.as_ref().and_then(Offered::identity);
     FailureRow {
         key: record.seq,
-        reason: record.cause.as_str(),
-        text: record.text(project),
+        reason: words(record.cause.as_str()),
+        text: pieces(&record.text(project)),
         identity: identity.map(PskIdentity::to_string),
         device: record.device.as_ref().map(|device| {
             (

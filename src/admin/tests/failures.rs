@@ -148,12 +148,12 @@ async fn failures_are_filtered_and_paged_and_a_strange_identity_is_shown_twice()
 }
 
 impl Api {
-    async fn device(&self) -> Value {
+    pub async fn device(&self) -> Value {
         let body = json!({"name": "lamp-1", "credentials": [{"type": "psk", "secret": "the-secret"}]});
         self.post("devices", &body).await.expect(201)
     }
 
-    async fn failed(&self, identity: &[u8], peer: &str, cause: FailureCause) {
+    pub async fn failed(&self, identity: &[u8], peer: &str, cause: FailureCause) {
         let peer: SocketAddr = peer.parse().unwrap();
         let identity = Some(PskIdentity::new(identity).unwrap());
         let failed = FailedHandshake {

@@ -12,7 +12,7 @@ use data_encoding::HEXLOWER;
 
 use super::super::form::Fields;
 use super::super::page::{self, Frame, Refused, Section};
-use super::super::show::{percent, visible};
+use super::super::show::{Piece, percent, pieces, visible};
 use super::super::visitor::Visitor;
 use super::super::wrong::Wrongs;
 use super::once::MadeKey;
@@ -86,7 +86,7 @@ struct Session {
 
 /// The last handshake that failed.
 struct Failure {
-    text: String,
+    text: Vec<Piece>,
     address: String,
     at_ms: i64,
     count: u64,
@@ -287,7 +287,7 @@ fn failure(state: &AdminState, visitor: &Visitor, project: &Project, id: DeviceI
     let failures = state.control.handshake_failures(visitor.project);
     let its = |failure: &&FailureRecord| failure.device.as_ref().is_some_and(|device| device.id == id);
     failures.iter().find(its).map(|failure| Failure {
-        text: visible(&failure.text(project)),
+        text: pieces(&visible(&failure.text(project))),
         address: failure.peer.to_string(),
         at_ms: failure.last_ms,
         count: failure.count,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Api, Browser, Page, SAME_ORIGIN, form_fields};
 use crate::clock;
+use crate::control::FailureCause;
 use crate::fleet::{LogLine, TimelineEvent};
 
 const LIST: &str = "/projects/default/devices";
@@ -99,6 +100,30 @@ async fn what_a_device_says_of_itself_is_text_and_nothing_else() {
     missing.says("There is no device <script>⟨U+202E⟩ in this project");
     assert_eq!(missing.links("All devices"), [LIST]);
     assert!(!missing.html.contains("<script>\u{202e}"));
+}
+
+#[tokio::test]
+async fn why_a_handshake_failed_is_told_in_words() {
+    let api = Api::start().await;
+    api.device().await;
+    let cause = FailureCause::WrongKey;
+    api.failed(b"lamp-1-id@default", "192.0.2.1:4000", cause).await;
+    let mut browser = Browser::signed_in(&api, "read").await;
+    for address in [
+        "/projects/default/traffic".to_owned(),
+        "/projects/default/traffic?reason=wrongKey".to_owned(),
+        api.page_of("lamp-1").await,
+    ] {
+        let page = browser.get(&address).await.expect(200);
+        let commands = page.root.all("code");
+        let command = "tessera device credential add lamp-1";
+        assert!(commands.iter().any(|code| code.text() == command), "{address}");
+        assert!(!page.text().contains('`'), "{address}: {}", page.text());
+        if address.contains("traffic") {
+            page.says("Wrong key");
+            page.does_not_say("wrongKey");
+        }
+    }
 }
 
 #[tokio::test]
