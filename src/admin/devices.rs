@@ -14,13 +14,13 @@ use super::query::flag;
 use super::shapes::{self, Answer, Listed, Time};
 use super::{AdminState, sessions};
 use crate::control::{
-    CreatedCredential, DevicePatch, DeviceQuery, DeviceRecord, FailureRecord, NewCredential, NewDevice,
-    NewPsk,
+    ControlError, CreatedCredential, DevicePatch, DeviceQuery, DeviceRecord, FailureRecord, NewCredential,
+    NewDevice, NewPsk,
 };
 use crate::fleet::{
     CohortId, CredentialId, Deployment, DeviceCertificate, DeviceId, DeviceName, DeviceState, Digest,
-    Invalid, PackageName, PackageState, Project, ProjectId, PskIdentity, PskSecret, Stage, Tag, Version,
-    reason_str,
+    Invalid, PackageName, PackageState, Project, ProjectId, PskIdentity, PskSecret, Refusal, Stage, Tag,
+    Version, reason_str,
 };
 
 /// `POST /devices`.
@@ -248,6 +248,10 @@ pub async fn create(
             .map(|(at, Object(one))| one.checked(&format!("/credentials/{at}")))
             .collect::<Result<_, _>>()?,
     };
+    // Which credential has no identity of its own, if it is that which is wrong.
+    let unnamed = credentials
+        .iter()
+        .position(|one| matches!(one, NewCredential::Psk(psk) if psk.identity.is_none()));
     let order = NewDevice {
         name: body.name,
         cohort,
@@ -258,7 +262,13 @@ pub async fn create(
     let made = state
         .control
         .create_device(&deployer.actor, deployer.project, order)
-        .await?;
+        .await
+        .map_err(|error| match (error, unnamed) {
+            (ControlError::Refused(Refusal::Invalid(invalid)), Some(at)) => {
+                Problem::invalid(format!("/credentials/{at}/identity"), &invalid)
+            }
+            (error, _) => error.into(),
+        })?;
     let record = DeviceRecord {
         device: made.device,
         credentials: Vec::new(),

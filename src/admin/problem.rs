@@ -442,7 +442,12 @@ impl Problem {
 
     fn from_refusal(refusal: &Refusal) -> Problem {
         if let Refusal::Invalid(invalid) = refusal {
-            return Problem::invalid(invalid.what, invalid);
+            let field = match invalid.what {
+                // Of the one credential that a body is; where there are several, the caller knows of which.
+                "PSK identity" => "/identity",
+                what => what,
+            };
+            return Problem::invalid(field, invalid);
         }
         let status = match refusal.class() {
             RefusalClass::Invalid => StatusCode::UNPROCESSABLE_ENTITY,

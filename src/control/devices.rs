@@ -9,7 +9,7 @@ use super::change::Change;
 use super::failures::FailedDevice;
 use crate::fleet::{
     Actor, CohortId, Credential, CredentialId, CredentialKind, Device, DeviceCertificate, DeviceId,
-    DeviceName, Digest, Kind, ProjectId, ProjectName, Proof, PskIdentity, PskSecret, Refusal,
+    DeviceName, Digest, Invalid, Kind, ProjectId, ProjectName, Proof, PskIdentity, PskSecret, Refusal,
     SequenceGoesBack, Tag, TimelineEvent,
 };
 use crate::store::{NewCredentialRow, RevokedCertificate, StoreError};
@@ -721,11 +721,20 @@ pub fn default_identities(
         if let NewCredential::Psk(new) = new
             && new.identity.is_none()
         {
-            new.identity = Some(PskIdentity::new(format!("{device}-id@{project}").as_bytes())?);
+            let identity = PskIdentity::new(format!("{device}-id@{project}").as_bytes());
+            new.identity = Some(identity.map_err(|invalid| Invalid {
+                wrong: format!("follows from the device's name and {}", invalid.wrong).into(),
+                accepted: OWN_IDENTITY,
+                ..invalid
+            })?);
         }
     }
     Ok(())
 }
+
+/// What a device is given whose name is too long for the identity that follows from it.
+const OWN_IDENTITY: &str = "an identity of its own with 1 to 64 bytes: `identity` of the credential in the API, --identity on the command line, \
+     the column identity in a file, Identity in the console";
 
 fn make_credentials(
     batch: &mut Batch,

@@ -11,6 +11,44 @@ use super::super::pace::TooSlow;
 use super::{Answer, Api};
 
 #[tokio::test]
+async fn a_name_that_is_too_long_for_the_identity_that_follows_from_it_is_told_the_way_out() {
+    let api = Api::start().await;
+    let psk = json!({"type": "psk"});
+    let named = json!({"type": "psk", "identity": "its-own"});
+    for (name, credentials, at) in [
+        ("l".repeat(54), None, 0),
+        ("l".repeat(63), Some(json!([psk])), 0),
+        ("l".repeat(63), Some(json!([named, psk])), 1),
+    ] {
+        let mut body = json!({"name": name});
+        if let Some(credentials) = credentials {
+            body["credentials"] = credentials;
+        }
+        let refused = api.post("devices", &body).await.problem(422, "invalid-value");
+        let error = &refused["errors"][0];
+        assert_eq!(
+            error["field"],
+            format!("/credentials/{at}/identity"),
+            "{refused:#}"
+        );
+        let accepted = error["accepted"].as_str().unwrap();
+        for way in [
+            "`identity` of the credential",
+            "--identity",
+            "Identity in the console",
+        ] {
+            assert!(accepted.contains(way), "{accepted}");
+        }
+    }
+    let whole = json!({"name": "l".repeat(63), "credentials": []});
+    api.post("devices", &whole).await.expect(201);
+    let path = format!("devices/{}/credentials", "l".repeat(63));
+    let refused = api.post(&path, &psk).await.problem(422, "invalid-value");
+    assert_eq!(refused["errors"][0]["field"], "/identity", "{refused:#}");
+    api.post(&path, &named).await.expect(201);
+}
+
+#[tokio::test]
 async fn a_device_without_a_word_about_credentials_gets_a_key_and_one_with_an_empty_list_none() {
     let api = Api::start().await;
     let made = api.post("devices", &json!({"name": "lamp-1"})).await.expect(201);

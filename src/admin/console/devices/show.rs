@@ -21,7 +21,7 @@ use crate::admin::{AdminState, devices};
 use crate::control::{DeviceRecord, FailureRecord};
 use crate::fleet::{
     Artifact, ArtifactId, Cohort, Credential, CredentialKind, DeviceId, DeviceState, PackageState, Project,
-    Stage, Tag, reason_words,
+    PskIdentity, Stage, Tag, reason_words,
 };
 
 #[derive(Template)]
@@ -32,6 +32,8 @@ struct DevicePage {
     typed: Typed,
     id: DeviceId,
     name: String,
+    /// The identity of a key that is added without one, if that can be one.
+    own_identity: Option<String>,
     enabled: bool,
     created_ms: i64,
     tags: Vec<String>,
@@ -215,12 +217,16 @@ impl DevicePage {
         let cohort = device.cohort.and_then(|id| project.cohort(id));
         let at = |token: &str| format!("{path}?{}#timeline", fields.with(&[("pageToken", token)]));
         let made = state.console.take_made(visitor, device.id);
+        let own_identity = format!("{}-id@{}", device.name, project.name);
         Ok(DevicePage {
             frame: visitor.frame(state, Section::Devices, device.name.as_str()),
             wrong: Wrongs::default(),
             typed: Typed::default(),
             id: device.id,
             name: device.name.to_string(),
+            own_identity: PskIdentity::new(own_identity.as_bytes())
+                .is_ok()
+                .then_some(own_identity),
             enabled: device.enabled,
             created_ms: device.created_ms,
             tags: device.tags.iter().map(Tag::to_string).collect(),

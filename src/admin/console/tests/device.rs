@@ -127,6 +127,33 @@ async fn why_a_handshake_failed_is_told_in_words() {
 }
 
 #[tokio::test]
+async fn an_identity_that_would_be_refused_is_not_promised() {
+    let api = Api::start().await;
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    // With "-id@default" behind it, 64 bytes and 65.
+    for (length, fits) in [(53, true), (54, false)] {
+        let name = "l".repeat(length);
+        let made = json!({"name": name, "credentials": []});
+        api.post("devices", &made).await.expect(201);
+        let address = api.page_of(&name).await;
+        let page = browser.get(&address).await.expect(200);
+        let promised = page.part("add-credential").text();
+        assert_eq!(promised.contains("Empty: lll"), fits, "{promised}");
+        let added = browser.press(&page, "Add the key", &[]).await;
+        if fits {
+            added.expect(200);
+            continue;
+        }
+        let again = added.expect(422);
+        assert!(
+            again.wrong("identity").contains("an identity of its own"),
+            "{}",
+            again.wrong("identity")
+        );
+    }
+}
+
+#[tokio::test]
 async fn credentials_are_added_shown_once_and_retired() {
     let api = Api::start().await;
     api.fleet().await;
