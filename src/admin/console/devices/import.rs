@@ -187,7 +187,7 @@ impl TakeFile for Taker<'_> {
                 detail: "the file is too large".into(),
                 value: None,
                 accepted: Some(format!(
-                    "{} MiB here. A larger one goes by `tessera device import FILE`, or in parts",
+                    "{} MiB here. A larger one goes by tessera device import FILE, or in parts",
                     FILE_BYTES >> 20
                 )),
             }]));
@@ -271,14 +271,6 @@ impl Sent {
         if self.head.name.is_empty() && self.bytes.is_empty() {
             return Err("no file was chosen; accepted: a CSV file, or one with a JSON object a line".into());
         }
-        let lines = self.bytes.iter().filter(|&&byte| byte == b'\n').count();
-        if lines > ROWS {
-            return Err(format!(
-                "the file has {} lines; accepted here: {}. A larger one goes by `tessera device import FILE`, or in parts",
-                Count(lines as u64),
-                Count(ROWS as u64)
-            ));
-        }
         let extension = self
             .head
             .name
@@ -289,12 +281,31 @@ impl Sent {
             "ndjson" | "jsonl" => Some(Format::Ndjson),
             _ => Format::of_media_type(&self.head.kind),
         };
-        by_name.ok_or_else(|| {
+        let format = by_name.ok_or_else(|| {
             format!(
                 "{:?} is no file of devices by its name; accepted: .csv, .ndjson or .jsonl",
                 self.head.name
             )
-        })
+        })?;
+        let rows = self.rows(format);
+        if rows > ROWS {
+            return Err(format!(
+                "the file has {} rows; accepted here: {}. A larger one goes by tessera device import FILE, or in parts",
+                Count(rows as u64),
+                Count(ROWS as u64)
+            ));
+        }
+        Ok(format)
+    }
+
+    /// The lines that say something, but for the header.
+    fn rows(&self, format: Format) -> usize {
+        let lines = self.bytes.split(|&byte| byte == b'\n');
+        let lines = lines.filter(|line| !line.trim_ascii().is_empty()).count();
+        match format {
+            Format::Csv => lines.saturating_sub(1),
+            Format::Ndjson => lines,
+        }
     }
 }
 
@@ -394,9 +405,41 @@ fn refusal(problem: &Value) -> String {
 const FILE_BYTES: usize = 8 << 20;
 /// What a form has beside its token and its file.
 const KNOWN: [&str; 2] = ["update", "allow-back"];
-/// Lines of a file that is taken here: what comes of them is kept in memory for a while.
+/// Rows of a file that is taken here: what comes of them is kept in memory for a while.
 const ROWS: usize = 20_000;
 /// What is kept of an answer, the secrets of [`ROWS`] devices aside.
 const LINES_BYTES: usize = 8 << 20;
 /// Refused rows that a page shows; the file of the answer has all.
 const REFUSALS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::{FileHead, Format, ROWS, Sent};
+
+    #[test]
+    fn a_file_may_have_as_many_devices_as_its_page_says_whatever_else_is_in_it() {
+        let file = |name: &str, text: String| Sent {
+            head: FileHead {
+                name: name.to_owned(),
+                ..FileHead::default()
+            },
+            bytes: text.into(),
+            ..Sent::default()
+        };
+        let full = "lamp\r\n".repeat(ROWS);
+        for (text, taken) in [
+            (format!("name\r\n{full}"), true),
+            (format!("name\r\n{}", full.trim_end()), true),
+            (format!("name\r\n{full}\r\n\n"), true),
+            (format!("name\r\n{full}one more"), false),
+        ] {
+            assert_eq!(file("a.csv", text).format().ok(), taken.then_some(Format::Csv));
+        }
+        for (text, taken) in [(full.clone(), true), (format!("{full}one more"), false)] {
+            assert_eq!(
+                file("a.ndjson", text).format().ok(),
+                taken.then_some(Format::Ndjson)
+            );
+        }
+    }
+}

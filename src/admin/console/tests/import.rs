@@ -183,13 +183,19 @@ async fn a_file_that_is_none_is_refused_and_what_was_chosen_stays() {
     let mut browser = Browser::signed_in(&api, "deploy").await;
     browser.get(IMPORT).await.expect(200);
     let many = format!("name\n{}", "lamp\n".repeat(20_001));
+    let many_lines = "{\"name\": \"lamp\"}\n".repeat(20_001);
     for (name, file, said) in [
         ("", "", "no file was chosen"),
         ("devices.xlsx", "PK", "accepted: .csv, .ndjson or .jsonl"),
         ("devices.csv", "", "names its columns"),
         ("devices.csv", "name,colour\nx,red\n", "colour"),
         ("devices.csv", "cohort\nlamps\n", "name"),
-        ("devices.csv", many.as_str(), "accepted here: 20 000"),
+        (
+            "devices.csv",
+            many.as_str(),
+            "has 20 001 rows; accepted here: 20 000",
+        ),
+        ("devices.ndjson", many_lines.as_str(), "accepted here: 20 000"),
     ] {
         let chosen = [("update", "1"), ("allow-back", "1")];
         let page = browser.import(&chosen, (name, file.as_bytes())).await.expect(422);
