@@ -164,13 +164,12 @@ pub async fn progress(
     }))
 }
 
-/// `PUT`, `PATCH`, `DELETE`: never, whether it exists or not.
-pub async fn immutable(method: Method, _: Deployer, Path((_, id)): Path<(String, String)>) -> Problem {
+/// `PUT`, `PATCH`, `DELETE` and the rest: never, whether it exists or not.
+pub async fn immutable(method: Method, Path((_, id)): Path<(String, String)>) -> Problem {
     Problem::method_not_allowed(format!(
         "{method}: a deployment is never changed, reverted or deleted, {id} included; to roll back, create a new \
          deployment with the older versions"
     ))
-    .allowing("GET, HEAD")
 }
 
 fn order(

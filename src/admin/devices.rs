@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -415,13 +415,26 @@ pub async fn act(
     else {
         return Err(
             Problem::method_not_allowed("POST is done to a device as POST /devices/{device}:push")
-                .allowing("GET, HEAD, PATCH, DELETE"),
+                .allowing(DONE_TO_DEVICES),
         );
     };
     let id = find(&state, deployer.project, &named).await?.device.id;
     let online = state.control.push(&deployer.actor, deployer.project, id).await?;
     Ok((StatusCode::ACCEPTED, Answer(Pushed { device: id, online })))
 }
+
+/// What the router takes for a device may be one with a verb, and takes other methods then.
+pub async fn wrong_method(method: Method, Path((_, named)): Path<(String, String)>) -> Problem {
+    let allowed = match named.ends_with(":push") {
+        true => "POST",
+        false => DONE_TO_DEVICES,
+    };
+    let detail = format!("{method} cannot be done to {named:?}; the Allow header says what can");
+    Problem::method_not_allowed(detail).allowing(allowed)
+}
+
+/// `POST` is for the verbs.
+const DONE_TO_DEVICES: &str = "GET, HEAD, PATCH, DELETE";
 
 pub async fn credentials(
     State(state): State<AdminState>,

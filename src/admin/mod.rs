@@ -138,10 +138,7 @@ pub fn router(state: AdminState) -> Router {
         )
         .route(
             "/deployments/{deployment}",
-            get(deployments::show)
-                .put(deployments::immutable)
-                .patch(deployments::immutable)
-                .delete(deployments::immutable),
+            get(deployments::show).fallback(deployments::immutable),
         )
         .route("/deployments/{deployment}/progress", get(deployments::progress))
         .route(
@@ -159,7 +156,8 @@ pub fn router(state: AdminState) -> Router {
             get(devices::show)
                 .patch(devices::update)
                 .delete(devices::delete)
-                .post(devices::act),
+                .post(devices::act)
+                .fallback(devices::wrong_method),
         )
         .route("/devices/{device}/events", get(timeline::list))
         .route(

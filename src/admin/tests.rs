@@ -650,7 +650,7 @@ async fn a_deployment_is_previewed_made_listed_and_never_changed() {
         for path in [one.as_str(), "deployments/dep_999999", "deployments/nonsense"] {
             let answer = api.send(method, path, &[], Body::empty()).await;
             answer.problem(405, "method-not-allowed");
-            assert_eq!(answer.headers[header::ALLOW], "GET, HEAD", "{method} {path}");
+            assert_eq!(answer.headers[header::ALLOW], "GET,HEAD", "{method} {path}");
         }
     }
     api.get("deployments/dep_999999").await.problem(404, "not-found");
@@ -1273,6 +1273,10 @@ async fn what_is_nowhere_or_not_possible_is_a_problem_too() {
         ("DELETE", "packages", "GET,HEAD,POST"),
         ("POST", "sessions", "GET,HEAD"),
         ("PUT", "cohorts", "GET,HEAD,POST"),
+        ("POST", "deployments/dep_1", "GET,HEAD"),
+        ("PUT", "devices/x", "GET, HEAD, PATCH, DELETE"),
+        ("POST", "devices/x", "GET, HEAD, PATCH, DELETE"),
+        ("PUT", "devices/x:push", "POST"),
     ] {
         let answer = api.send(method, path, &[], Body::empty()).await;
         answer.problem(405, "method-not-allowed");

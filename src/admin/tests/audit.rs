@@ -368,7 +368,4 @@ fn changing_routes() -> BTreeSet<(String, String)> {
 const UNCHANGING: &[(&str, &str)] = &[
     ("POST", "/cohorts/{cohort}/deployments:preview"),
     ("POST", "/devices:updatePreview"),
-    ("PUT", "/deployments/{deployment}"),
-    ("PATCH", "/deployments/{deployment}"),
-    ("DELETE", "/deployments/{deployment}"),
 ];
