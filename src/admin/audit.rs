@@ -116,10 +116,31 @@ pub fn shape(record: &AuditRecord) -> AuditLine {
         actor: record.actor.clone(),
         action: record.action.clone(),
         subject: record.subject.clone(),
-        before: record.before.clone(),
-        after: record.after.clone(),
+        before: record.before.as_ref().map(timely),
+        after: record.after.as_ref().map(timely),
     }
 }
+
+/// The same with its times as they are everywhere else: of `expiresMs`, milliseconds of Unix time, `expiresAt`.
+fn timely(side: &Value) -> Value {
+    let Value::Object(fields) = side else {
+        return side.clone();
+    };
+    let fields = fields.iter().map(|(name, value)| {
+        let Some(of) = name.strip_suffix(MILLISECONDS) else {
+            return (name.clone(), value.clone());
+        };
+        let at = match value.as_i64() {
+            Some(ms) => shapes::time(ms).into(),
+            None => value.clone(),
+        };
+        (format!("{of}At"), at)
+    });
+    Value::Object(fields.collect())
+}
+
+/// How the fields of the audit end that are times.
+pub const MILLISECONDS: &str = "Ms";
 
 fn moment(name: &str, text: &str) -> Result<i64, FieldError> {
     shapes::unix_ms(text).ok_or_else(|| FieldError {
@@ -128,4 +149,25 @@ fn moment(name: &str, text: &str) -> Result<i64, FieldError> {
         value: Some(text.into()),
         accepted: Some("a time in RFC 3339, such as 2026-01-31T12:00:00Z".into()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::timely;
+
+    #[test]
+    fn times_are_told_as_everywhere_else() {
+        for (kept, told) in [
+            (
+                json!({"name": "ci", "expiresMs": 1_795_979_202_489_i64}),
+                json!({"name": "ci", "expiresAt": "2026-11-29T19:06:42.489Z"}),
+            ),
+            (json!({"expiresMs": null}), json!({"expiresAt": null})),
+            (json!("whole"), json!("whole")),
+        ] {
+            assert_eq!(timely(&kept), told);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::subject::Subject;
 use super::visitor::Visitor;
 use super::wrong::Wrongs;
 use crate::admin::AdminState;
-use crate::admin::audit::Filter;
+use crate::admin::audit::{Filter, MILLISECONDS};
 use crate::admin::{body, shapes};
 use crate::control::{AUDIT_ACTIONS, AuditFilter, AuditPage, AuditRecord, AuditScope};
 
@@ -213,8 +213,6 @@ fn written(field: &str, value: &Value, name: impl Fn(&str, &str) -> Option<Strin
 const FILTERS: [&str; 5] = ["actor", "action", "subject", "since", "until"];
 /// Fields whose value is the id of something else.
 const REFERENCES: [&str; 3] = ["cohort", "deployment", "key"];
-/// How fields end that are times, in milliseconds of Unix time.
-const MILLISECONDS: &str = "Ms";
 /// Rows of a page.
 const ROWS: usize = 50;
 /// Fields of a line, and letters of a value; the API has all of it.
