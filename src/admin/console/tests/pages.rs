@@ -252,6 +252,7 @@ async fn a_key_is_made_shown_once_and_revoked_in_the_settings() {
     let settings = format!("{P}/settings");
     let keys = format!("{settings}/keys");
     let page = browser.get(&settings).await.expect(200);
+    page.does_not_say("create another first");
     let fields = [("name", SCRIPT), ("role", "deploy"), ("days", "30")];
     let made = browser.submit(&page, &keys, &fields).await;
     let made = if made.status == 422 {
@@ -296,6 +297,27 @@ async fn a_key_is_made_shown_once_and_revoked_in_the_settings() {
     deployer.get(&settings).await.expect(200).does_not_say("API keys");
     let refused = deployer.ask("GET", &revoke, &[], &[SAME_ORIGIN]).await;
     assert_eq!(refused.status, 403);
+}
+
+#[tokio::test]
+async fn the_admin_key_that_has_to_stay_is_not_offered_to_be_revoked() {
+    let api = Api::start().await;
+    let mut browser = Browser::new(&api);
+    browser.sign_in(KEY).await;
+    let settings = format!("{P}/settings");
+    let alone = browser.get(&settings).await.expect(200);
+    assert_eq!(alone.links("Revoke"), [""; 0]);
+    alone.says("create another first");
+    // One that ends does not replace it; one that lasts as long does.
+    let ends = crate::admin::shapes::time(crate::clock::unix_ms() + 3_600_000);
+    for (key, offered) in [
+        (json!({"name": "ends", "role": "admin", "expiresAt": ends}), 1),
+        (json!({"name": "stays", "role": "admin"}), 3),
+    ] {
+        api.post("keys", &key).await.expect(201);
+        let page = browser.get(&settings).await.expect(200);
+        assert_eq!(page.links("Revoke").len(), offered, "{key}");
+    }
 }
 
 #[tokio::test]
