@@ -364,6 +364,12 @@ async fn the_audit_tells_who_did_what_and_filters_in_its_address() {
     let rows = page.rows("audit");
     assert_eq!(rows.len(), 2, "{rows:?}");
     page.says("bootstrap");
+    let unread = browser
+        .get(&format!("{P}/audit?since=yesterday"))
+        .await
+        .expect(422);
+    unread.says("Nothing was looked for: the filter cannot be used as it is.");
+    unread.does_not_say("Nothing like that was done");
     let none = browser.get(&format!("{P}/audit?actor=nobody")).await.expect(200);
     none.says("Nothing matches the filter");
     let wrong = browser.get(&format!("{P}/audit?pageToken=x")).await;
