@@ -90,6 +90,16 @@ impl Columns {
                  secret2 …, secretHex2 …"
             )),
         };
+        // What spreadsheets write where the comma is in the numbers; one field is all that there is then.
+        if let [only] = fields.as_slice()
+            && let Some(other) = [b';', b'\t'].into_iter().find(|other| only.contains(other))
+        {
+            let other = if other == b';' { "semicolons" } else { "tabs" };
+            return Err(Problem::fields(vec![wrong(
+                &String::from_utf8_lossy(only),
+                &format!("there are {other} between its names, where a CSV file of devices has commas"),
+            )]));
+        }
         for field in fields {
             let Ok(text) = String::from_utf8(field.clone()) else {
                 errors.push(wrong(
@@ -126,7 +136,8 @@ impl Columns {
     pub fn device(&self, project: &Project, fields: &[Vec<u8>]) -> Result<DeviceRow, Problem> {
         if fields.len() != self.0.len() {
             let (has, wants) = (fields.len(), self.0.len());
-            let detail = format!("the row has {has} fields and the header {wants}");
+            let fields = if has == 1 { "field" } else { "fields" };
+            let detail = format!("the row has {has} {fields} and the header {wants}");
             return Err(Problem::fields(vec![FieldError::other("the row", detail)]));
         }
         let mut errors = Vec::new();

@@ -334,6 +334,9 @@ async fn a_file_whose_header_is_wrong_is_refused_before_anything_is_done() {
         ("name,identity1", "no such column"),
         ("name,name2", "no such column"),
         ("Name", "no such column"),
+        ("name;cohort;tags", "has commas"),
+        ("name\tcohort", "has commas"),
+        ("tags", "no column `name`"),
         ("lamp-1", "identity2 to identity8"),
     ] {
         let answer = api

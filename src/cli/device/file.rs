@@ -121,7 +121,10 @@ pub fn import(args: ImportArgs) -> Result<(), Failure> {
             ));
             Err(failure)
         }
-        Ok(()) if refused > 0 => Err(Failure::Failed(format!("{refused} of {rows} rows were refused"))),
+        Ok(()) if refused > 0 => Err(Failure::Failed(match rows {
+            1 => "the one row was refused".to_owned(),
+            rows => format!("{refused} of {rows} rows were refused"),
+        })),
         Ok(()) => Ok(()),
     }
 }
