@@ -155,6 +155,19 @@ fn what_cannot_be_undone_is_not_done_where_nobody_can_be_asked_unless_it_is_said
 }
 
 #[test]
+fn standard_input_is_no_file_to_upload_and_a_command_that_is_suggested_can_be_pasted() {
+    let server = Server::start();
+    let refused = run(&server, &["package", "upload", "main@1.0", "-"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("accepted: the path of a file"), "{said}");
+    server.done("POST", "cohorts", json!({"name": "field trial"}));
+    let none = run(&server, &["cohort", "history", "field trial"]);
+    let said = String::from_utf8(none.stderr).unwrap();
+    assert!(said.contains("tessera deploy 'field trial' --package"), "{said}");
+}
+
+#[test]
 fn a_wait_goes_on_through_a_restart_of_the_gateway_and_ends_when_every_device_runs_it() {
     let mut server = server_with_versions(&["1.0.0", "1.1.0"]);
     let lamps = [server.device("lamp-1", "lamps"), server.device("lamp-2", "lamps")];

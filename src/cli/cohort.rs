@@ -9,7 +9,7 @@ use super::Output;
 use super::client::{Client, ServerArgs};
 use super::deployment::nothing_deployed;
 use super::failure::Failure;
-use super::output::{Column, ago, confirm_by_typing, field, print, say, table, takes_colour};
+use super::output::{Column, ago, confirm_by_typing, field, print, say, table, takes_colour, word};
 
 /// Verbs of `tessera cohort`.
 #[derive(Debug, Subcommand)]
@@ -90,7 +90,10 @@ pub fn run(command: CohortCommand) -> Result<(), Failure> {
             }
             print(&history(shown, takes_colour()));
             if page["nextPageToken"].is_string() {
-                say(&format!("there are older ones: tessera deployment list {name}"));
+                say(&format!(
+                    "there are older ones: tessera deployment list {}",
+                    word(&name)
+                ));
             }
             Ok(())
         }

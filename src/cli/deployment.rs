@@ -9,7 +9,7 @@ use super::client::{Client, ServerArgs, segment};
 use super::cohort::{glyph, painted};
 use super::failure::Failure;
 use super::output::{
-    Column, Output, ago, bytes, count, field, print, print_line, rfc3339, say, table, takes_colour,
+    Column, Output, ago, bytes, count, field, print, print_line, rfc3339, say, table, takes_colour, word,
 };
 use super::rollout::{Ending, Failing, Followed, Limits, Progress, State, follow, stacked};
 use crate::clock;
@@ -65,7 +65,10 @@ pub fn run(command: DeploymentCommand) -> Result<(), Failure> {
 
 /// What to say of a cohort without deployments.
 pub fn nothing_deployed(cohort: &str) -> String {
-    format!("nothing was deployed to {cohort} yet: tessera deploy {cohort} --package PACKAGE@VERSION")
+    format!(
+        "nothing was deployed to {cohort} yet: tessera deploy {} --package PACKAGE@VERSION",
+        word(cohort)
+    )
 }
 
 /// The deployment of this id, or the active one of the cohort that is named; and its cohort.

@@ -284,6 +284,15 @@ pub fn span(span: Duration) -> String {
     }
 }
 
+/// A name as it is typed in a shell, where it is suggested as a part of a command.
+pub fn word(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "._-+:@/=,%".contains(c);
+    match !name.is_empty() && name.chars().all(is_plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', "'\\''")),
+    }
+}
+
 /// `1 device`, `2 devices`.
 pub fn count(number: u64, what: &str) -> String {
     match number {
@@ -438,6 +447,19 @@ mod tests {
             (90_000, "1 d 1 h"),
         ] {
             assert_eq!(span(Duration::from_secs(seconds)), shown);
+        }
+    }
+
+    #[test]
+    fn a_name_with_spaces_is_one_word_of_a_suggested_command() {
+        for (name, typed) in [
+            ("lamps", "lamps"),
+            ("main@1.4.0+7", "main@1.4.0+7"),
+            ("field trial", "'field trial'"),
+            ("Ann's; rm $HOME", "'Ann'\\''s; rm $HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(word(name), typed);
         }
     }
 

@@ -32,7 +32,7 @@ pub enum PackageCommand {
         /// What the file is, like main@1.4.0
         #[arg(value_name = "PACKAGE@VERSION", value_parser = package_version)]
         artifact: (String, String),
-        /// The file
+        /// The file; not standard input, as it is read twice
         file: PathBuf,
         #[command(flatten)]
         server: ServerArgs,
@@ -120,6 +120,13 @@ pub fn run(command: PackageCommand) -> Result<(), Failure> {
 }
 
 fn upload(client: &Client, package: &str, version: &str, path: &Path) -> Result<Value, Failure> {
+    if path == Path::new("-") {
+        return Err(Failure::Usage(
+            "standard input cannot be uploaded: it is read once, and a version twice, first for its digest; accepted: the path of \
+             a file (./- of one that is called so)"
+                .to_owned(),
+        ));
+    }
     let unreadable = |source| Failure::File {
         path: path.to_owned(),
         source,
