@@ -195,7 +195,7 @@ async fn every_page_fits_a_telephone_and_reports_no_error() {
     let browser = Chromium::start().await;
     browser.sign_in(&server.url(), KEY).await;
     let mut wide = Vec::new();
-    for width in [1440, 390] {
+    for width in [1440, 1024, 768, 390] {
         browser.resize(width).await;
         for page in &pages {
             browser.open(page).await;
@@ -252,7 +252,7 @@ async fn tables_break_no_word_and_are_lists_on_a_telephone() {
     let browser = Chromium::start().await;
     browser.sign_in(&server.url(), KEY).await;
     let mut wrong = Vec::new();
-    for width in [1440, 390] {
+    for width in [1440, 1280, 1024, 768, 390] {
         browser.resize(width).await;
         for page in &pages {
             browser
@@ -260,9 +260,10 @@ async fn tables_break_no_word_and_are_lists_on_a_telephone() {
                 .await;
             browser.finds("main h1").await;
             let mut found = browser.broken_words().await;
-            // A wide page has room for what is usual, and scrolls for the rest.
-            if width == 390 {
-                found.push_str(&browser.tables_that_scroll().await);
+            // There is room for what is usual. A history of many packages scrolls, and its ends stay in sight.
+            let scroll = browser.tables_that_scroll().await;
+            if width < 1000 || scroll != "Deployments" {
+                found.push_str(&scroll);
             }
             if !found.is_empty() {
                 wrong.push(format!("{page} at {width}: {found}"));
@@ -333,6 +334,10 @@ fn long_names(server: &Server) -> Vec<String> {
         "/devices/new".to_owned(),
         "/devices/import".to_owned(),
         format!("/devices/{}", device["id"].as_str().unwrap()),
+        format!(
+            "/devices/change?action=disable&device={}",
+            device["id"].as_str().unwrap()
+        ),
         "/traffic".to_owned(),
         "/audit".to_owned(),
         "/settings".to_owned(),
