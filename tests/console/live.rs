@@ -32,6 +32,7 @@ async fn what_has_the_focus_keeps_it_while_the_page_is_brought_up_to_date() {
         ("/packages/main", "#versions tbody tr:last-child [data-copy]"),
         ("/devices", "#rows input[name=device]"),
         (&format!("/devices/{}", lamp.id), "#standing a"),
+        (&format!("/devices/{}", lamp.id), "#who .button"),
     ] {
         round += 1;
         browser
@@ -92,6 +93,41 @@ async fn rows_wait_until_the_pointer_and_the_keyboard_have_left_their_list() {
         }
         rows_are(&browser, &["lamp-1"]).await;
     }
+    browser.end().await;
+}
+
+#[tokio::test]
+async fn what_a_device_is_called_and_where_it_belongs_changes_on_its_page_and_what_is_typed_there_stays() {
+    let (server, lamp) = lamps();
+    let path = format!("devices/{}", lamp.id);
+    let browser = Chromium::start().await;
+    browser.sign_in(&server.url(), KEY).await;
+    browser
+        .open(&format!("{}/projects/default/{path}", server.url()))
+        .await;
+    browser.is_live().await;
+    browser.fill("#tags", "half a ta").await;
+    server.done("POST", "cohorts", json!({"name": "posts"}));
+    let change = json!({"cohort": "posts", "addTags": ["north"], "enabled": false});
+    server.done("PATCH", &path, change);
+    for (css, said) in [("#who", "posts"), ("#who", "north"), ("#enabled", "Enable")] {
+        browser
+            .returns(
+                "return document.querySelector(arguments[0]).innerText.includes(arguments[1])",
+                &[json!(css), json!(said)],
+                &json!(true),
+            )
+            .await;
+    }
+    assert_eq!(browser.value("#tags").await, "half a ta");
+
+    // A button that somebody is about to press stays what it is until the pointer has left it.
+    browser.point_at("#enabled button").await;
+    server.done("PATCH", &path, json!({"enabled": true, "addTags": ["south"]}));
+    browser.says("south").await;
+    assert_eq!(browser.text("#enabled").await, "Enable");
+    browser.point_at("h1").await;
+    browser.finds("#enabled a").await;
     browser.end().await;
 }
 
