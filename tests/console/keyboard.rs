@@ -134,6 +134,24 @@ async fn a_list_is_walked_through_by_the_keyboard_before_it_filters() {
 }
 
 #[tokio::test]
+async fn what_opens_over_the_page_is_typed_into_at_once_and_closes_with_escape() {
+    let (server, _) = lamps();
+    let browser = Chromium::start().await;
+    browser.sign_in(&server.url(), KEY).await;
+    browser
+        .open(&format!("{}/projects/default/cohorts", server.url()))
+        .await;
+    browser.click("details.create summary").await;
+    browser
+        .holds("return document.activeElement.id === 'name'", &[])
+        .await;
+    browser.press([Key::Escape]).await;
+    browser.finds("details.create:not([open])").await;
+    focus_is(&browser, "details.create summary").await;
+    browser.end().await;
+}
+
+#[tokio::test]
 async fn a_form_that_comes_back_has_the_focus_where_something_is_wrong() {
     let (server, lamp) = lamps();
     server.done("POST", "devices", json!({"name": "fan-1"}));

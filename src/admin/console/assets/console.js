@@ -4,7 +4,7 @@
 //    every part with `data-live` and an id is brought up to date in place. A page on which there is nothing yet is one such part.
 // 2. Nothing jumps: while the pointer or the keyboard is in a list, rows change but keep their places; what is new waits. So does
 //    all of a part with `data-hold`: what its buttons do must not change under the pointer.
-// 3. Times grow older by themselves; copy buttons; rows chosen all at once.
+// 3. Times grow older by themselves; copy buttons; rows chosen all at once; what opens over the page closes with Escape.
 'use strict';
 
 (() => {
@@ -237,6 +237,16 @@
     const all = event.target.closest('[data-all]');
     if (!all) return;
     for (const box of document.querySelectorAll(`input[type=checkbox][name="${all.dataset.all}"]`)) box.checked = all.checked;
+  });
+  // What opens over the page is typed into at once, and closed as everything that opens is.
+  document.addEventListener('toggle', (event) => {
+    if (event.target.matches('details.create') && event.target.open) event.target.querySelector('input:not([type=hidden])')?.focus();
+  }, true);
+  document.addEventListener('keydown', (event) => {
+    const open = event.key === 'Escape' && event.target.closest?.('details:is(.create, .ask)[open]');
+    if (!open) return;
+    open.open = false;
+    open.querySelector('summary').focus();
   });
   // A filter takes effect when it is chosen; a text when it is sent, and so does a list that the keyboard goes through: each
   // key chooses the next of it.
