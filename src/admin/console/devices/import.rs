@@ -411,35 +411,3 @@ const ROWS: usize = 20_000;
 const LINES_BYTES: usize = 8 << 20;
 /// Refused rows that a page shows; the file of the answer has all.
 const REFUSALS: usize = 100;
-
-#[cfg(test)]
-mod tests {
-    use super::{FileHead, Format, ROWS, Sent};
-
-    #[test]
-    fn a_file_may_have_as_many_devices_as_its_page_says_whatever_else_is_in_it() {
-        let file = |name: &str, text: String| Sent {
-            head: FileHead {
-                name: name.to_owned(),
-                ..FileHead::default()
-            },
-            bytes: text.into(),
-            ..Sent::default()
-        };
-        let full = "lamp\r\n".repeat(ROWS);
-        for (text, taken) in [
-            (format!("name\r\n{full}"), true),
-            (format!("name\r\n{}", full.trim_end()), true),
-            (format!("name\r\n{full}\r\n\n"), true),
-            (format!("name\r\n{full}one more"), false),
-        ] {
-            assert_eq!(file("a.csv", text).format().ok(), taken.then_some(Format::Csv));
-        }
-        for (text, taken) in [(full.clone(), true), (format!("{full}one more"), false)] {
-            assert_eq!(
-                file("a.ndjson", text).format().ok(),
-                taken.then_some(Format::Ndjson)
-            );
-        }
-    }
-}

@@ -178,6 +178,23 @@ async fn a_browser_that_goes_away_does_not_end_an_import() {
 }
 
 #[tokio::test]
+async fn a_file_has_as_many_devices_as_the_page_says_beside_its_header() {
+    let api = Api::start().await;
+    let mut browser = Browser::signed_in(&api, "deploy").await;
+    browser.get(IMPORT).await.expect(200).says("Up to 20 000 devices");
+    // No row can be one, so that none takes its time.
+    let full = format!("name\r\n{}\r\n", "no name\r\n".repeat(20_000));
+    let page = browser
+        .import(&[], ("devices.csv", full.as_bytes()))
+        .await
+        .expect(200);
+    page.says("20 000 rows");
+    let one = b"name\nno name".as_slice();
+    let page = browser.import(&[], ("devices.csv", one)).await.expect(200);
+    page.says("1 row.");
+}
+
+#[tokio::test]
 async fn a_file_that_is_none_is_refused_and_what_was_chosen_stays() {
     let api = Api::start().await;
     let mut browser = Browser::signed_in(&api, "deploy").await;
