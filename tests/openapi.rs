@@ -235,6 +235,8 @@ impl Fleet {
             ("deleteArtifact", "path.version", "spare_versions"),
             ("deleteCohort", "path.cohort", "spare"),
             ("deleteDevice", "path.device", "spare"),
+            // Names of deployments that have been made are taken.
+            ("previewDeployment", "body.name", "fresh_versions"),
         ] {
             writeln!(
                 config,
