@@ -22,7 +22,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &["clock", "fleet", "manifest", "store", "telemetry"]),
     (
         "device_api",
-        &["coap", "control", "fleet", "manifest", "telemetry", "transport"],
+        &[
+            "clock",
+            "coap",
+            "control",
+            "fleet",
+            "manifest",
+            "telemetry",
+            "transport",
+        ],
     ),
     ("virtual_device", &["coap", "dtls"]),
     (
