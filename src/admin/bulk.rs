@@ -17,7 +17,7 @@ use super::body::{Body, present};
 use super::devices::{cohort_in_body, not_in_both};
 use super::problem::{FieldError, Problem, ProblemMember};
 use super::shapes::{self, Answer};
-use crate::control::{BACK_SHOWN, DevicePatch, DeviceQuery, DeviceRecord, MovePreview};
+use crate::control::{BACK_SHOWN, DevicePatch, DeviceQuery, DeviceRecord, MovePreview, go_on};
 use crate::fleet::{
     Actor, DeploymentId, DeploymentName, DeviceId, DeviceName, ProjectId, Refusal, SequenceGoesBack, Tag,
 };
@@ -349,7 +349,7 @@ impl Order {
         ids: Vec<DeviceId>,
     ) -> Result<Done, Problem> {
         let state = state.clone();
-        let work = tokio::spawn(async move { self.change_all(&state, &actor, &ids).await });
+        let work = go_on(async move { self.change_all(&state, &actor, &ids).await });
         work.await
             .map_err(|_| Problem::unavailable("the gateway is ending; some devices may not be changed"))?
     }

@@ -62,7 +62,7 @@ pub use import::{DeviceRow, ImportRules, RowOutcome};
 pub use keys::{CreatedKey, is_made};
 pub use lists::{DevicePage, DeviceQuery};
 pub use moves::{BACK_SHOWN, MovePreview};
-pub use once::{Before, Claim};
+pub use once::{Before, Claim, go_on};
 pub use places::{Full, Place, Places};
 pub use pulse::Pulse;
 pub use reads::{DeviceRecord, Progress};

@@ -12,6 +12,8 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::task::JoinHandle;
+
 use super::batch::{Batch, Decision, Stop};
 use super::error::ControlError;
 use super::handle::Control;
@@ -110,6 +112,17 @@ pub fn carried_out() -> Option<OnceKey> {
     CARRIED_OUT.try_with(Cell::take).ok().flatten()
 }
 
+/// Has some work go on whether or not anybody waits for it, as a part of the request that the current task carries out.
+pub fn go_on<F>(work: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    match carried_out() {
+        Some(key) => tokio::spawn(CARRIED_OUT.scope(Cell::new(Some(key)), work)),
+        None => tokio::spawn(work),
+    }
+}
+
 /// Notes in the batch that a request has its effect there.
 ///
 /// # Errors
@@ -129,6 +142,11 @@ impl Decision for KeepAnswer {
 
     fn actor(&self) -> Option<&Actor> {
         None
+    }
+
+    // Of a request that had its effect: it is as long as that.
+    fn is_vital(&self) -> bool {
+        true
     }
 
     async fn decide(self, batch: &mut Batch) -> Result<(), Stop> {

@@ -56,6 +56,28 @@ async fn the_same_request_again_has_no_second_effect_and_the_same_answer() {
 }
 
 #[tokio::test]
+async fn devices_that_come_later_are_not_what_was_asked_for_the_first_time() {
+    let api = Api::start().await;
+    for cohort in ["a", "b"] {
+        api.post("cohorts", &json!({"name": cohort})).await.expect(201);
+    }
+    api.post("devices", &json!({"name": "d1", "cohort": "a"}))
+        .await
+        .expect(201);
+    let moved = json!({"fromCohort": "a", "cohort": "b"});
+    let first = api.once("m", "devices:update", &moved).await;
+    assert_eq!(first.expect(200)["joined"], 1);
+    api.post("devices", &json!({"name": "d2", "cohort": "a"}))
+        .await
+        .expect(201);
+    let again = api.once("m", "devices:update", &moved).await;
+    assert_eq!(again.expect(200), first.expect(200));
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    let there = api.get("devices?cohort=a").await.expect(200);
+    assert_eq!(there["items"][0]["name"], "d2");
+}
+
+#[tokio::test]
 async fn a_refusal_is_not_kept_because_nothing_was_done() {
     let api = Api::start().await;
     api.artifact("main", "1", 10).await;
