@@ -307,7 +307,20 @@ impl Decision for UpdateDevices {
     }
 
     fn is_vital(&self) -> bool {
-        self.patch.enabled == Some(false)
+        // And nothing else, which could go on for ever.
+        let DevicePatch {
+            cohort,
+            tags,
+            add_tags,
+            remove_tags,
+            enabled,
+            allow_sequence_back: _,
+        } = &self.patch;
+        *enabled == Some(false)
+            && cohort.is_none()
+            && tags.is_none()
+            && add_tags.is_empty()
+            && remove_tags.is_empty()
     }
 
     async fn decide(self, batch: &mut Batch) -> Result<Self::Answer, Stop> {

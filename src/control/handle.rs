@@ -252,7 +252,8 @@ impl Control {
     /// Whether the last commit went well. Waits for nothing: after one that failed, a check is begun whose outcome is seen by who
     /// asks later, as it may be long until somebody else has something to commit.
     pub fn last_write_succeeded(&self) -> bool {
-        let failed = self.shared.last_write_failed.load(Ordering::Relaxed);
+        let is_given = self.shared.store.reserve().is_given();
+        let failed = is_given || self.shared.last_write_failed.load(Ordering::Relaxed);
         if failed {
             let control = self.clone();
             tokio::spawn(async move { control.check().await });

@@ -123,6 +123,9 @@ impl Blobs {
     /// # Errors
     /// It does not.
     pub fn check(&self) -> Result<(), StoreError> {
+        self.reserve
+            .admit()
+            .map_err(StoreError::io("write", &self.uploads))?;
         let number = self.next_upload.fetch_add(1, Ordering::Relaxed);
         let path = self.uploads.join(number.to_string());
         let write = || -> io::Result<()> {

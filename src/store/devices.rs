@@ -568,7 +568,7 @@ impl Store {
     pub async fn device_by_id(&self, id: DeviceId) -> Result<Option<Device>, StoreError> {
         let row = sqlx::query(SELECT_DEVICE_BY_ID)
             .bind(id.get())
-            .fetch_optional(&self.inner.key_readers)
+            .fetch_optional(&self.inner.readers)
             .await?;
         row.as_ref().map(device).transpose()
     }
@@ -657,7 +657,7 @@ impl Store {
         .bind(numbers_json(
             credentials.iter().map(|credential| credential.get()),
         ))
-        .fetch_all(&self.inner.key_readers)
+        .fetch_all(&self.inner.readers)
         .await?;
         rows.iter()
             .map(|row| Ok(CredentialId::new(row.try_get(0)?)))

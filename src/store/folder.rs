@@ -151,8 +151,9 @@ pub fn sweep(disk: &dyn Disk, folder: &Path) -> Result<usize, StoreError> {
 }
 
 /// How the names begin that the store gives, and of what a fresh file system has.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "lock",
+    "reserve",
     "installation.key",
     "sessions.log",
     "blobs",

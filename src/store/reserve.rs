@@ -2,14 +2,15 @@
 //!
 //! 1. A file that holds nothing takes some megabytes while there is room ([`Reserve::keep`]).
 //! 2. Uploads end where there is less room than that beside it ([`Reserve::admit`]).
-//! 3. A command that must not fail for want of room has the file removed first ([`Reserve::prepare`]); from then on, what would take
-//!    the room again is refused, until there is enough for the file once more.
+//! 3. A command that must not fail for want of room has the file removed first ([`Reserve::prepare`]); from then on what would take
+//!    the room again is refused, other commands, reports, what devices log and the session log, until there is enough for the file
+//!    once more.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
 
@@ -22,7 +23,10 @@ pub struct Reserve {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     file: PathBuf,
+    /// Whether it is not there for whoever needs it next.
     is_given: AtomicBool,
+    /// Held while the file is looked at and what is known of it changes.
+    turn: Mutex<()>,
 }
 
 /// What a file system has, in bytes.
@@ -66,6 +70,7 @@ impl Reserve {
             folder: folder.to_owned(),
             file: folder.join(FILE),
             is_given: AtomicBool::new(false),
+            turn: Mutex::new(()),
         }
     }
 
@@ -74,11 +79,13 @@ impl Reserve {
     /// # Errors
     /// The disk fails.
     pub fn keep(&self) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let room = Room::of(&self.folder)?;
         let bytes = room.kept();
         let is_kept = fs::metadata(&self.file).is_ok_and(|file| file.len() == bytes);
         if !is_kept {
             if room.free < 2 * bytes {
+                self.is_given.store(true, Ordering::Release);
                 return Ok(());
             }
             self.disk.allocate(&self.file, bytes)?;
@@ -98,6 +105,19 @@ impl Reserve {
         }
     }
 
+    /// Whether room may be taken by what can do without: not what was given up for something else.
+    ///
+    /// # Errors
+    /// As of a full disk.
+    pub fn admit_beside(folder: &Path) -> io::Result<()> {
+        match Room::of(folder) {
+            Ok(room) if room.free < room.kept() && !folder.join(FILE).exists() => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, Kept))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
     /// Before commands are carried out. Gives the room up if one of them `must` not fail for want of it, and there is little; or else
     /// takes it back, if it was given. Blocks.
     ///
@@ -107,22 +127,21 @@ impl Reserve {
         if !must {
             return self.keep();
         }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let room = Room::of(&self.folder)?;
         if room.free >= room.kept() {
             return Ok(());
         }
         match self.disk.remove(&self.file) {
-            Ok(()) => {
-                tracing::warn!(
-                    bytes = room.kept(),
-                    "the disk is full: the room that was kept is given up for ending keys, deleting and signing in"
-                );
-                self.is_given.store(true, Ordering::Release);
-                Ok(())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            Ok(()) => tracing::warn!(
+                bytes = room.kept(),
+                "the disk is full: the room that was kept is given up for ending keys, deleting and signing in"
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
+        self.is_given.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Whether it was given up, so that nothing may grow.

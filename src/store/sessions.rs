@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::disk::{Disk, DiskFile, Existing};
 use super::folder::Folder;
+use super::reserve::Reserve;
 use super::seal::{NumberedSealer, Sealer};
 use super::sqlite::Store;
 
@@ -169,6 +170,9 @@ impl SessionLog {
     /// # Errors
     /// The disk fails, or an entry is too large; the file is as it was, or the log is closed.
     pub fn rewrite(&mut self, entries: &mut dyn Iterator<Item = Zeroizing<Vec<u8>>>) -> io::Result<()> {
+        if let Some(folder) = self.path.parent() {
+            Reserve::admit_beside(folder)?;
+        }
         let (sealer, key) = NumberedSealer::make();
         let sealed = self.sealer.seal(BELONGS_TO, &*key);
         let unfinished = self.path.with_extension("log.new");

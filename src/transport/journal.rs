@@ -241,7 +241,7 @@ impl Journal {
 ///
 /// # Errors
 /// When the log cannot be read, was written by a newer version or cannot be written, for another reason than that there is no room. It
-/// is then as it was.
+/// is then as it was, unless there was no room and it could not be cleared.
 pub fn start<D: Send + 'static>(
     mut bytes: Box<dyn SessionJournal>,
     mailboxes: Vec<Mailbox<D>>,

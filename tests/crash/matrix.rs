@@ -460,4 +460,5 @@ const KNOWN: &[&str] = &[
     "tessera.db-wal",
     "tessera.db-shm",
     "sessions.log",
+    "reserve",
 ];
