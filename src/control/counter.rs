@@ -609,12 +609,14 @@ impl Counter {
             return;
         }
         self.published = clock::now();
-        let view = shared.view.load_full();
         let now_ms = clock::unix_ms();
-        let composed = {
+        let (view, composed) = {
             let ledger = lock(&counting.ledger);
+            // While nobody puts down a deployment that it lacks.
+            let view = shared.view.load_full();
             self.exported.count(&ledger, &view, &counting.presence.load());
-            compose(&view, &ledger, &counting.presence.load(), now_ms)
+            let composed = compose(&view, &ledger, &counting.presence.load(), now_ms);
+            (view, composed)
         };
         let mut series = shared.history.lock();
         for project in view.projects() {
@@ -686,6 +688,9 @@ impl Counter {
     async fn sample(&mut self) -> Result<(), ControlError> {
         let shared = Arc::clone(&self.control.shared);
         let now = clock::now();
+        if shared.history.lock().has_ended() {
+            self.control.write_history(clock::unix_ms()).await?;
+        }
         let due = self
             .written
             .is_none_or(|written| now.duration_since(written) >= SAMPLED_EVERY);

@@ -165,6 +165,8 @@ impl Control {
                 .filter(is_of_it)
                 .map_or_else(Vec::new, |of| of.failures.clone()));
         }
+        // It may have been superseded a moment ago.
+        self.catch_up().await?;
         let history = &self.shared.history;
         let _written = history.writing.read().await;
         let newest = history
@@ -262,6 +264,10 @@ impl AllSeries {
         bytes_served: u64,
     ) {
         let (id, created_ms) = (deployment.id, deployment.created_ms);
+        // By a view that is older than the one that ended it.
+        if self.ended.contains(&id) {
+            return;
+        }
         self.deployments
             .entry(id)
             .or_insert_with(|| DeploymentSeries::begin(id, created_ms, at_ms, counts))
@@ -274,6 +280,11 @@ impl AllSeries {
             series.end(failures);
             self.ended.insert(deployment);
         }
+    }
+
+    /// Whether one has ended that is not written: nothing else will know then how it stood.
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
     }
 
     /// The gateway ends.
