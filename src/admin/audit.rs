@@ -20,7 +20,7 @@ pub struct Filter {
     pub actor: Option<String>,
     /// One of those that there are.
     pub action: Option<String>,
-    /// An id, or the name of what is there or was.
+    /// An id, or the name of what is there.
     pub subject: Option<String>,
     /// RFC 3339, and what was done at that moment too.
     pub since: Option<String>,

@@ -8,6 +8,7 @@ pub mod certificates;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -603,7 +604,8 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
-    let folder = std::env::temp_dir().join("tessera-test-ports");
+    let user = fs::metadata("/proc/self").unwrap().uid();
+    let folder = std::env::temp_dir().join(format!("tessera-test-ports-{user}"));
     fs::create_dir_all(&folder).unwrap();
     let start = u16::try_from(std::process::id() % 10_000).unwrap();
     loop {

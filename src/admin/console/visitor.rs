@@ -131,7 +131,7 @@ impl Visitor {
             project: project.id,
             project_name: project.name.to_string(),
             session,
-            live: headers.contains_key(LIVE),
+            live: headers.contains_key(LIVE) || is_part(headers),
         })
     }
 }
@@ -140,11 +140,6 @@ impl FromRequestParts<AdminState> for Visitor {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Refused> {
-        // Nor does anybody see what another page has a browser fetch for it: only a document is looked at.
-        let is_part = parts
-            .headers
-            .get("sec-fetch-dest")
-            .is_some_and(|of| of != "document");
         let live = parts.headers.contains_key(LIVE);
         let target = parts
             .extensions
@@ -180,9 +175,14 @@ impl FromRequestParts<AdminState> for Visitor {
             project: project.id,
             project_name: project.name.to_string(),
             session,
-            live: live || is_part || parts.method == Method::HEAD,
+            live: live || is_part(&parts.headers) || parts.method == Method::HEAD,
         })
     }
+}
+
+/// Whether a browser fetches it for another page, and not to show it: nobody looks at that.
+fn is_part(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-dest").is_some_and(|of| of != "document")
 }
 
 /// What was asked for: a nested route is shown only what comes after the project, and whoever signs in comes back to all of

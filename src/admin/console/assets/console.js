@@ -217,15 +217,17 @@
   const ready = (root) => {
     for (const button of root.querySelectorAll('[data-copy][hidden], [data-script][hidden]')) button.hidden = false;
   };
+  // What buttons are called while they say that something was copied.
+  const labels = new WeakMap();
   document.addEventListener('click', async (event) => {
     const button = event.target.closest('[data-copy]');
     if (!button) return;
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
-      button.dataset.label ??= button.getAttribute('aria-label');
+      if (!labels.has(button)) labels.set(button, button.getAttribute('aria-label'));
       button.setAttribute('aria-label', 'Copied');
       button.classList.add('s-done');
-      setTimeout(() => { button.setAttribute('aria-label', button.dataset.label); button.classList.remove('s-done'); }, 1500);
+      setTimeout(() => { button.setAttribute('aria-label', labels.get(button)); button.classList.remove('s-done'); }, 1500);
     } catch {
       const range = document.createRange();
       range.selectNodeContents(button.previousElementSibling);
@@ -260,7 +262,7 @@
   });
   ready(document);
 
-  // On a telephone the navigation is a row that scrolls: it begins where one is.
+  // On a narrow screen the navigation is a row that scrolls: it begins where one is.
   const here = document.querySelector('.rail nav [aria-current]');
   const row = here && here.closest('nav');
   if (row) row.scrollLeft += here.getBoundingClientRect().left - row.getBoundingClientRect().left - (row.clientWidth - here.clientWidth) / 2;
