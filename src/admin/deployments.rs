@@ -144,8 +144,7 @@ pub async fn show(
     let view = state.control.view();
     let project = view.in_project(reader.project)?;
     let (cohort, deployment) = project.deployment(id).ok_or_else(|| unknown(&id.to_string()))?;
-    let active = cohort.active().is_some_and(|active| active.id == id);
-    Ok(Answer(shapes::deployment(deployment, active)))
+    Ok(Answer(shapes::deployment(deployment, cohort.is_active(id))))
 }
 
 /// How far it has come: the devices of its cohort by what is known of each.

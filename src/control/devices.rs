@@ -734,15 +734,23 @@ pub fn default_identities(
         if let NewCredential::Psk(new) = new
             && new.identity.is_none()
         {
-            let identity = PskIdentity::new(format!("{device}-id@{project}").as_bytes());
-            new.identity = Some(identity.map_err(|invalid| Invalid {
-                wrong: format!("follows from the device's name and {}", invalid.wrong).into(),
-                accepted: OWN_IDENTITY,
-                ..invalid
-            })?);
+            new.identity = Some(default_identity(device, project)?);
         }
     }
     Ok(())
+}
+
+/// The identity that follows from a device's name.
+///
+/// # Errors
+/// The name is too long for one.
+pub fn default_identity(device: &DeviceName, project: &ProjectName) -> Result<PskIdentity, Invalid> {
+    let identity = PskIdentity::new(format!("{device}-id@{project}").as_bytes());
+    identity.map_err(|invalid| Invalid {
+        wrong: format!("follows from the device's name and {}", invalid.wrong).into(),
+        accepted: OWN_IDENTITY,
+        ..invalid
+    })
 }
 
 /// What a device is given whose name is too long for the identity that follows from it.

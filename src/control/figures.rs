@@ -59,7 +59,7 @@ impl FleetFigures {
     #[must_use]
     pub fn counted_progress_of(&self, cohort: &Cohort) -> Option<Progress> {
         let (of, progress) = self.cohorts.get(&cohort.id)?.progress?;
-        (cohort.active()?.id == of).then_some(progress)
+        cohort.is_active(of).then_some(progress)
     }
 
     /// Whether nothing is different but when it was counted.

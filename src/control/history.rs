@@ -11,7 +11,7 @@ use tokio::sync::RwLock;
 
 use super::batch::{Batch, Decision, Stop};
 use super::error::ControlError;
-use super::figures::{CohortFigures, FailureShare};
+use super::figures::FailureShare;
 use super::handle::Control;
 use super::reads::Progress;
 use super::series::{DeploymentSeries, FleetSeries, spread};
@@ -157,13 +157,11 @@ impl Control {
         let Some((cohort, _)) = view.in_project(project)?.deployment(id) else {
             return Err(no_deployment(id).into());
         };
-        if cohort.active().is_some_and(|active| active.id == id) {
+        if cohort.is_active(id) {
             let figures = self.figures(project);
-            let counted = figures.cohorts.get(&cohort.id);
-            let is_of_it = |of: &&CohortFigures| of.progress.is_some_and(|(of, _)| of == id);
-            return Ok(counted
-                .filter(is_of_it)
-                .map_or_else(Vec::new, |of| of.failures.clone()));
+            let counted = figures.counted_progress_of(cohort);
+            let counted = counted.and_then(|_| figures.cohorts.get(&cohort.id));
+            return Ok(counted.map_or_else(Vec::new, |of| of.failures.clone()));
         }
         // It may have been superseded a moment ago.
         self.catch_up().await?;

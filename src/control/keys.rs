@@ -157,15 +157,11 @@ impl Decision for RevokeKey {
             .into());
         };
         let key = Arc::clone(key);
-        let others = keys.values().filter(|other| other.id != key.id);
-        let others: Vec<_> = others.filter(|other| other.administers(batch.at_ms)).collect();
-        // The day on which nobody can administer comes no sooner than it would have.
-        let ends_ms = |key: &ApiKey| key.expires_ms.unwrap_or(i64::MAX);
-        let stays = others.iter().any(|other| ends_ms(other) >= ends_ms(&key));
-        if key.administers(batch.at_ms) && !stays {
+        if batch.view().last_admin(batch.at_ms) == Some(key.id) {
+            let mut others = keys.values().filter(|other| other.id != key.id);
             return Err(Refusal::LastAdminKey {
                 value: key.name.to_string(),
-                others: !others.is_empty(),
+                others: others.any(|other| other.administers(batch.at_ms)),
             }
             .into());
         }

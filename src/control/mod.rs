@@ -49,7 +49,7 @@ pub use console::{OpenedSession, SessionMark};
 pub use deployments::Preview;
 pub use devices::{
     CREDENTIALS_OF_A_DEVICE, CreatedCredential, CreatedDevice, DevicePatch, DeviceUpdate, NewCredential,
-    NewDevice, NewPsk,
+    NewDevice, NewPsk, default_identity,
 };
 pub use directory::{DeviceEntry, Download, SessionFacts};
 pub use error::ControlError;

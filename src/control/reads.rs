@@ -242,7 +242,7 @@ impl Control {
             true => self.shared.counting.presence().served_of(deployment),
             false => self.shared.directory.bytes_served(cohort.id, &artifacts),
         };
-        let is_active = cohort.active().is_some_and(|active| active.id == id);
+        let is_active = cohort.is_active(id);
         let counting = &self.shared.counting;
         if is_active && counting.is_loaded() {
             let counted_ms = match self.catch_up().await? {

@@ -68,6 +68,17 @@ impl View {
         self.keys.values().find(|key| key.id == id)
     }
 
+    /// The key that stays, as there has to be one that administers at `unix_ms`: the one that lasts longer than all others. Without it
+    /// the day on which nobody can administer would come sooner.
+    #[must_use]
+    pub fn last_admin(&self, unix_ms: i64) -> Option<KeyId> {
+        let ends_ms = |key: &ApiKey| key.expires_ms.unwrap_or(i64::MAX);
+        let admins = || self.keys.values().filter(|key| key.administers(unix_ms));
+        let longest = admins().max_by_key(|key| ends_ms(key))?;
+        let as_long = admins().filter(|key| ends_ms(key) == ends_ms(longest));
+        (as_long.count() == 1).then_some(longest.id)
+    }
+
     /// Whether the key is good at `unix_ms` by whose leave somebody orders.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ impl Work {
         }
         let Self {
             mut jobs,
-            reports,
+            mut reports,
             sightings,
             seen,
             mut moments,
@@ -140,24 +140,23 @@ impl Work {
             let is_vital = jobs.iter().any(|job| job.is_vital());
             keep_room(shared, is_vital).await;
         }
-        // What room is left is for something else then.
-        let grows = !shared.store.reserve().is_given();
-        let rows = if grows { newest(&reports) } else { Vec::new() };
         moments.extend(reports.iter().filter_map(timeline::moment_of));
-        let queued = moments.len();
-        if !grows {
-            timeline::lost(TimelineLoss::StoreFailed, queued);
-            moments.clear();
+        let mut refused = Vec::new();
+        // What room is left is for something else then.
+        if shared.store.reserve().is_given() {
+            refused = std::mem::take(&mut reports);
+            timeline::lost(TimelineLoss::StoreFailed, std::mem::take(&mut moments).len());
         }
+        let rows = newest(&reports);
+        let queued = moments.len();
         let end = match decide_and_commit(shared, &mut jobs, &rows, &sightings, moments).await {
             Ok(committed) => {
                 let seen = sightings
                     .iter()
                     .map(|(id, seen)| (*id, seen.manifest_acknowledged));
                 let touched = Touched::by(&committed, &rows, seen);
-                let stored = if grows { reports.len() } else { 0 };
-                publish(shared, committed, stored);
-                shared.beats.stored(stored, sightings.len());
+                publish(shared, committed, reports.len());
+                shared.beats.stored(reports.len(), sightings.len());
                 shared.counting.touched(touched);
                 shared.last_write_failed.store(false, Ordering::Relaxed);
                 Ok(())
@@ -184,8 +183,10 @@ impl Work {
             job.answer(end.clone());
         }
         for report in reports {
-            let kept = end.as_ref().map_err(|_| ());
-            (report.done)(kept.and(if grows { Ok(()) } else { Err(()) }));
+            (report.done)(end.as_ref().map(|_| ()).map_err(|_| ()));
+        }
+        for report in refused {
+            (report.done)(Err(()));
         }
     }
 }

@@ -332,6 +332,12 @@ impl Cohort {
         self.deployments.last()
     }
 
+    /// Whether this is the active deployment.
+    #[must_use]
+    pub fn is_active(&self, id: DeploymentId) -> bool {
+        self.active().is_some_and(|active| active.id == id)
+    }
+
     /// All deployments, newest first.
     pub fn newest_first(&self) -> impl Iterator<Item = &Arc<Deployment>> {
         self.deployments.iter().rev()

@@ -99,9 +99,9 @@ impl Reserve {
     /// # Errors
     /// As of a full disk.
     pub fn admit(&self) -> io::Result<()> {
-        match Room::of(&self.folder) {
-            Ok(room) if room.free < room.kept() => Err(io::Error::new(io::ErrorKind::StorageFull, Kept)),
-            Ok(_) | Err(_) => Ok(()),
+        match is_tight(&self.folder) {
+            true => Err(full()),
+            false => Ok(()),
         }
     }
 
@@ -110,11 +110,9 @@ impl Reserve {
     /// # Errors
     /// As of a full disk.
     pub fn admit_beside(folder: &Path) -> io::Result<()> {
-        match Room::of(folder) {
-            Ok(room) if room.free < room.kept() && !folder.join(FILE).exists() => {
-                Err(io::Error::new(io::ErrorKind::StorageFull, Kept))
-            }
-            Ok(_) | Err(_) => Ok(()),
+        match is_tight(folder) && !folder.join(FILE).exists() {
+            true => Err(full()),
+            false => Ok(()),
         }
     }
 
@@ -155,6 +153,15 @@ impl Reserve {
     pub fn refusal() -> StoreError {
         StoreError::DiskFull(Box::new(Kept))
     }
+}
+
+/// Whether there is less room than is kept.
+fn is_tight(folder: &Path) -> bool {
+    Room::of(folder).is_ok_and(|room| room.free < room.kept())
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, Kept)
 }
 
 /// Its name in the data folder.

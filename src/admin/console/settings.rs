@@ -267,7 +267,7 @@ fn settings(
     } else {
         Vec::new()
     };
-    let last = last_admin(&keys, frame.now_ms);
+    let last = view.last_admin(frame.now_ms);
     let page = Page {
         limit: KEYS_SHOWN,
         token: token.map(str::to_owned),
@@ -398,15 +398,6 @@ fn expiry(days: &str) -> Result<Option<i64>, Problem> {
         }]));
     };
     Ok(Some(clock::unix_ms() + i64::from(number) * 24 * 60 * 60 * 1000))
-}
-
-/// The key that cannot be revoked: of those that administer, the one that lasts longer than all others.
-fn last_admin(keys: &[Arc<ApiKey>], now_ms: i64) -> Option<KeyId> {
-    let ends_ms = |key: &ApiKey| key.expires_ms.unwrap_or(i64::MAX);
-    let admins = || keys.iter().filter(|key| key.administers(now_ms));
-    let longest = admins().max_by_key(|key| ends_ms(key))?;
-    let as_long = admins().filter(|key| ends_ms(key) == ends_ms(longest));
-    (as_long.count() == 1).then_some(longest.id)
 }
 
 /// Ten years.

@@ -194,6 +194,22 @@ mod tests {
         });
     }
 
+    #[test]
+    fn no_name_holds_what_is_listed_and_of_variants_only_that_of_a_key_does_not() {
+        for character in HIDDEN.iter().flat_map(|&(first, last)| first..=last) {
+            let name = format!("a{character}z");
+            assert!(CohortName::parse(&name).is_err(), "{name:?}");
+            assert!(DeploymentName::parse(&name).is_err(), "{name:?}");
+            assert!(CaName::parse(&name).is_err(), "{name:?}");
+            assert!(KeyName::parse(&name).is_err(), "{name:?}");
+        }
+        for variant in VARIATION_SELECTORS.iter().flat_map(|&(first, last)| first..=last) {
+            let name = format!("a{variant}z");
+            assert!(CohortName::parse(&name).is_ok(), "{name:?}");
+            assert!(KeyName::parse(&name).is_err(), "{name:?}");
+        }
+    }
+
     /// All of them, as a random one meets the one that differs once in many runs.
     #[test]
     fn free_text_and_its_schema_refuse_the_same_characters() {

@@ -133,11 +133,10 @@ pub async fn csv(
             let found = state.control.devices(project, &query).await;
             let DevicePage { devices, next } = found.map_err(io::Error::other)?;
             let view = state.control.view();
-            let is_active = || {
-                let cohort = view.project(project)?.cohort(deployment.cohort)?;
-                Some(cohort.active()?.id == deployment.id)
-            };
-            if is_active() != Some(true) {
+            let cohort = view
+                .project(project)
+                .and_then(|project| project.cohort(deployment.cohort));
+            if !cohort.is_some_and(|cohort| cohort.is_active(deployment.id)) {
                 return Err(io::Error::other(SUPERSEDED));
             }
             for record in &devices {

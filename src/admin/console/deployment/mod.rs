@@ -235,9 +235,7 @@ impl Found {
     }
 
     fn is_active(&self) -> bool {
-        self.cohort
-            .active()
-            .is_some_and(|active| active.id == self.deployment.id)
+        self.cohort.is_active(self.deployment.id)
     }
 
     fn place(&self) -> Option<usize> {

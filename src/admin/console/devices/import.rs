@@ -72,21 +72,19 @@ pub async fn import(State(state): State<AdminState>, request: Request) -> Result
     let request = Request::from_parts(parts, body);
     let (mut fields, mut taker) = (Fields::default(), Taker::of(&state, &actor));
     let read = parts::read(&visitor, &state, request, &KNOWN, &mut fields, &mut taker).await?;
-    let Taker {
-        place, head, bytes, ..
-    } = taker;
-    let sent = Sent {
-        update: fields.given("update").is_some(),
-        allow_back: fields.given("allow-back").is_some(),
-        head,
-        bytes,
-    };
+    let Taker { place, mut sent, .. } = taker;
+    sent.update = fields.given("update").is_some();
+    sent.allow_back = fields.given("allow-back").is_some();
     if let Err(problem) = read {
         if problem.errors().is_empty() && problem.status() != StatusCode::SERVICE_UNAVAILABLE {
             return Err(problem.into());
         }
         return Ok(refused(&visitor, &state, wrongs(&problem), &sent));
     }
+    let Some(place) = place else {
+        let wrong = "no file was chosen; accepted: a CSV file, or one with a JSON object a line";
+        return Ok(refused(&visitor, &state, vec![wrong.to_owned()], &sent));
+    };
     let format = match sent.format() {
         Ok(format) => format,
         Err(wrong) => return Ok(refused(&visitor, &state, vec![wrong], &sent)),
@@ -99,7 +97,7 @@ pub async fn import(State(state): State<AdminState>, request: Request) -> Result
     let work = tokio::spawn({
         let state = state.clone();
         async move {
-            let done = take_in(&state, &visitor, place, actor, rules, format, &sent).await;
+            let done = take_in(&state, &visitor, place, actor, rules, format, &mut sent).await;
             (visitor, sent, done)
         }
     });
@@ -119,16 +117,13 @@ pub async fn import(State(state): State<AdminState>, request: Request) -> Result
 async fn take_in(
     state: &AdminState,
     visitor: &Visitor,
-    place: Option<Place>,
+    place: Place,
     actor: Actor,
     rules: ImportRules,
     format: Format,
-    sent: &Sent,
+    sent: &mut Sent,
 ) -> Result<Result<u64, Vec<String>>, Problem> {
-    let Some(place) = place else {
-        return Ok(Err(vec!["the file is empty".to_owned()]));
-    };
-    let file = Body::from(sent.bytes.clone());
+    let file = Body::from(std::mem::take(&mut sent.bytes));
     let begun = begin(&state.control, place, actor, visitor.project, rules, format, file).await;
     let mut answer = match begun {
         Ok(answer) => answer.into_data_stream(),
@@ -154,9 +149,9 @@ fn wrongs(problem: &Problem) -> Vec<String> {
 struct Taker<'a> {
     state: &'a AdminState,
     actor: &'a Actor,
+    /// As soon as there is a file.
     place: Option<Place>,
-    head: FileHead,
-    bytes: Vec<u8>,
+    sent: Sent,
 }
 
 impl<'a> Taker<'a> {
@@ -165,15 +160,14 @@ impl<'a> Taker<'a> {
             state,
             actor,
             place: None,
-            head: FileHead::default(),
-            bytes: Vec::new(),
+            sent: Sent::default(),
         }
     }
 }
 
 impl TakeFile for Taker<'_> {
     async fn begin(&mut self, head: FileHead, _: &Fields) -> Result<(), Problem> {
-        self.head = head;
+        self.sent.head = head;
         self.place = Some(place(&self.state.control, self.actor).await?);
         Ok(())
     }
@@ -181,7 +175,7 @@ impl TakeFile for Taker<'_> {
     async fn piece(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         // For whoever may not import any more nothing more is kept.
         self.state.control.view().allows(self.actor, clock::unix_ms())?;
-        if self.bytes.len() + bytes.len() > FILE_BYTES {
+        if self.sent.bytes.len() + bytes.len() > FILE_BYTES {
             return Err(Problem::fields(vec![FieldError {
                 field: "file".into(),
                 detail: "the file is too large".into(),
@@ -192,7 +186,7 @@ impl TakeFile for Taker<'_> {
                 )),
             }]));
         }
-        self.bytes.extend_from_slice(bytes);
+        self.sent.bytes.extend_from_slice(bytes);
         Ok(())
     }
 }
@@ -268,9 +262,6 @@ impl ImportPage {
 impl Sent {
     /// The file's format, if it is a file that is taken here.
     fn format(&self) -> Result<Format, String> {
-        if self.head.name.is_empty() && self.bytes.is_empty() {
-            return Err("no file was chosen; accepted: a CSV file, or one with a JSON object a line".into());
-        }
         let extension = self
             .head
             .name

@@ -18,10 +18,10 @@ use super::super::wrong::Wrongs;
 use super::once::MadeKey;
 use super::timeline::Timeline;
 use crate::admin::{AdminState, devices};
-use crate::control::{DeviceRecord, FailureRecord};
+use crate::control::{DeviceRecord, FailureRecord, default_identity};
 use crate::fleet::{
     Artifact, ArtifactId, Cohort, Credential, CredentialKind, DeviceId, DeviceState, PackageState, Project,
-    PskIdentity, Stage, Tag, reason_words,
+    Stage, Tag, reason_words,
 };
 
 #[derive(Template)]
@@ -217,16 +217,15 @@ impl DevicePage {
         let cohort = device.cohort.and_then(|id| project.cohort(id));
         let at = |token: &str| format!("{path}?{}#timeline", fields.with(&[("pageToken", token)]));
         let made = state.console.take_made(visitor, device.id);
-        let own_identity = format!("{}-id@{}", device.name, project.name);
         Ok(DevicePage {
             frame: visitor.frame(state, Section::Devices, device.name.as_str()),
             wrong: Wrongs::default(),
             typed: Typed::default(),
             id: device.id,
             name: device.name.to_string(),
-            own_identity: PskIdentity::new(own_identity.as_bytes())
-                .is_ok()
-                .then_some(own_identity),
+            own_identity: default_identity(&device.name, &project.name)
+                .ok()
+                .map(|identity| identity.to_string()),
             enabled: device.enabled,
             created_ms: device.created_ms,
             tags: device.tags.iter().map(Tag::to_string).collect(),
